@@ -1,0 +1,1 @@
+"""Results in, findings out: dominance, attainment, hypervolume, and the report."""
