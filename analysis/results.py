@@ -47,7 +47,7 @@ class TrialResult:
     method: str
     """The method's name in the study; `values` tell its configurations apart."""
     values: Mapping[str, Value]
-    """The hyperparameters that vary within the method, short names: {"rho": 0.1}. Empty if none do."""
+    """What varies within the method, by short names: {"rho": 0.1}. Empty if nothing does."""
     seed: int
     clean: float
     """Test accuracy without an attack."""
@@ -103,7 +103,7 @@ class Results:
     num_test: int
     num_validation: int
     clean_floor: float
-    """The front's reference point is (clean_floor, 0), fixed before the data: 1 / classes by default."""
+    """The front's reference point is (clean_floor, 0), fixed before the data; default 1 / classes."""
     seeds: tuple[int, ...]
     """The declared seeds."""
     methods: tuple[MethodNote, ...]

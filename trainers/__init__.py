@@ -1,1 +1,1 @@
-"""One training, start to finish: a weight side, an input side, a loss, one loop, an honest evaluation."""
+"""One training, start to finish: a weight side, an input side, a loss and one loop."""

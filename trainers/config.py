@@ -3,7 +3,7 @@
 Units: every input radius (`epsilon`, `radii`, `step_size`) is a fraction of the pixel range [0, 1],
 whatever the stored range of the data set; `rho` is a distance between weight vectors in l2.
 Accuracies are fractions. A required field has no default; "off" is a side named none, never `None`.
-Each check raises `ConfigError`, whose `field` is the dotted path of the offending field.
+Each check raises `ConfigError`, whose `field` names the offending field of the part.
 """
 
 import math
@@ -25,7 +25,7 @@ LARGEST_EPSILON_LINF = 0.5
 
 
 class ConfigError(ValueError):
-    """A value that no training can use. `field` is its dotted path inside the `TrainConfig` part."""
+    """A value that no training can use. `field` is its name inside the part that refused it."""
 
     def __init__(self, field: str, rule: str, value: object) -> None:
         super().__init__(f"{field}: {rule}, got {value!r}")
@@ -68,7 +68,7 @@ class Sam:
     """The weight side SAM: the gradient is taken at w + ρ g / ‖g‖ (Foret et al. 2021, eq. 2)."""
 
     rho: float
-    """Radius in weight space, l2 over all weights, in [0, 10]; 0 is standard training, bit for bit."""
+    """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
 
     def __post_init__(self) -> None:
         """Check the radius."""
@@ -83,7 +83,7 @@ class NoInputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
-    """The input side PGD (Madry et al. 2018): `steps` projected gradient steps from a random start."""
+    """The input side PGD (Madry et al. 2018): projected gradient steps from a random start."""
 
     norm: Norm
     epsilon: float
@@ -154,7 +154,7 @@ class TrainingConfig:
     momentum: float
     weight_decay: float
     schedule: str
-    """`cosine`: half a cosine to 0 over all steps; `step`: × 0.1 after 75 % and 90 % of the epochs."""
+    """`cosine`: half a cosine to 0 over all steps; `step`: × 0.1 after 75 % and 90 % of them."""
 
     def __post_init__(self) -> None:
         """Check every number against its range."""
@@ -169,7 +169,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PgdAttack:
-    """The evaluation attack PGD, from uniform starts; a sample is broken by any start or iterate."""
+    """The evaluation attack PGD from uniform starts; any start or iterate may break a sample."""
 
     steps: int
     restarts: int
