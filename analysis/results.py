@@ -103,7 +103,7 @@ class Results:
     num_test: int
     num_validation: int
     clean_floor: float
-    """The front's reference point is (clean_floor, 0), fixed before the data; default 1 / classes."""
+    """The front's reference point is (clean_floor, 0), fixed before the data (1 / classes)."""
     seeds: tuple[int, ...]
     """The declared seeds."""
     methods: tuple[MethodNote, ...]
