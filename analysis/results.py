@@ -1,10 +1,12 @@
-"""Results of a study as numbers: trials with their correctness bits, grouped into configurations.
+"""Results of a study as numbers: trials with their correctness bits, and the absent trials.
 
 Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -13,6 +15,10 @@ from numpy.typing import NDArray
 Value = float | int | str
 Bits = NDArray[np.bool_]
 Array = NDArray[np.float64]
+Key = tuple[str, tuple[tuple[str, Value], ...]]
+
+ROUNDING = 1e-6
+"""Accuracies that differ by less are the same number: float32 keeps 1e-7 of a fraction."""
 
 
 class ResultsError(ValueError):
@@ -30,6 +36,21 @@ class ThreatModel:
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
     objective_radius: float
     """One of `radii`."""
+
+    def __post_init__(self) -> None:
+        """Refuse radii that are not positive and strictly increasing."""
+        rising = all(a < b for a, b in pairwise(self.radii))
+        if not (self.radii and rising and self.radii[0] > 0 and math.isfinite(self.radii[-1])):
+            raise ResultsError(f"radii must be positive and strictly increasing, got {self.radii}")
+        if self.objective_radius not in self.radii:
+            raise ResultsError(
+                f"the objective radius {self.objective_radius} is not among the radii {self.radii}"
+            )
+
+    @property
+    def objective(self) -> int:
+        """Give the position of the objective radius in `radii`."""
+        return self.radii.index(self.objective_radius)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +73,8 @@ class TrialResult:
     clean: float
     """Test accuracy without an attack."""
     robust: tuple[float, ...]
-    """(R,) test accuracy at each radius, nested: right at this radius and at all smaller ones."""
+    """(R,) test accuracy at each radius, nested: right at this radius and at all smaller ones,
+    radius 0 (no attack) among them; so it never exceeds `clean` and never rises."""
     validation_clean: float | None
     validation_robust: float | None
     """At the objective radius; None where there are no validation data."""
@@ -112,3 +134,135 @@ class Results:
     absent: tuple[AbsentTrial, ...]
     provenance: Mapping[str, str]
     """Versions, commit, data set, hardware, command: names and values as they are printed."""
+
+    def __post_init__(self) -> None:
+        """Refuse results that cannot be analysed together."""
+        _check_study(self)
+        for trial in self.trials:
+            _check_trial(self, trial)
+        _check_cells(self)
+        _check_together(self.trials)
+
+
+def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
+    """Name a configuration by its method and its values, in the order of their names.
+
+    >>> configuration_key("sam_at", {"rho": 0.1, "epsilon": 0.05})
+    ('sam_at', (('epsilon', 0.05), ('rho', 0.1)))
+    """
+    return method, tuple(sorted(values.items(), key=lambda item: item[0]))
+
+
+def nested_bits(bits: Bits) -> Bits:
+    """Keep a sample right at a radius only if it is right at all smaller radii too.
+
+    bits: (1 + R, n), row 0 without an attack; returns the same shape. A sample that a weak attack
+    breaks is broken, whatever a later, unluckier attack says.
+
+    >>> nested_bits(np.array([[True, True], [False, True], [True, False]])).astype(int)
+    array([[1, 1],
+           [0, 1],
+           [0, 0]])
+    """
+    return np.logical_and.accumulate(bits, axis=0)
+
+
+def accuracies(bits: Bits) -> Array:
+    """Give the nested accuracies (1 + R,) of bits (1 + R, n): clean first, then each radius.
+
+    >>> accuracies(np.array([[True, True], [False, True], [True, False]]))
+    array([1. , 0.5, 0. ])
+    """
+    right: Array = nested_bits(bits).mean(axis=1, dtype=np.float64)
+    return right
+
+
+def _check_study(results: Results) -> None:
+    names = [f"method {note.name}" for note in results.methods]
+    seeds = [f"seed {seed}" for seed in results.seeds]
+    for name in (*names, *seeds):
+        if (names + seeds).count(name) > 1:
+            raise ResultsError(f"{results.study}: the {name} is declared twice")
+    if results.num_test < 1 or results.num_validation < 0:
+        raise ResultsError(
+            f"{results.study}: needs num_test >= 1 and num_validation >= 0, "
+            f"got {results.num_test} and {results.num_validation}"
+        )
+    if not 0 <= results.clean_floor < 1:
+        raise ResultsError(
+            f"{results.study}: clean_floor must lie in [0, 1), got {results.clean_floor}"
+        )
+
+
+def _cell(trial: TrialResult | AbsentTrial) -> str:
+    values = " ".join(f"{name}={value}" for name, value in trial.values.items())
+    return " ".join(part for part in (trial.method, values, f"seed {trial.seed}") if part)
+
+
+def _check_trial(results: Results, trial: TrialResult) -> None:
+    threat, cell = results.threat, _cell(trial)
+    if len(trial.robust) != len(threat.radii):
+        raise ResultsError(
+            f"{cell}: needs a robust accuracy for each of the {len(threat.radii)} radii, "
+            f"got {len(trial.robust)}"
+        )
+    validation = (trial.validation_clean, trial.validation_robust)
+    if (None in validation) != (results.num_validation == 0) or validation.count(None) == 1:
+        raise ResultsError(
+            f"{cell}: {results.num_validation} validation samples, "
+            f"but validation accuracies {validation[0]} and {validation[1]}"
+        )
+    given = [trial.clean, *trial.robust, *(v for v in validation if v is not None)]
+    if not all(0 <= accuracy <= 1 for accuracy in given):
+        raise ResultsError(f"{cell}: accuracies must be fractions in [0, 1], got {given}")
+    nested = [trial.clean, *trial.robust]
+    if any(later > earlier + ROUNDING for earlier, later in pairwise(nested)):
+        raise ResultsError(f"{cell}: nested accuracies must not rise with the radius, got {nested}")
+    for name, number in (("seconds", trial.seconds), ("cost", trial.cost), *trial.values.items()):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ResultsError(f"{cell}: {name} must be finite, got {number}")
+    _check_bits(results, trial)
+
+
+def _check_bits(results: Results, trial: TrialResult) -> None:
+    if trial.bits is None:
+        return
+    cell, shape = _cell(trial), (1 + len(results.threat.radii), results.num_test)
+    if trial.bits.shape != shape or trial.bits.dtype != np.bool_:
+        raise ResultsError(
+            f"{cell}: bits must be bool of shape {shape}, "
+            f"got {trial.bits.dtype} of shape {trial.bits.shape}"
+        )
+    if trial.sample_hash is None:
+        raise ResultsError(f"{cell}: bits need the sample_hash that names their test samples")
+    counted = accuracies(trial.bits)
+    if np.abs(counted - np.array([trial.clean, *trial.robust])).max() > ROUNDING:
+        raise ResultsError(
+            f"{cell}: accuracies {[trial.clean, *trial.robust]} "
+            f"are not those of the bits, {counted.tolist()}"
+        )
+
+
+def _check_cells(results: Results) -> None:
+    declared = {note.name for note in results.methods}
+    seen: set[tuple[Key, int]] = set()
+    trials: tuple[TrialResult | AbsentTrial, ...] = (*results.trials, *results.absent)
+    for trial in trials:
+        if trial.method not in declared:
+            raise ResultsError(f"{_cell(trial)}: the method is not among the study's methods")
+        if trial.seed not in results.seeds:
+            raise ResultsError(f"{_cell(trial)}: the seed is not declared, {results.seeds} are")
+        cell = configuration_key(trial.method, trial.values), trial.seed
+        if cell in seen:
+            raise ResultsError(f"{_cell(trial)}: given twice; each cell has one result")
+        seen.add(cell)
+
+
+def _check_together(trials: tuple[TrialResult, ...]) -> None:
+    hashes = sorted({trial.sample_hash for trial in trials if trial.sample_hash is not None})
+    if len(hashes) > 1:
+        odd = next(trial for trial in trials if trial.sample_hash == hashes[1])
+        raise ResultsError(
+            f"{_cell(odd)}: measured on other test samples ({hashes[1]}) than {hashes[0]}; "
+            "results are compared on the same samples only"
+        )

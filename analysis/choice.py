@@ -1,0 +1,130 @@
+"""Choice: which configurations make up a method's front, and what that front is worth.
+
+Membership is chosen on validation data where there are any; every number about a chosen
+configuration is its test number. So a front chosen on validation need not be a front on test: its
+members stay.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.configurations import ConfigurationResult, configurations
+from analysis.front import attained, attainment_surface, mean_attainable_robustness, nondominated
+from analysis.results import Array, Key, MethodNote, Results
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodFront:
+    """One method: its configurations and the front chosen among them."""
+
+    note: MethodNote
+    configurations: tuple[ConfigurationResult, ...]
+    members: tuple[ConfigurationResult, ...]
+    """Nondominated within the method, at the objective radius, from clean to robust end."""
+    best: ConfigurationResult | None
+    """The member of highest robust accuracy at the objective radius, where it was chosen."""
+    complete_seeds: tuple[int, ...]
+    """Seeds with which every member has a result: only their staircases can be compared."""
+    attainable: float | None
+    """Mean attainable robust accuracy of the members' test means, a fraction."""
+    attainable_by_seed: tuple[float, ...]
+    """The same of each complete seed's staircase."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What was chosen in a study, and on which data."""
+
+    on_validation: bool
+    fronts: tuple[MethodFront, ...]
+    """One for each method of the study, in its order, without configurations too."""
+    study_front: frozenset[Key]
+    """Configurations that no configuration of any method dominates."""
+
+
+def choose(results: Results) -> Choice:
+    """Choose each method's front and best configuration at the objective radius."""
+    found = configurations(results)
+    values = choice_values(found, results)
+    on_front = nondominated(values)
+    return Choice(
+        on_validation=results.num_validation > 0,
+        fronts=tuple(_method_front(results, note, found) for note in results.methods),
+        study_front=frozenset(c.key for c, kept in zip(found, on_front, strict=True) if kept),
+    )
+
+
+def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> Array:
+    """Give the (N, 2) clean and robust means that configurations are chosen by.
+
+    Validation means where there are validation data, test means else.
+    """
+    rows = [
+        (c.validation_clean.mean, c.validation_robust.mean)
+        if c.validation_clean is not None and c.validation_robust is not None
+        else (c.clean.mean, c.robust[results.threat.objective].mean)
+        for c in found
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
+    """Give the (N, 2) test means: clean accuracy, robust accuracy at the radius of this position."""
+    rows = [(c.clean.mean, c.robust[radius].mean) for c in found]
+    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+
+
+def seed_points(
+    found: tuple[ConfigurationResult, ...], radius: int, seeds: tuple[int, ...]
+) -> list[Array]:
+    """Give, for each seed, the (N, 2) test accuracies of the configurations with this seed."""
+    return [
+        np.array(
+            [(t.clean, t.robust[radius]) for c in found for t in c.trials if t.seed == seed],
+            dtype=np.float64,
+        ).reshape(-1, 2)
+        for seed in seeds
+    ]
+
+
+def attained_by_seeds(front: MethodFront, radius: int, clean: Array) -> Array | None:
+    """Give the least, median and greatest attained robust accuracy over the complete seeds.
+
+    clean: (G,) requirements; returns (3, G), or None without a complete seed. The median is what
+    at least half of the seeds attain.
+    """
+    staircases = seed_points(front.members, radius, front.complete_seeds)
+    if not staircases:
+        return None
+    shares = (1.0, 0.5, 1.0 / len(staircases))
+    return np.array([attained(attainment_surface(staircases, share), clean) for share in shares])
+
+
+def _method_front(
+    results: Results, note: MethodNote, found: tuple[ConfigurationResult, ...]
+) -> MethodFront:
+    own = tuple(c for c in found if c.method == note.name)
+    values = choice_values(own, results)
+    kept = np.flatnonzero(nondominated(values))
+    by_clean = sorted(kept, key=lambda row: (-values[row, 0], values[row, 1], row))
+    members = tuple(own[row] for row in by_clean)
+    # Ties in robust accuracy go to the cleaner one, which comes first.
+    best = own[max(by_clean, key=lambda row: float(values[row, 1]))] if members else None
+    absent = {seed for member in members for seed in member.absent_seeds}
+    complete = tuple(seed for seed in results.seeds if seed not in absent) if members else ()
+    radius, floor = results.threat.objective, results.clean_floor
+    staircases = seed_points(members, radius, complete)
+    return MethodFront(
+        note=note,
+        configurations=own,
+        members=members,
+        best=best,
+        complete_seeds=complete,
+        attainable=float(mean_attainable_robustness(mean_points(members, radius), floor))
+        if members
+        else None,
+        attainable_by_seed=tuple(
+            float(mean_attainable_robustness(points, floor)) for points in staircases
+        ),
+    )
