@@ -70,7 +70,7 @@ def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> A
 
 
 def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
-    """Give the (N, 2) test means: clean accuracy, robust accuracy at the radius of this position."""
+    """Give the (N, 2) test means: clean accuracy, robust accuracy at this radius position."""
     rows = [(c.clean.mean, c.robust[radius].mean) for c in found]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 

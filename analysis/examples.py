@@ -1,0 +1,123 @@
+"""Examples: a picture of adversarial examples, with what the network says before and after."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from analysis.canvas import INK, MUTED, look, png
+from analysis.words import shortened, value_text
+
+Images = NDArray[np.floating]
+Classes = NDArray[np.integer]
+
+COLUMNS = 10
+"""Samples beside each other; more go below."""
+WRONG, RIGHT = "#B3261E", "#2E7D4F"
+
+
+def draw_examples(
+    clean: Images,
+    adversarial: Images,
+    labels: Classes,
+    predicted_clean: Classes,
+    predicted_adversarial: Classes,
+    classes: Sequence[str],
+    radius: float,
+    norm: str,
+) -> bytes:
+    """Draw clean images, their adversarial examples and the perturbations, as PNG.
+
+    Wrong predictions carry a cross and a thick dashed frame, right ones a tick. The perturbation is
+    drawn around mid-grey, with the largest change of each sample at black or white.
+    clean, adversarial: (N, C, H, W) in [0, 1], C of 1 or 3; the classes: (N,), positions in
+    `classes`; norm and radius: what the adversarial examples were made with.
+    """
+    count = len(clean)
+    if clean.ndim != 4 or clean.shape != adversarial.shape or count == 0:
+        raise ValueError(
+            "clean and adversarial images must have one shape (N, C, H, W) with N >= 1, "
+            f"got {clean.shape} and {adversarial.shape}"
+        )
+    columns = min(count, COLUMNS)
+    blocks = -(-count // columns)
+    with look():
+        figure = Figure(figsize=(max(1.0 * columns + 1.0, 4.5), 3.6 * blocks + 0.6), dpi=100)
+        axes = figure.subplots(3 * blocks, columns, squeeze=False)
+        figure.subplots_adjust(
+            left=1.0 / figure.get_figwidth(),
+            right=0.99,
+            top=1 - 0.75 / figure.get_figheight(),
+            bottom=0.1 / figure.get_figheight(),
+            hspace=0.35,
+            wspace=0.12,
+        )
+        for cell in axes.flat:
+            cell.axis("off")
+        for sample in range(count):
+            block, column = divmod(sample, columns)
+            column_axes = axes[3 * block : 3 * block + 3, column]
+            label = int(labels[sample])
+            _draw_image(column_axes[0], clean[sample])
+            _mark(column_axes[0], int(predicted_clean[sample]), label, classes)
+            _draw_image(column_axes[1], adversarial[sample])
+            _mark(column_axes[1], int(predicted_adversarial[sample]), label, classes)
+            change = np.asarray(adversarial[sample], dtype=np.float64) - clean[sample]
+            largest = max(float(np.abs(change).max()), 1e-12)
+            _draw_image(column_axes[2], 0.5 + 0.5 * change / largest)
+        for row, cell in enumerate(axes[:, 0]):
+            cell.text(
+                -0.14,
+                0.5,
+                ("clean", "adversarial", "change,\nenlarged")[row % 3],
+                transform=cell.transAxes,
+                ha="right",
+                va="center",
+                color=MUTED,
+                fontsize=9,
+            )
+        changed = int(np.sum((predicted_clean == labels) & (predicted_adversarial != labels)))
+        right = int(np.sum(predicted_clean == labels))
+        figure.text(
+            0.1 / figure.get_figwidth(),
+            1 - 0.12 / figure.get_figheight(),
+            f"{norm} radius {value_text(radius)}: {changed} of {right} right predictions "
+            "made wrong\n✓ right   ✗ wrong, dashed frame",
+            va="top",
+            color=INK,
+            fontsize=9.5,
+        )
+    return png(figure, dpi=150)
+
+
+def _draw_image(axes: Axes, image: Images) -> None:
+    pixels = np.clip(np.moveaxis(np.asarray(image, dtype=np.float64), 0, -1), 0.0, 1.0)
+    if pixels.shape[-1] == 1:
+        axes.imshow(pixels[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(pixels, interpolation="nearest")
+
+
+def _mark(axes: Axes, predicted: int, label: int, classes: Sequence[str]) -> None:
+    right = predicted == label
+    colour = RIGHT if right else WRONG
+    name = shortened(classes[predicted], 11)
+    axes.set_title(
+        f"✓ {name}" if right else f"✗ {name}",
+        fontsize=9,
+        color=colour,
+        fontweight="normal" if right else "bold",
+        pad=4,
+    )
+    if right:
+        return
+    axes.axis("on")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_edgecolor(colour)
+        spine.set_linewidth(2.2)
+        spine.set_linestyle((0, (3, 1.5)))

@@ -1,0 +1,160 @@
+"""Findings: what a study says and what it cannot say, as sentences with their numbers."""
+
+from analysis.choice import Choice, MethodFront
+from analysis.configurations import ConfigurationResult, Spread
+from analysis.results import AbsentTrial, Results
+from analysis.words import (
+    attack_text,
+    configuration_text,
+    count_text,
+    percent,
+    resolution,
+    shortened,
+)
+
+NAMED = 5
+"""The headline names at most this many methods; the table has them all."""
+
+
+def headline(results: Results, choice: Choice) -> str:
+    """Say what each method's chosen configuration reaches, the most robust first.
+
+    The configurations are chosen on validation data where there are any, and the sentence says so;
+    it makes no claim about differences.
+    """
+    threat = results.threat
+    chosen = [front.best for front in choice.fronts if front.best is not None]
+    if not chosen:
+        return "No trial of this study has a result: nothing can be said about its methods."
+    chosen.sort(key=lambda c: -c.robust[threat.objective].mean)
+    reached = "; ".join(_reached(c, threat.objective) for c in chosen[:NAMED])
+    if len(chosen) > NAMED:
+        reached += f"; {len(chosen) - NAMED} more methods are in the table below"
+    return (
+        f"Under {attack_text(threat, threat.objective_radius)}, {_chosen(choice)}: {reached}. "
+        f"Measured on {count_text(results.num_test, 'test image')}."
+    )
+
+
+def limits(results: Results, choice: Choice) -> tuple[str, ...]:
+    """Say what the study cannot say, and why, with the numbers that bound it."""
+    found = [c for front in choice.fronts for c in front.configurations]
+    if not found:
+        return (f"Anything about accuracy: {_absent_text(results)}.",)
+    return (
+        _seeds_text(found),
+        _resolution_text(results, choice),
+        f"Robust accuracy is an upper bound. It holds under {results.threat.attack}, "
+        f"{results.threat.norm}, at the radii named here; a stronger attack may lower it, and "
+        "nothing is said about other norms and radii.",
+        _choice_text(results, choice, len(found)),
+        *([f"{_absent_text(results)}."] if results.absent else []),
+        *_incomplete_texts(results, choice),
+    )
+
+
+def absent_counts(absent: tuple[AbsentTrial, ...]) -> str:
+    """Count absent trials by method and status."""
+    counts: dict[tuple[str, str], int] = {}
+    for trial in absent:
+        key = (trial.method, trial.status)
+        counts[key] = counts.get(key, 0) + 1
+    return ", ".join(
+        f"{shortened(method, 40)} {count} {status}" for (method, status), count in counts.items()
+    )
+
+
+def over_seeds_text(over_seeds: Spread) -> str:
+    """Say over which seeds a mean was taken: their range, or that there is one."""
+    if over_seeds.seeds == 1:
+        return "one seed"
+    low, high = percent(over_seeds.low), percent(over_seeds.high)
+    return f"{low}–{high} over {over_seeds.seeds} seeds"
+
+
+def _chosen(choice: Choice) -> str:
+    if sum(len(front.configurations) for front in choice.fronts) == 1:
+        return "the only configuration with a result"
+    if choice.on_validation:
+        return "each method's most robust configuration, chosen on validation data"
+    return "each method's most robust configuration, chosen on the test images themselves"
+
+
+def _reached(c: ConfigurationResult, position: int) -> str:
+    robust = c.robust[position]
+    return (
+        f"{shortened(configuration_text(c), 60)} {percent(robust.mean)}% robust "
+        f"({over_seeds_text(robust)}) at {percent(c.clean.mean)}% clean"
+    )
+
+
+def _seeds_text(found: list[ConfigurationResult]) -> str:
+    most = max(len(c.trials) for c in found)
+    least = min(len(c.trials) for c in found)
+    if most == 1:
+        return (
+            "How another seed would come out: every configuration has one seed, so no spread is "
+            "given."
+        )
+    seeds = f"{most}" if least == most else f"{least} to {most}"
+    return (
+        f"How far other seeds may fall: each configuration has {seeds} seeds. The ranges printed "
+        "are the least and the greatest of them, not confidence intervals."
+    )
+
+
+def _resolution_text(results: Results, choice: Choice) -> str:
+    best = max(
+        (front.best for front in choice.fronts if front.best is not None),
+        key=lambda c: c.robust[results.threat.objective].mean,
+    )
+    shown = {0.5, round(best.robust[results.threat.objective].mean, 3), round(best.clean.mean, 3)}
+    bounds = ", ".join(
+        f"{percent(a)}% to ±{percent(resolution(a, results.num_test))}" for a in sorted(shown)
+    )
+    return (
+        f"Small differences: {count_text(results.num_test, 'test image')} determine an accuracy of "
+        f"{bounds} points (1.96√(a(1−a)/n), other images of the same kind). The ranges over seeds "
+        "do not contain this."
+    )
+
+
+def _choice_text(results: Results, choice: Choice, configurations: int) -> str:
+    if choice.on_validation:
+        return (
+            "That a front is the true one: it was chosen among "
+            f"{count_text(configurations, 'configuration')} on "
+            f"{count_text(results.num_validation, 'validation image')}, whose noise it follows. "
+            "The numbers of its members are test numbers, which took no part in the choice."
+        )
+    return (
+        "How good the best configurations are beyond these images: there are no validation data, "
+        f"so the best of {count_text(configurations, 'configuration')} were chosen on the test "
+        "images that they are measured on. They are not selected independently, and look better "
+        "than they are."
+    )
+
+
+def _absent_text(results: Results) -> str:
+    cells = len(results.trials) + len(results.absent)
+    if not results.absent:
+        return "no trial has a result"
+    return (
+        f"{len(results.absent)} of {count_text(cells, 'trial')} have no result "
+        f"({absent_counts(results.absent)}); they are in no mean and in no front"
+    )
+
+
+def _incomplete_texts(results: Results, choice: Choice) -> list[str]:
+    def text(front: MethodFront) -> str:
+        left_out = [str(seed) for seed in results.seeds if seed not in front.complete_seeds]
+        return (
+            f"The front of {shortened(front.note.name, 40)} lacks a member with seed "
+            f"{', '.join(left_out)}: its range over seeds leaves that seed out."
+        )
+
+    return [
+        text(front)
+        for front in choice.fronts
+        if front.members and len(front.complete_seeds) < len(results.seeds)
+    ]

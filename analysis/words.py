@@ -1,0 +1,94 @@
+"""Words: numbers, values and names as they are printed. Percent appears here and nowhere before."""
+
+import math
+from collections.abc import Mapping
+
+from analysis.configurations import ConfigurationResult, Spread
+from analysis.results import ThreatModel, Value
+
+SYMBOLS = {"rho": "ρ", "epsilon": "ε", "beta": "β", "sigma": "σ", "eta": "η", "gamma": "γ"}
+
+
+def percent(fraction: float) -> str:
+    """Print a fraction as a percentage with one decimal, without its sign.
+
+    >>> percent(0.8804)
+    '88.0'
+    """
+    return f"{100 * fraction:.1f}"
+
+
+def spread_text(over_seeds: Spread) -> str:
+    """Print a mean with the least and greatest seed, in percent; one seed stands alone.
+
+    >>> spread_text(Spread(mean=0.5, low=0.4, high=0.6, deviation=0.1, seeds=3))
+    '50.0 (40.0–60.0)'
+    """
+    mean = percent(over_seeds.mean)
+    if over_seeds.seeds == 1:
+        return mean
+    return f"{mean} ({percent(over_seeds.low)}–{percent(over_seeds.high)})"
+
+
+def value_text(value: Value, digits: int = 3) -> str:
+    """Print a value shortly; fractions of 255 as papers write them.
+
+    >>> value_text(8 / 255), value_text(0.1), value_text(0.25137), value_text("relu")
+    ('8/255', '0.1', '0.251', 'relu')
+    """
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:.{digits}g}"
+    in_255 = value * 255
+    if float(short) != value and abs(in_255 - round(in_255)) < 1e-9 * max(1.0, in_255):
+        return f"{round(in_255)}/255"
+    return short
+
+
+def values_text(values: Mapping[str, Value], digits: int = 3) -> str:
+    """Print the values of a configuration.
+
+    >>> values_text({"rho": 0.1, "epsilon": 8 / 255})
+    'ρ=0.1 ε=8/255'
+    """
+    return " ".join(
+        f"{SYMBOLS.get(name, name)}={value_text(value, digits)}" for name, value in values.items()
+    )
+
+
+def configuration_text(configuration: ConfigurationResult) -> str:
+    """Name a configuration: its method, and its values in brackets if it has any."""
+    values = values_text(configuration.values)
+    return f"{configuration.method} ({values})" if values else configuration.method
+
+
+def attack_text(threat: ThreatModel, radius: float) -> str:
+    """Name what a robust accuracy was measured against: attack, norm and radius."""
+    return f"{threat.attack}, {threat.norm} {value_text(radius)}"
+
+
+def count_text(count: int, one: str, many: str | None = None) -> str:
+    """Print a count with its noun.
+
+    >>> count_text(1, "seed"), count_text(3, "seed"), count_text(0, "test image")
+    ('1 seed', '3 seeds', '0 test images')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}".replace(",", "\N{THIN SPACE}")
+
+
+def resolution(accuracy: float, samples: int) -> float:
+    """Give the half-width 1.96 √(a(1 - a)/n) that n samples leave an accuracy, as a fraction.
+
+    >>> round(resolution(0.5, 500), 4)
+    0.0438
+    """
+    return 1.96 * math.sqrt(accuracy * (1.0 - accuracy) / samples)
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut a text that is longer, and say so with an ellipsis.
+
+    >>> shortened("a_very_long_method", 10)
+    'a_very_lo…'
+    """
+    return text if len(text) <= length else text[: length - 1] + "…"
