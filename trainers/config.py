@@ -99,7 +99,7 @@ class Pgd:
         _check_count(self.steps, "steps", 1)
         if self.step_size != "auto":
             rule = "must be auto or a number > 0"
-            _check_number(self.step_size, "step_size", rule, lambda size: size > 0)  # type: ignore[arg-type]
+            _check_number(self.step_size, "step_size", rule, lambda size: size > 0)
 
     @property
     def step_length(self) -> float:

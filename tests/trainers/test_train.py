@@ -1,0 +1,291 @@
+"""Tests of the training loop: limit cases, resuming, random streams, cost, endings."""
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig
+from trainers.data import Dataset
+from trainers.evaluate import evaluate
+from trainers.train import TrainState, check_batches, new_state, train
+
+MakeConfig = Callable[..., TrainConfig]
+
+
+def run(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> TrainState:
+    state = new_state(config, data, torch.device("cpu")) if state is None else state
+    for _ in train(config, data, torch.device("cpu"), state):
+        pass
+    return state
+
+
+def tensors(state: TrainState) -> dict[str, Tensor]:
+    """Everything that training writes: weights, batch statistics, momentum."""
+    momentum = {f"momentum {i}": tensor for i, tensor in enumerate(state.momentum)}
+    return state.model.state_dict() | momentum
+
+
+def differing(one: TrainState, other: TrainState) -> list[str]:
+    """Names of the tensors that are not equal bit for bit."""
+    theirs = tensors(other)
+    return [name for name, tensor in tensors(one).items() if not torch.equal(tensor, theirs[name])]
+
+
+def without_seconds(state: TrainState) -> list[Any]:
+    return [replace(m, seconds=0.0, validation_seconds=0.0) for m in state.metrics]
+
+
+def pgd(norm: str = "linf", epsilon: float = 0.1, steps: int = 2, **more: float) -> Pgd:
+    return Pgd(norm=norm, epsilon=epsilon, steps=steps, **more)  # type: ignore[arg-type]
+
+
+ZERO_RADII = {
+    "sam": Method(weights=Sam(rho=0.0)),
+    "pgd linf": Method(inputs=pgd("linf", 0.0)),
+    "pgd linf, a step size of its own": Method(inputs=pgd("linf", 0.0, step_size=0.1)),
+    "pgd l2": Method(inputs=pgd("l2", 0.0)),
+    "pgd l2, a step size of its own": Method(inputs=pgd("l2", 0.0, step_size=0.1)),
+    "sam and pgd": Method(weights=Sam(rho=0.0), inputs=pgd("linf", 0.0)),
+}
+
+
+@pytest.mark.parametrize("method", ZERO_RADII.values(), ids=ZERO_RADII)
+def test_zero_radius_equals_standard_training_bit_for_bit(
+    method: Method, make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    standard = run(make_config(), few_digits)
+    assert differing(run(make_config(method), few_digits), standard) == []
+
+
+METHODS = {
+    "standard": Method(),
+    "sam": Method(weights=Sam(rho=0.2)),
+    "pgd": Method(inputs=pgd()),
+    "sam and pgd l2": Method(weights=Sam(rho=0.2), inputs=pgd("l2", 0.5)),
+}
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_same_seed_gives_same_training_and_another_seed_another(
+    method: Method, make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    first = run(make_config(method), few_digits)
+    run(make_config(method, seed=1), few_digits)  # another trial in the same process
+    again = run(make_config(method), few_digits)
+    other = run(make_config(method, seed=1), few_digits)
+    assert differing(first, again) == []
+    assert without_seconds(first) == without_seconds(again)
+    assert differing(first, other) != []
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_going_on_after_an_epoch_equals_not_stopping(
+    method: Method, make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(method)
+    state = new_state(config, few_digits, cpu)
+    assert len(list(itertools.islice(train(config, few_digits, cpu, state), 1))) == 1
+    assert len(list(train(config, few_digits, cpu, state))) == 2
+    whole = run(config, few_digits)
+    assert differing(state, whole) == []
+    assert without_seconds(state) == without_seconds(whole)
+    assert (state.best_epoch, state.best_score) == (whole.best_epoch, whole.best_score)
+
+
+def test_evaluating_between_epochs_changes_nothing(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(METHODS["sam and pgd l2"])
+    state = new_state(config, few_digits, cpu)
+    for _ in train(config, few_digits, cpu, state):
+        evaluate(state.model, few_digits.test, 16, config.evaluation, seed=0, device=cpu)
+    assert differing(state, run(config, few_digits)) == []
+
+
+def test_validation_changes_nothing(make_config: MakeConfig, few_digits: Dataset) -> None:
+    config = make_config()
+    other = replace(config, evaluation=replace(config.evaluation, objective_radius=0.05))
+    assert differing(run(config, few_digits), run(other, few_digits)) == []
+
+
+def test_global_random_state_is_neither_read_nor_written(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    config = make_config(METHODS["sam and pgd l2"])
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = run(config, few_digits)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert differing(first, run(config, few_digits)) == []
+
+
+def test_input_noise_does_not_move_the_batch_order(
+    make_config: MakeConfig, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def orders(method: Method) -> list[list[int]]:
+        seen: list[list[int]] = []
+
+        def record(*arguments: Any) -> None:
+            seen.append(arguments[4].samples.tolist())
+
+        monkeypatch.setattr("trainers.train.step", record)
+        config = make_config(method, epochs=1)
+        state = new_state(config, few_digits, torch.device("cpu"))
+        with pytest.raises(ZeroDivisionError):  # no step, no sample seen
+            next(train(config, few_digits, torch.device("cpu"), state))
+        return seen
+
+    standard = orders(METHODS["standard"])
+    assert standard == orders(METHODS["pgd"]) == orders(METHODS["sam and pgd l2"])
+    assert sorted(itertools.chain.from_iterable(standard)) == list(range(150))
+
+
+def test_best_is_the_first_epoch_with_the_highest_mean_of_both_accuracies(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(epochs=8, learning_rate=0.3)
+    state = new_state(config, few_digits, cpu)
+    kept: list[dict[str, Tensor]] = []
+    for _ in train(config, few_digits, cpu, state):
+        kept.append({name: t.clone() for name, t in state.model.state_dict().items()})
+    scores = [(m.validation_clean + m.validation_robust) / 2 for m in state.metrics]
+    best = scores.index(max(scores))
+    assert (state.best_epoch, state.best_score) == (best + 1, scores[best])
+    assert all(torch.equal(t, kept[best][name]) for name, t in state.best_weights.items())
+    so_far = list(itertools.accumulate(scores, max, initial=-math.inf))
+    expected = [score > before for score, before in zip(scores, so_far, strict=False)]
+    assert [m.is_best for m in state.metrics] == expected
+
+
+PASSES = {
+    # method: forward, input backward and weight backward passes per sample
+    "standard": (Method(), (1, 0, 1)),
+    "sam": (Method(weights=Sam(rho=0.2)), (2, 0, 2)),
+    "at": (Method(inputs=pgd(steps=5)), (6, 5, 1)),
+    "sam at": (Method(weights=Sam(rho=0.2), inputs=pgd(steps=5)), (7, 5, 2)),
+}
+
+
+@pytest.mark.parametrize(("method", "passes"), PASSES.values(), ids=PASSES)
+def test_reported_passes_are_those_that_ran(
+    method: Method,
+    passes: tuple[int, int, int],
+    make_config: MakeConfig,
+    few_digits: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    cpu: torch.device,
+) -> None:
+    counted = {"forward": 0, "input": 0, "weight": 0}
+
+    def forward(self: nn.Sequential, images: Tensor) -> Tensor:
+        counted["forward"] += len(images)
+        for module in self:
+            images = module(images)
+        return images
+
+    grad = torch.autograd.grad
+
+    def counting_grad(outputs: Tensor, inputs: Any, *more: Any) -> Any:
+        is_input = isinstance(inputs, Tensor)
+        counted["input" if is_input else "weight"] += counting_grad.batch  # type: ignore[attr-defined]
+        return grad(outputs, inputs, *more)
+
+    cross_entropy = torch.nn.functional.cross_entropy
+
+    def remember_batch(logits: Tensor, *more: Any, **options: Any) -> Tensor:
+        counting_grad.batch = len(logits)  # type: ignore[attr-defined]
+        return cross_entropy(logits, *more, **options)
+
+    config = make_config(method, epochs=1)
+    state = new_state(config, few_digits, cpu)
+    monkeypatch.setattr("trainers.train._validate", lambda *arguments: (0.0, 0.0))
+    monkeypatch.setattr(nn.Sequential, "forward", forward)
+    monkeypatch.setattr(torch.autograd, "grad", counting_grad)
+    monkeypatch.setattr(torch.nn.functional, "cross_entropy", remember_batch)
+    (metrics,) = train(config, few_digits, cpu, state)
+    reported = (
+        metrics.forward_passes,
+        metrics.input_backward_passes,
+        metrics.weight_backward_passes,
+    )
+    assert reported == tuple(150 * number for number in passes)
+    assert reported == tuple(counted.values())
+
+
+def test_sums_are_divided_by_the_samples_seen(make_config: MakeConfig, few_digits: Dataset) -> None:
+    config = make_config(epochs=1, learning_rate=0.0)
+    state = run(config, few_digits)
+    again = run(make_config(epochs=1, learning_rate=0.0, batch_size=150), few_digits)
+    assert 0 < state.metrics[0].train_accuracy < 1
+    assert state.metrics[0].train_loss == pytest.approx(again.metrics[0].train_loss, rel=0.05)
+
+
+def test_scheduled_learning_rate_follows_its_formula(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    cosine = run(make_config(epochs=4, learning_rate=0.1), few_digits)
+    expected = [0.05 * (1 + math.cos(math.pi * done / 4)) for done in range(4)]
+    assert [m.learning_rate for m in cosine.metrics] == pytest.approx(expected)
+    config = make_config(epochs=20, learning_rate=0.1, schedule="step", batch_size=150)
+    steps = run(config, few_digits)
+    expected = [0.1] * 15 + [0.01] * 3 + [0.001] * 2
+    assert [m.learning_rate for m in steps.metrics] == pytest.approx(expected)
+
+
+def test_divergence_ends_the_training_at_its_epoch(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    config = make_config(learning_rate=1e30, epochs=5)
+    state = run(config, few_digits)
+    assert len(state.metrics) < 5
+    assert state.metrics[-1].diverged
+    assert not state.metrics[-1].is_best
+    assert math.isnan(state.metrics[-1].validation_robust)
+    assert list(train(config, few_digits, torch.device("cpu"), state)) == []
+
+
+def test_last_batch_of_one_sample_is_refused(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    for batch_size in (149, 1):
+        with pytest.raises(ConfigError, match="must not leave a last batch of one") as caught:
+            new_state(make_config(batch_size=batch_size), few_digits, cpu)
+        assert caught.value.field == "batch_size"
+    check_batches(make_config(batch_size=64), 1000)
+
+
+def test_batch_statistics_are_counted_once_per_step_whatever_the_method(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    for name, method in METHODS.items():
+        state = run(make_config(method, epochs=2), few_digits)
+        counts = {
+            int(buffer)
+            for key, buffer in state.model.named_buffers()
+            if key.endswith("num_batches_tracked")
+        }
+        assert counts == {6}, name
+
+
+@pytest.mark.slow
+def test_adversarial_training_is_more_robust_than_standard_training(
+    make_config: MakeConfig, digits: Dataset, cpu: torch.device
+) -> None:
+    robust = {}
+    for name, method in {
+        "standard": Method(),
+        "at": Method(inputs=pgd(epsilon=0.1, steps=5)),
+    }.items():
+        config = make_config(method, width=8, epochs=10, attack=PgdAttack(steps=20, restarts=1))
+        state = run(config, digits)
+        found = evaluate(state.model, digits.test, 16, config.evaluation, seed=0, device=cpu)
+        assert found.clean > 0.97
+        robust[name] = found.robust[-1]
+    assert robust["at"] > robust["standard"] + 0.2

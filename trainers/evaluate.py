@@ -1,0 +1,180 @@
+"""Judge a trained network: a correctness bit for every sample at every radius.
+
+Evaluating leaves the network's mode, buffers and gradients, and the global random state, as they
+were. Letters: R radii, n samples.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainers.attacks import Attacked, pgd
+from trainers.config import EvaluationConfig, Norm, PgdAttack
+from trainers.data import Split
+from trainers.inputs import BALLS
+from trainers.models import evaluation_view
+from trainers.streams import generator
+
+Bits = NDArray[np.bool_]
+BATCH_SIZE = 500
+"""Samples per evaluation batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    bits: Bits
+    """(1 + R, n): row 0 without an attack, row 1 + i under the attack at radius i, raw: each row
+    by itself, so that a row may be right where a smaller radius was not."""
+    clean: float
+    """Accuracy without an attack."""
+    robust: tuple[float, ...]
+    """(R,) accuracy at each radius, nested: right there, at all smaller radii, and unattacked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """A few samples beside what the attack made of them, for a picture."""
+
+    clean: NDArray[np.float32]
+    """(E, C, H, W) in [0, 1]."""
+    adversarial: NDArray[np.float32]
+    """(E, C, H, W) in [0, 1]."""
+    labels: NDArray[np.int64]
+    clean_predictions: NDArray[np.int64]
+    adversarial_predictions: NDArray[np.int64]
+    radius: float
+
+
+def evaluate(
+    model: nn.Module,
+    split: Split,
+    divisor: int,
+    evaluation: EvaluationConfig,
+    seed: int,
+    device: torch.device,
+) -> Evaluation:
+    """Judge `model` on all samples of `split`, without an attack and at every radius."""
+    view = evaluation_view(model, frozen=True)
+    rows = [clean_bits(view, split, divisor, device)]
+    for radius in evaluation.radii:
+        batches = attacked_batches(
+            view,
+            split,
+            divisor,
+            norm=evaluation.norm,
+            radius=radius,
+            attack=evaluation.attack,
+            stream=(seed, "test attack"),
+            device=device,
+        )
+        rows.append(torch.cat([batch.is_right for batch in batches]).cpu().numpy())
+    bits = np.stack(rows)
+    clean, robust = accuracies(bits)
+    return Evaluation(bits=bits, clean=clean, robust=robust)
+
+
+def nested(bits: Bits) -> Bits:
+    """Count a sample as right at a radius only if it is right at all smaller radii and unattacked.
+
+    >>> nested(np.array([[True, True], [False, True], [True, True]])).tolist()
+    [[True, True], [False, True], [False, True]]
+    """
+    return np.logical_and.accumulate(bits, axis=0)
+
+
+def accuracies(bits: Bits) -> tuple[float, tuple[float, ...]]:
+    """Clean accuracy, and the nested robust accuracy at each radius, from raw bits (1 + R, n)."""
+    clean, *robust = nested(bits).mean(axis=1).tolist()
+    return clean, tuple(robust)
+
+
+def adversarial_examples(
+    model: nn.Module,
+    split: Split,
+    divisor: int,
+    evaluation: EvaluationConfig,
+    seed: int,
+    device: torch.device,
+    count: int = 8,
+) -> Examples:
+    """Attack `count` samples, spread evenly over `split`, at the objective radius."""
+    view = evaluation_view(model, frozen=True)
+    few = spread(split, count)
+    ((images, labels),) = _batches(few, divisor, device, len(few.labels))
+    (attacked,) = attacked_batches(
+        view,
+        few,
+        divisor,
+        norm=evaluation.norm,
+        radius=evaluation.objective_radius,
+        attack=evaluation.attack,
+        stream=(seed, "examples"),
+        device=device,
+    )
+    with torch.no_grad():
+        clean_predictions = view(images).argmax(1)
+        adversarial_predictions = view(attacked.images).argmax(1)
+    return Examples(
+        clean=images.cpu().numpy(),
+        adversarial=attacked.images.cpu().numpy(),
+        labels=labels.cpu().numpy(),
+        clean_predictions=clean_predictions.cpu().numpy(),
+        adversarial_predictions=adversarial_predictions.cpu().numpy(),
+        radius=evaluation.objective_radius,
+    )
+
+
+def spread(split: Split, count: int) -> Split:
+    """Take at most `count` samples at even distances: all classes, should they be in order."""
+    count = min(count, len(split.labels))
+    index = np.linspace(0, len(split.labels) - 1, count).round().astype(np.int64)
+    return Split(images=split.images[index], labels=split.labels[index])
+
+
+def clean_bits(view: nn.Module, split: Split, divisor: int, device: torch.device) -> Bits:
+    """Classify every sample without an attack; `view` is in evaluation mode. (n,)."""
+    with torch.no_grad():
+        batches = _batches(split, divisor, device, BATCH_SIZE)
+        bits = [view(images).argmax(1) == labels for images, labels in batches]
+    return torch.cat(bits).cpu().numpy()
+
+
+def attacked_batches(
+    view: nn.Module,
+    split: Split,
+    divisor: int,
+    *,
+    norm: Norm,
+    radius: float,
+    attack: PgdAttack,
+    stream: tuple[int, str],
+    device: torch.device,
+) -> Iterator[Attacked]:
+    """Attack every sample, batch by batch; `view` is in evaluation mode.
+
+    The noise of a sample is decided by stream, restart and position: the same at every radius, and
+    whatever the number of restarts.
+    """
+    for number, (images, labels) in enumerate(_batches(split, divisor, device, BATCH_SIZE)):
+
+        def draw(restart: int, number: int = number, shape: torch.Size = images.shape) -> Tensor:
+            fresh = generator(*stream, restart, number, device=device)
+            return BALLS[norm].draw(tuple(shape), fresh)
+
+        yield pgd(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
+
+
+def _batches(
+    split: Split, divisor: int, device: torch.device, batch_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images in [0, 1], (B, C, H, W) float32, and labels (B,), in the order of the split."""
+    for start in range(0, len(split.labels), batch_size):
+        images = torch.tensor(split.images[start : start + batch_size], device=device)
+        labels = torch.tensor(split.labels[start : start + batch_size], device=device)
+        yield images.to(torch.float32) / divisor, labels

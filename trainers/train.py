@@ -1,0 +1,275 @@
+"""The training loop: a generator of `EpochMetrics`; one loop for all methods.
+
+Each epoch draws from streams decided by the seed, the stream's name and the epoch, so a training
+that stops after any epoch and goes on later is the same training, bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainers.batches import PADDING, Draw, on_device, take, take_cropped
+from trainers.config import ConfigError, Pgd, PgdAttack, Sam, TrainConfig, TrainingConfig
+from trainers.data import Dataset, Split
+from trainers.evaluate import attacked_batches, clean_bits, spread
+from trainers.inputs import Crafting, crafting
+from trainers.losses import LOSSES
+from trainers.models import build_model, evaluation_view
+from trainers.step import Network, Numbers, Sides, Sums, new_sums, step
+from trainers.streams import generator
+from trainers.weights import perturbing
+
+VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
+LARGEST_VALIDATION = 1000
+"""Samples that each epoch's validation uses at most."""
+DIVERGED_LOSS = 3.0
+"""In units of ln K, the loss of a uniform guess: a mean loss above it is a divergence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """What is known at the end of an epoch. Validation is nan where training diverged."""
+
+    epoch: int
+    """From 1."""
+    learning_rate: float
+    """Of the epoch's first step."""
+    train_loss: float
+    """Mean over the samples, each before its step."""
+    train_accuracy: float
+    """On the crafted images, each before its step."""
+    validation_clean: float
+    validation_robust: float
+    """PGD-10 at the objective radius, one start, the same noise in every epoch."""
+    forward_passes: int
+    """Samples that went forward through the network in this epoch's training."""
+    input_backward_passes: int
+    """Samples whose gradient with respect to the image was taken."""
+    weight_backward_passes: int
+    """Samples whose gradient with respect to the weights was taken."""
+    seconds: float
+    """Wall time of the epoch's training."""
+    validation_seconds: float
+    is_best: bool
+    """Whether the mean of both validation accuracies is above that of every epoch before."""
+    diverged: bool
+    """A loss or weight was not finite, or the loss was above 3 ln K after the first epoch."""
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """A training between two epochs: all that going on needs."""
+
+    model: nn.Module
+    """In training mode. Its weights and buffers are written in place."""
+    momentum: list[Tensor]
+    """As `model.parameters()`."""
+    epoch: int = 0
+    """Finished epochs."""
+    best_epoch: int = 0
+    """0 before there is one."""
+    best_score: float = -math.inf
+    """Mean of the best epoch's validation accuracies."""
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    """The `state_dict` of the model at the best epoch; empty before there is one."""
+    metrics: list[EpochMetrics] = field(default_factory=list)
+    """Of all finished epochs."""
+
+
+def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
+    """Return the state before the first epoch."""
+    check_batches(config, len(data.train.labels))
+    initial = generator(config.seed, "initial weights", device=torch.device("cpu"))
+    model = build_model(config.model, data, initial).to(device).train()
+    momentum = [torch.zeros_like(weight) for weight in model.parameters()]
+    return TrainState(model=model, momentum=momentum)
+
+
+def check_batches(config: TrainConfig, num_train: int) -> None:
+    """Refuse a last batch of one sample: batch normalisation has no variance there."""
+    batch_size = config.training.batch_size
+    if num_train % batch_size == 1 or batch_size == 1:
+        rule = f"must not leave a last batch of one of the {num_train} training images"
+        raise ConfigError("batch_size", rule, batch_size)
+
+
+def train(
+    config: TrainConfig, data: Dataset, device: torch.device, state: TrainState | None = None
+) -> Iterator[EpochMetrics]:
+    """Train one network; yield each epoch's metrics as it ends.
+
+    The caller stops by not asking for the next. `state` is written in place and, between two
+    epochs, is all that a later call needs to go on. A divergence ends the training at its epoch.
+    """
+    check_batches(config, len(data.train.labels))
+    state = new_state(config, data, device) if state is None else state
+    validation = spread(data.validation, LARGEST_VALIDATION)
+    take_batch = take_cropped if data.augment else take
+    input_side, weight_side = crafting(config.method.inputs), perturbing(config.method.weights)
+    loss = LOSSES[type(config.method.loss)]
+    sides = Sides(take_batch, input_side.craft, weight_side.gradients, loss)
+    network, source = _network(state), on_device(data, device)
+    numbers = _numbers(config, data.divisor, device)
+    learning_rates = _learning_rates(config.training, len(source.labels)).to(device)
+    while state.epoch < config.training.epochs and not _has_diverged(state):
+        started = time.perf_counter()
+        sums = new_sums(device)
+        rates = learning_rates[state.epoch]
+        draws = _draws(config, data, input_side, state.epoch, device)
+        for learning_rate, draw in zip(rates, draws, strict=True):
+            numbers.learning_rate.copy_(learning_rate)
+            step(sides, network, numbers, source, draw, sums)
+        trained = _read(sums, network, rates, input_side.num_passes, weight_side.num_passes)
+        trained["seconds"] = time.perf_counter() - started
+        yield _finish_epoch(config, data, device, state, validation, trained)
+
+
+def _network(state: TrainState) -> Network:
+    weights = dict(state.model.named_parameters())
+    view = evaluation_view(state.model, frozen=False)
+    return Network(state.model, view, list(weights), list(weights.values()), state.momentum)
+
+
+def _numbers(config: TrainConfig, divisor: int, device: torch.device) -> Numbers:
+    """Put on the device what may differ between trials of one shape; 0 where nothing uses it."""
+    weights, inputs, training = config.method.weights, config.method.inputs, config.training
+    number = partial(torch.tensor, dtype=torch.float32, device=device)
+    return Numbers(
+        learning_rate=number(0.0),
+        momentum=number(training.momentum),
+        weight_decay=number(training.weight_decay),
+        rho=number(weights.rho if isinstance(weights, Sam) else 0.0),
+        epsilon=number(inputs.epsilon if isinstance(inputs, Pgd) else 0.0),
+        step_length=number(inputs.step_length if isinstance(inputs, Pgd) else 0.0),
+        divisor=number(divisor),
+    )
+
+
+def _learning_rates(training: TrainingConfig, num_train: int) -> Tensor:
+    """Return the learning rate of every step, (epochs, steps per epoch)."""
+    num_steps = math.ceil(num_train / training.batch_size)
+    done = torch.arange(training.epochs * num_steps, dtype=torch.float64)
+    done = done.view(training.epochs, num_steps) / (training.epochs * num_steps)
+    factors = SCHEDULES[training.schedule](done)
+    return (training.learning_rate * factors).to(torch.float32)
+
+
+def _cosine(done: Tensor) -> Tensor:
+    """Half a cosine from 1 to 0 over the training. done: fraction of the steps before this one."""
+    return (1 + torch.cos(math.pi * done)) / 2
+
+
+def _step(done: Tensor) -> Tensor:
+    """1, then 0.1 from three quarters of the training on, then 0.01 from nine tenths on."""
+    return 0.1 ** ((done >= 0.75).double() + (done >= 0.9).double())
+
+
+SCHEDULES = {"cosine": _cosine, "step": _step}
+
+
+def _draws(
+    config: TrainConfig, data: Dataset, input_side: Crafting, epoch: int, device: torch.device
+) -> Iterator[Draw]:
+    """Draw everything random about the batches of an epoch; `epoch` counts from 0."""
+
+    def stream(name: str) -> torch.Generator:
+        return generator(config.seed, name, epoch, device=device)
+
+    num_train, size = len(data.train.labels), config.training.batch_size
+    order = torch.randperm(num_train, generator=stream("batch order"), device=device)
+    augmentation, noise = stream("augmentation"), stream("input noise")
+    if data.augment:
+        corners = (num_train, 2)
+        corner = torch.randint(2 * PADDING + 1, corners, generator=augmentation, device=device)
+        is_flipped = torch.randint(2, (num_train,), generator=augmentation, device=device) == 1
+    else:
+        corner = is_flipped = torch.empty(0, device=device)
+    for start in range(0, num_train, size):
+        batch = slice(start, start + size)
+        index = order[batch]
+        shape = (len(index), *data.image_shape)
+        yield Draw(index, corner[batch], is_flipped[batch], input_side.draw(shape, noise))
+
+
+def _read(
+    sums: Sums, network: Network, rates: Tensor, num_input_passes: int, num_weight_passes: int
+) -> dict[str, Any]:
+    """Read the sums of an epoch: the only place where training waits for the device."""
+    norms = torch.stack(torch._foreach_norm(network.weights))
+    is_finite = sums.is_finite & norms.isfinite().all()
+    values = [sums.loss, sums.correct, sums.seen, is_finite, rates[0]]
+    loss, correct, seen, finite, rate = torch.stack([v.double() for v in values]).tolist()
+    return {
+        "learning_rate": rate,
+        "train_loss": loss / seen,
+        "train_accuracy": correct / seen,
+        "forward_passes": int(seen) * (num_input_passes + num_weight_passes),
+        "input_backward_passes": int(seen) * num_input_passes,
+        "weight_backward_passes": int(seen) * num_weight_passes,
+        "diverged": not finite,
+    }
+
+
+def _finish_epoch(
+    config: TrainConfig,
+    data: Dataset,
+    device: torch.device,
+    state: TrainState,
+    validation: Split,
+    trained: dict[str, Any],
+) -> EpochMetrics:
+    """Validate, keep the weights if they are the best, and count the epoch as finished."""
+    started = time.perf_counter()
+    is_late = state.epoch > 0
+    limit = DIVERGED_LOSS * math.log(len(data.classes))
+    trained["diverged"] |= is_late and trained["train_loss"] > limit
+    clean = robust = math.nan
+    if not trained["diverged"]:
+        clean, robust = _validate(config, data.divisor, device, state.model, validation)
+    score = (clean + robust) / 2
+    is_best = score > state.best_score
+    state.epoch += 1
+    if is_best:
+        state.best_epoch, state.best_score = state.epoch, score
+        tensors = state.model.state_dict().items()
+        state.best_weights = {name: tensor.clone() for name, tensor in tensors}
+    metrics = EpochMetrics(
+        epoch=state.epoch,
+        validation_clean=clean,
+        validation_robust=robust,
+        validation_seconds=time.perf_counter() - started,
+        is_best=is_best,
+        **trained,
+    )
+    state.metrics.append(metrics)
+    return metrics
+
+
+def _validate(
+    config: TrainConfig, divisor: int, device: torch.device, model: nn.Module, validation: Split
+) -> tuple[float, float]:
+    """Clean accuracy, and robust accuracy (nested) at the objective radius."""
+    view = evaluation_view(model, frozen=True)
+    is_right = clean_bits(view, validation, divisor, device)
+    batches = attacked_batches(
+        view,
+        validation,
+        divisor,
+        norm=config.evaluation.norm,
+        radius=config.evaluation.objective_radius,
+        attack=VALIDATION_ATTACK,
+        stream=(config.seed, "validation attack"),
+        device=device,
+    )
+    survives = torch.cat([batch.is_right for batch in batches]).cpu().numpy()
+    return float(is_right.mean()), float((is_right & survives).mean())
+
+
+def _has_diverged(state: TrainState) -> bool:
+    return bool(state.metrics) and state.metrics[-1].diverged
