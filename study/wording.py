@@ -1,0 +1,190 @@
+"""What a mistake in a studies file is called: pydantic's errors as place, rule, value, way out."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study.settings import RADIUS_FIELDS, fraction
+from study.yaml_source import Place
+
+EXAMPLES: dict[str, Any] = {
+    "data": {"name": "digits"},
+    "model": {"name": "small_cnn"},
+    "data.name": "digits",
+    "model.name": "small_cnn",
+    "width": 16,
+    "training": {
+        "epochs": 20,
+        "batch_size": 64,
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "schedule": "cosine",
+    },
+    "seeds": (0, 1, 2),
+    "methods": {"standard": {}},
+    "search": {"trials": 20},
+    "trials": 20,
+    "sampler": "tpe",
+    "evaluation": {
+        "norm": "linf",
+        "radii": (0.01, 0.03),
+        "objective_radius": 0.03,
+        "attack": {"pgd": {"steps": 20, "restarts": 1}},
+    },
+    "norm": "linf",
+    "radii": (0.01, 0.03),
+    "objective_radius": 0.03,
+    "attack": {"pgd": {"steps": 20, "restarts": 1}},
+    "steps": 10,
+    "restarts": 1,
+    "checkpoint": "best",
+    "resources": {"cpu": 1, "gpu": 0},
+    "cpu": 1,
+    "gpu": 0.5,
+    "analysis": {"clean_floor": 0.9},
+    "primary": "hypervolume_difference",
+    "clean_floor": 0.9,
+    "weights": "none",
+    "inputs": "none",
+    "loss": "cross_entropy",
+    "rho": 0.1,
+    "epsilon": 0.03,
+    "step_size": "auto",
+    "about": "what this study compares",
+}
+EXAMPLES |= EXAMPLES["training"]
+"""A good value for each key: shown where one is missing, and put there to find further mistakes."""
+
+_TYPES = {
+    "float_type": "must be a number",
+    "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping",
+    "dict_type": "must be a mapping",
+    "mapping_type": "must be a mapping",
+    "finite_number": "must be finite",
+}
+_REFUSED_KEYS = {
+    "pruner": "pruning is refused: with two objectives no trial is behind in both for sure",
+    "scheduler": "stopping trials early is refused: their numbers would be those of other epochs",
+}
+_RANGE_KEYS = {"low", "high"}
+
+
+def in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> str:
+    """Say what is wrong at a place: the rule, the value, the way out."""
+    kind, value = error["type"], error["input"]
+    context = error.get("ctx", {})
+    key = str(place[-1])
+    if kind in ("rule", "trainers"):
+        return str(context["text"])
+    if kind == "missing":
+        return "is missing; add " + (example(place) or f"a value for {key}")
+    if kind == "extra_forbidden":
+        return _unknown(key, place, known)
+    if value is None:
+        return empty(place)
+    if kind == "literal_error":
+        rule = f"must be one of {_listed(context['expected'])}"
+    elif kind == "too_short":
+        return f"needs at least one entry, got none; write {example(place) or 'one'}"
+    elif kind == "union_tag_invalid":
+        return "only numbers have ranges, got {low, high}; write a value or a list"
+    elif kind.startswith(("greater_than", "less_than")):
+        sign = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<"}.get(kind, "≤")
+        [bound] = context.values()
+        rule = f"must be {sign} {bound}"
+    else:
+        rule = _TYPES.get(kind, str(error["msg"]))
+    return f"{rule}, got {shown(value)}{_way_out(kind, value, place)}"
+
+
+def empty(place: Place) -> str:
+    """Word a key that is followed by nothing."""
+    return f"is empty; write {example(place) or '{} for the defaults'}"
+
+
+def example(place: Place) -> str:
+    """Write a good entry for the key of a place, as YAML; nothing where none is known."""
+    keys = [part for part in place if isinstance(part, str)]
+    value = good_value(keys)
+    return "" if value is None else f"{keys[-1]}: {_as_yaml(value)}"
+
+
+def good_value(keys: Sequence[str | int]) -> Any:
+    """Give a value that is right for the last of some keys; None where none is known."""
+    dotted_keys = [str(key) for key in keys[-2:]]
+    return EXAMPLES.get(".".join(dotted_keys), EXAMPLES.get(dotted_keys[-1] if keys else ""))
+
+
+def shown(value: Any) -> str:
+    """Write a value of the file short enough for a line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(map(str, list(value)[:3])) + "}" if value else "{}"
+    if isinstance(value, tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...'"
+
+
+def dotted(place: Place) -> str:
+    """Write a place as the keys on the way to it; an odd key in quotes."""
+    keys = [part for part in place if isinstance(part, str)]
+    return ".".join(key if re.fullmatch(r"[\w.-]{1,100}", key) else shown(key) for key in keys)
+
+
+def nearest(key: str, known: Sequence[str]) -> str | None:
+    """Give the known key that was probably meant."""
+    return next(iter(difflib.get_close_matches(key[:100], known, n=1, cutoff=0.6)), None)
+
+
+def _unknown(key: str, place: Place, known: Sequence[str]) -> str:
+    refused = _REFUSED_KEYS.get(key)
+    if refused:
+        return f"{refused}; remove {key}"
+    match = nearest(key, known)
+    if match:
+        return f"unknown key; did you mean {match}?"
+    if not known:
+        return f"unknown key; {place[-2]} has no settings, remove it"
+    return f"unknown key; known are {', '.join(known)}"
+
+
+def _listed(expected: str) -> str:
+    """Turn pydantic's "'a', 'b' or 'c'" into "a, b, c"."""
+    return ", ".join(re.findall(r"'([^']*)'", expected))
+
+
+def _way_out(kind: str, value: Any, place: Place) -> str:
+    """Suggest what to write in place of a value of the wrong type."""
+    if isinstance(value, str):
+        number = fraction(value)
+        if kind == "float_type" and number is not None:
+            return f"; fractions are read in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+    in_methods = place[1:2] == ("methods",)
+    if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
+        if isinstance(place[-1], int) and in_methods:
+            return f"; a list and a range cannot both choose {place[-2]}, keep one"
+        if not in_methods:
+            return "; only settings under methods have ranges"
+    if isinstance(value, tuple):
+        if in_methods and place[-1] in _RANGE_KEYS:
+            return f"; a list and a range cannot both choose {place[-2]}, keep one"
+        if not in_methods and kind in ("float_type", "int_type"):
+            return "; only settings under methods have lists"
+    written = example(place)
+    return f"; write for example {written}" if written else ""
+
+
+def _as_yaml(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    return str(value)

@@ -1,0 +1,285 @@
+"""A YAML file as plain values with the line of each, and a refusal of every ambiguous spelling.
+
+Lists become tuples. Only `true` and `false` are booleans, `1e-3` is a number, and what YAML 1.1
+would quietly turn into something else (`on`, `010`, `12:30`, dates, `.nan`) is refused.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Place = tuple[str | int, ...]
+"""Where a value stands: keys and list positions from the top of the file."""
+
+LARGEST_FILE_BYTES = 256 * 1024
+DEEPEST = 32
+MOST_VALUES = 50_000
+LARGEST_INTEGER = 2**63 - 1
+
+_PLAIN = "unquoted"
+_STRING = "tag:yaml.org,2002:str"
+_LIST = "tag:yaml.org,2002:seq"
+_MAPPING = "tag:yaml.org,2002:map"
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_REFUSED = (
+    (r"(?i:yes|no|on|off|true|false)", "only true and false are booleans", "true or false"),
+    (r"[-+]?0[0-9]+([.eE].*)?", "a leading zero has two readings", "the number without it"),
+    (r"[-+]?0[xob][0-9a-fA-F_]+", "numbers are decimal", "the decimal number"),
+    (r"[-+]?[0-9]+(_+[0-9]+)+(\.[0-9]*)?", "numbers have no underscores", "digits alone"),
+    (r"[-+]?[0-9]+(:[0-5]?[0-9])+(\.[0-9]*)?", "times are not read", "a plain number"),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?", "dates are not read", "a plain number"),
+    (r"(?i:[-+]?\.inf|\.nan)", "numbers must be finite", "a finite number"),
+)
+
+
+class SpecError(ValueError):
+    """A studies file that cannot be used. `messages` holds one line for each mistake in it."""
+
+    def __init__(self, messages: tuple[str, ...]) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The values of a file, the line of each, and what was refused while reading them."""
+
+    data: Any
+    lines: dict[Place, int]
+    problems: tuple[tuple[Place, int, str], ...]
+
+    def line(self, place: Place) -> int:
+        """Give the line of a place, or of the nearest place around it that is in the file."""
+        while place not in self.lines and place:
+            place = place[:-1]
+        return self.lines.get(place, 1)
+
+
+def read_yaml(path: Path) -> Source:
+    """Read a YAML file; raise `SpecError` where not even its outline can be told."""
+    loader = _Loader(_text(path))
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        raise SpecError((f"{path}{_syntax(error)}",)) from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        line = loader.line + 1
+        raise SpecError((f"{path}:{line}: is not valid YAML, {_first_line(error)}",)) from None
+    finally:
+        loader.dispose()
+    if node is None:
+        raise SpecError((f"{path}: is empty; declare a study, as in digits: {{...}}",))
+    reading = _Reading()
+    try:
+        data = reading.value(node, ())
+    except _TooMuchError as error:
+        raise SpecError((f"{path}:{error.line}: {error}",)) from None
+    return Source(data=data, lines=reading.lines, problems=tuple(reading.problems))
+
+
+def _text(path: Path) -> str:
+    """Read the file as text, or say in one line why that cannot be."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise SpecError(
+            (f"{path}: there is no such file; check the name and the folder",)
+        ) from None
+    except IsADirectoryError:
+        raise SpecError((f"{path}: is a folder; name the studies file inside it",)) from None
+    except PermissionError:
+        raise SpecError((f"{path}: may not be read by this user; change its mode",)) from None
+    except (OSError, ValueError) as error:
+        raise SpecError((f"{path}: cannot be read, {_first_line(error)}",)) from None
+    if len(content) > LARGEST_FILE_BYTES:
+        limit = LARGEST_FILE_BYTES // 1024
+        message = f"{path}: must be at most {limit} KiB, is larger; is it a studies file?"
+        raise SpecError((message,))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        byte = content[error.start]
+        message = f"{path}:{line}: must be UTF-8, got the byte 0x{byte:02x}; save it as UTF-8"
+        raise SpecError((message,)) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> str:
+    """Say where YAML's grammar is broken, as `:LINE: text`."""
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    problem = (error.problem or "it cannot be parsed").replace("\n", " ")
+    if "'\\t'" in problem:
+        return f":{line}: is not valid YAML, found a tab; indent with spaces"
+    if "single document" in (error.context or ""):
+        return f":{line}: must hold one document, got a second one; remove the line ---"
+    context = ""
+    if error.context and error.context_mark and error.context_mark.line + 1 != line:
+        context = f" {error.context} from line {error.context_mark.line + 1} on"
+    return f":{line}: is not valid YAML,{context} {problem}; check indent, brackets and quotes"
+
+
+class _Loader(yaml.SafeLoader):
+    """Compose nodes; leave every unquoted scalar's meaning to `_plain`."""
+
+    yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012 the base's own shape
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose one node, at a depth that Python's stack surely bears."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(
+                problem=f"it is nested more than {DEEPEST} levels deep", problem_mark=mark
+            )
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class _TooMuchError(Exception):
+    """The file unfolds, through its aliases, to more than anybody means."""
+
+    def __init__(self, text: str, line: int) -> None:
+        super().__init__(text)
+        self.line = line
+
+
+class _RefusedError(Exception):
+    """A scalar that is not read, with the reason."""
+
+
+@dataclass
+class _Reading:
+    """Turns nodes into values, aliases unfolded, and keeps each place's line."""
+
+    lines: dict[Place, int] = field(default_factory=dict)
+    problems: list[tuple[Place, int, str]] = field(default_factory=list)
+    count: int = 0
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self.lines.setdefault(place, node.start_mark.line + 1)
+        self._tally(node, len(place))
+        if isinstance(node, yaml.SequenceNode) and node.tag == _LIST:
+            items = enumerate(node.value)
+            return tuple(self.value(item, (*place, index)) for index, item in items)
+        if isinstance(node, yaml.MappingNode) and node.tag == _MAPPING:
+            return self._mapping(node, place)
+        try:
+            return _scalar(node)
+        except _RefusedError as refusal:
+            self.problems.append((place, node.start_mark.line + 1, str(refusal)))
+            return None
+
+    def _tally(self, node: yaml.Node, depth: int) -> None:
+        self.count += 1
+        line = node.start_mark.line + 1
+        if depth > DEEPEST:
+            raise _TooMuchError("an alias (*name) stands inside what it names; write it out", line)
+        if self.count > MOST_VALUES:
+            text = f"holds more than {MOST_VALUES} values, aliases unfolded; use fewer aliases"
+            raise _TooMuchError(text, line)
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        """Own keys first, then those of merged mappings (`<<`) that are not there yet."""
+        values: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if _is_merge(key_node):
+                continue
+            key = self._key(key_node, place)
+            if key is None:
+                continue
+            line = key_node.start_mark.line + 1
+            if key in values:
+                first = self.lines[(*place, key)]
+                where = f"lines {first} and {line}" if first != line else f"line {line}, twice"
+                text = f"is given twice, {where}; keep one"
+                self.problems.append(((*place, key), line, text))
+                continue
+            self.lines[(*place, key)] = line
+            values[key] = self.value(value_node, (*place, key))
+        for merged in self._merged(node, place, len(place)):
+            for key_node, value_node in merged.value:
+                key = None if _is_merge(key_node) else self._key(key_node, place)
+                if key is not None and key not in values:
+                    self.lines[(*place, key)] = key_node.start_mark.line + 1
+                    values[key] = self.value(value_node, (*place, key))
+        return values
+
+    def _merged(
+        self, node: yaml.MappingNode, place: Place, depth: int
+    ) -> Iterator[yaml.MappingNode]:
+        """Give the mappings that a mapping merges, nearest first, theirs after them."""
+        for key_node, value_node in node.value:
+            if not _is_merge(key_node):
+                continue
+            is_list = isinstance(value_node, yaml.SequenceNode)
+            for merged in value_node.value if is_list else [value_node]:
+                self._tally(merged, depth)
+                if isinstance(merged, yaml.MappingNode):
+                    yield merged
+                    yield from self._merged(merged, place, depth + 1)
+                else:
+                    text = "<< merges mappings only; write <<: *name, the name of a mapping"
+                    self.problems.append((place, merged.start_mark.line + 1, text))
+
+    def _key(self, node: yaml.Node, place: Place) -> str | None:
+        """Read a key; a key is a word."""
+        line = node.start_mark.line + 1
+        try:
+            key = _scalar(node) if isinstance(node, yaml.ScalarNode) else node
+        except _RefusedError as refusal:
+            self.problems.append((place, line, f"a key must be a word; {refusal}"))
+            return None
+        if isinstance(key, str) and key:
+            return key
+        shown = node.value if isinstance(node, yaml.ScalarNode) and node.value else "another value"
+        text = f"a key must be a word, got {shown}; put it in quotes"
+        self.problems.append((place, line, text))
+        return None
+
+
+def _is_merge(node: yaml.Node) -> bool:
+    return node.tag == _PLAIN and node.value == "<<"
+
+
+def _scalar(node: yaml.Node) -> bool | int | float | str | None:
+    if not isinstance(node, yaml.ScalarNode) or node.tag not in (_PLAIN, _STRING):
+        raise _RefusedError(f"tags are not read, got {node.tag}; write the value alone")
+    if node.tag == _STRING:
+        return str(node.value)
+    return _plain(node.value)
+
+
+def _plain(text: str) -> bool | int | float | str | None:
+    """Read an unquoted scalar: null, a boolean, a finite number, or text."""
+    if text in ("", "~", "null"):
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    for pattern, rule, way_out in _REFUSED:
+        if re.fullmatch(pattern, text):
+            raise _RefusedError(f'{rule}, got {text}; write {way_out}, or "{text}" for the text')
+    if _INTEGER.fullmatch(text):
+        if len(text) > 20 or abs(int(text)) > LARGEST_INTEGER:
+            raise _RefusedError(f"a whole number must be below 2^63, got {text[:20]}...")
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise _RefusedError(f"numbers must be finite, got {text[:20]}; write a smaller number")
+        return number
+    return text
