@@ -107,26 +107,25 @@ def _misspelled(
 
 
 def _repair(data: dict[str, Any], place: Place, kind: str) -> None:
-    """Put a good value at a place, or remove what has none."""
-    keys = list(place)
-    if kind == "extra_forbidden":
-        _container(data, keys[:-1]).pop(keys[-1], None)
-        return
-    while keys and (isinstance(keys[-1], int) or good_value(keys) is None):
-        is_method = len(keys) == 2 and keys[0] == "methods"
-        if is_method:
-            _container(data, keys[:-1]).pop(keys[-1], None)
+    """Put a good value at a place, or at the nearest around it; remove what has none."""
+    for length in range(len(place), 0, -1):
+        parent, key = _mapping_at(data, place[: length - 1]), place[length - 1]
+        is_unknown = kind == "extra_forbidden" and length == len(place)
+        is_method = length == 2 and place[0] == "methods"
+        if parent is None or not isinstance(key, str):
+            continue
+        if is_method or (is_unknown and key in parent):
+            parent.pop(key, None)
             return
-        keys.pop()
-    if keys:
-        _container(data, keys[:-1])[keys[-1]] = copy.deepcopy(good_value(keys))
+        value = good_value(place[:length])
+        if value is not None and not is_unknown:
+            parent[key] = copy.deepcopy(value)
+            return
 
 
-def _container(data: dict[str, Any], keys: list[str | int]) -> dict[Any, Any]:
-    """Walk down to a mapping; an empty one where something else stands, or nothing."""
+def _mapping_at(data: dict[str, Any], place: Place) -> dict[str, Any] | None:
+    """Give the mapping at a place; None where something else stands, or nothing."""
     inner: Any = data
-    for key in keys:
-        if not isinstance(inner.get(key), dict):
-            return {}
-        inner = inner[key]
-    return inner if isinstance(inner, dict) else {}
+    for key in place:
+        inner = inner.get(key) if isinstance(inner, dict) else None
+    return inner if isinstance(inner, dict) else None

@@ -128,9 +128,14 @@ def _with_fraction(value: Any) -> Any:
     return value if number is None else number
 
 
-def _with_fractions(value: Any) -> Any:
-    is_range = isinstance(value, Range)
-    return value if is_range else {key: _with_fraction(item) for key, item in value.items()}
+def _read_ends(value: Any, is_radius: bool = False) -> Any:
+    """Refuse a mapping that is no range; read the ends of a radius as fractions."""
+    if isinstance(value, Range):
+        return value
+    if not {"low", "high"} & set(value):
+        got = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
+        raise rule_error(f"a range has low and high, got {got}; write a value, list or range")
+    return {key: _with_fraction(item) if is_radius else item for key, item in value.items()}
 
 
 Radius = Annotated[float, BeforeValidator(_with_fraction)]
@@ -254,11 +259,10 @@ def _setting_hint(name: str, hint: Any) -> Any:
         Annotated[several, MinLen(1), AfterValidator(distinct), Tag("<list>")],
     ]
     if int in members:
-        forms.append(Annotated[WholeRange, Tag("<range>")])
-    elif float in members and name in RADIUS_FIELDS:
-        forms.append(Annotated[Range, BeforeValidator(_with_fractions), Tag("<range>")])
+        forms.append(Annotated[WholeRange, BeforeValidator(_read_ends), Tag("<range>")])
     elif float in members:
-        forms.append(Annotated[Range, Tag("<range>")])
+        reading = partial(_read_ends, is_radius=name in RADIUS_FIELDS)
+        forms.append(Annotated[Range, BeforeValidator(reading), Tag("<range>")])
     return Annotated[reduce(or_, forms), Discriminator(_shape)]
 
 

@@ -3,9 +3,10 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
-from study.settings import RADIUS_FIELDS, fraction
+from study.settings import RADIUS_FIELDS, SIDES, fraction
 from study.yaml_source import Place
 
 EXAMPLES: dict[str, Any] = {
@@ -55,6 +56,11 @@ EXAMPLES: dict[str, Any] = {
     "about": "what this study compares",
 }
 EXAMPLES |= EXAMPLES["training"]
+EXAMPLES["attack.pgd"] = EXAMPLES["attack"]["pgd"]
+for _kind, _sides in SIDES.items():
+    for _name, _side in _sides.items():
+        _required = [item.name for item in fields(_side) if item.default is MISSING]
+        EXAMPLES[f"{_kind}.{_name}"] = {name: EXAMPLES.get(name, 1) for name in _required}
 """A good value for each key: shown where one is missing, and put there to find further mistakes."""
 
 _TYPES = {
@@ -68,6 +74,7 @@ _TYPES = {
     "mapping_type": "must be a mapping",
     "finite_number": "must be finite",
 }
+_SCALARS = ("float_type", "int_type", "bool_type", "string_type", "literal_error")
 _REFUSED_KEYS = {
     "pruner": "pruning is refused: with two objectives no trial is behind in both for sure",
     "scheduler": "stopping trials early is refused: their numbers would be those of other epochs",
@@ -93,7 +100,7 @@ def in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> st
     elif kind == "too_short":
         return f"needs at least one entry, got none; write {example(place) or 'one'}"
     elif kind == "union_tag_invalid":
-        return "only numbers have ranges, got {low, high}; write a value or a list"
+        return f"only numbers have ranges, got {shown(value)}; write a value or a list"
     elif kind.startswith(("greater_than", "less_than")):
         sign = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<"}.get(kind, "≤")
         [bound] = context.values()
@@ -117,8 +124,10 @@ def example(place: Place) -> str:
 
 def good_value(keys: Sequence[str | int]) -> Any:
     """Give a value that is right for the last of some keys; None where none is known."""
-    dotted_keys = [str(key) for key in keys[-2:]]
-    return EXAMPLES.get(".".join(dotted_keys), EXAMPLES.get(dotted_keys[-1] if keys else ""))
+    words = [str(key) for key in keys[-2:]]
+    if words[:-1] == ["methods"]:
+        return {}
+    return EXAMPLES.get(".".join(words), EXAMPLES.get(words[-1] if words else ""))
 
 
 def shown(value: Any) -> str:
@@ -176,7 +185,7 @@ def _way_out(kind: str, value: Any, place: Place) -> str:
     if isinstance(value, tuple):
         if in_methods and place[-1] in _RANGE_KEYS:
             return f"; a list and a range cannot both choose {place[-2]}, keep one"
-        if not in_methods and kind in ("float_type", "int_type"):
+        if not in_methods and kind in _SCALARS:
             return "; only settings under methods have lists"
     written = example(place)
     return f"; write for example {written}" if written else ""

@@ -127,7 +127,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         return f":{line}: must hold one document, got a second one; remove the line ---"
     context = ""
     if error.context and error.context_mark and error.context_mark.line + 1 != line:
-        context = f" {error.context} from line {error.context_mark.line + 1} on"
+        context = f" {error.context} from line {error.context_mark.line + 1} on,"
     return f":{line}: is not valid YAML,{context} {problem}; check indent, brackets and quotes"
 
 

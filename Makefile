@@ -1,0 +1,45 @@
+# make demo   set up, run the study `digits` on this machine, write reports/digits/index.html
+# make test   set up, run every check
+# make check  the same checks without the slow tests, in an environment that stands
+# make clean  remove the environment; what was recorded in runs/ stays
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+export RAY_USAGE_STATS_ENABLED := 0
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: demo test check checks clean
+
+demo: $(VENV)/installed
+	$(BIN)/study launch digits
+	$(BIN)/study report digits
+
+test: $(VENV)/installed-test
+	$(MAKE) --no-print-directory checks SELECTED=
+
+check:
+	$(MAKE) --no-print-directory checks SELECTED='-m "not slow and not gpu"'
+
+checks:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(SELECTED)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 13); \
+	    sys.exit(None if ok else f"Python {sys.version.split()[0]} in $(VENV): needs 3.11 or 3.12; say make PYTHON=python3.12")'
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

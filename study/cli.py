@@ -1,0 +1,258 @@
+"""The command `study`: parse, call, print. What takes seconds to import is imported where used."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from study.launch import Outcome
+    from study.plan import Plan
+    from study.spec import StudySpec
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="study",
+    help="Studies of SAM (weight radius ρ) and adversarial training (input radius ε): declared in "
+    "studies.yaml, scheduled by Ray Tune, searched by Optuna, recorded in MLflow.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study of the file.")]
+StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
+DEFAULT_FILE = Path("studies.yaml")
+
+
+@app.command("list")
+def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
+    """List the studies of the file, one line each.
+
+    Example: study list
+    """
+    from study import space
+
+    studies = _read(file)
+    width = max(len(name) for name in studies)
+    for name, spec in studies.items():
+        cells = len(space.grid_configurations(spec)) * len(spec.seeds)
+        blocks = len(space.search_blocks(spec, ""))
+        searched = blocks * spec.search.trials * len(spec.seeds) if spec.search else 0
+        trials = f"{cells + searched} trials" + (f" ({searched} searched)" if searched else "")
+        print(f"{name:<{width}}  {trials}  {spec.about}".rstrip())
+
+
+@app.command()
+def check(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One study.")] = None,
+    file: StudiesFile = DEFAULT_FILE,
+) -> None:
+    """Validate the file and every cell of its studies; say all that is wrong at once.
+
+    Example: study check digits
+    """
+    studies = _read(file)
+    chosen = studies if name is None else {name: _choose(studies, name, file)}
+    for spec in chosen.values():
+        if spec.resources.gpu > 0:
+            _warn_without_gpu(spec)
+    print(f"{file}: {', '.join(chosen)}: no mistakes; next: study plan {next(iter(chosen))}")
+
+
+@app.command()
+def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show what a launch would run and how long it would take; start nothing.
+
+    Example: study plan digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def show() -> None:
+        from study import cluster
+        from study.launch import current_plan, project_folder
+        from study.summary import print_plan
+
+        num_slots = None if cluster.is_joined() else cluster.local_slots(spec)
+        current = current_plan(spec, project_folder(file))
+        print_plan(spec, current, num_slots)
+        print(f"next: {_next_command(spec, current, file)}")
+
+    _guarded(show)
+
+
+@app.command()
+def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Run what is missing; the same command resumes, and extends after an edit of the file.
+
+    Example: study launch digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def run() -> int:
+        from study import cluster
+        from study import launch as launching
+        from study.summary import print_outcome, print_plan
+
+        def announce(planned: "Plan") -> None:
+            num_slots = None if cluster.is_joined() else cluster.local_slots(spec)
+            print_plan(spec, planned, num_slots)
+            sys.stdout.flush()
+
+        outcome = launching.launch(spec, launching.project_folder(file), announce)
+        print_outcome(spec, outcome)
+        print(f"next: {_after_launch(spec, outcome, file)}")
+        return outcome.exit_code
+
+    raise typer.Exit(_guarded(run))
+
+
+@app.command()
+def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show where a study stands, from its records alone, while it runs or later.
+
+    Example: study status digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def show() -> None:
+        from study.launch import current_plan, project_folder
+        from study.summary import print_status
+
+        current = current_plan(spec, project_folder(file))
+        print_status(spec, current)
+        print(f"next: {_next_command(spec, current, file)}")
+
+    _guarded(show)
+
+
+@app.command()
+def report(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Write the report bundle to reports/NAME, and log it on the study's parent run.
+
+    Example: study report digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def write() -> None:
+        from study.launch import project_folder
+        from study.reporting import report_study
+
+        project = project_folder(file)
+        page, fragment = report_study(spec, project)
+        if fragment:
+            print(f"in MLflow (study ui): {fragment}")
+        print(f"open: {os.path.relpath(page)}")
+
+    _guarded(write)
+
+
+@app.command()
+def ui(
+    file: StudiesFile = DEFAULT_FILE,
+    port: Annotated[int, typer.Option(help="The first port to try, on this machine only.")] = 5000,
+) -> None:
+    """Start the MLflow UI on the store of the file's studies; Ctrl-C ends it.
+
+    Example: study ui
+    """
+    studies = _read(file)
+
+    def serve() -> int:
+        from study.launch import project_folder
+        from study.ui import serve_ui
+
+        return serve_ui(project_folder(file), tuple(studies), port)
+
+    raise typer.Exit(_guarded(serve))
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="study")
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output is gone: `study list | head -1`
+        sys.stderr.close()
+        raise SystemExit(141) from None
+
+
+def _read(file: Path) -> dict[str, "StudySpec"]:
+    """Read a studies file, or leave with all its mistakes."""
+    from study.spec import SpecError, read_studies
+
+    try:
+        return read_studies(file)
+    except SpecError as error:
+        _leave("\n".join(error.messages))
+
+
+def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
+    """Pick a study by name, or leave with the names there are."""
+    if name in studies:
+        return studies[name]
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, studies, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(studies)}"
+    _leave(f"{file}: has no study {name}; {hint}")
+
+
+def _guarded(work: Callable[[], T]) -> T:
+    """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
+    from study.cluster import ClusterError
+    from study.lock import HeldError
+    from study.tracking import TrackingError, is_store_failure
+    from trainers.config import ConfigError
+    from trainers.data import DataError
+
+    try:
+        return work()
+    except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
+        _leave(str(error))
+    except Exception as error:
+        if not is_store_failure(error):
+            raise
+        _leave(f"cannot read or write: {' '.join(str(error).split())[:400]}")
+
+
+def _leave(message: str) -> NoReturn:
+    """Print what is wrong and leave with the exit code of the user's mistake."""
+    print(message, file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def _file_option(file: Path) -> str:
+    return "" if file == DEFAULT_FILE else f" --file {file}"
+
+
+def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
+    """Name what to do after looking at a plan."""
+    what = "launch" if current.num_open else "report"
+    return f"study {what} {spec.name}{_file_option(file)}"
+
+
+def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
+    """Name what to do after a launch."""
+    if outcome.plan.num_open:
+        return f"study launch {spec.name}{_file_option(file)}   (goes on where this one ended)"
+    return f"study report {spec.name}{_file_option(file)}"
+
+
+def _warn_without_gpu(spec: "StudySpec") -> None:
+    """Warn of a study for a GPU machine, as its file can be checked on any."""
+    import torch  # seconds: only where a GPU is asked for
+
+    if not torch.cuda.is_available():
+        wanted = spec.resources.gpu
+        place = f"{spec.name}.resources.gpu"
+        message = f"asks for {wanted:g} per trial, this machine has none"
+        print(
+            f"warning: {place}: {message}; plan and launch it where there is one", file=sys.stderr
+        )

@@ -1,0 +1,130 @@
+"""Where trials run: the Ray cluster, started in-process or joined, and how many fit into it."""
+
+import os
+import secrets
+from pathlib import Path
+
+from study import tracking
+from study.spec import StudySpec
+from study.tracking import Store
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    **tracking.ENVIRONMENT,
+}
+"""Set, where the user has not, before ray is imported; workers inherit it."""
+
+LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
+
+
+class ClusterError(RuntimeError):
+    """Trials that cannot be run here; the message says why, and the way out."""
+
+
+def is_joined() -> bool:
+    """Tell whether the user names a running cluster."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def local_slots(spec: StudySpec) -> int:
+    """How many trials this machine runs at a time; `ClusterError` if it cannot run even one."""
+    gpus = 0
+    if spec.resources.gpu > 0:
+        import torch  # seconds: only where a GPU is asked for
+
+        gpus = torch.cuda.device_count()
+    return slots(spec, len(os.sched_getaffinity(0)), gpus)
+
+
+def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
+    """How many trials fit into `cpus` and `gpus` at a time.
+
+    Raises `ClusterError` if not even one does.
+    """
+    wanted = spec.resources
+    place = f"{spec.name}.resources"
+    if wanted.cpu > cpus:
+        raise ClusterError(
+            f"{place}.cpu: must not exceed the CPUs of the machine, got {wanted.cpu} of {cpus:g}; "
+            "ask for fewer"
+        )
+    by_cpu = int(cpus // wanted.cpu)
+    if wanted.gpu == 0:
+        return by_cpu
+    if wanted.gpu > gpus:
+        raise ClusterError(
+            f"{place}.gpu: must not exceed the GPUs of the machine, "
+            f"got {wanted.gpu:g} of {gpus:g}; "
+            "set gpu: 0, or launch where there is one"
+        )
+    by_gpu = gpus // wanted.gpu if wanted.gpu >= 1 else gpus * (1 // wanted.gpu)
+    return min(by_cpu, int(by_gpu))
+
+
+def start_ray(spec: StudySpec, project: Path, store: Store, data_bytes: int) -> int:
+    """Start Ray in this process, or join the cluster of `RAY_ADDRESS`; return the slots.
+
+    Quiet, without telemetry and without dashboard. Raises `ClusterError` if the cluster cannot
+    be joined, is too small, or has several nodes that could not reach a store in a local file.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray  # seconds: only when there is something to run
+
+    options = {"logging_level": "error", "log_to_driver": False}
+    if is_joined():
+        _join(options)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if len(nodes) > 1 and store.is_local:
+            raise ClusterError(
+                f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but this one cannot "
+                f"reach {store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
+            )
+    else:
+        _prepare_token(project)
+        ray.init(
+            include_dashboard=False,
+            num_cpus=len(os.sched_getaffinity(0)),
+            object_store_memory=LEAST_OBJECT_STORE_BYTES + 2 * data_bytes,
+            **options,
+        )
+    resources = ray.cluster_resources()
+    return slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
+
+
+def _join(options: dict[str, object]) -> None:
+    """Join the user's cluster, handing our settings on to its workers."""
+    import ray
+
+    address = os.environ["RAY_ADDRESS"]
+    try:
+        ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ClusterError(
+            f"RAY_ADDRESS: no cluster can be joined at {address}: {reason}; start it, give its "
+            "token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this machine"
+        ) from error
+
+
+def _prepare_token(project: Path) -> None:
+    """Give the embedded cluster its token where the home directory cannot hold one.
+
+    Ray keeps it in `~/.ray`; where that cannot be written it lies under `runs/`, for this user.
+    """
+    home = Path.home()
+    folder = home / ".ray"
+    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
+    is_writable = os.access(folder if folder.exists() else home, os.W_OK)
+    if is_writable or any(name in os.environ for name in names):
+        return
+    token = project / "runs" / "ray-token"
+    if not token.exists() or not token.read_text(encoding="utf-8"):
+        token.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

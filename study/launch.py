@@ -1,0 +1,228 @@
+"""The order of a launch, and its end in every way it can end."""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from study import cluster, tracking
+from study.lock import await_workers, hold_launch
+from study.plan import Plan, RunStatus, make_plan
+from study.space import Cell
+from study.spec import StudySpec
+from study.tracking import Store, StudyRuns
+from trainers.config import NUMERICS_VERSION
+from trainers.data import Dataset, data_fingerprint, load_data
+
+WAIT_FOR_WORKERS_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a launch ended, as the tracker has it afterwards."""
+
+    plan: Plan
+    started: int
+    """Open cells when the launch began, those to be suggested included."""
+    failures: tuple[tuple[Cell, str], ...]
+    """Cells that failed in this launch, each with its reason."""
+    stopped_by: signal.Signals | None
+    problem: str
+    """Why the launch stopped before its end; empty if it did not."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
+        if self.stopped_by is not None:
+            return 128 + int(self.stopped_by)
+        return 0 if self.plan.num_open == 0 and self.plan.count("given up") == 0 else 1
+
+    @property
+    def parent_status(self) -> RunStatus:
+        """The parent run's status: what a person sees first in the MLflow UI."""
+        if self.stopped_by is not None:
+            return "KILLED"
+        return "FINISHED" if self.plan.num_open == 0 else "FAILED"
+
+
+def project_folder(studies_file: Path) -> Path:
+    """Name the folder of a studies file: `runs/` and `reports/` lie in it."""
+    return studies_file.resolve().parent
+
+
+def data_cache(project: Path) -> Path:
+    """Name the folder of decoded image folders."""
+    return project / "runs" / "data"
+
+
+def current_plan(spec: StudySpec, project: Path) -> Plan:
+    """Make a study's plan from what is recorded; read-only, without a lock."""
+    fingerprint = data_fingerprint(spec.data.name, data_cache(project))
+    store = tracking.find_store(project)
+    if not tracking.store_exists(store):
+        return make_plan(spec, fingerprint, ())
+    client = tracking.connect(store)
+    with tracking.recording(store):
+        return make_plan(spec, fingerprint, tracking.read_trials(client))
+
+
+def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
+    """Run what is missing of a study; to start, to resume and to extend are all this.
+
+    `announce` gets the plan before anything starts. Raises `HeldError` if another launch is at
+    work, `ClusterError`, `TrackingError` or `DataError` if it cannot start; every other end is an
+    `Outcome`, and leaves no run of the study running.
+    """
+    store = tracking.find_store(project)
+    if not cluster.is_joined():
+        cluster.local_slots(spec)
+    folder = project / "runs"
+    with hold_launch(folder / "launch.lock", spec.name):
+        await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
+        fingerprint = data_fingerprint(spec.data.name, data_cache(project))
+        client = tracking.connect(store)
+        with tracking.recording(store):
+            runs = tracking.open_study(client, store, spec, launch_tags(project))
+            tracking.close_runs(client, runs, "its launch was killed")
+            plan = make_plan(spec, fingerprint, tracking.read_trials(client))
+        announce(plan)
+        outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+        try:
+            if plan.num_open > 0:
+                dataset = load_data(spec.data.name, data_cache(project))
+                outcome = _run(spec, project, store, client, runs, plan, dataset)
+        finally:
+            with tracking.recording(store):
+                tracking.close_runs(client, runs, "stopped before its last epoch")
+                tracking.end_study(client, runs, outcome.parent_status)
+    return outcome
+
+
+def _run(
+    spec: StudySpec,
+    project: Path,
+    store: Store,
+    client: Any,
+    runs: StudyRuns,
+    plan: Plan,
+    dataset: Dataset,
+) -> Outcome:
+    """Start Ray and run the open cells, until they are done or the launch is to end."""
+    for name, value in cluster.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray  # with tune, optuna and torch: seconds, only when there is something to run
+
+    from study.progress import Progress
+    from study.searcher import StudySearcher
+    from study.watch import Watch
+
+    data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
+    try:
+        num_slots = cluster.start_ray(spec, project, store, data_bytes)
+        searcher = StudySearcher(spec, plan)
+        max_failures = max(3, math.ceil(0.2 * plan.num_open))
+        watch = Watch(searcher, client, runs, max_failures)
+        progress = Progress(spec, plan, searcher, num_slots)
+        tuner = _tuner(spec, project, store, runs, dataset, searcher, watch, progress, num_slots)
+        with watch.signals(), progress, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                tuner.fit()
+            except KeyboardInterrupt:
+                watch.stopped_by = signal.SIGINT
+            except Exception as error:  # Ray's own failure, say of its disk: the outcome tells it
+                watch.problem = watch.problem or f"Ray Tune stopped: {' '.join(str(error).split())}"
+    finally:
+        ray.shutdown()
+        shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
+    with tracking.recording(store):
+        after = make_plan(spec, plan.fingerprint, tracking.read_trials(client))
+    return Outcome(
+        plan=after,
+        started=plan.num_open,
+        failures=tuple(searcher.failures),
+        stopped_by=watch.stopped_by,
+        problem=watch.problem,
+    )
+
+
+def _tuner(
+    spec: StudySpec,
+    project: Path,
+    store: Store,
+    runs: StudyRuns,
+    dataset: Dataset,
+    searcher: Any,
+    watch: Any,
+    progress: Any,
+    num_slots: int,
+) -> Any:
+    """Build the one Ray Tuner of a launch."""
+    from ray import tune
+
+    from study.trainable import CellTrainable, TrialContext
+    from study.watch import WatchStopper
+
+    folder = project / "runs"
+    context = TrialContext(
+        spec=spec,
+        dataset=dataset,
+        store=store,
+        runs=runs,
+        tags=launch_tags(project),
+        states=folder / "states",
+        workers_lock=None if cluster.is_joined() else folder / "workers.lock",
+    )
+    return tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(CellTrainable, context=context),
+            tune.PlacementGroupFactory([{"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}]),
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=num_slots,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+            storage_path=str(folder / "ray"),
+            stop=WatchStopper(watch),
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[watch, progress],
+            verbose=0,
+        ),
+    )
+
+
+def launch_tags(project: Path) -> dict[str, str]:
+    """Say what code a launch runs: versions, and the commit of the project folder."""
+    libraries = ("rhoeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+    return {
+        **{f"version.{name}": version(name) for name in libraries},
+        "version.numerics": str(NUMERICS_VERSION),
+        "git_commit": _git(project, "rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(_git(project, "status", "--porcelain"))).lower(),
+    }
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Ask git about a folder; empty where there is no git, or no repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""

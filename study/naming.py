@@ -1,0 +1,28 @@
+"""What methods, configurations and cells are called in runs, tables and messages."""
+
+from study import space
+from study.space import Cell, Configuration
+from study.spec import StudySpec
+
+
+def configuration_name(spec: StudySpec, configuration: Configuration) -> str:
+    """Name a configuration by its method and what varies in it: `sam rho=0.1`."""
+    values = space.short_values(spec, configuration)
+    chosen = [f"{name}={_short(value)}" for name, value in values.items()]
+    return " ".join([configuration.method, *chosen])
+
+
+def cell_name(spec: StudySpec, cell: Cell) -> str:
+    """Name a cell as people speak of it: `sam rho=0.1 seed=0`."""
+    return f"{configuration_name(spec, cell.configuration)} seed={cell.seed}"
+
+
+def sides_name(spec: StudySpec, method: str) -> str:
+    """Name a method's sides, those that are off left out: `sam + pgd`; `none` if both are."""
+    declared = spec.methods[method]
+    sides = [side.name for side in (declared.weights, declared.inputs) if side.name != "none"]
+    return " + ".join(sides) or "none"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

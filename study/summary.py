@@ -1,0 +1,161 @@
+"""What the commands print of a plan, a study's state and a launch's end."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.front import nondominated
+from study import naming
+from study.launch import Outcome
+from study.plan import Plan, estimate_seconds, mean_objectives
+from study.space import Configuration
+from study.spec import StudySpec
+
+MAX_LISTED = 10
+"""Failed cells that are named one by one; the rest is counted."""
+
+
+def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
+    """Print what a launch would run. `num_slots`: trials at a time, None on a cluster to join."""
+    searched = {planned.block.method: 0 for planned in plan.blocks}
+    for planned in plan.blocks:
+        searched[planned.block.method] += planned.to_search * plan.seeds
+    rows: list[Sequence[str]] = [
+        ("method", "done", "missing", "failed", "given up", "to be searched")
+    ]
+    for method in spec.methods:
+        states = [plan.count(state, method) for state in ("done", "failed", "given up")]
+        missing = plan.count("missing", method) + plan.count("running", method)
+        numbers = [states[0], missing, *states[1:], searched.get(method, 0)]
+        rows.append((method, *(str(number) if number else "·" for number in numbers)))
+    print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
+    _print_table(rows)
+    _print_reused(spec, plan)
+    for planned in plan.blocks:
+        if planned.left_out:
+            print(
+                f"{planned.block.method}: {planned.left_out} earlier suggestions lie outside "
+                "today's ranges and are left out"
+            )
+    if plan.num_open == 0:
+        print("nothing is left to run")
+        return
+    resources = f"{spec.resources.cpu} CPU, {spec.resources.gpu:g} GPU"
+    at_a_time = "as many as the cluster holds" if num_slots is None else f"{num_slots}"
+    print(f"to run: {plan.num_open} trials of {resources} each, {at_a_time} at a time")
+    print(f"time: {_estimate(spec, plan, num_slots)}")
+
+
+def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+    """Say how long a launch would take, and how much of that is not known."""
+    seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
+    if num_unknown == plan.num_open:
+        return "unknown, as no trial of these shapes has been measured yet"
+    one_at_a_time = " one at a time" if num_slots is None else ""
+    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same shape"
+    return known + (f"; {num_unknown} more of unknown length" if num_unknown else "")
+
+
+def print_status(spec: StudySpec, plan: Plan) -> None:
+    """Print where a study stands: states, running trials, failures, and the front so far."""
+    states = ("done", "running", "failed", "given up", "missing")
+    counts = {state: plan.count(state) for state in states}  # type: ignore[arg-type]
+    stopped = sum(
+        planned.state == "missing" and planned.record is not None for planned in plan.cells
+    )
+    shown = [f"{number} {state}" for state, number in counts.items()]
+    shown.append(f"{plan.to_search} to be searched")
+    print(f"{spec.name}: {plan.num_cells} trials: {', '.join(shown)}")
+    if stopped:
+        print(f"{stopped} of the missing were stopped before their end")
+    for planned in plan.cells:
+        if planned.state == "running" and planned.record is not None:
+            done = int(planned.record.metrics.get("epoch", 0))
+            print(
+                f"  running  {naming.cell_name(spec, planned.cell)}: epoch {done} of "
+                f"{planned.cell.config.training.epochs}, {_duration(planned.record.seconds)}"
+            )
+    _print_failures(spec, plan)
+    _print_front(spec, plan)
+
+
+def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
+    """Print how a launch ended."""
+    plan = outcome.plan
+    if outcome.stopped_by is not None:
+        print(f"interrupted by {outcome.stopped_by.name}; what is finished is kept")
+    if outcome.problem:
+        print(outcome.problem)
+    if outcome.started:
+        print(
+            f"{spec.name}: {plan.count('done')} of {plan.num_cells} trials done, "
+            f"{plan.num_open} open, {plan.count('given up')} given up"
+        )
+    _print_failures(spec, plan)
+    _print_front(spec, plan)
+
+
+def _print_failures(spec: StudySpec, plan: Plan) -> None:
+    """Name the cells that failed, each with its last reason."""
+    failed = [planned for planned in plan.cells if planned.state in ("failed", "given up")]
+    for planned in failed[:MAX_LISTED]:
+        reason = planned.record.reason if planned.record else ""
+        again = "is tried once more" if planned.state == "failed" else "is not tried again"
+        name = naming.cell_name(spec, planned.cell)
+        print(f"  {planned.state}  {name}: {reason}; it {again} by the next launch")
+    if len(failed) > MAX_LISTED:
+        print(f"  and {len(failed) - MAX_LISTED} more")
+
+
+def _print_front(spec: StudySpec, plan: Plan) -> None:
+    """Print the nondominated configurations on validation, of those with every seed in."""
+    per_seed: dict[Configuration, list[tuple[float, float] | None]] = {}
+    for planned in plan.cells:
+        objectives = planned.record.objectives if planned.record else None
+        per_seed.setdefault(planned.cell.configuration, []).append(objectives)
+    known = {
+        configuration: mean
+        for configuration, seeds in per_seed.items()
+        if (mean := mean_objectives(seeds)) is not None
+    }
+    if not known:
+        return
+    members = nondominated(np.array(list(known.values())))
+    front = sorted(
+        (mean, naming.configuration_name(spec, configuration))
+        for (configuration, mean), member in zip(known.items(), members, strict=True)
+        if member
+    )
+    radius = f"robust ({spec.evaluation.norm} {spec.evaluation.objective_radius:.4g})"
+    print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {len(known)}:")
+    rows: list[Sequence[str]] = [("", "clean", radius)]
+    rows.extend((name, f"{clean:.1%}", f"{robust:.1%}") for (clean, robust), name in front)
+    _print_table(rows)
+
+
+def _print_reused(spec: StudySpec, plan: Plan) -> None:
+    """Say how many done cells another study ran."""
+    reused: dict[str, int] = {}
+    for planned in plan.cells:
+        if planned.state == "done" and planned.record and planned.record.study != spec.name:
+            reused[planned.record.study] = reused.get(planned.record.study, 0) + 1
+    for study, number in reused.items():
+        print(f"{number} of the done were run by study {study}")
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns, the first to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+        print("  " + "  ".join([f"{first:<{widths[0]}}", *cells]))
+
+
+def _seeds(spec: StudySpec) -> str:
+    return f"{len(spec.seeds)} seeds" if len(spec.seeds) > 1 else "1 seed"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

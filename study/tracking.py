@@ -1,0 +1,382 @@
+"""The only file that knows MLflow: the store, a study's runs, what they record, reading them back.
+
+One experiment and one parent run per study; under it one run per trial of a cell. Every call goes
+through `MlflowClient` with explicit run ids, so no run is ever active behind the caller's back.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from study.plan import RunStatus, TrialRecord
+from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT_TAG = "rhoeps"
+PAGE = 1000
+BITS_FILE = "bits.npz"
+ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
+"""What a finished trial must have left, besides its metrics."""
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_TRUNCATE_LONG_VALUES": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Set, where the user has not, before mlflow is imported; workers get the same."""
+
+
+class TrackingError(RuntimeError):
+    """The tracker cannot be read or written; the message says which, why, and the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """Where MLflow keeps what a project finds."""
+
+    uri: str
+    artifacts: str
+    """Root of the artifacts; empty where a server decides."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a file that only this machine can reach."""
+        return self.uri.startswith("sqlite:")
+
+    @property
+    def shown(self) -> str:
+        """The address without a password, for messages and tags."""
+        parts = urlsplit(self.uri)
+        if parts.password is None:
+            return self.uri
+        host = parts.hostname or ""
+        place = f"{parts.username}:***@{host}" + (f":{parts.port}" if parts.port else "")
+        return urlunsplit(parts._replace(netloc=place))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRuns:
+    """The ids under which a study is recorded."""
+
+    experiment: str
+    parent: str
+
+
+def find_store(project: Path) -> Store:
+    """Name the store of the project folder: `MLFLOW_TRACKING_URI` if set, else `runs/mlflow.db`."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        is_file_store = "://" not in uri or uri.startswith("file:")
+        if is_file_store:
+            rule = "must be a server or a database, as MLflow keeps no runs in plain files any more"
+            out = "say http://host:5000 or sqlite:////folder/mlflow.db"
+            raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {uri}; {out}")
+        return Store(uri=uri, artifacts="")
+    runs = project.resolve() / "runs"
+    return Store(uri=f"sqlite:///{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
+
+
+def store_exists(store: Store) -> bool:
+    """Tell whether there is anything to read; a server is taken to exist."""
+    return not store.is_local or Path(store.uri.removeprefix("sqlite:///")).exists()
+
+
+def connect(store: Store) -> "MlflowClient":
+    """Open the store, making its schema where there is none.
+
+    Raises `TrackingError` where it cannot be reached, read or written.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # 2 to 4 seconds: only where runs are read or written
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if store.is_local:
+        folder = Path(store.uri.removeprefix("sqlite:///")).parent
+        with recording(store):
+            folder.mkdir(parents=True, exist_ok=True)
+    client = MlflowClient(tracking_uri=store.uri)
+    with recording(store):
+        client.search_experiments(max_results=1)
+    return client
+
+
+class recording:  # noqa: N801 - used as a statement: `with recording(store):`
+    """Turn what a store's failure raises, of whatever layer, into one `TrackingError`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        """Replace an error of the store; let anything else pass."""
+        if error is None or not is_store_failure(error):
+            return
+        reason = " ".join(str(error).split())[:300]
+        raise TrackingError(
+            f"the MLflow store {self.store.shown} cannot be used: {reason}; free disk space, start "
+            "the server or correct MLFLOW_TRACKING_URI, then give the same command: what is "
+            "finished is kept"
+        ) from error
+
+
+def is_store_failure(error: BaseException) -> bool:
+    """Tell a failure of disk, database, network or MLflow itself from one of the training."""
+    if isinstance(error, TrackingError | OSError):
+        return True
+    modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return bool(modules & {"mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"})
+
+
+def find_study(client: "MlflowClient", name: str) -> StudyRuns | None:
+    """Find a study's experiment and parent run; None if it was never launched."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        return None
+    found = client.search_runs(
+        [experiment.experiment_id], "tags.kind = 'study'", order_by=["start_time ASC"]
+    )
+    if not found:
+        return None
+    return StudyRuns(experiment=experiment.experiment_id, parent=found[0].info.run_id)
+
+
+def open_study(
+    client: "MlflowClient", store: Store, spec: StudySpec, tags: Mapping[str, str]
+) -> StudyRuns:
+    """Find or make a study's experiment and parent run, and mark the parent as running.
+
+    Raises `TrackingError` if an experiment of that name was deleted, or is somebody else's.
+    """
+    experiment = client.get_experiment_by_name(spec.name)
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise TrackingError(
+            f"experiment {spec.name}: was deleted in MLflow but keeps its name; restore it "
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or rename the study"
+        )
+    if experiment is not None and EXPERIMENT_TAG not in experiment.tags:
+        raise TrackingError(
+            f"experiment {spec.name}: exists in {store.shown} and was not made by a study; "
+            "rename the study"
+        )
+    if experiment is None:
+        location = f"{store.artifacts}/{spec.name}" if store.artifacts else None
+        labels = {EXPERIMENT_TAG: "study", "mlflow.note.content": spec.about}
+        experiment_id = client.create_experiment(spec.name, location, labels)
+    else:
+        experiment_id = experiment.experiment_id
+    runs = find_study(client, spec.name)
+    if runs is None:
+        labels = {"kind": "study", "study": spec.name, "mlflow.note.content": spec.about}
+        parent = client.create_run(experiment_id, tags=labels, run_name=f"study {spec.name}")
+        runs = StudyRuns(experiment=experiment_id, parent=parent.info.run_id)
+    client.update_run(runs.parent, status="RUNNING")
+    for name, value in tags.items():
+        client.set_tag(runs.parent, name, value)
+    return runs
+
+
+def read_trials(client: "MlflowClient") -> tuple[TrialRecord, ...]:
+    """Read every trial of every study in the store."""
+    experiments = client.search_experiments(filter_string=f"tags.{EXPERIMENT_TAG} = 'study'")
+    ids = [experiment.experiment_id for experiment in experiments]
+    return tuple(_record(run) for run in _search(client, ids, "tags.kind = 'trial'"))
+
+
+def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
+    """Follow the pages of a search."""
+    token: str | None = None
+    while experiments:
+        page = client.search_runs(experiments, chosen, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _record(run: "Run") -> TrialRecord:
+    """Read one trial run."""
+    tags, metrics = run.data.tags, run.data.metrics
+    canonical = json.loads(tags["config"])
+    status: RunStatus = run.info.status
+    started, ended = run.info.start_time / 1000, run.info.end_time
+    chosen = canonical["evaluation"]["checkpoint"]
+    names = objective_names(chosen)
+    found = [metrics.get(name) for name in names]
+    objectives = None if None in found else (metrics[names[0]], metrics[names[1]])
+    required = (*names, f"{chosen}/test_clean", "seconds")
+    is_complete = (
+        status == "FINISHED"
+        and all(name in metrics for name in required)
+        and _has_artifacts(run.info.artifact_uri)
+    )
+    return TrialRecord(
+        run=run.info.run_id,
+        study=tags["study"],
+        cell_key=tags["cell"],
+        block=tags["block"],
+        number=int(tags["number"]),
+        canonical=canonical,
+        status=status,
+        reason=tags.get("reason", ""),
+        would_repeat=tags.get("would_repeat") == "true",
+        objectives=objectives if is_complete else None,
+        is_complete=is_complete,
+        started=started,
+        seconds=(ended / 1000 if ended else time.time()) - started,
+        metrics=metrics,
+        labels=tags,
+        artifacts=run.info.artifact_uri,
+    )
+
+
+def objective_names(checkpoint: str) -> tuple[str, str]:
+    """Name the metrics that a search trades off, clean and robust accuracy on validation."""
+    return f"{checkpoint}/validation_clean", f"{checkpoint}/validation_robust"
+
+
+def robust_name(checkpoint: str, norm: str, radius: float) -> str:
+    """Name the metric of the test accuracy at a radius.
+
+    >>> robust_name("best", "linf", 0.1)
+    'best/test_robust_linf_0.1'
+    """
+    return f"{checkpoint}/test_robust_{norm}_{radius:.6g}"
+
+
+def _has_artifacts(uri: str) -> bool:
+    """Look for a finished trial's files where they lie on this machine; elsewhere trust the run."""
+    folder = local_path(uri)
+    return folder is None or all((folder / name).is_file() for name in ARTIFACTS)
+
+
+def read_bits(client: "MlflowClient", record: TrialRecord) -> dict[str, Any]:
+    """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`."""
+    import numpy as np
+
+    folder = local_path(record.artifacts)
+    path = folder / BITS_FILE if folder else client.download_artifacts(record.run, BITS_FILE)
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def local_path(uri: str) -> Path | None:
+    """Give an artifact address as a path on this machine, None if it is elsewhere."""
+    if uri.startswith("file://"):
+        return Path(urlsplit(uri).path)
+    return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
+
+
+def find_finished(
+    client: "MlflowClient", runs: StudyRuns, cell_key: str
+) -> tuple[float, float] | None:
+    """Give a cell's objectives if the study has it finished, None if it has not."""
+    chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
+    records = (_record(run) for run in _search(client, [runs.experiment], chosen))
+    return next((record.objectives for record in records if record.objectives), None)
+
+
+def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
+    """End every running trial run of the study as KILLED."""
+    running = "tags.kind = 'trial' and attributes.status = 'RUNNING'"
+    for run in list(_search(client, [runs.experiment], running)):
+        client.set_tag(run.info.run_id, "reason", reason)
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def fail_lost_run(client: "MlflowClient", runs: StudyRuns, ray_trial: str, reason: str) -> None:
+    """End the run of a trial whose worker is gone as FAILED, as nobody else can."""
+    running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
+    for run in list(_search(client, [runs.experiment], running)):
+        client.set_tag(run.info.run_id, "reason", reason)
+        client.set_terminated(run.info.run_id, "FAILED")
+
+
+def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> None:
+    """End the parent run."""
+    client.set_terminated(runs.parent, status)
+
+
+def log_report(client: "MlflowClient", runs: StudyRuns, folder: Path, note: str) -> str:
+    """Log a report bundle on the parent run; return the fragment of its address in the UI."""
+    client.log_artifacts(runs.parent, str(folder), "report")
+    client.set_tag(runs.parent, "mlflow.note.content", note)
+    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/report/index.html"
+
+
+class TrialRun:
+    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways."""
+
+    def __init__(
+        self,
+        client: "MlflowClient",
+        runs: StudyRuns,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+    ) -> None:
+        from mlflow.entities import Param
+
+        self._client = client
+        self._pending: list[tuple[str, float, int]] = []
+        self._flushed = time.monotonic()
+        labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
+        run = client.create_run(runs.experiment, tags=labels, run_name=name)
+        self.id: str = run.info.run_id
+        logged = [Param(key, str(value)) for key, value in params.items()]
+        client.log_batch(self.id, params=logged)
+
+    def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
+        """Record metrics at a step; they are sent together, at most every `flush_seconds`."""
+        self._pending.extend((name, float(value), step) for name, value in metrics.items())
+        if time.monotonic() - self._flushed >= flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch = [Metric(name, value, now, step) for name, value, step in self._pending]
+        for start in range(0, len(batch), PAGE):
+            self._client.log_batch(self.id, metrics=batch[start : start + PAGE])
+        self._pending.clear()
+        self._flushed = time.monotonic()
+
+    def finish(self, metrics: Mapping[str, float], step: int, folder: Path) -> None:
+        """Record the last metrics and every file in `folder`, then end the run as FINISHED."""
+        self._client.log_artifacts(self.id, str(folder))
+        self.log(metrics, step)
+        self.flush()
+        self._client.set_terminated(self.id, "FINISHED")
+
+    def fail(self, reason: str, details: str, would_repeat: bool) -> None:
+        """End the run as FAILED with its reason."""
+        self._end("FAILED", {"reason": reason[:1000], "would_repeat": str(would_repeat).lower()})
+        if details:
+            self._client.log_text(self.id, details, "traceback.txt")
+
+    def kill(self, reason: str) -> None:
+        """End the run as KILLED: stopped from outside, to be run again."""
+        self._end("KILLED", {"reason": reason})
+
+    def _end(self, status: RunStatus, tags: Mapping[str, str]) -> None:
+        """End the run in the least number of calls that tell why."""
+        for name, value in tags.items():
+            self._client.set_tag(self.id, name, value)
+        self._client.set_terminated(self.id, status)

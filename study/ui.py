@@ -1,0 +1,82 @@
+"""The MLflow UI on a project's store: on this machine only, until Ctrl-C."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from study import tracking
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+PORTS_TRIED = 50
+
+
+def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
+    """Start the UI, print its address and a link to each study's runs, and wait for its end.
+
+    Returns the exit code. Raises `TrackingError` if there is nothing to show or it cannot start.
+    """
+    store = tracking.find_store(project)
+    if store.uri.startswith(("http://", "https://")):
+        print(f"the runs are on the server {store.shown}: open it in a browser")
+        return 0
+    if not tracking.store_exists(store):
+        raise tracking.TrackingError(
+            f"{store.shown}: there are no runs yet; next: study launch {studies[0]}"
+        )
+    client = tracking.connect(store)
+    found = [(name, tracking.find_study(client, name)) for name in studies]
+    address = f"http://{HOST}:{free_port(first_port)}"
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
+    command += ["--host", HOST, "--port", address.rpartition(":")[2], "--workers", "1"]
+    log = project / "runs" / "ui.log"
+    with log.open("w", encoding="utf-8") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ.copy())
+        try:
+            _await(server, address, log)
+            print(f"MLflow UI: {address}")
+            for name, runs in found:
+                if runs is not None:
+                    print(f"  {name}: {address}/#/experiments/{runs.experiment}/runs")
+            print("Ctrl-C ends it", flush=True)
+            return server.wait()
+        except KeyboardInterrupt:
+            return 0
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+
+def free_port(first: int) -> int:
+    """Find a port on this machine that nobody listens on, from `first` upwards."""
+    for port in range(first, first + PORTS_TRIED):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise tracking.TrackingError(
+        f"ports {first} to {first + PORTS_TRIED - 1} are all in use; give another with --port"
+    )
+
+
+def _await(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    """Wait until the server answers."""
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            raise tracking.TrackingError(f"the MLflow UI did not start; its log is {log}")
+        try:
+            with urlopen(f"{address}/health", timeout=2):
+                return
+        except (URLError, OSError):
+            time.sleep(0.3)
+    raise tracking.TrackingError(f"the MLflow UI gave no answer; its log is {log}")

@@ -1,0 +1,111 @@
+"""What ends a launch early, and what the records need when a worker is lost."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from study import tracking
+from study.searcher import StudySearcher
+from study.tracking import StudyRuns
+
+
+class Watch(tune.Callback):  # type: ignore[misc]
+    """Ray's callbacks that matter for the records, and the reasons to stop.
+
+    A launch stops for a signal, for more than `max_failures` failed cells, or for a store that
+    cannot be written. The searcher then hands out nothing more, and running trials are stopped.
+    """
+
+    def __init__(
+        self, searcher: StudySearcher, client: Any, runs: StudyRuns, max_failures: int
+    ) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self.problem = ""
+        self._searcher = searcher
+        self._client = client
+        self._runs = runs
+        self._max_failures = max_failures
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
+        return {}
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the launch is to end now."""
+        failures = self._searcher.failures
+        if len(failures) > self._max_failures and not self.problem:
+            self.problem = (
+                f"stopped after {len(failures)} failed trials (more than {self._max_failures}); "
+                f"the last one: {failures[-1][1]}"
+            )
+        is_stopping = self.stopped_by is not None or bool(self.problem)
+        self._searcher.is_stopping |= is_stopping
+        return is_stopping
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Stop if a trial could not record its results: no other could either."""
+        if result.get("store_failed"):
+            self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """End the run of a trial whose worker was lost; Ray starts it once more."""
+        self._fail_lost(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """End the run of a trial whose worker was lost for the second time."""
+        self._fail_lost(trial)
+
+    def _fail_lost(self, trial: Any) -> None:
+        error = trial.get_pickled_error() or "unknown"
+        reason = f"its worker was lost: {' '.join(str(error).split())[:600]}"
+        try:
+            tracking.fail_lost_run(self._client, self._runs, trial.trial_id, reason)
+        except Exception as failure:
+            if not tracking.is_store_failure(failure):
+                raise
+            self.problem = self.problem or f"results cannot be recorded: {failure}"
+
+    @contextlib.contextmanager
+    def signals(self) -> Iterator[None]:
+        """Let the first SIGINT or SIGTERM stop the launch quietly, the second at once."""
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {name: signal.getsignal(name) for name in handled}
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self.stopped_by = signal.Signals(number)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+        for name in handled:
+            signal.signal(name, stop)
+        try:
+            yield
+        finally:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+
+
+class WatchStopper(tune.Stopper):  # type: ignore[misc]
+    """Ask a `Watch` whether the whole launch is to end."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never stop a single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Stop every trial when the launch is to end."""
+        return self._watch.should_stop
