@@ -43,15 +43,13 @@ FONTS = "font-family:'DejaVu Sans',Verdana,Arial,sans-serif"
 """Beside matplotlib's own font, ones that are no wider: text never outgrows its place."""
 
 _SHORTER = (
-    (r"<metadata>.*?</metadata>|<!--.*?-->", ""),
     (r'(<g|<path|<text) id="[a-z][^"]*?_\d+"', r"\1"),
     (r' transform="rotate\(-0 [^"]*\)"', ""),
     (r" font-family: 'DejaVu Sans';", ""),
     (r"(?<=[:;]) ", ""),
-    (r"\s+(?=[LCQz] |z\n|z\"|\"/?>)", ""),
-    (r">\s+<", "><"),
+    (r"\s+(?=[LCQz\"])", ""),
 )
-"""What matplotlib writes and no reader of the figure needs."""
+"""What matplotlib writes into tags and no reader of the figure needs."""
 
 
 @contextmanager
@@ -94,10 +92,10 @@ def svg(figure: Figure, key: str, title: str, description: str) -> str:
     head, body = body[: body.index(">") + 1], body[body.index(">") + 1 :]
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
-    for pattern, replacement in _SHORTER:
-        body = re.sub(pattern, replacement, body, flags=re.DOTALL)
-    body = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{key}-", body)
-    body = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", body)
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r">\s+<", "><", body)
+    # Only tags are shortened: a text such as "0.025" is a finding, not a coordinate.
+    body = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0], key), body)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'{box[0]} style="{FONTS}" role="img" aria-labelledby="{key}-title {key}-desc">'
@@ -105,3 +103,10 @@ def svg(figure: Figure, key: str, title: str, description: str) -> str:
         f'<desc id="{key}-desc">{escape(description)}</desc>'
     )
     return head + body.strip()
+
+
+def _short_tag(tag: str, key: str) -> str:
+    for pattern, replacement in _SHORTER:
+        tag = re.sub(pattern, replacement, tag)
+    tag = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{key}-", tag)
+    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)

@@ -1,7 +1,10 @@
 """Findings: what a study says and what it cannot say, as sentences with their numbers."""
 
+from dataclasses import dataclass
+
 from analysis.choice import Choice, MethodFront
 from analysis.configurations import ConfigurationResult, Spread
+from analysis.palette import method_styles
 from analysis.results import AbsentTrial, Results
 from analysis.words import (
     attack_text,
@@ -10,29 +13,65 @@ from analysis.words import (
     percent,
     resolution,
     shortened,
+    values_text,
 )
 
-NAMED = 5
-"""The headline names at most this many methods; the table has them all."""
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """What one method's chosen configuration reaches, in words."""
+
+    method: str
+    colour: str
+    values: str
+    robust: str
+    robust_seeds: str
+    clean: str
+    clean_seeds: str
 
 
 def headline(results: Results, choice: Choice) -> str:
-    """Say what each method's chosen configuration reaches, the most robust first.
+    """Say which chosen configuration has the highest robust accuracy, and how high.
 
     The configurations are chosen on validation data where there are any, and the sentence says so;
     it makes no claim about differences.
     """
     threat = results.threat
-    chosen = [front.best for front in choice.fronts if front.best is not None]
+    chosen = _by_robustness(results, choice)
     if not chosen:
         return "No trial of this study has a result: nothing can be said about its methods."
-    chosen.sort(key=lambda c: -c.robust[threat.objective].mean)
-    reached = "; ".join(_reached(c, threat.objective) for c in chosen[:NAMED])
-    if len(chosen) > NAMED:
-        reached += f"; {len(chosen) - NAMED} more methods are in the table below"
+    first, robust = chosen[0], chosen[0].robust[threat.objective]
+    if sum(len(front.configurations) for front in choice.fronts) == 1:
+        subject = f"The only configuration with a result, {_named(first)}, has"
+    elif len(chosen) == 1:
+        subject = f"{_named(first)}, the most robust configuration {_where(choice)}, has"
+    else:
+        subject = (
+            f"Of each method's most robust configuration {_where(choice)}, {_named(first)} has"
+        )
+    highest = "the highest mean robust accuracy" if len(chosen) > 1 else "robust accuracy"
     return (
-        f"Under {attack_text(threat, threat.objective_radius)}, {_chosen(choice)}: {reached}. "
-        f"Measured on {count_text(results.num_test, 'test image')}."
+        f"{subject} {highest}: {percent(robust.mean)}% ({over_seeds_text(robust)}) at "
+        f"{percent(first.clean.mean)}% clean accuracy ({over_seeds_text(first.clean)}), under "
+        f"{attack_text(threat, threat.objective_radius)}, on "
+        f"{count_text(results.num_test, 'test image')}."
+    )
+
+
+def reached(results: Results, choice: Choice) -> tuple[Reached, ...]:
+    """Give what each method's chosen configuration reaches, the most robust first."""
+    styles = method_styles(results.methods)
+    return tuple(
+        Reached(
+            method=c.method,
+            colour=styles[c.method].colour,
+            values=values_text(c.values),
+            robust=percent(c.robust[results.threat.objective].mean),
+            robust_seeds=over_seeds_text(c.robust[results.threat.objective]),
+            clean=percent(c.clean.mean),
+            clean_seeds=over_seeds_text(c.clean),
+        )
+        for c in _by_robustness(results, choice)
     )
 
 
@@ -72,20 +111,17 @@ def over_seeds_text(over_seeds: Spread) -> str:
     return f"{low}–{high} over {over_seeds.seeds} seeds"
 
 
-def _chosen(choice: Choice) -> str:
-    if sum(len(front.configurations) for front in choice.fronts) == 1:
-        return "the only configuration with a result"
-    if choice.on_validation:
-        return "each method's most robust configuration, chosen on validation data"
-    return "each method's most robust configuration, chosen on the test images themselves"
+def _by_robustness(results: Results, choice: Choice) -> list[ConfigurationResult]:
+    chosen = [front.best for front in choice.fronts if front.best is not None]
+    return sorted(chosen, key=lambda c: -c.robust[results.threat.objective].mean)
 
 
-def _reached(c: ConfigurationResult, position: int) -> str:
-    robust = c.robust[position]
-    return (
-        f"{shortened(configuration_text(c), 60)} {percent(robust.mean)}% robust "
-        f"({over_seeds_text(robust)}) at {percent(c.clean.mean)}% clean"
-    )
+def _named(c: ConfigurationResult) -> str:
+    return shortened(configuration_text(c), 60)
+
+
+def _where(choice: Choice) -> str:
+    return f"chosen on {'validation data' if choice.on_validation else 'these test images'}"
 
 
 def _seeds_text(found: list[ConfigurationResult]) -> str:
@@ -104,10 +140,7 @@ def _seeds_text(found: list[ConfigurationResult]) -> str:
 
 
 def _resolution_text(results: Results, choice: Choice) -> str:
-    best = max(
-        (front.best for front in choice.fronts if front.best is not None),
-        key=lambda c: c.robust[results.threat.objective].mean,
-    )
+    best = _by_robustness(results, choice)[0]
     shown = {0.5, round(best.robust[results.threat.objective].mean, 3), round(best.clean.mean, 3)}
     bounds = ", ".join(
         f"{percent(a)}% to ±{percent(resolution(a, results.num_test))}" for a in sorted(shown)

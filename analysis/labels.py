@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from numpy.typing import NDArray
 
 from analysis.results import Array
 
@@ -26,59 +28,47 @@ class Label:
     bold: bool = False
 
 
-def place_labels(axes: Axes, labels: Sequence[Label], taken: Array) -> list[bool]:
+def place_labels(axes: Axes, labels: Sequence[Label], markers: Array, strokes: Array) -> list[bool]:
     """Put each label at its first place that covers nothing; leave out those without one.
 
-    taken: (N, 4) boxes in pixels, left, bottom, right, top, such as `marker_boxes` gives. Earlier
-    labels take their places before later ones. Returns which labels were placed.
+    markers, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as `marker_boxes`
+    gives. No label covers a marker or an earlier label; it covers a (faint) stroke only where no
+    place is free of them. Returns which labels were placed. The limits of the axes must stand.
     """
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure), "the axes belong to a figure"
-    # The limits and the layout must stand before anything is measured.
+    figure = _figure(axes)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    frame = axes.get_window_extent(renderer)
-    boxes = [tuple(box) for box in taken]
-    placed = []
+    frame = np.array(axes.get_window_extent(renderer).extents)
+    solid, placed = markers, []
     for label in labels:
-        found = False
-        for anchor, place in ((a, p) for a in label.anchors for p in _places(label.size)):
-            dx, dy, horizontal, vertical = place
-            text = axes.annotate(
-                label.text,
-                anchor,
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha=horizontal,
-                va=vertical,
-                color=label.colour,
-                fontsize=label.size,
-                fontweight="bold" if label.bold else "normal",
-                annotation_clip=False,
-                zorder=6,
-            )
-            extent = text.get_window_extent(renderer)
-            box = (extent.x0 - 1, extent.y0, extent.x1 + 1, extent.y1)
-            inside = (
-                frame.x0 <= box[0]
-                and box[2] <= frame.x1
-                and frame.y0 <= box[1]
-                and box[3] <= frame.y1
-            )
-            if inside and not any(_overlap(box, other) for other in boxes):
-                boxes.append(box)
-                found = True
-                break
+        text = axes.annotate(
+            label.text,
+            label.anchors[0],
+            xytext=(0.0, 0.0),
+            textcoords="offset points",
+            color=label.colour,
+            fontsize=label.size,
+            fontweight="bold" if label.bold else "normal",
+            annotation_clip=False,
+            zorder=6,
+        )
+        extent = text.get_window_extent(renderer)
+        size = np.array([extent.width + 2, extent.height])
+        options = [(anchor, place) for anchor in label.anchors for place in _places(label.size)]
+        boxes = [_box(axes, anchor, place, size) for anchor, place in options]
+        best = _first_free(np.array(boxes), frame, solid, strokes)
+        if best is None:
             text.remove()
-        placed.append(found)
+        else:
+            _move(text, *options[best])
+            solid = np.vstack([solid, boxes[best]])
+        placed.append(best is not None)
     return placed
 
 
 def marker_boxes(axes: Axes, points: Array, size: float) -> Array:
     """Give the boxes in pixels (N, 4) of markers of this size in points at (N, 2) data points."""
     pixels = axes.transData.transform(points.reshape(-1, 2))
-    figure = axes.get_figure(root=True)
-    assert isinstance(figure, Figure), "the axes belong to a figure"
-    half = 0.5 * size * figure.dpi / 72
+    half = 0.5 * size * _figure(axes).dpi / 72
     return np.hstack([pixels - half, pixels + half])
 
 
@@ -89,8 +79,14 @@ def step_boxes(axes: Axes, corners: Array) -> Array:
     return np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])
 
 
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert isinstance(figure, Figure), "the axes belong to a figure"
+    return figure
+
+
 def _places(size: float) -> tuple[Place, ...]:
-    """List the places around a point, beside it first, then a line further out."""
+    """List the places around a point: beside it first, then further out."""
     near, far = 5.0, 5.0 + size
     return (
         (near, near, "left", "bottom"),
@@ -103,9 +99,41 @@ def _places(size: float) -> tuple[Place, ...]:
         (-near, near, "right", "bottom"),
         (near, far, "left", "bottom"),
         (-near, -far, "right", "top"),
+        (near, -far, "left", "top"),
+        (-near, far, "right", "bottom"),
     )
 
 
-def _overlap(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
-    return not apart
+def _box(axes: Axes, anchor: tuple[float, float], place: Place, size: Array) -> Array:
+    """Give the box in pixels (4,) of a text of this size (2,) at this place."""
+    dx, dy, horizontal, vertical = place
+    point = axes.transData.transform(anchor) + np.array([dx, dy]) * _figure(axes).dpi / 72
+    across = {"left": 0.0, "center": 0.5, "right": 1.0}[horizontal]
+    up = {"bottom": 0.0, "center": 0.5, "top": 1.0}[vertical]
+    corner = point - size * np.array([across, up])
+    return np.concatenate([corner, corner + size])
+
+
+def _move(text: Annotation, anchor: tuple[float, float], place: Place) -> None:
+    dx, dy, horizontal, vertical = place
+    text.xy = anchor
+    text.set_position((dx, dy))
+    text.set(ha=horizontal, va=vertical)
+
+
+def _first_free(boxes: Array, frame: Array, solid: Array, faint: Array) -> int | None:
+    """Choose the first box (row) inside the frame that covers nothing, or else nothing solid."""
+    inside = np.all(boxes[:, :2] >= frame[:2], axis=1) & np.all(boxes[:, 2:] <= frame[2:], axis=1)
+    allowed = inside & ~_covers(boxes, solid)
+    for choice in (allowed & ~_covers(boxes, faint), allowed):
+        if np.any(choice):
+            return int(np.argmax(choice))
+    return None
+
+
+def _covers(boxes: Array, others: Array) -> NDArray[np.bool_]:
+    """Mark the boxes (N, 4) that overlap one of the others (M, 4)."""
+    one, two = boxes[:, np.newaxis], others[np.newaxis]
+    apart = np.any((one[..., 2:] <= two[..., :2]) | (two[..., 2:] <= one[..., :2]), axis=-1)
+    overlap: NDArray[np.bool_] = np.any(~apart, axis=1)
+    return overlap

@@ -41,8 +41,7 @@ def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
     styles: dict[str, MethodStyle] = {}
     others = 0
     for note in methods:
-        words = note.sides.lower().replace("+", " ").split()
-        sides = frozenset(words) - {"none", "standard"}
+        sides = _sides(note)
         if sides in known:
             colour, marker = known.pop(sides)
         else:
@@ -56,6 +55,15 @@ def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
             searched=note.searched,
         )
     return styles
+
+
+def is_standard(note: MethodNote) -> bool:
+    """Tell whether a method perturbs neither weights nor inputs.
+
+    >>> is_standard(MethodNote(name="plain", sides="none + none", searched=False))
+    True
+    """
+    return not _sides(note)
 
 
 def contrast_on_white(colour: str) -> float:
@@ -83,3 +91,8 @@ def readable(colour: str) -> str:
         channels = [int(0.96 * channel) for channel in channels]
         colour = "#" + "".join(f"{channel:02X}" for channel in channels)
     return colour
+
+
+def _sides(note: MethodNote) -> frozenset[str]:
+    words = note.sides.lower().replace("+", " ").split()
+    return frozenset(words) - {"none", "standard"}

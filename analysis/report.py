@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from analysis.bundle import (
     configurations_csv,
@@ -15,20 +16,21 @@ from analysis.bundle import (
     seeds_csv,
 )
 from analysis.canvas import png, svg
+from analysis.captions import front_conditions, front_reading, radii_caption, strength_caption
 from analysis.choice import Choice, choose
-from analysis.findings import headline, limits
-from analysis.palette import method_styles
-from analysis.plots import fig_front, front_reading, front_subtitle, out_of_range_text
+from analysis.findings import headline, limits, reached
+from analysis.panels import fig_radii, fig_strength, strength_name
+from analysis.plots import fig_front
 from analysis.results import Results, ResultsError
 from analysis.tables import (
-    Table,
     absent_table,
     configuration_table,
     count_table,
     front_table,
     method_table,
+    radius_table,
 )
-from analysis.words import attack_text, value_text
+from analysis.words import value_text
 
 FILES = (
     "index.html",
@@ -43,13 +45,14 @@ FILES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure in the page: its drawing, what it shows, and its numbers where they stand beside."""
+    """A figure in the page: its drawing, what it shows, and where its numbers are."""
 
     key: str
     label: str
     svg: Markup
     caption: str
-    table: Table | None = None
+    numbers: str
+    """The key of the table that holds its numbers."""
     chosen: bool = False
     """Shown first among its alternatives."""
 
@@ -80,8 +83,9 @@ def write_report(results: Results, folder: Path) -> Path:
 
 def bundle(results: Results) -> dict[str, bytes]:
     """Make every file of the report, by name."""
-    figure = fig_front(results, results.threat.objective_radius)
-    drawing = svg(figure, "front", *_front_words(results, results.threat.objective_radius))
+    radius = results.threat.objective_radius
+    figure = fig_front(results, radius)
+    drawing = _front_drawing(results, choose(results), figure, "front", radius)
     declaration = '<?xml version="1.0" encoding="utf-8"?>\n'
     texts = {
         "index.html": page(results),
@@ -107,17 +111,20 @@ def page(results: Results) -> str:
     return environment.get_template("report.html").render(
         results=results,
         headline=headline(results, choice),
+        reached=reached(results, choice),
         limits=limits(results, choice),
         choice=choice,
-        front_pictures=_front_pictures(results),
+        front_pictures=[
+            _front_picture(results, choice, position)
+            for position in range(len(results.threat.radii))
+        ],
         front_table=front_table(results, choice),
         panels=_panels(results, choice),
+        radius_table=radius_table(results, choice),
         configuration_table=configuration_table(results, choice),
         count_table=count_table(results, choice),
         absent_table=absent_table(results) if results.absent else None,
         method_table=method_table(results),
-        styles=method_styles(results.methods),
-        threat_text=attack_text(results.threat, results.threat.objective_radius),
         clean_floor=f"{100 * results.clean_floor:g}%",
     )
 
@@ -135,31 +142,61 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _front_words(results: Results, radius: float) -> tuple[str, str]:
+def _front_drawing(
+    results: Results, choice: Choice, figure: Figure, key: str, radius: float
+) -> str:
     title = (
         f"{results.study}: robust accuracy at radius {value_text(radius)} against clean accuracy"
     )
-    return title, f"{front_subtitle(results, radius)}. {front_reading(results, radius)}"
+    return svg(figure, key, title, _front_caption(results, choice, radius))
 
 
-def _front_pictures(results: Results) -> tuple[Picture, ...]:
-    pictures = []
-    for position, radius in enumerate(results.threat.radii):
-        key = f"front{position}"
-        drawing = svg(fig_front(results, radius, header=False), key, *_front_words(results, radius))
-        outside = out_of_range_text(results, radius)
-        pictures.append(
-            Picture(
-                key=key,
-                label=value_text(radius),
-                svg=Markup(drawing),
-                caption=f"{front_subtitle(results, radius)}. {outside} "
-                f"{front_reading(results, radius)}".replace("  ", " "),
-                chosen=radius == results.threat.objective_radius,
-            )
-        )
-    return tuple(pictures)
+def _front_caption(results: Results, choice: Choice, radius: float) -> str:
+    conditions = front_conditions(results, choice, radius)
+    return f"{conditions}. {front_reading(results, choice, radius)}"
+
+
+def _front_picture(results: Results, choice: Choice, position: int) -> Picture:
+    radius, key = results.threat.radii[position], f"front{position}"
+    figure = fig_front(results, radius, header=False)
+    return Picture(
+        key=key,
+        label=value_text(radius),
+        svg=Markup(_front_drawing(results, choice, figure, key, radius)),
+        caption=_front_caption(results, choice, radius),
+        numbers="configurations",
+        chosen=radius == results.threat.objective_radius,
+    )
 
 
 def _panels(results: Results, choice: Choice) -> tuple[Picture, ...]:
-    return ()
+    if not any(front.best for front in choice.fronts):
+        return ()
+    caption = radii_caption(results, choice)
+    title = f"{results.study}: accuracy against attack radius"
+    panels = [
+        Picture(
+            key="radii",
+            label=title,
+            svg=Markup(svg(fig_radii(results), "radii", title, caption)),
+            caption=caption,
+            numbers="radii",
+        )
+    ]
+    for position, front in enumerate(choice.fronts):
+        name = strength_name(front)
+        if name is None:
+            continue
+        key, caption = f"strength{position}", strength_caption(results, front.note.name, name)
+        title = f"{results.study}: accuracy against {name} of {front.note.name}"
+        drawing = svg(fig_strength(results, front.note.name), key, title, caption)
+        panels.append(
+            Picture(
+                key=key,
+                label=title,
+                svg=Markup(drawing),
+                caption=caption,
+                numbers="configurations",
+            )
+        )
+    return tuple(panels)

@@ -77,10 +77,11 @@ def configuration_table(results: Results, choice: Choice) -> Table:
     validation = ("Validation clean", f"Validation robust {value_text(threat.objective_radius)}")
     return Table(
         key="configurations",
-        caption=f"All configurations: accuracies in %, mean over seeds, below it the least and the "
-        f"greatest seed. Robust: {threat.attack}, {threat.norm}, at the radius named. "
+        caption="Accuracies in %: the mean over seeds, below it the least and the greatest seed. "
+        f"Robust: {threat.attack}, {threat.norm}, at the radius named. "
         + (f"{count_text(results.num_validation, 'validation image')}, " * choice.on_validation)
-        + f"{count_text(results.num_test, 'test image')}.",
+        + f"{count_text(results.num_test, 'test image')}. Cost: forward passes per training image "
+        "and epoch. Seconds: wall time of one trial.",
         columns=(
             "Method",
             *(SYMBOLS.get(name, name) for name in names),
@@ -260,7 +261,7 @@ def _value_cell(c: ConfigurationResult, name: str) -> Cell:
 
 def _seeds_cell(c: ConfigurationResult) -> Cell:
     present = len(c.trials)
-    return Cell(text=f"{present} of {present + len(c.absent_seeds)}", order=present)
+    return Cell(text=f"{present}/{present + len(c.absent_seeds)}", order=present)
 
 
 def _spread_cell(over_seeds: Spread) -> Cell:

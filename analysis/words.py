@@ -31,18 +31,19 @@ def spread_text(over_seeds: Spread) -> str:
 
 
 def value_text(value: Value, digits: int = 3) -> str:
-    """Print a value shortly; fractions of 255 as papers write them.
+    """Print a value: as it is if it is short, as papers write fractions of 255, else rounded.
 
-    >>> value_text(8 / 255), value_text(0.1), value_text(0.25137), value_text("relu")
-    ('8/255', '0.1', '0.251', 'relu')
+    >>> value_text(0.025), value_text(8 / 255), value_text(0.2513724), value_text("relu")
+    ('0.025', '8/255', '0.251', 'relu')
     """
     if not isinstance(value, float):
         return str(value)
-    short = f"{value:.{digits}g}"
     in_255 = value * 255
-    if float(short) != value and abs(in_255 - round(in_255)) < 1e-9 * max(1.0, in_255):
+    if float(f"{value:.4g}") == value:
+        return f"{value:.4g}"
+    if abs(in_255 - round(in_255)) < 1e-9 * max(1.0, abs(in_255)):
         return f"{round(in_255)}/255"
-    return short
+    return f"{value:.{digits}g}"
 
 
 def values_text(values: Mapping[str, Value], digits: int = 3) -> str:
