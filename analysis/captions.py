@@ -3,7 +3,7 @@
 from analysis.choice import Choice
 from analysis.framing import left_out_text
 from analysis.results import Results
-from analysis.words import attack_text, count_text, value_text
+from analysis.words import SYMBOLS, attack_text, count_text, value_text
 
 MOST_SEED_POINTS = 400
 """More trials than this are drawn as means alone: single seeds would be one grey cloud."""
@@ -47,8 +47,9 @@ def radii_caption(results: Results, choice: Choice) -> str:
     )
 
 
-def strength_caption(results: Results, method: str, symbol: str) -> str:
+def strength_caption(results: Results, method: str, strength: str) -> str:
     """Say what the figure of accuracy against a strength shows."""
+    symbol = SYMBOLS.get(strength, strength)
     return (
         f"Accuracy of {method} against {symbol} (log scale, 0 apart): clean, and robust under "
         f"{attack_text(results.threat, results.threat.objective_radius)}; "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.configurations import ConfigurationResult, configurations
+from analysis.configurations import ConfigurationResult, configurations, spread
 from analysis.front import attained, attainment_surface, mean_attainable_robustness, nondominated
 from analysis.results import Array, Key, MethodNote, Results
 
@@ -27,9 +27,10 @@ class MethodFront:
     complete_seeds: tuple[int, ...]
     """Seeds with which every member has a result: only their staircases can be compared."""
     attainable: float | None
-    """Mean attainable robust accuracy of the members' test means, a fraction."""
+    """Mean attainable robust accuracy, a fraction: the mean over the complete seeds, or that of
+    the members' test means where no seed is complete."""
     attainable_by_seed: tuple[float, ...]
-    """The same of each complete seed's staircase."""
+    """The same of each complete seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,17 +115,17 @@ def _method_front(
     absent = {seed for member in members for seed in member.absent_seeds}
     complete = tuple(seed for seed in results.seeds if seed not in absent) if members else ()
     radius, floor = results.threat.objective, results.clean_floor
-    staircases = seed_points(members, radius, complete)
+    by_seed = tuple(
+        float(mean_attainable_robustness(points, floor))
+        for points in seed_points(members, radius, complete)
+    )
+    of_means = float(mean_attainable_robustness(mean_points(members, radius), floor))
     return MethodFront(
         note=note,
         configurations=own,
         members=members,
         best=best,
         complete_seeds=complete,
-        attainable=float(mean_attainable_robustness(mean_points(members, radius), floor))
-        if members
-        else None,
-        attainable_by_seed=tuple(
-            float(mean_attainable_robustness(points, floor)) for points in staircases
-        ),
+        attainable=spread(by_seed).mean if by_seed else of_means if members else None,
+        attainable_by_seed=by_seed,
     )

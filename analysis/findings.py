@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis.choice import Choice, MethodFront
+from analysis.choice import Choice
 from analysis.configurations import ConfigurationResult, Spread
 from analysis.palette import method_styles
 from analysis.results import AbsentTrial, Results
@@ -28,6 +28,14 @@ class Reached:
     robust_seeds: str
     clean: str
     clean_seeds: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """One thing that a study cannot say."""
+
+    topic: str
+    text: str
 
 
 def headline(results: Results, choice: Choice) -> str:
@@ -75,20 +83,22 @@ def reached(results: Results, choice: Choice) -> tuple[Reached, ...]:
     )
 
 
-def limits(results: Results, choice: Choice) -> tuple[str, ...]:
+def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
     """Say what the study cannot say, and why, with the numbers that bound it."""
     found = [c for front in choice.fronts for c in front.configurations]
     if not found:
-        return (f"Anything about accuracy: {_absent_text(results)}.",)
+        return (Limit(topic="Anything about accuracy", text=f"{_absent_text(results)}."),)
     return (
-        _seeds_text(found),
-        _resolution_text(results, choice),
-        f"Robust accuracy is an upper bound. It holds under {results.threat.attack}, "
-        f"{results.threat.norm}, at the radii named here; a stronger attack may lower it, and "
-        "nothing is said about other norms and radii.",
-        _choice_text(results, choice, len(found)),
-        *([f"{_absent_text(results)}."] if results.absent else []),
-        *_incomplete_texts(results, choice),
+        Limit(topic="Other seeds", text=_seeds_text(found)),
+        Limit(topic="Other images", text=_resolution_text(results, choice)),
+        Limit(
+            topic="Other attacks",
+            text=f"Robust accuracy is an upper bound: it holds under {results.threat.attack}, "
+            f"{results.threat.norm}, at the radii named here. A stronger attack may lower it; "
+            "nothing is said about other norms and radii.",
+        ),
+        Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
+        *_absence_limits(results, choice),
     )
 
 
@@ -125,69 +135,76 @@ def _where(choice: Choice) -> str:
 
 
 def _seeds_text(found: list[ConfigurationResult]) -> str:
-    most = max(len(c.trials) for c in found)
-    least = min(len(c.trials) for c in found)
-    if most == 1:
+    counts = [len(c.trials) for c in found]
+    if max(counts) == 1:
         return (
-            "How another seed would come out: every configuration has one seed, so no spread is "
-            "given."
+            "Every configuration has one seed: how another seed would come out is unknown, and no "
+            "spread is given."
         )
-    seeds = f"{most}" if least == most else f"{least} to {most}"
+    seeds = f"{max(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return (
-        f"How far other seeds may fall: each configuration has {seeds} seeds. The ranges printed "
-        "are the least and the greatest of them, not confidence intervals."
+        f"Each configuration has {seeds} seeds. The ranges printed are the least and the greatest "
+        "of them, not confidence intervals; another seed may fall outside."
     )
 
 
 def _resolution_text(results: Results, choice: Choice) -> str:
     best = _by_robustness(results, choice)[0]
-    shown = {0.5, round(best.robust[results.threat.objective].mean, 3), round(best.clean.mean, 3)}
+    shown = {
+        percent(a): a for a in (0.5, best.clean.mean, best.robust[results.threat.objective].mean)
+    }
     bounds = ", ".join(
-        f"{percent(a)}% to ±{percent(resolution(a, results.num_test))}" for a in sorted(shown)
+        f"{text}% to ±{percent(resolution(a, results.num_test))}"
+        for text, a in sorted(shown.items(), key=lambda item: item[1])
     )
     return (
-        f"Small differences: {count_text(results.num_test, 'test image')} determine an accuracy of "
-        f"{bounds} points (1.96√(a(1−a)/n), other images of the same kind). The ranges over seeds "
-        "do not contain this."
+        f"{count_text(results.num_test, 'test image')} determine an accuracy of {bounds} points "
+        "(1.96√(a(1−a)/n)). The ranges over seeds share the same images and do not contain this."
     )
 
 
 def _choice_text(results: Results, choice: Choice, configurations: int) -> str:
+    among = f"{count_text(configurations, 'configuration')}"
+    if configurations == 1:
+        return "There is one configuration: nothing was chosen."
     if choice.on_validation:
         return (
-            "That a front is the true one: it was chosen among "
-            f"{count_text(configurations, 'configuration')} on "
-            f"{count_text(results.num_validation, 'validation image')}, whose noise it follows. "
-            "The numbers of its members are test numbers, which took no part in the choice."
+            f"Fronts were chosen among {among} on "
+            f"{count_text(results.num_validation, 'validation image')} and follow their noise: "
+            "other images may put other configurations there. The numbers printed are test "
+            "numbers, which took no part in the choice."
         )
     return (
-        "How good the best configurations are beyond these images: there are no validation data, "
-        f"so the best of {count_text(configurations, 'configuration')} were chosen on the test "
-        "images that they are measured on. They are not selected independently, and look better "
-        "than they are."
+        f"There are no validation data: the best of {among} were chosen on the test images that "
+        "they are measured on. They are not selected independently and look better than they are."
     )
 
 
 def _absent_text(results: Results) -> str:
-    cells = len(results.trials) + len(results.absent)
     if not results.absent:
-        return "no trial has a result"
+        return "No trial has a result"
+    cells = len(results.trials) + len(results.absent)
     return (
         f"{len(results.absent)} of {count_text(cells, 'trial')} have no result "
-        f"({absent_counts(results.absent)}); they are in no mean and in no front"
+        f"({absent_counts(results.absent)}) and are in no mean and in no front"
     )
 
 
-def _incomplete_texts(results: Results, choice: Choice) -> list[str]:
-    def text(front: MethodFront) -> str:
-        left_out = [str(seed) for seed in results.seeds if seed not in front.complete_seeds]
-        return (
-            f"The front of {shortened(front.note.name, 40)} lacks a member with seed "
-            f"{', '.join(left_out)}: its range over seeds leaves that seed out."
-        )
-
-    return [
-        text(front)
+def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
+    lacking = [
+        f"{shortened(front.note.name, 40)} (seed "
+        + ", ".join(str(seed) for seed in results.seeds if seed not in front.complete_seeds)
+        + ")"
         for front in choice.fronts
         if front.members and len(front.complete_seeds) < len(results.seeds)
     ]
+    consequence = (
+        " Fronts that lack a member with a seed are compared without that seed: "
+        f"{', '.join(lacking)}."
+        if lacking
+        else ""
+    )
+    if not results.absent and not lacking:
+        return []
+    text = f"{_absent_text(results)}.{consequence}" if results.absent else consequence.strip()
+    return [Limit(topic="Absent trials", text=text)]

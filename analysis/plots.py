@@ -33,9 +33,10 @@ def fig_front(results: Results, radius: float, *, header: bool = True) -> Figure
     """
     choice, position = choose(results), results.threat.radii.index(radius)
     with look():
-        top = 0.86 if header else 0.98
-        bottom = 0.16 if header else 0.09
-        figure, axes = new_axes(8.0, 6.0, left=0.085, right=0.985, top=top, bottom=bottom)
+        if header:
+            figure, axes = new_axes(8.0, 6.0, left=0.085, right=0.985, top=0.86, bottom=0.16)
+        else:
+            figure, axes = new_axes(7.0, 5.3, left=0.09, right=0.99, top=0.99, bottom=0.1)
         axes.set_xlabel("Clean accuracy (%)")
         axes.set_ylabel(f"Robust accuracy (%), {attack_text(results.threat, radius)}")
         _draw_front(axes, results, choice, position)

@@ -56,14 +56,14 @@ def front_table(results: Results, choice: Choice) -> Table:
     return Table(
         key="fronts",
         caption=f"Fronts at {attack_text(results.threat, results.threat.objective_radius)}, in %, "
-        f"on {count_text(results.num_test, 'test image')}. Below each number: the least and the "
-        "greatest seed.",
+        f"on {count_text(results.num_test, 'test image')}. Members, of all configurations. Seeds: those that "
+        "every member has a result with; below each number the least and the greatest of them.",
         columns=(
             "Method",
             "Members",
             "Mean attainable robust accuracy",
             *(f"Attained at clean ≥ {100 * clean:g}%" for clean in asked),
-            "Seeds compared",
+            "Seeds",
         ),
         rows=tuple(_front_row(results, front, asked) for front in fronts),
     )
@@ -211,14 +211,14 @@ def _front_row(results: Results, front: MethodFront, asked: Array) -> tuple[Cell
         cells.append(Cell(text=percent(middle), below=below, order=float(middle)))
     return (
         _method_cell(results, front.note.name),
-        Cell(text=f"{len(front.members)} of {len(front.configurations)}"),
+        Cell(text=f"{len(front.members)}/{len(front.configurations)}"),
         Cell(
             text=percent(front.attainable),
             below=f"{percent(min(by_seed))}–{percent(max(by_seed))}" if several else "",
             order=front.attainable,
         ),
         *cells,
-        Cell(text=f"{len(by_seed)} of {len(results.seeds)}"),
+        Cell(text=f"{len(by_seed)}/{len(results.seeds)}"),
     )
 
 
