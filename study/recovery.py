@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,23 +19,28 @@ _JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("n
 """Fields whose check reads another field: not judged while that one is itself a mistake."""
 
 
-@dataclass(kw_only=True)
 class Notes:
-    """The mistakes found so far, each with its line."""
+    """The mistakes found so far; one that may follow from another is left out."""
 
-    source: Source
-    problems: list[tuple[Place, int, str]] = field(default_factory=list)
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.problems = list(source.problems)
+        self._noted = {place for place, _, _ in self.problems if place}
+        self._around = {place[:end] for place in self._noted for end in range(1, len(place))}
 
     def touches(self, place: Place) -> bool:
         """Tell whether a mistake is noted at a place, above it or below it."""
-        return any(
-            place[: len(noted)] == noted[: len(place)] for noted, _, _ in self.problems if noted
-        )
+        is_below = any(place[:end] in self._noted for end in range(1, len(place) + 1))
+        return is_below or place in self._around
 
     def add(self, place: Place, text: str, judged_by: Iterable[Place] = ()) -> None:
         """Note a mistake, unless it may follow from one that is noted."""
-        if not any(self.touches(other) for other in (place, *judged_by)):
-            self.problems.append((place, self.source.line(place), text))
+        if any(self.touches(other) for other in (place, *judged_by)):
+            return
+        self.problems.append((place, self.source.line(place), text))
+        if place:
+            self._noted.add(place)
+            self._around.update(place[:end] for end in range(1, len(place)))
 
     def messages(self, path: Path) -> tuple[str, ...]:
         """Write one line for each mistake, in the order of the file."""
@@ -60,6 +64,7 @@ def validated(
 ) -> Model | None:
     """Validate the study `name`; after a mistake, the study with good values in its place."""
     data: dict[str, Any] = copy.deepcopy(dict(declared))
+    repaired: set[Place] = set()
     for _ in range(MOST_ROUNDS):
         try:
             return model.model_validate(data, context={"folder": folder})
@@ -74,7 +79,7 @@ def validated(
             text = in_words(error, (name, *place), known)
             notes.add((name, *place), text, _judged_by((name, *place), error["type"]))
         for error, place in zip(errors, places, strict=True):
-            _repair(data, place, error["type"])
+            _repair(data, place, error["type"], repaired)
     return None
 
 
@@ -106,19 +111,24 @@ def _misspelled(
     return renamed
 
 
-def _repair(data: dict[str, Any], place: Place, kind: str) -> None:
-    """Put a good value at a place, or at the nearest around it; remove what has none."""
+def _repair(data: dict[str, Any], place: Place, kind: str, repaired: set[Place]) -> None:
+    """Put a good value at a place, or remove what has none.
+
+    Where that is not possible, or was done before and did not help, the same is done one level up.
+    """
     for length in range(len(place), 0, -1):
         parent, key = _mapping_at(data, place[: length - 1]), place[length - 1]
         is_unknown = kind == "extra_forbidden" and length == len(place)
         is_method = length == 2 and place[0] == "methods"
-        if parent is None or not isinstance(key, str):
+        if parent is None or not isinstance(key, str) or place[:length] in repaired:
             continue
         if is_method or (is_unknown and key in parent):
+            repaired.add(place[:length])
             parent.pop(key, None)
             return
         value = good_value(place[:length])
         if value is not None and not is_unknown:
+            repaired.add(place[:length])
             parent[key] = copy.deepcopy(value)
             return
 

@@ -174,7 +174,9 @@ def read_part(cls: type[Any], shape: type[Part], value: Any) -> Any:
 
 def config_text(error: ConfigError) -> str:
     """Word a refusal of the trainers."""
-    return f"{error.rule}, got {error.value!r}"
+    value = error.value
+    shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
+    return f"{error.rule}, got {shown}"
 
 
 def choices(setting: Setting) -> tuple[Value, ...]:
@@ -196,10 +198,12 @@ def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
     """Read `{sam: {rho: 0.1}}`, or the bare word where that is enough: the name and its part."""
     if isinstance(value, str):
         value = {value: {}}
+    names = ", ".join(shape.model_fields)
+    if isinstance(value, tuple):
+        raise rule_error(f"takes one of {names}, got a list; name one")
     if isinstance(value, Mapping) and len(value) != 1:
-        got = " and ".join(map(str, value)) or "none of them"
-        names = ", ".join(shape.model_fields)
-        raise rule_error(f"takes one of {names}, got {got}; keep one")
+        got = f"{' and '.join(value)}; keep one" if value else "nothing; name one"
+        raise rule_error(f"takes one of {names}, got {got}")
     chosen = shape.model_validate(value)
     [name] = chosen.model_fields_set
     return name, getattr(chosen, name)

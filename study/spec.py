@@ -58,7 +58,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
     A top-level key that starts with a dot is no study: it may hold what studies share (`&name`).
     """
     source = read_yaml(path)
-    notes = Notes(source=source, problems=list(source.problems))
+    notes = Notes(source)
     studies = {}
     if not isinstance(source.data, dict):
         text = f"must be a mapping of studies, got {shown(source.data)}; write digits: {{...}}"
@@ -69,7 +69,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
         if not studies:
             notes.add((), "declares no study; write one, as in digits: {...}")
     if notes.problems:
-        raise SpecError(notes.messages(path))
+        raise SpecError(*notes.messages(path))
     return {name: study for name, study in studies.items() if study is not None}
 
 
@@ -82,8 +82,8 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
         needed = ", ".join(
             key for key, item in StudySpec.model_fields.items() if item.is_required()
         )
-        text = f"must be a mapping, got {shown(declared)}; give it {needed.removeprefix('name, ')}"
-        notes.add((name,), text)
+        fault = "is empty" if declared is None else f"must be a mapping, got {shown(declared)}"
+        notes.add((name,), f"{fault}; give it {needed.removeprefix('name, ')}")
         return None
     data = dict(declared)
     if "name" in data:
@@ -141,7 +141,7 @@ def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
         text = f"is missing, but {searched[0]} has a range; add search: {{trials: 20}}"
         notes.add((name, "search"), text)
     if not searched and "search" in declared and settings:
-        text = "has no effect, as no method has a range; remove it or write a {low, high}"
+        text = "has no effect, as no method has a range; remove it, or give a setting {low, high}"
         notes.add((name, "search"), text)
 
 

@@ -30,13 +30,13 @@ EXAMPLES: dict[str, Any] = {
     "sampler": "tpe",
     "evaluation": {
         "norm": "linf",
-        "radii": (0.01, 0.03),
-        "objective_radius": 0.03,
+        "radii": ("4/255", "8/255"),
+        "objective_radius": "8/255",
         "attack": {"pgd": {"steps": 20, "restarts": 1}},
     },
     "norm": "linf",
-    "radii": (0.01, 0.03),
-    "objective_radius": 0.03,
+    "radii": ("4/255", "8/255"),
+    "objective_radius": "8/255",
     "attack": {"pgd": {"steps": 20, "restarts": 1}},
     "steps": 10,
     "restarts": 1,
@@ -51,7 +51,10 @@ EXAMPLES: dict[str, Any] = {
     "inputs": "none",
     "loss": "cross_entropy",
     "rho": 0.1,
-    "epsilon": 0.03,
+    "epsilon": "8/255",
+    "low": 0.05,
+    "high": 0.5,
+    "log": True,
     "step_size": "auto",
     "about": "what this study compares",
 }
@@ -76,8 +79,8 @@ _TYPES = {
 }
 _SCALARS = ("float_type", "int_type", "bool_type", "string_type", "literal_error")
 _REFUSED_KEYS = {
-    "pruner": "pruning is refused: with two objectives no trial is behind in both for sure",
-    "scheduler": "stopping trials early is refused: their numbers would be those of other epochs",
+    "pruner": "pruning is refused, as two objectives leave no one value to prune by",
+    "scheduler": "stopping trials early is refused, as they would be compared at unlike epochs",
 }
 _RANGE_KEYS = {"low", "high"}
 
@@ -90,13 +93,16 @@ def in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> st
     if kind in ("rule", "trainers"):
         return str(context["text"])
     if kind == "missing":
+        if key == "objective_radius":
+            return "is missing; add objective_radius: and one of the radii"
         return "is missing; add " + (example(place) or f"a value for {key}")
     if kind == "extra_forbidden":
         return _unknown(key, place, known)
     if value is None:
         return empty(place)
     if kind == "literal_error":
-        rule = f"must be one of {_listed(context['expected'])}"
+        words = re.findall(r"'([^']*)'", context["expected"])
+        rule = f"must be {'one of ' if len(words) > 1 else ''}{', '.join(words)}"
     elif kind == "too_short":
         return f"needs at least one entry, got none; write {example(place) or 'one'}"
     elif kind == "union_tag_invalid":
@@ -104,7 +110,7 @@ def in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> st
     elif kind.startswith(("greater_than", "less_than")):
         sign = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<"}.get(kind, "≤")
         [bound] = context.values()
-        rule = f"must be {sign} {bound}"
+        rule = f"must be {sign} {bound:g}"
     else:
         rule = _TYPES.get(kind, str(error["msg"]))
     return f"{rule}, got {shown(value)}{_way_out(kind, value, place)}"
@@ -133,7 +139,8 @@ def good_value(keys: Sequence[str | int]) -> Any:
 def shown(value: Any) -> str:
     """Write a value of the file short enough for a line."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(map(str, list(value)[:3])) + "}" if value else "{}"
+        ends = [key for key in value if key in _RANGE_KEYS]
+        return f"{{{', '.join(ends)}}}" if ends else "a mapping" if value else "{}"
     if isinstance(value, tuple):
         return "a list"
     if isinstance(value, bool):
@@ -145,7 +152,10 @@ def shown(value: Any) -> str:
 def dotted(place: Place) -> str:
     """Write a place as the keys on the way to it; an odd key in quotes."""
     keys = [part for part in place if isinstance(part, str)]
-    return ".".join(key if re.fullmatch(r"[\w.-]{1,100}", key) else shown(key) for key in keys)
+    return ".".join(
+        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
+        for key in keys
+    )
 
 
 def nearest(key: str, known: Sequence[str]) -> str | None:
@@ -162,18 +172,15 @@ def _unknown(key: str, place: Place, known: Sequence[str]) -> str:
         return f"unknown key; did you mean {match}?"
     if not known:
         return f"unknown key; {place[-2]} has no settings, remove it"
-    return f"unknown key; known are {', '.join(known)}"
-
-
-def _listed(expected: str) -> str:
-    """Turn pydantic's "'a', 'b' or 'c'" into "a, b, c"."""
-    return ", ".join(re.findall(r"'([^']*)'", expected))
+    return f"unknown key; known here: {', '.join(known)}"
 
 
 def _way_out(kind: str, value: Any, place: Place) -> str:
     """Suggest what to write in place of a value of the wrong type."""
     if isinstance(value, str):
         number = fraction(value)
+        if kind == "float_type" and re.search(r"/ ?0+$", value):
+            return "; a fraction has a divisor other than 0"
         if kind == "float_type" and number is not None:
             return f"; fractions are read in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
     in_methods = place[1:2] == ("methods",)
@@ -185,6 +192,8 @@ def _way_out(kind: str, value: Any, place: Place) -> str:
     if isinstance(value, tuple):
         if in_methods and place[-1] in _RANGE_KEYS:
             return f"; a list and a range cannot both choose {place[-2]}, keep one"
+        if isinstance(place[-1], int) and kind in _SCALARS:
+            return "; a list holds plain values"
         if not in_methods and kind in _SCALARS:
             return "; only settings under methods have lists"
     written = example(place)
@@ -196,4 +205,4 @@ def _as_yaml(value: Any) -> str:
         return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple):
         return "[" + ", ".join(map(_as_yaml, value)) + "]"
-    return str(value)
+    return shown(value) if isinstance(value, bool) else str(value)

@@ -7,6 +7,7 @@ would quietly turn into something else (`on`, `010`, `12:30`, dates, `.nan`) is 
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,22 @@ _REFUSED = (
 )
 
 
+_SYNTAX = {
+    "'\\t'": "found a tab; indent with spaces",
+    "mapping values are not allowed": "found a colon too many; put text that holds one in quotes",
+    "expected <block end>": "this line does not fit those above it; check indent and dashes",
+    "expected ',' or": "the bracket opened in line {start} is not closed; close it, or add a comma",
+    "unexpected end of stream": "a quote is opened but not closed; close it",
+    "second occurrence": "a name (&name) is given twice; rename one",
+    "undefined alias": "an alias (*name) has no &name before it; define it first, or quote the *",
+}
+"""What PyYAML says, and what a person should hear."""
+
+
 class SpecError(ValueError):
     """A studies file that cannot be used. `messages` holds one line for each mistake in it."""
 
-    def __init__(self, messages: tuple[str, ...]) -> None:
+    def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
         self.messages = messages
 
@@ -64,23 +77,28 @@ class Source:
 
 def read_yaml(path: Path) -> Source:
     """Read a YAML file; raise `SpecError` where not even its outline can be told."""
-    loader = _Loader(_text(path))
+    text = _text(path)
     try:
-        node = loader.get_single_node()
+        node = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
-        raise SpecError((f"{path}{_syntax(error)}",)) from None
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        line = loader.line + 1
-        raise SpecError((f"{path}:{line}: is not valid YAML, {_first_line(error)}",)) from None
-    finally:
-        loader.dispose()
+        raise SpecError(f"{path}{_syntax(error)}") from None
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        character = f"U+{error.character:04X}"
+        message = f"{path}:{line}: must be plain text, got the character {character}; remove it"
+        raise SpecError(message) from None
+    except (ValueError, OverflowError):
+        message = (
+            f"{path}: is not valid YAML, a \\U in double quotes names no character; correct it"
+        )
+        raise SpecError(message) from None
     if node is None:
-        raise SpecError((f"{path}: is empty; declare a study, as in digits: {{...}}",))
+        raise SpecError(f"{path}: is empty; declare a study, as in digits: {{...}}")
     reading = _Reading()
     try:
         data = reading.value(node, ())
     except _TooMuchError as error:
-        raise SpecError((f"{path}:{error.line}: {error}",)) from None
+        raise SpecError(f"{path}:{error.line}: {error}") from None
     return Source(data=data, lines=reading.lines, problems=tuple(reading.problems))
 
 
@@ -90,26 +108,24 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
-        raise SpecError(
-            (f"{path}: there is no such file; check the name and the folder",)
-        ) from None
+        raise SpecError(f"{path}: there is no such file; check its name and folder") from None
     except IsADirectoryError:
-        raise SpecError((f"{path}: is a folder; name the studies file inside it",)) from None
+        raise SpecError(f"{path}: is a folder; name the studies file inside it") from None
     except PermissionError:
-        raise SpecError((f"{path}: may not be read by this user; change its mode",)) from None
+        raise SpecError(f"{path}: may not be read by this user; change its mode") from None
     except (OSError, ValueError) as error:
-        raise SpecError((f"{path}: cannot be read, {_first_line(error)}",)) from None
+        raise SpecError(f"{path}: cannot be read, {_first_line(error)}") from None
     if len(content) > LARGEST_FILE_BYTES:
         limit = LARGEST_FILE_BYTES // 1024
         message = f"{path}: must be at most {limit} KiB, is larger; is it a studies file?"
-        raise SpecError((message,))
+        raise SpecError(message)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         byte = content[error.start]
         message = f"{path}:{line}: must be UTF-8, got the byte 0x{byte:02x}; save it as UTF-8"
-        raise SpecError((message,)) from None
+        raise SpecError(message) from None
 
 
 def _first_line(error: Exception) -> str:
@@ -120,15 +136,15 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
     """Say where YAML's grammar is broken, as `:LINE: text`."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
-    problem = (error.problem or "it cannot be parsed").replace("\n", " ")
-    if "'\\t'" in problem:
-        return f":{line}: is not valid YAML, found a tab; indent with spaces"
     if "single document" in (error.context or ""):
         return f":{line}: must hold one document, got a second one; remove the line ---"
-    context = ""
-    if error.context and error.context_mark and error.context_mark.line + 1 != line:
-        context = f" {error.context} from line {error.context_mark.line + 1} on,"
-    return f":{line}: is not valid YAML,{context} {problem}; check indent, brackets and quotes"
+    problem = (error.problem or "it cannot be read").replace("\n", " ")
+    start = error.context_mark.line + 1 if error.context_mark else line
+    for words, explanation in _SYNTAX.items():
+        if words in problem:
+            line = start if words == "unexpected end of stream" else line
+            return f":{line}: is not valid YAML, {explanation.format(start=start)}"
+    return f":{line}: is not valid YAML, {problem}; check indent, brackets and quotes"
 
 
 class _Loader(yaml.SafeLoader):
@@ -205,8 +221,8 @@ class _Reading:
             line = key_node.start_mark.line + 1
             if key in values:
                 first = self.lines[(*place, key)]
-                where = f"lines {first} and {line}" if first != line else f"line {line}, twice"
-                text = f"is given twice, {where}; keep one"
+                where = f"lines {first} and {line}" if first != line else f"line {line}"
+                text = f"is given twice, in {where}; keep one"
                 self.problems.append(((*place, key), line, text))
                 continue
             self.lines[(*place, key)] = line
@@ -238,17 +254,15 @@ class _Reading:
 
     def _key(self, node: yaml.Node, place: Place) -> str | None:
         """Read a key; a key is a word."""
-        line = node.start_mark.line + 1
-        try:
-            key = _scalar(node) if isinstance(node, yaml.ScalarNode) else node
-        except _RefusedError as refusal:
-            self.problems.append((place, line, f"a key must be a word; {refusal}"))
-            return None
+        key = None
+        if isinstance(node, yaml.ScalarNode):
+            with suppress(_RefusedError):
+                key = _scalar(node)
         if isinstance(key, str) and key:
             return key
-        shown = node.value if isinstance(node, yaml.ScalarNode) and node.value else "another value"
-        text = f"a key must be a word, got {shown}; put it in quotes"
-        self.problems.append((place, line, text))
+        got = repr(node.value[:40]) if isinstance(node, yaml.ScalarNode) else "a list or mapping"
+        text = f"a key must be a word, got {got}; write a word, or put it in quotes"
+        self.problems.append((place, node.start_mark.line + 1, text))
         return None
 
 
@@ -258,7 +272,8 @@ def _is_merge(node: yaml.Node) -> bool:
 
 def _scalar(node: yaml.Node) -> bool | int | float | str | None:
     if not isinstance(node, yaml.ScalarNode) or node.tag not in (_PLAIN, _STRING):
-        raise _RefusedError(f"tags are not read, got {node.tag}; write the value alone")
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        raise _RefusedError(f"tags are not read, got {tag}; write the value alone")
     if node.tag == _STRING:
         return str(node.value)
     return _plain(node.value)
@@ -275,7 +290,9 @@ def _plain(text: str) -> bool | int | float | str | None:
             raise _RefusedError(f'{rule}, got {text}; write {way_out}, or "{text}" for the text')
     if _INTEGER.fullmatch(text):
         if len(text) > 20 or abs(int(text)) > LARGEST_INTEGER:
-            raise _RefusedError(f"a whole number must be below 2^63, got {text[:20]}...")
+            raise _RefusedError(
+                f"a whole number must be below 2^63, got {text[:20]}...; write a smaller one"
+            )
         return int(text)
     if _FLOAT.fullmatch(text):
         number = float(text)
