@@ -75,7 +75,12 @@ def write_report(results: Results, folder: Path) -> Path:
             (fresh / name).write_bytes(content)
         if folder.exists():
             folder.rename(old)
-        fresh.rename(folder)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder / "index.html"

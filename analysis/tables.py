@@ -56,8 +56,8 @@ def front_table(results: Results, choice: Choice) -> Table:
     return Table(
         key="fronts",
         caption=f"Fronts at {attack_text(results.threat, results.threat.objective_radius)}, in %, "
-        f"on {count_text(results.num_test, 'test image')}. Members, of all configurations. Seeds: those that "
-        "every member has a result with; below each number the least and the greatest of them.",
+        f"on {count_text(results.num_test, 'test image')}. Members: of all configurations. Seeds: "
+        "those with a result for every member; below each number the least and the greatest.",
         columns=(
             "Method",
             "Members",

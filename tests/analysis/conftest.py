@@ -35,7 +35,7 @@ def draw_trial(
     """Draw one trial whose sample s is right at a radius where its rank is below the accuracy."""
     method, values, clean, robust = cell
     rng = np.random.default_rng([seed, *f"{method}{values}".encode()])
-    difficulty = np.random.default_rng(7).standard_normal(num_test)
+    difficulty = norm.ppf((np.arange(num_test) + 0.5) / num_test)
     ranks = norm.cdf(0.8 * difficulty + 0.6 * rng.standard_normal(num_test))
     target = survival(clean, robust, threat.radii, threat.objective_radius)
     target = np.clip(target + noise * rng.standard_normal() * np.sqrt(target * (1 - target)), 0, 1)

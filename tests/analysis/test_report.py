@@ -1,0 +1,398 @@
+"""Report: truthful, self-contained, the same bytes every time, whole or not there."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from analysis.bundle import results_from_json, results_to_json
+from analysis.choice import choose
+from analysis.findings import headline, limits
+from analysis.report import FILES, bundle, page, write_report
+from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
+
+ATTACK = "<script>alert('x')</script>"
+
+
+def bare(results: Results) -> Results:
+    return replace(
+        results, trials=tuple(replace(trial, bits=None, curves={}) for trial in results.trials)
+    )
+
+
+def changed(results: Results, change: Callable[[TrialResult], TrialResult]) -> Results:
+    return replace(results, trials=tuple(change(trial) for trial in results.trials))
+
+
+def without_validation(results: Results) -> Results:
+    trials = (replace(t, validation_clean=None, validation_robust=None) for t in results.trials)
+    return replace(results, num_validation=0, trials=tuple(trials))
+
+
+def all_missing(results: Results) -> Results:
+    absent = tuple(
+        AbsentTrial(method=t.method, values=t.values, seed=t.seed, status="missing", reason="")
+        for t in results.trials
+    )
+    return replace(results, trials=(), absent=absent)
+
+
+def equal_points(results: Results) -> Results:
+    first = results.trials[0]
+    return changed(
+        results,
+        lambda t: replace(
+            first, method=t.method, values=t.values, seed=t.seed, bits=None, sample_hash=None
+        ),
+    )
+
+
+def all_dominated(results: Results) -> Results:
+    def worse(trial: TrialResult) -> TrialResult:
+        if trial.values == {"epsilon": 0.15}:
+            best = replace(trial, clean=1.0, robust=(1.0,) * len(trial.robust), bits=None)
+            return replace(best, validation_clean=1.0, validation_robust=1.0)
+        return trial
+
+    return changed(results, worse)
+
+
+def long_names(results: Results) -> Results:
+    names = {note.name: f"{note.name}_{'with_a_very_long_name_' * 4}" for note in results.methods}
+    return replace(
+        results,
+        methods=tuple(replace(note, name=names[note.name]) for note in results.methods),
+        trials=tuple(replace(t, method=names[t.method]) for t in results.trials),
+        absent=tuple(replace(t, method=names[t.method]) for t in results.absent),
+    )
+
+
+def with_radii(results: Results, kept: slice) -> Results:
+    def fewer(trial: TrialResult) -> TrialResult:
+        return replace(trial, robust=trial.robust[kept], bits=None)
+
+    threat = replace(results.threat, radii=results.threat.radii[kept])
+    trials = tuple(fewer(trial) for trial in results.trials)
+    return replace(results, threat=threat, trials=trials)
+
+
+DEGENERATE: dict[str, Callable[[Results], Results]] = {
+    "zero trials": all_missing,
+    "no trial and no absent one": lambda r: replace(r, trials=(), absent=()),
+    "one configuration": lambda r: replace(r, trials=r.trials[:3], absent=()),
+    "one trial": lambda r: replace(r, trials=r.trials[:1], absent=()),
+    "one seed": lambda r: replace(
+        r, seeds=(0,), trials=tuple(t for t in r.trials if t.seed == 0), absent=()
+    ),
+    "all dominated by one": all_dominated,
+    "equal points": equal_points,
+    "zero robust accuracy": lambda r: changed(
+        r, lambda t: replace(t, robust=(0.0,) * len(t.robust), validation_robust=0.0, bits=None)
+    ),
+    "nothing right": lambda r: changed(
+        r,
+        lambda t: replace(
+            t,
+            clean=0.0,
+            robust=(0.0,) * len(t.robust),
+            validation_clean=0.0,
+            validation_robust=0.0,
+            bits=None,
+        ),
+    ),
+    "no bits": bare,
+    "no validation": without_validation,
+    "missing seeds": lambda r: replace(r, trials=r.trials[::2]),
+    "no seconds, no cost": lambda r: changed(r, lambda t: replace(t, seconds=None, cost=None)),
+    "one method": lambda r: replace(
+        r, methods=r.methods[2:3], trials=tuple(t for t in r.trials if t.method == "at"), absent=()
+    ),
+    "a single radius": lambda r: with_radii(r, slice(1, 2)),
+    "long names": long_names,
+    "sides unknown": lambda r: replace(
+        r, methods=tuple(replace(note, sides="?") for note in r.methods)
+    ),
+}
+
+
+class Page(HTMLParser):
+    """The tags of a page that close, the text in it, and what it would load."""
+
+    VOID = frozenset({"meta", "input", "br", "path", "use", "rect"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name in {"src", "href", "xlink:href", "action"} and not str(value).startswith("#"):
+                self.loads.append(str(value))
+            if name == "id":
+                self.ids.append(str(value))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1] == tag, f"{tag} closes {self.open[-1]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if "script" not in self.open and "style" not in self.open:
+            self.text += data
+
+
+@pytest.fixture(scope="session")
+def two_radii(digits: Results) -> Results:
+    """The digits study with half of its figures, for tests that draw it often."""
+    return with_radii(digits, slice(2))
+
+
+@pytest.fixture(scope="session")
+def one_trial(digits: Results) -> Results:
+    return DEGENERATE["one trial"](with_radii(digits, slice(1, 2)))
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(digits: Results) -> dict[str, bytes]:
+    return bundle(digits)
+
+
+@pytest.fixture(scope="session")
+def digits_page(digits_bundle: dict[str, bytes]) -> str:
+    return digits_bundle["index.html"].decode()
+
+
+@pytest.mark.parametrize("change", DEGENERATE.values(), ids=DEGENERATE)
+def test_degenerate_results_give_a_whole_page_without_nan(
+    two_radii: Results, change: Callable[[Results], Results]
+):
+    results = change(two_radii)
+    text = page(results)
+    parsed = Page(text)
+    assert parsed.open == []
+    for absurd in ("nan", "inf%", "None", "Undefined"):
+        assert not re.search(rf"\b{absurd}\b", parsed.text), absurd
+    assert len(set(parsed.ids)) == len(parsed.ids)
+    if not results.trials:
+        assert "No trial of this study has a result" in parsed.text
+    assert results_from_json(results_to_json(results)) == bare(results)
+
+
+def test_the_whole_bundle_is_written_without_any_trial(one_trial: Results, tmp_path: Path):
+    index = write_report(all_missing(one_trial), tmp_path / "report")
+    assert sorted(path.name for path in index.parent.iterdir()) == sorted(FILES)
+
+
+def test_equal_results_give_equal_bytes(digits: Results, digits_bundle: dict[str, bytes]):
+    assert digits_bundle == bundle(replace(digits))
+
+
+def test_the_page_from_front_json_alone_is_the_same_bytes(digits: Results, digits_page: str):
+    text = results_to_json(digits)
+    assert results_from_json(text) == bare(digits)
+    assert page(results_from_json(text)) == digits_page
+    assert results_to_json(results_from_json(text)) == text
+
+
+def test_front_json_is_strict_json_with_its_schema(digits: Results):
+    document = json.loads(results_to_json(digits), parse_constant=pytest.fail)
+    assert document["schema"] == "rhoeps.front/1"
+    fronts = {front["method"]: front for front in document["fronts"]["methods"]}
+    assert fronts["sam"]["complete_seeds"] == [0, 1]
+    assert 0 < fronts["at"]["mean_attainable_robustness"] < 1
+
+
+@pytest.mark.parametrize("text", ['{"schema": "rhoeps.front/2"}', "{}", "[]"])
+def test_another_schema_is_refused(text: str):
+    with pytest.raises(ResultsError, match=r"schema must be rhoeps\.front/1"):
+        results_from_json(text)
+
+
+def test_the_page_loads_nothing_and_is_small(digits_page: str):
+    parsed = Page(digits_page)
+    assert parsed.loads == []
+    assert not re.search(r"@import|url\((?!#)|localStorage|sessionStorage|fetch\(", digits_page)
+    scripts = re.findall(r"<script>(.*?)</script>", digits_page, flags=re.DOTALL)
+    assert sum(len(script) for script in scripts) <= 5_000
+    assert len(digits_page.encode()) <= 500_000
+
+
+def test_two_hundred_configurations_with_five_seeds_fit(draw: Callable[..., Results]):
+    cells = [
+        ("sam_at", {"rho": 0.01 + i / 3001, "epsilon": i / 2003}, 0.99 - i / 1009, 0.2 + i / 607)
+        for i in range(200)
+    ]
+    results = draw(cells, seeds=(0, 1, 2, 3, 4), searched=("sam_at",), num_test=200)
+    assert len(page(results).encode()) <= 500_000
+
+
+def test_what_users_write_is_escaped(two_radii: Results):
+    digits = two_radii
+    names = {note.name: note.name + ATTACK for note in digits.methods}
+    hostile = replace(
+        digits,
+        study=ATTACK,
+        about=ATTACK,
+        threat=replace(digits.threat, attack=ATTACK),
+        methods=tuple(
+            MethodNote(name=names[note.name], sides=ATTACK, searched=note.searched)
+            for note in digits.methods
+        ),
+        trials=tuple(
+            replace(t, method=names[t.method], values={**t.values, ATTACK: ATTACK}, run=ATTACK)
+            for t in digits.trials
+        ),
+        absent=tuple(replace(t, method=names[t.method], reason=ATTACK) for t in digits.absent),
+        provenance={ATTACK: ATTACK},
+    )
+    files = bundle(hostile)
+    text = files["index.html"].decode()
+    assert "<script>alert" not in text
+    assert "<script>alert" not in files["front.svg"].decode()
+    assert Page(text).open == []
+    assert ATTACK in Page(text).text
+
+
+def test_the_drawing_is_well_formed_and_says_what_it_shows(digits_bundle: dict[str, bytes]):
+    root = ElementTree.fromstring(digits_bundle["front.svg"].decode())
+    space = "{http://www.w3.org/2000/svg}"
+    title, description = root.find(f"{space}title"), root.find(f"{space}desc")
+    assert title is not None
+    assert title.text == "digits: robust accuracy at radius 0.1 against clean accuracy"
+    assert description is not None
+    assert "500 test images" in str(description.text)
+
+
+def test_the_texts_of_a_drawing_are_not_rounded(digits_bundle: dict[str, bytes]):
+    texts = re.findall(r"<text[^>]*>([^<]*)", digits_bundle["front.svg"].decode())
+    assert "ε=0.025" in texts
+
+
+def test_the_headline_carries_attack_radius_images_seeds_and_spread(digits: Results):
+    text = headline(digits, choose(digits))
+    for part in ("chosen on validation data", "PGD-20, 1 restart", "linf 0.1", "500 test images"):
+        assert part in text
+    assert re.search(r"\d\d\.\d% \(\d\d\.\d–\d\d\.\d over 3 seeds\) at \d\d\.\d% clean", text)
+    assert not re.search(r"significant|because|better|proves|beats", text)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: r, "Fronts were chosen among 19 configurations on 200 validation images"),
+        (without_validation, "not selected independently"),
+        (DEGENERATE["one seed"], "Every configuration has one seed"),
+        (DEGENERATE["one configuration"], "nothing was chosen"),
+        (lambda r: r, "500 test images determine an accuracy of 50.0% to ±4.4"),
+        (lambda r: r, "2 of 57 trials have no result (sam 1 missing, at 1 failed)"),
+        (lambda r: r, "upper bound"),
+        (all_missing, "55 of 55 trials have no result"),
+    ],
+    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing"],
+)
+def test_the_limits_of_a_study_are_said(
+    digits: Results, change: Callable[[Results], Results], words: str
+):
+    results = change(digits)
+    assert words in " ".join(limit.text for limit in limits(results, choose(results)))
+
+
+def test_absent_trials_are_listed_with_their_reason(digits_page: str):
+    assert "the training loss is not finite at epoch 7" in digits_page
+
+
+def test_the_tables_hold_every_configuration_and_every_cell(
+    digits: Results, digits_bundle: dict[str, bytes]
+):
+    configs = list(csv.DictReader(StringIO(digits_bundle["configs.csv"].decode())))
+    seeds = list(csv.DictReader(StringIO(digits_bundle["seeds.csv"].decode())))
+    assert (len(configs), len(seeds)) == (19, 57)
+    row = next(row for row in configs if row["epsilon"] == "0.15")
+    trials = [t for t in digits.trials if t.values == {"epsilon": 0.15}]
+    assert float(row["robust_0.1_least"]) == min(t.robust[1] for t in trials)
+    assert [row["status"] for row in seeds].count("done") == 55
+    assert seeds[-1]["reason"] == "the training loss is not finite at epoch 7"
+
+
+def test_numbers_of_the_page_are_those_of_the_results(digits: Results, digits_page: str):
+    trials = [t for t in digits.trials if t.values == {"rho": 0.4}]
+    robust = [100 * t.robust[1] for t in trials]
+    shown = f"{sum(robust) / 3:.1f}<small>{min(robust):.1f}–{max(robust):.1f}</small>"
+    assert shown in digits_page
+
+
+def test_a_report_replaces_the_one_before(one_trial: Results, tmp_path: Path):
+    folder = tmp_path / "reports" / "digits"
+    write_report(all_missing(one_trial), folder)
+    write_report(one_trial, folder)
+    assert "No trial of this study" not in (folder / "index.html").read_text(encoding="utf-8")
+    assert [path.name for path in folder.parent.iterdir()] == ["digits"]
+
+
+def test_an_interrupted_report_leaves_the_one_before(
+    one_trial: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "digits"
+    write_report(one_trial, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full_disk(self: Path, content: bytes) -> int:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match="no space left"):
+            write_report(all_missing(one_trial), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_a_swap_that_fails_puts_the_one_before_back(
+    one_trial: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "digits"
+    write_report(one_trial, folder)
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError("interrupted")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises(OSError, match="interrupted"):
+            write_report(one_trial, folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_a_folder_with_other_files_is_refused(digits: Results, tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ResultsError, match=r"thesis\.tex, which is no part of a report"):
+        write_report(digits, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_report_knows_its_template_wherever_it_is_run(
+    one_trial: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert page(one_trial).startswith("<!DOCTYPE html>")
