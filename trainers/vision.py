@@ -1,0 +1,43 @@
+"""Make `import torchvision` work beside a torch built for the CPU only. Import this module first.
+
+The torchvision that PyPI serves is built for CUDA. Beside a CPU-only torch its compiled operators
+cannot be loaded, and its import then fails, as it registers shapes for `torchvision::nms` and
+`qnms`, which do not exist. Declaring the two by their schema, without an implementation, is enough
+for `torchvision.models`, `transforms.v2` and `datasets`; calling `nms` still fails, with torch's
+message. Where the operators load, nothing is declared: a second declaration would be refused.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+
+def _has_operators() -> bool:
+    """Load torchvision's compiled operators without importing torchvision; tell if that worked."""
+    package = importlib.util.find_spec("torchvision")
+    if package is None or package.origin is None:
+        return True  # importing it will say so itself
+    for library in sorted(Path(package.origin).parent.glob("_C*.*")):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _declare() -> torch.library.Library:
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in SCHEMAS:
+        library.define(schema)
+    return library
+
+
+declared = None if _has_operators() else _declare()
+"""The declarations live as long as this object."""
