@@ -91,12 +91,19 @@ def _entries(folder: Path) -> list[Entry]:
                 raise DataError(
                     f"{label}: only folders, one per class, may stand here; move the file into one"
                 )
-            found = [Entry(path, part, label.name) for path in _visible(label)]
-            if not found:
-                raise DataError(f"{label}: a class needs at least one image; delete the folder")
-            entries += found
+            entries += _entries_of_class(part, label)
     _check_classes(folder, entries)
     return entries
+
+
+def _entries_of_class(part: str, place: Path) -> list[Entry]:
+    paths = _visible(place)
+    if not paths:
+        raise DataError(f"{place}: a class needs at least one image; delete the folder")
+    for path in paths:
+        if not path.is_file():
+            raise DataError(f"{path}: only images may stand in a class; move it elsewhere")
+    return [Entry(path, part, place.name) for path in paths]
 
 
 def _check_classes(folder: Path, entries: list[Entry]) -> None:
@@ -175,7 +182,7 @@ def _check_sizes(entries: list[Entry], images: list[Image.Image]) -> None:
 def _from_cache(kept: Path) -> Decoded | None:
     """Read decoded images; None where there are none, or the file is damaged."""
     try:
-        with np.load(kept, allow_pickle=False) as arrays:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             kept_arrays = [arrays[name] for name in Decoded._fields]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -8,7 +8,9 @@ message. Where the operators load, nothing is declared: a second declaration wou
 """
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,17 +25,19 @@ def _has_operators() -> bool:
     package = importlib.util.find_spec("torchvision")
     if package is None or package.origin is None:
         return True  # importing it will say so itself
+    load: Callable[[Path], None] = torch.ops.load_library
     for library in sorted(Path(package.origin).parent.glob("_C*.*")):
         try:
-            torch.ops.load_library(library)
+            load(library)
         except OSError:
             continue
         return True
     return False
 
 
-def _declare() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "FRAGMENT")
+def _declare() -> Any:
+    new_library: Any = torch.library.Library
+    library = new_library("torchvision", "FRAGMENT")
     for schema in SCHEMAS:
         library.define(schema)
     return library

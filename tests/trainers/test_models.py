@@ -1,0 +1,112 @@
+"""Tests of the networks: counts, shapes, normalisation inside, and views that share weights."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from trainers.config import DEFAULT_WIDTHS, ModelConfig
+from trainers.data import Dataset
+from trainers.models import MODELS, Normalise, build_model, evaluation_view
+
+MakeImages = Callable[..., Dataset]
+
+
+def build(name: str, width: int, data: Dataset, seed: int = 0) -> nn.Module:
+    config = ModelConfig(name=name, width=width)
+    return build_model(config, data, torch.Generator().manual_seed(seed))
+
+
+def num_weights(model: nn.Module) -> int:
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def small_cnn_weights(width: int, channels: int, classes: int) -> int:
+    wide = 2 * width
+    convolutions = 9 * (channels * width + width * wide + wide * wide)
+    return convolutions + 2 * (width + wide + wide) + (wide + 1) * classes
+
+
+def preact_resnet18_weights(width: int, channels: int, classes: int) -> int:
+    total, before = 9 * channels * width, width
+    for stage in range(4):
+        after = width * 2**stage
+        total += 2 * before + 9 * before * after + 2 * after + 9 * after * after
+        total += before * after if stage else 0  # the shortcut of a block that changes size
+        total += 2 * (2 * after + 9 * after * after)
+        before = after
+    return total + 2 * before + (before + 1) * classes
+
+
+@pytest.mark.parametrize("width", [4, 8, 64])
+def test_numbers_of_weights_equal_their_closed_forms(width: int, make_images: MakeImages) -> None:
+    for shape, classes in (((1, 8, 8), 10), ((3, 32, 32), 100)):
+        data = make_images(shape, classes)
+        arguments = (width, shape[0], classes)
+        assert num_weights(build("small_cnn", width, data)) == small_cnn_weights(*arguments)
+        found = num_weights(build("preact_resnet18", width, data))
+        assert found == preact_resnet18_weights(*arguments)
+
+
+def test_preact_resnet18_has_the_published_number_of_weights(make_images: MakeImages) -> None:
+    data = make_images((3, 32, 32))
+    model = build("preact_resnet18", DEFAULT_WIDTHS["preact_resnet18"], data)
+    assert num_weights(model) == 11_172_170
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 28, 28), (3, 17, 9)], ids=str)
+@pytest.mark.parametrize("name", MODELS)
+def test_any_image_gives_finite_logits(
+    name: str, shape: tuple[int, int, int], make_images: MakeImages
+) -> None:
+    data = make_images(shape, classes=7)
+    logits = build(name, 4, data)(torch.rand(2, *shape))
+    assert logits.shape == (2, 7)
+    assert logits.isfinite().all()
+
+
+def test_normalisation_belongs_to_the_model(digits: Dataset) -> None:
+    """Training images leave the first layer with mean 0 and standard deviation 1."""
+    model = build("small_cnn", 4, digits)
+    assert isinstance(model[0], Normalise)  # type: ignore[index]
+    normalised = model[0](torch.tensor(digits.train.images) / 16)  # type: ignore[index]
+    assert normalised.mean().item() == pytest.approx(0, abs=1e-5)
+    assert normalised.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    assert {"0.mean", "0.std"} <= model.state_dict().keys()
+
+
+def test_initial_weights_are_uniform_and_decided_by_the_generator(digits: Dataset) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    model, same, other = (build("small_cnn", 32, digits, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    for a, b in zip(model.parameters(), same.parameters(), strict=True):
+        assert torch.equal(a, b)
+    weight, third = model[4].weight, other[4].weight  # type: ignore[index]
+    assert not torch.equal(weight, third)
+    bound = 1 / math.sqrt(32 * 9)
+    assert weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_view_shares_weights_and_leaves_the_model_alone(frozen: bool, digits: Dataset) -> None:
+    model = build("small_cnn", 4, digits).train()
+    view = evaluation_view(model, frozen=frozen)
+    assert model.training
+    assert not any(module.training for module in view.modules())
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert [weight.requires_grad for weight in view.parameters()] == [not frozen] * 11
+    images = torch.rand(8, *digits.image_shape)
+    model(images)  # records batch statistics, which the view must see
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1)
+    for ours, theirs in zip(model.state_dict().values(), view.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.data_ptr() == theirs.data_ptr()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    view(images)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in model.named_buffers())
