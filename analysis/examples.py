@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 from numpy.typing import NDArray
 
 from analysis.canvas import INK, MUTED, look, png
@@ -51,7 +52,7 @@ def draw_examples(
             right=0.99,
             top=1 - 0.75 / figure.get_figheight(),
             bottom=0.1 / figure.get_figheight(),
-            hspace=0.35,
+            hspace=0.42,
             wspace=0.12,
         )
         for cell in axes.flat:
@@ -67,6 +68,7 @@ def draw_examples(
             change = np.asarray(adversarial[sample], dtype=np.float64) - clean[sample]
             largest = max(float(np.abs(change).max()), 1e-12)
             _draw_image(column_axes[2], 0.5 + 0.5 * change / largest)
+            _frame(column_axes[2], MUTED, 0.5, "-")
         for row, cell in enumerate(axes[:, 0]):
             cell.text(
                 -0.14,
@@ -84,7 +86,7 @@ def draw_examples(
             0.1 / figure.get_figwidth(),
             1 - 0.12 / figure.get_figheight(),
             f"{norm} radius {value_text(radius)}: {changed} of {right} right predictions "
-            "made wrong\n✓ right   ✗ wrong, dashed frame",
+            "made wrong\n✓ right   ✗ wrong (is: the true class), dashed frame",
             va="top",
             color=INK,
             fontsize=9.5,
@@ -104,20 +106,24 @@ def _mark(axes: Axes, predicted: int, label: int, classes: Sequence[str]) -> Non
     right = predicted == label
     colour = RIGHT if right else WRONG
     name = shortened(classes[predicted], 11)
+    apart = "\n" if len(name) > 4 else " "
     axes.set_title(
-        f"✓ {name}" if right else f"✗ {name}",
+        f"✓ {name}" if right else f"✗ {name}{apart}is {shortened(classes[label], 11)}",
         fontsize=9,
         color=colour,
         fontweight="normal" if right else "bold",
         pad=4,
     )
-    if right:
-        return
+    if not right:
+        _frame(axes, colour, 2.2, (0, (3, 1.5)))
+
+
+def _frame(axes: Axes, colour: str, width: float, dash: LineStyleType) -> None:
     axes.axis("on")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_visible(True)
         spine.set_edgecolor(colour)
-        spine.set_linewidth(2.2)
-        spine.set_linestyle((0, (3, 1.5)))
+        spine.set_linewidth(width)
+        spine.set_linestyle(dash)

@@ -57,9 +57,9 @@ def headline(results: Results, choice: Choice) -> str:
         subject = (
             f"Of each method's most robust configuration {_where(choice)}, {_named(first)} has"
         )
-    highest = "the highest mean robust accuracy" if len(chosen) > 1 else "robust accuracy"
+    highest = "the highest mean robust accuracy, " if len(chosen) > 1 else "a robust accuracy of "
     return (
-        f"{subject} {highest}: {percent(robust.mean)}% ({over_seeds_text(robust)}) at "
+        f"{subject} {highest}{percent(robust.mean)}% ({over_seeds_text(robust)}), at "
         f"{percent(first.clean.mean)}% clean accuracy ({over_seeds_text(first.clean)}), under "
         f"{attack_text(threat, threat.objective_radius)}, on "
         f"{count_text(results.num_test, 'test image')}."
@@ -71,7 +71,7 @@ def reached(results: Results, choice: Choice) -> tuple[Reached, ...]:
     styles = method_styles(results.methods)
     return tuple(
         Reached(
-            method=c.method,
+            method=shortened(c.method, 40),
             colour=styles[c.method].colour,
             values=values_text(c.values),
             robust=percent(c.robust[results.threat.objective].mean),
@@ -127,7 +127,7 @@ def _by_robustness(results: Results, choice: Choice) -> list[ConfigurationResult
 
 
 def _named(c: ConfigurationResult) -> str:
-    return shortened(configuration_text(c), 60)
+    return configuration_text(c, 40)
 
 
 def _where(choice: Choice) -> str:

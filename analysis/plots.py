@@ -36,7 +36,7 @@ def fig_front(results: Results, radius: float, *, header: bool = True) -> Figure
         if header:
             figure, axes = new_axes(8.0, 6.0, left=0.085, right=0.985, top=0.86, bottom=0.16)
         else:
-            figure, axes = new_axes(7.0, 5.3, left=0.09, right=0.99, top=0.99, bottom=0.1)
+            figure, axes = new_axes(7.0, 5.3, left=0.09, right=0.98, top=0.99, bottom=0.1)
         axes.set_xlabel("Clean accuracy (%)")
         axes.set_ylabel(f"Robust accuracy (%), {attack_text(results.threat, radius)}")
         _draw_front(axes, results, choice, position)
@@ -73,8 +73,9 @@ def _draw_front(axes: Axes, results: Results, choice: Choice, position: int) -> 
 def _set_limits(axes: Axes, choice: Choice, position: int) -> None:
     low, high, top = (100 * end for end in frame(choice, position))
     margin = max(0.07 * (high - low), 0.4)
-    axes.set_xlim(low - margin, high + margin)
-    axes.set_ylim(0.0, max(1.09 * top, 5.0))
+    # Nothing lies beyond 100%: only half a marker may.
+    axes.set_xlim(low - margin, min(high + margin, 100.2 + 0.02 * (high - low)))
+    axes.set_ylim(0.0, min(max(1.09 * top, 5.0), 104.0))
 
 
 def _staircase(points: Array, left: float) -> Array:

@@ -57,10 +57,11 @@ def values_text(values: Mapping[str, Value], digits: int = 3) -> str:
     )
 
 
-def configuration_text(configuration: ConfigurationResult) -> str:
-    """Name a configuration: its method, and its values in brackets if it has any."""
+def configuration_text(configuration: ConfigurationResult, length: int) -> str:
+    """Name a configuration: its method, cut to this length, and its values in brackets."""
     values = values_text(configuration.values)
-    return f"{configuration.method} ({values})" if values else configuration.method
+    method = shortened(configuration.method, length)
+    return f"{method} ({values})" if values else method
 
 
 def attack_text(threat: ThreatModel, radius: float) -> str:

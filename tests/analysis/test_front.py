@@ -19,11 +19,14 @@ from analysis.front import (
     nondominated,
 )
 
+QUICK = settings(max_examples=40, deadline=None)
+
 # Few levels, so that ties in one objective and equal points are common.
 FRACTION = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0]) | st.floats(0, 1, width=32)
 POINTS = st.integers(0, 12).flatmap(lambda n: arrays.arrays(np.float64, (n, 2), elements=FRACTION))
 
 
+@QUICK
 @given(
     arrays.arrays(np.float64, st.tuples(st.integers(0, 15), st.integers(1, 4)), elements=FRACTION)
 )
@@ -51,6 +54,7 @@ def test_dominance_is_no_worse_in_all_and_better_in_one(
     assert dominates(np.array(first), np.array(second)) is expected
 
 
+@QUICK
 @given(POINTS.filter(len))
 def test_nondominated_keeps_ties_and_never_keeps_nothing(points: np.ndarray):
     kept = nondominated(np.vstack([points, points]))
@@ -58,6 +62,7 @@ def test_nondominated_keeps_ties_and_never_keeps_nothing(points: np.ndarray):
     assert kept[: len(points)].tolist() == kept[len(points) :].tolist()
 
 
+@QUICK
 @given(POINTS, arrays.arrays(np.float64, 5, elements=FRACTION))
 def test_attained_equals_its_definition(points: np.ndarray, clean: np.ndarray):
     slow = [max((r for c, r in points if c >= asked), default=0.0) for asked in clean]
@@ -90,7 +95,7 @@ def test_the_surface_equals_the_empirical_attainment_function_of_moocore(seed: i
         np.testing.assert_array_equal(surface, falling, err_msg=f"seed {seed}, rank {rank}")
 
 
-@settings(max_examples=60)
+@QUICK
 @given(st.lists(POINTS, min_size=1, max_size=6), st.sampled_from([0.025, 0.3, 0.5, 0.6, 0.975, 1]))
 def test_the_surface_is_the_largest_staircases_in_order(replicates: list[np.ndarray], share: float):
     before = [points.copy() for points in replicates]
@@ -144,6 +149,7 @@ def test_points_below_the_reference_count_nothing():
     assert hypervolume(np.empty((0, 2)), np.zeros(2)) == 0.0
 
 
+@QUICK
 @given(POINTS.filter(len), FRACTION)
 def test_the_hypervolume_equals_moocore(points: np.ndarray, floor: float):
     above = np.maximum(points, [floor, 0.0])
@@ -151,6 +157,7 @@ def test_the_hypervolume_equals_moocore(points: np.ndarray, floor: float):
     assert hypervolume(points, np.array([floor, 0.0])) == pytest.approx(oracle, abs=1e-15)
 
 
+@QUICK
 @given(POINTS.filter(len), POINTS)
 def test_the_hypervolume_knows_no_order_no_duplicates_and_never_shrinks(
     points: np.ndarray, more: np.ndarray
@@ -166,6 +173,7 @@ def test_the_hypervolume_knows_no_order_no_duplicates_and_never_shrinks(
     assert hypervolume(np.vstack([points, more]), reference) >= area - 1e-15
 
 
+@QUICK
 @given(POINTS.filter(len))
 def test_the_hypervolume_is_the_area_under_the_staircase(points: np.ndarray):
     floor = 0.1

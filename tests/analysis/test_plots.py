@@ -205,7 +205,7 @@ def draw_some(count: int, channels: int) -> bytes:
     return picture
 
 
-@pytest.mark.parametrize(("count", "channels"), [(1, 1), (8, 1), (12, 3)])
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (11, 3)])
 def test_examples_are_drawn_as_the_same_picture_every_time(count: int, channels: int):
     picture = draw_some(count, channels)
     assert picture == draw_some(count, channels)
