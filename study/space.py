@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from types import UnionType
@@ -179,16 +179,21 @@ def points(block: Block) -> Iterator[dict[str, Value]]:
 
 def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
     """Name a configuration's values as briefly as its method allows: `{"rho": 0.1}`."""
-    return {_short_name(path, configuration.values): v for path, v in configuration.values}
+    paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
+    return {short_name(path, paths): value for path, value in configuration.values}
 
 
-def _short_name(path: str, values: Values) -> str:
-    parts = path.split(".")
-    for start in range(len(parts) - 1, 0, -1):
-        name = ".".join(parts[start:])
-        if sum(f".{other}".endswith(f".{name}") for other, _ in values) == 1:
-            return name
-    return path
+def short_name(path: str, paths: Iterable[str]) -> str:
+    """Shorten a dotted path to the fewest last words that no other of the paths ends in.
+
+    >>> short_name("weights.sam.rho", ["weights.sam.rho", "inputs.pgd.steps"])
+    'rho'
+    """
+    words = path.split(".")
+    others = [other.split(".") for other in paths if other != path]
+    lengths = range(1, len(words) + 1)
+    length = next(n for n in lengths if all(words[-n:] != other[-n:] for other in others))
+    return ".".join(words[-length:])
 
 
 def _grid(spec: StudySpec, method: str) -> Iterator[Values]:

@@ -88,10 +88,8 @@ def read_yaml(path: Path) -> Source:
         message = f"{path}:{line}: must be plain text, got the character {character}; remove it"
         raise SpecError(message) from None
     except (ValueError, OverflowError):
-        message = (
-            f"{path}: is not valid YAML, a \\U in double quotes names no character; correct it"
-        )
-        raise SpecError(message) from None
+        fault = "a \\U in double quotes names no character; correct it"
+        raise SpecError(f"{path}: is not valid YAML, {fault}") from None
     if node is None:
         raise SpecError(f"{path}: is empty; declare a study, as in digits: {{...}}")
     reading = _Reading()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from study.settings import SIDES, WholeRange, choices
 from study.spec import Range, Side, SpecError, StudySpec, read_studies, settings_of
 from study.wording import good_value
+from trainers import config
 from trainers.config import (
     EvaluationConfig,
     ModelConfig,
@@ -253,13 +254,19 @@ def test_a_study_survives_pickling(tmp_path):
     assert pickle.loads(pickle.dumps(spec)) == spec
 
 
+def _filled_in(message: str) -> str:
+    for constant in ("WEIGHT_SIDES", "ATTACKS", "MODELS", "SCHEDULES"):
+        message = message.replace(constant, ", ".join(getattr(config, constant)))
+    return message
+
+
 def _mistakes() -> list[object]:
     blocks = (Path(__file__).parent / "mistakes.txt").read_text().split("\n\n")[1:]
     cases = []
     for block in blocks:
         title, *lines = block.strip("\n").splitlines()
         replace, by = (line[9:].encode().decode("unicode_escape") for line in lines[:2])
-        says = [line[9:] for line in lines[2:]]
+        says = [_filled_in(line[9:]) for line in lines[2:]]
         cases.append(pytest.param(replace, by, says, id=title.removeprefix("# ")))
     return cases
 
