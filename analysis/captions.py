@@ -24,12 +24,14 @@ def front_reading(results: Results, choice: Choice, radius: float) -> str:
     """Say how the main figure is read, and what is outside it."""
     where = "validation data" if choice.on_validation else "these test data"
     several = len(results.seeds) > 1 and len(results.trials) <= MOST_SEED_POINTS
+    others = any(len(front.members) < len(front.configurations) for front in choice.fronts)
+    searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
         f"Large markers and steps: each method's front, chosen on {where} at radius "
         f"{value_text(results.threat.objective_radius)}, drawn at its mean test accuracies",
-        "small markers: all other configurations",
+        "small markers: all other configurations" if others else "",
         "dots: single seeds, joined to their mean" if several else "",
-        "hollow and dashed: searched" if any(note.searched for note in results.methods) else "",
+        "hollow and dashed: searched" if searched else "",
     ]
     outside = left_out_text(choice, results.threat.radii.index(radius))
     return f"{'; '.join(part for part in parts if part)}. {outside}".strip()
