@@ -235,6 +235,7 @@ def test_the_page_loads_nothing_and_is_small(digits_page: str):
     assert len(digits_page.encode()) <= 500_000
 
 
+@pytest.mark.slow
 def test_two_hundred_configurations_with_five_seeds_fit(draw: Callable[..., Results]):
     cells = [
         ("sam_at", {"rho": 0.01 + i / 3001, "epsilon": i / 2003}, 0.99 - i / 1009, 0.2 + i / 607)
