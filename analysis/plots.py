@@ -21,6 +21,8 @@ from analysis.words import attack_text, percent, shortened, values_text
 
 MEMBER, OTHER, SEED = 7.5, 5.5, 2.5
 """Sizes of the markers in points: front members, other configurations, single seeds."""
+READING_LINE = 0.13
+"""Height of a line of small print in inches."""
 LABELLED = 6
 """At most this many points of a method carry their values."""
 
@@ -33,8 +35,13 @@ def fig_front(results: Results, radius: float, *, header: bool = True) -> Figure
     """
     choice, position = choose(results), results.threat.radii.index(radius)
     with look():
+        reading = textwrap.wrap(front_reading(results, choice, radius), 128)
         if header:
-            figure, axes = new_axes(8.0, 6.0, left=0.085, right=0.985, top=0.86, bottom=0.16)
+            below = 0.6 + READING_LINE * len(reading)
+            height = 5.5 + below
+            figure, axes = new_axes(
+                8.0, height, left=0.085, right=0.985, top=1 - 0.8 / height, bottom=below / height
+            )
         else:
             figure, axes = new_axes(7.0, 5.3, left=0.09, right=0.98, top=0.99, bottom=0.1)
         axes.set_xlabel("Clean accuracy (%)")
@@ -42,6 +49,7 @@ def fig_front(results: Results, radius: float, *, header: bool = True) -> Figure
         _draw_front(axes, results, choice, position)
         if header:
             _write_header(figure, results, choice, radius)
+            figure.text(0.015, 0.01, "\n".join(reading), va="bottom", fontsize=7.5, color=MUTED)
     return figure
 
 
@@ -224,9 +232,10 @@ def _draw_legend(axes: Axes, choice: Choice) -> None:
 
 
 def _write_header(figure: Figure, results: Results, choice: Choice, radius: float) -> None:
-    title = shortened(f"{results.study}: robust against clean accuracy", 72)
-    figure.text(0.015, 0.975, title, va="top", fontsize=12, fontweight="bold", color=INK)
-    conditions = textwrap.wrap(front_conditions(results, choice, radius), 115)
-    figure.text(0.015, 0.93, "\n".join(conditions), va="top", fontsize=8.5, color=MUTED)
-    reading = textwrap.wrap(front_reading(results, choice, radius), 128)
-    figure.text(0.015, 0.012, "\n".join(reading), va="bottom", fontsize=7.5, color=MUTED)
+    height = figure.get_figheight()
+    title = shortened(f"{results.study}: clean accuracy and robust accuracy", 72)
+    figure.text(
+        0.015, 1 - 0.15 / height, title, va="top", fontsize=12, fontweight="bold", color=INK
+    )
+    conditions = "\n".join(textwrap.wrap(front_conditions(results, choice, radius), 115))
+    figure.text(0.015, 1 - 0.42 / height, conditions, va="top", fontsize=8.5, color=MUTED)

@@ -150,9 +150,7 @@ def _check_folder(folder: Path) -> None:
 def _front_drawing(
     results: Results, choice: Choice, figure: Figure, key: str, radius: float
 ) -> str:
-    title = (
-        f"{results.study}: robust accuracy at radius {value_text(radius)} against clean accuracy"
-    )
+    title = f"{results.study}: clean accuracy and robust accuracy at radius {value_text(radius)}"
     return svg(figure, key, title, _front_caption(results, choice, radius))
 
 

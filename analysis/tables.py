@@ -173,11 +173,10 @@ def radius_table(results: Results, choice: Choice) -> Table:
         f"{value_text(threat.objective_radius)}, accuracy in % under {threat.attack}, "
         f"{threat.norm}, on {count_text(results.num_test, 'test image')}; below it the least and "
         "the greatest seed.",
-        columns=("Configuration", "Seeds", "No attack", *(value_text(e) for e in threat.radii)),
+        columns=("Configuration", "Clean", *(value_text(e) for e in threat.radii)),
         rows=tuple(
             (
                 _method_cell(results, c.method, values_text(c.values)),
-                _seeds_cell(c),
                 *(_spread_cell(over_seeds) for over_seeds in (c.clean, *c.robust)),
             )
             for c in chosen

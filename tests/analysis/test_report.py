@@ -277,7 +277,7 @@ def test_the_drawing_is_well_formed_and_says_what_it_shows(digits_bundle: dict[s
     space = "{http://www.w3.org/2000/svg}"
     title, description = root.find(f"{space}title"), root.find(f"{space}desc")
     assert title is not None
-    assert title.text == "digits: robust accuracy at radius 0.1 against clean accuracy"
+    assert title.text == "digits: clean accuracy and robust accuracy at radius 0.1"
     assert description is not None
     assert "500 test images" in str(description.text)
 
