@@ -207,6 +207,7 @@ def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpe
 def _guarded(work: Callable[[], T]) -> T:
     """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
     from study.cluster import ClusterError
+    from study.interrupts import Interrupted
     from study.lock import HeldError
     from study.tracking import TrackingError, is_store_failure
     from trainers.config import ConfigError
@@ -216,6 +217,9 @@ def _guarded(work: Callable[[], T]) -> T:
         return work()
     except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
         _leave(str(error))
+    except Interrupted as stop:
+        print(f"{stop}; what is finished is kept", file=sys.stderr)
+        raise typer.Exit(128 + int(stop.signal)) from None
     except Exception as error:
         if not is_store_failure(error):
             raise

@@ -1,10 +1,16 @@
 """Where trials run: the Ray cluster, started in-process or joined, and how many fit into it."""
 
+import contextlib
+import logging
 import os
 import secrets
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 from study import tracking
+from study.interrupts import Interrupts
 from study.spec import StudySpec
 from study.tracking import Store
 
@@ -65,50 +71,71 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
     return min(by_cpu, int(by_gpu))
 
 
-def start_ray(spec: StudySpec, project: Path, store: Store, data_bytes: int) -> int:
-    """Start Ray in this process, or join the cluster of `RAY_ADDRESS`; return the slots.
+@contextlib.contextmanager
+def ray_session(
+    spec: StudySpec, project: Path, store: Store, data_bytes: int, interrupts: Interrupts
+) -> Iterator[int]:
+    """Start Ray in this process, or join the cluster of `RAY_ADDRESS`, for as long as needed.
 
-    Quiet, without telemetry and without dashboard. Raises `ClusterError` if the cluster cannot
-    be joined, is too small, or has several nodes that could not reach a store in a local file.
+    Yields the number of slots. Quiet, without telemetry and without dashboard. Raises
+    `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that could
+    not reach a store in a local file.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray  # seconds: only when there is something to run
 
-    options = {"logging_level": "error", "log_to_driver": False}
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
     if is_joined():
-        _join(options)
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        if len(nodes) > 1 and store.is_local:
-            raise ClusterError(
-                f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but this one cannot "
-                f"reach {store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
-            )
+        options["address"] = os.environ["RAY_ADDRESS"]
+        options["runtime_env"] = {"env_vars": ENVIRONMENT}
     else:
         _prepare_token(project)
-        ray.init(
-            include_dashboard=False,
-            num_cpus=len(os.sched_getaffinity(0)),
-            object_store_memory=LEAST_OBJECT_STORE_BYTES + 2 * data_bytes,
-            **options,
-        )
-    resources = ray.cluster_resources()
-    return slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
+        options["include_dashboard"] = False
+        options["num_cpus"] = len(os.sched_getaffinity(0))
+        options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes
+    # In the main thread `ray.init` would take SIGTERM over for good, and abort on it. The thread
+    # outlives Ray, whose processes ask the kernel to end them with the thread that began them.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            _await(thread.submit(ray.init, **options), interrupts)
+            _refuse_unreachable_store(store)
+            resources = ray.cluster_resources()
+            yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
+        finally:
+            ray.shutdown()
+            interrupts.retake()
 
 
-def _join(options: dict[str, object]) -> None:
-    """Join the user's cluster, handing our settings on to its workers."""
-    import ray
-
-    address = os.environ["RAY_ADDRESS"]
+def _await(started: "Future[Any]", interrupts: Interrupts) -> None:
+    """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back."""
     try:
-        ray.init(address=address, runtime_env={"env_vars": ENVIRONMENT}, **options)
+        while not wait([started], timeout=0.05).done:
+            interrupts.retake()
+        interrupts.retake()
+        started.result()
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
+        if not is_joined():
+            raise ClusterError(f"Ray cannot be started on this machine: {reason}") from error
         raise ClusterError(
-            f"RAY_ADDRESS: no cluster can be joined at {address}: {reason}; start it, give its "
-            "token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this machine"
+            f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; "
+            "start it, give its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this "
+            "machine"
         ) from error
+
+
+def _refuse_unreachable_store(store: Store) -> None:
+    """Refuse several nodes with a store in a file that only one of them can reach."""
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) > 1 and store.is_local:
+        raise ClusterError(
+            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but one cannot reach "
+            f"{store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
+        )
 
 
 def _prepare_token(project: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from study import cluster, tracking
+from study.interrupts import Interrupted, Interrupts
 from study.lock import await_workers, hold_launch
 from study.plan import Plan, RunStatus, make_plan
 from study.space import Cell
@@ -85,24 +86,30 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     if not cluster.is_joined():
         cluster.local_slots(spec)
     folder = project / "runs"
-    with hold_launch(folder / "launch.lock", spec.name):
+    with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
         await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
         fingerprint = data_fingerprint(spec.data.name, data_cache(project))
         client = tracking.connect(store)
         with tracking.recording(store):
             runs = tracking.open_study(client, store, spec, launch_tags(project))
-            tracking.close_runs(client, runs, "its launch was killed")
-            plan = make_plan(spec, fingerprint, tracking.read_trials(client))
-        announce(plan)
-        outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+        status: RunStatus = "FAILED"
         try:
+            with tracking.recording(store):
+                tracking.close_runs(client, runs, "its launch was killed")
+                plan = make_plan(spec, fingerprint, tracking.read_trials(client))
+            announce(plan)
+            outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             if plan.num_open > 0:
                 dataset = load_data(spec.data.name, data_cache(project))
-                outcome = _run(spec, project, store, client, runs, plan, dataset)
+                outcome = _run(spec, project, store, client, runs, plan, dataset, interrupts)
+            status = outcome.parent_status
+        except (Interrupted, KeyboardInterrupt):
+            status = "KILLED"
+            raise
         finally:
-            with tracking.recording(store):
+            with interrupts.deferred(), tracking.recording(store):
                 tracking.close_runs(client, runs, "stopped before its last epoch")
-                tracking.end_study(client, runs, outcome.parent_status)
+                tracking.end_study(client, runs, status)
     return outcome
 
 
@@ -114,44 +121,50 @@ def _run(
     runs: StudyRuns,
     plan: Plan,
     dataset: Dataset,
+    interrupts: Interrupts,
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch is to end."""
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray  # with tune, optuna and torch: seconds, only when there is something to run
-
-    from study.progress import Progress
+    from study.progress import Progress  # ray, optuna: seconds, only when there is work
     from study.searcher import StudySearcher
     from study.watch import Watch
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    try:
-        num_slots = cluster.start_ray(spec, project, store, data_bytes)
-        searcher = StudySearcher(spec, plan)
-        max_failures = max(3, math.ceil(0.2 * plan.num_open))
-        watch = Watch(searcher, client, runs, max_failures)
-        progress = Progress(spec, plan, searcher, num_slots)
-        tuner = _tuner(spec, project, store, runs, dataset, searcher, watch, progress, num_slots)
-        with watch.signals(), progress, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                tuner.fit()
-            except KeyboardInterrupt:
-                watch.stopped_by = signal.SIGINT
-            except Exception as error:  # Ray's own failure, say of its disk: the outcome tells it
-                watch.problem = watch.problem or f"Ray Tune stopped: {' '.join(str(error).split())}"
-    finally:
-        ray.shutdown()
-        shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-    with tracking.recording(store):
-        after = make_plan(spec, plan.fingerprint, tracking.read_trials(client))
+    searcher = StudySearcher(spec, plan)
+    max_failures = max(3, math.ceil(0.2 * plan.num_open))
+    watch = Watch(searcher, client, runs, interrupts, max_failures)
+    with interrupts.deferred():
+        try:
+            with cluster.ray_session(spec, project, store, data_bytes, interrupts) as num_slots:
+                interrupts.check()
+                tracking.begin_study(client, runs)
+                progress = Progress(spec, plan, searcher, num_slots)
+                tuner = _tuner(
+                    spec, project, store, runs, dataset, searcher, watch, progress, num_slots
+                )
+                with progress, warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    _fit(tuner, watch)
+        finally:
+            shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
+        with tracking.recording(store):
+            after = make_plan(spec, plan.fingerprint, tracking.read_trials(client))
     return Outcome(
         plan=after,
         started=plan.num_open,
         failures=tuple(searcher.failures),
-        stopped_by=watch.stopped_by,
+        stopped_by=interrupts.stopped_by,
         problem=watch.problem,
     )
+
+
+def _fit(tuner: Any, watch: Any) -> None:
+    """Run Ray Tune to its end; what goes wrong in Ray itself becomes the outcome's problem."""
+    try:
+        tuner.fit()
+    except Exception as error:  # of any kind, say for a full disk: the records are set right next
+        watch.problem = watch.problem or f"Ray Tune stopped: {' '.join(str(error).split())[:600]}"
 
 
 def _tuner(

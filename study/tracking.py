@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+SQLITE = "sqlite:///"
 EXPERIMENT_TAG = "rhoeps"
 PAGE = 1000
 BITS_FILE = "bits.npz"
@@ -85,12 +86,12 @@ def find_store(project: Path) -> Store:
             raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {uri}; {out}")
         return Store(uri=uri, artifacts="")
     runs = project.resolve() / "runs"
-    return Store(uri=f"sqlite:///{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
+    return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
 
 
 def store_exists(store: Store) -> bool:
     """Tell whether there is anything to read; a server is taken to exist."""
-    return not store.is_local or Path(store.uri.removeprefix("sqlite:///")).exists()
+    return not store.is_local or Path(store.uri.removeprefix(SQLITE)).exists()
 
 
 def connect(store: Store) -> "MlflowClient":
@@ -104,14 +105,29 @@ def connect(store: Store) -> "MlflowClient":
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if store.is_local:
-        folder = Path(store.uri.removeprefix("sqlite:///")).parent
-        with recording(store):
-            folder.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri=store.uri)
     with recording(store):
+        if not store_exists(store):
+            _make_database(Path(store.uri.removeprefix(SQLITE)))
+        client = MlflowClient(tracking_uri=store.uri)
         client.search_experiments(max_results=1)
     return client
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's schema aside and rename it: nobody ever sees half of it.
+
+    Readers beside a first launch, and a launch killed in its first second, would.
+    """
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.part")
+    aside.unlink(missing_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"{SQLITE}{aside}").search_experiments(max_results=1)
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 class recording:  # noqa: N801 - used as a statement: `with recording(store):`
@@ -159,7 +175,7 @@ def find_study(client: "MlflowClient", name: str) -> StudyRuns | None:
 def open_study(
     client: "MlflowClient", store: Store, spec: StudySpec, tags: Mapping[str, str]
 ) -> StudyRuns:
-    """Find or make a study's experiment and parent run, and mark the parent as running.
+    """Find or make a study's experiment and parent run; it is not running yet.
 
     Raises `TrackingError` if an experiment of that name was deleted, or is somebody else's.
     """
@@ -185,7 +201,7 @@ def open_study(
         labels = {"kind": "study", "study": spec.name, "mlflow.note.content": spec.about}
         parent = client.create_run(experiment_id, tags=labels, run_name=f"study {spec.name}")
         runs = StudyRuns(experiment=experiment_id, parent=parent.info.run_id)
-    client.update_run(runs.parent, status="RUNNING")
+        client.update_run(runs.parent, status="SCHEDULED")
     for name, value in tags.items():
         client.set_tag(runs.parent, name, value)
     return runs
@@ -305,6 +321,11 @@ def fail_lost_run(client: "MlflowClient", runs: StudyRuns, ray_trial: str, reaso
     for run in list(_search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "FAILED")
+
+
+def begin_study(client: "MlflowClient", runs: StudyRuns) -> None:
+    """Mark the parent run as running."""
+    client.update_run(runs.parent, status="RUNNING")
 
 
 def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> None:

@@ -1,14 +1,11 @@
 """What ends a launch early, and what the records need when a worker is lost."""
 
-import contextlib
-import signal
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from ray import tune
 
 from study import tracking
+from study.interrupts import Interrupts
 from study.searcher import StudySearcher
 from study.tracking import StudyRuns
 
@@ -21,10 +18,15 @@ class Watch(tune.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, searcher: StudySearcher, client: Any, runs: StudyRuns, max_failures: int
+        self,
+        searcher: StudySearcher,
+        client: Any,
+        runs: StudyRuns,
+        interrupts: Interrupts,
+        max_failures: int,
     ) -> None:
-        self.stopped_by: signal.Signals | None = None
         self.problem = ""
+        self._interrupts = interrupts
         self._searcher = searcher
         self._client = client
         self._runs = runs
@@ -43,7 +45,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
                 f"stopped after {len(failures)} failed trials (more than {self._max_failures}); "
                 f"the last one: {failures[-1][1]}"
             )
-        is_stopping = self.stopped_by is not None or bool(self.problem)
+        is_stopping = self._interrupts.stopped_by is not None or bool(self.problem)
         self._searcher.is_stopping |= is_stopping
         return is_stopping
 
@@ -71,25 +73,6 @@ class Watch(tune.Callback):  # type: ignore[misc]
             if not tracking.is_store_failure(failure):
                 raise
             self.problem = self.problem or f"results cannot be recorded: {failure}"
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """Let the first SIGINT or SIGTERM stop the launch quietly, the second at once."""
-        handled = (signal.SIGINT, signal.SIGTERM)
-        before = {name: signal.getsignal(name) for name in handled}
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            self.stopped_by = signal.Signals(number)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-        for name in handled:
-            signal.signal(name, stop)
-        try:
-            yield
-        finally:
-            for name, handler in before.items():
-                signal.signal(name, handler)
 
 
 class WatchStopper(tune.Stopper):  # type: ignore[misc]

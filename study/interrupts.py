@@ -1,0 +1,73 @@
+"""SIGINT and SIGTERM during a launch: the first one ends it quietly, the second one at once."""
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupted(BaseException):
+    """A signal that came where nothing needs an orderly end; not an error, like Ctrl-C's own."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"interrupted by {number.name}")
+        self.signal = number
+
+
+class Interrupts:
+    """Handle the signals of a launch, from its beginning to its end.
+
+    A signal raises `Interrupted` at once, but for the work under `deferred`, which looks at
+    `stopped_by` itself. After the first signal the usual handlers are back.
+    """
+
+    HANDLED = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.stopped_by: signal.Signals | None = None
+        self._is_deferred = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        """Take the signals over."""
+        self._before = {number: signal.getsignal(number) for number in self.HANDLED}
+        self.retake()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def retake(self) -> None:
+        """Take the signals over again, after a library has; not once one was handled."""
+        if self.stopped_by is None:
+            for number in self.HANDLED:
+                signal.signal(number, self._stop)
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Only note a signal during the work that follows."""
+        before, self._is_deferred = self._is_deferred, True
+        try:
+            yield
+        finally:
+            self._is_deferred = before
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a signal came while it was deferred."""
+        if self.stopped_by is not None:
+            raise Interrupted(self.stopped_by)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stopped_by = signal.Signals(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if not self._is_deferred:
+            raise Interrupted(self.stopped_by)
