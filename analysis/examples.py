@@ -42,46 +42,20 @@ def draw_examples(
             "clean and adversarial images must have one shape (N, C, H, W) with N >= 1, "
             f"got {clean.shape} and {adversarial.shape}"
         )
-    columns = min(count, COLUMNS)
-    blocks = -(-count // columns)
+    changed = int(np.sum((predicted_clean == labels) & (predicted_adversarial != labels)))
+    right = int(np.sum(predicted_clean == labels))
     with look():
-        figure = Figure(figsize=(max(1.0 * columns + 1.0, 4.5), 3.6 * blocks + 0.6), dpi=100)
-        axes = figure.subplots(3 * blocks, columns, squeeze=False)
-        figure.subplots_adjust(
-            left=1.0 / figure.get_figwidth(),
-            right=0.99,
-            top=1 - 0.75 / figure.get_figheight(),
-            bottom=0.1 / figure.get_figheight(),
-            hspace=0.42,
-            wspace=0.12,
-        )
-        for cell in axes.flat:
-            cell.axis("off")
-        for sample in range(count):
-            block, column = divmod(sample, columns)
-            column_axes = axes[3 * block : 3 * block + 3, column]
+        figure, cells = _cells(count)
+        for sample, (top, middle, bottom) in enumerate(cells):
             label = int(labels[sample])
-            _draw_image(column_axes[0], clean[sample])
-            _mark(column_axes[0], int(predicted_clean[sample]), label, classes)
-            _draw_image(column_axes[1], adversarial[sample])
-            _mark(column_axes[1], int(predicted_adversarial[sample]), label, classes)
+            _draw_image(top, clean[sample])
+            _mark(top, int(predicted_clean[sample]), label, classes)
+            _draw_image(middle, adversarial[sample])
+            _mark(middle, int(predicted_adversarial[sample]), label, classes)
             change = np.asarray(adversarial[sample], dtype=np.float64) - clean[sample]
             largest = max(float(np.abs(change).max()), 1e-12)
-            _draw_image(column_axes[2], 0.5 + 0.5 * change / largest)
-            _frame(column_axes[2], MUTED, 0.5, "-")
-        for row, cell in enumerate(axes[:, 0]):
-            cell.text(
-                -0.14,
-                0.5,
-                ("clean", "adversarial", "change,\nenlarged")[row % 3],
-                transform=cell.transAxes,
-                ha="right",
-                va="center",
-                color=MUTED,
-                fontsize=9,
-            )
-        changed = int(np.sum((predicted_clean == labels) & (predicted_adversarial != labels)))
-        right = int(np.sum(predicted_clean == labels))
+            _draw_image(bottom, 0.5 + 0.5 * change / largest)
+            _frame(bottom, MUTED, 0.5, "-")
         figure.text(
             0.1 / figure.get_figwidth(),
             1 - 0.12 / figure.get_figheight(),
@@ -92,6 +66,27 @@ def draw_examples(
             fontsize=9.5,
         )
     return png(figure, dpi=150)
+
+
+def _cells(count: int) -> tuple[Figure, list[tuple[Axes, Axes, Axes]]]:
+    """Make a figure with three named rows for each line of samples, and each sample's axes."""
+    columns = min(count, COLUMNS)
+    lines = -(-count // columns)
+    width, height = max(columns + 1.0, 4.5), 3.6 * lines + 0.6
+    figure = Figure(figsize=(width, height), dpi=100)
+    axes = figure.subplots(3 * lines, columns, squeeze=False)
+    top, bottom = 1 - 0.75 / height, 0.1 / height
+    figure.subplots_adjust(
+        left=1.0 / width, right=0.99, top=top, bottom=bottom, hspace=0.42, wspace=0.12
+    )
+    for cell in axes.flat:
+        cell.axis("off")
+    for row, first in enumerate(axes[:, 0]):
+        name = ("clean", "adversarial", "change,\nenlarged")[row % 3]
+        beside = {"transform": first.transAxes, "ha": "right", "va": "center"}
+        first.text(-0.14, 0.5, name, color=MUTED, fontsize=9, **beside)
+    places = [divmod(sample, columns) for sample in range(count)]
+    return figure, [tuple(axes[3 * line : 3 * line + 3, column]) for line, column in places]
 
 
 def _draw_image(axes: Axes, image: Images) -> None:
@@ -106,7 +101,7 @@ def _mark(axes: Axes, predicted: int, label: int, classes: Sequence[str]) -> Non
     right = predicted == label
     colour = RIGHT if right else WRONG
     name = shortened(classes[predicted], 11)
-    apart = "\n" if len(name) > 4 else " "
+    apart = ",\n" if len(name) > 4 else ", "
     axes.set_title(
         f"✓ {name}" if right else f"✗ {name}{apart}is {shortened(classes[label], 11)}",
         fontsize=9,
