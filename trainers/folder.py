@@ -41,20 +41,26 @@ class Entry(NamedTuple):
     path: Path
     part: str
     label: str
+    stamp: str
+    """Size and modification time."""
+
+    @property
+    def name(self) -> str:
+        """The path below the folder, the same on every machine."""
+        return f"{self.part}/{self.label}/{self.path.name}"
 
 
 def fingerprint(folder: Path, cache: Path) -> str:
     """Name the content of a folder of images."""
     entries = _entries(folder)
-    stats = [f"{_relative(entry, folder)}\0{_size_and_time(entry.path)}" for entry in entries]
+    stats = [f"{entry.name}\0{entry.stamp}" for entry in entries]
     known = cache / f"folder-{_hash([FORMAT, str(folder.resolve()), *stats])}.fingerprint"
     if known.exists():
         remembered = known.read_text().strip()
         if len(remembered) == 32:
             return remembered
     contents = [
-        f"{_relative(entry, folder)}\0{hashlib.sha256(entry.path.read_bytes()).hexdigest()}"
-        for entry in entries
+        f"{entry.name}\0{hashlib.sha256(entry.path.read_bytes()).hexdigest()}" for entry in entries
     ]
     found = _hash([FORMAT, *contents])
     _write(known, found.encode())
@@ -97,13 +103,19 @@ def _entries(folder: Path) -> list[Entry]:
 
 
 def _entries_of_class(part: str, place: Path) -> list[Entry]:
-    paths = _visible(place)
-    if not paths:
+    entries = []
+    with os.scandir(place) as found:  # a tenth of the time of Path.stat, for tens of thousands
+        for file in found:
+            if file.name.startswith("."):
+                continue
+            if not file.is_file():
+                raise DataError(f"{file.path}: only images may stand in a class; move it elsewhere")
+            stat = file.stat()
+            stamp = f"{stat.st_size}\0{stat.st_mtime_ns}"
+            entries.append(Entry(Path(file.path), part, place.name, stamp))
+    if not entries:
         raise DataError(f"{place}: a class needs at least one image; delete the folder")
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: only images may stand in a class; move it elsewhere")
-    return [Entry(path, part, place.name) for path in paths]
+    return sorted(entries, key=lambda entry: entry.path.name)
 
 
 def _check_classes(folder: Path, entries: list[Entry]) -> None:
@@ -207,15 +219,6 @@ def _write(path: Path, content: bytes) -> None:
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     aside.write_bytes(content)
     aside.replace(path)
-
-
-def _relative(entry: Entry, folder: Path) -> str:
-    return entry.path.relative_to(folder).as_posix()
-
-
-def _size_and_time(path: Path) -> str:
-    stat = path.stat()
-    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 def _hash(lines: Sequence[str]) -> str:

@@ -116,16 +116,17 @@ def train(
     sides = Sides(take_batch, input_side.craft, weight_side.gradients, loss)
     network, source = _network(state), on_device(data, device)
     numbers = _numbers(config, data.divisor, device)
-    learning_rates = _learning_rates(config.training, len(source.labels)).to(device)
+    learning_rates = _learning_rates(config.training, len(source.labels))
     while state.epoch < config.training.epochs and not _has_diverged(state):
         started = time.perf_counter()
         sums = new_sums(device)
-        rates = learning_rates[state.epoch]
+        rates = learning_rates[state.epoch].to(torch.float32).to(device)
         draws = _draws(config, data, input_side, state.epoch, device)
         for learning_rate, draw in zip(rates, draws, strict=True):
             numbers.learning_rate.copy_(learning_rate)
             step(sides, network, numbers, source, draw, sums)
-        trained = _read(sums, network, rates, input_side.num_passes, weight_side.num_passes)
+        trained = _read(sums, network, input_side.num_passes, weight_side.num_passes)
+        trained["learning_rate"] = float(learning_rates[state.epoch, 0])
         trained["seconds"] = time.perf_counter() - started
         yield _finish_epoch(config, data, device, state, validation, trained)
 
@@ -152,12 +153,12 @@ def _numbers(config: TrainConfig, divisor: int, device: torch.device) -> Numbers
 
 
 def _learning_rates(training: TrainingConfig, num_train: int) -> Tensor:
-    """Return the learning rate of every step, (epochs, steps per epoch)."""
+    """Return the learning rate of every step, (epochs, steps per epoch), in float64."""
     num_steps = math.ceil(num_train / training.batch_size)
     done = torch.arange(training.epochs * num_steps, dtype=torch.float64)
     done = done.view(training.epochs, num_steps) / (training.epochs * num_steps)
     factors = SCHEDULES[training.schedule](done)
-    return (training.learning_rate * factors).to(torch.float32)
+    return training.learning_rate * factors
 
 
 def _cosine(done: Tensor) -> Tensor:
@@ -198,15 +199,14 @@ def _draws(
 
 
 def _read(
-    sums: Sums, network: Network, rates: Tensor, num_input_passes: int, num_weight_passes: int
+    sums: Sums, network: Network, num_input_passes: int, num_weight_passes: int
 ) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device."""
     norms = torch.stack(torch._foreach_norm(network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
-    values = [sums.loss, sums.correct, sums.seen, is_finite, rates[0]]
-    loss, correct, seen, finite, rate = torch.stack([v.double() for v in values]).tolist()
+    values = [sums.loss, sums.correct, sums.seen, is_finite]
+    loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
     return {
-        "learning_rate": rate,
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,
         "forward_passes": int(seen) * (num_input_passes + num_weight_passes),

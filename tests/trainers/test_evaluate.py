@@ -113,6 +113,31 @@ def test_a_linear_model_is_broken_exactly_where_its_margin_is_small() -> None:
         assert sizes.max() <= radius * (1 + 1e-5)
 
 
+def test_a_misclassified_start_breaks_a_sample_whatever_comes_after() -> None:
+    """Wrong only within 0.01 of the start, which the first step leaves by 0.05."""
+    images, noise = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.2)
+
+    def classify(tried: Tensor) -> Tensor:
+        value = tried.flatten(1)[:, 0]
+        right = ((value - 0.52).abs() - 0.01).detach() + value - value.detach()
+        return torch.stack([torch.zeros_like(right), right], dim=1)
+
+    def attacked(noise: Tensor) -> bool:
+        found = pgd(
+            classify,
+            images,
+            torch.tensor([1]),
+            norm="linf",
+            radius=0.1,
+            attack=PgdAttack(steps=1, restarts=1),
+            draw=lambda restart: noise,
+        )
+        return bool(found.is_right)
+
+    assert not attacked(noise)
+    assert attacked(torch.zeros_like(noise))
+
+
 def test_attack_equals_an_obvious_twin(
     trained: nn.Module, digits: Dataset, cpu: torch.device
 ) -> None:
