@@ -7,6 +7,7 @@ that stops after any epoch and goes on later is the same training, bit for bit.
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -122,13 +123,25 @@ def train(
         sums = new_sums(device)
         rates = learning_rates[state.epoch].to(torch.float32).to(device)
         draws = _draws(config, data, input_side, state.epoch, device)
-        for learning_rate, draw in zip(rates, draws, strict=True):
-            numbers.learning_rate.copy_(learning_rate)
-            step(sides, network, numbers, source, draw, sums)
+        with _reproducible():
+            for learning_rate, draw in zip(rates, draws, strict=True):
+                numbers.learning_rate.copy_(learning_rate)
+                step(sides, network, numbers, source, draw, sums)
         trained = _read(sums, network, input_side.num_passes, weight_side.num_passes)
         trained["learning_rate"] = float(learning_rates[state.epoch, 0])
         trained["seconds"] = time.perf_counter() - started
         yield _finish_epoch(config, data, device, state, validation, trained)
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Keep cuDNN to algorithms that add in a fixed order; nothing changes on a CPU."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _network(state: TrainState) -> Network:

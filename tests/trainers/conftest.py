@@ -34,7 +34,11 @@ def cpu() -> torch.device:
 
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
-    return load_data("digits", Path("unused"))
+    """The digits, with arrays that cannot be written, as they arrive from a shared store."""
+    data = load_data("digits", Path("unused"))
+    for split in (data.train, data.validation, data.test):
+        split.images.flags.writeable = split.labels.flags.writeable = False
+    return data
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,74 @@
+"""Tests of the training on a GPU: the host never waits within steps, and runs repeat exactly."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainers import train as training
+from trainers.checkpoint import load_state, save_state
+from trainers.config import Method, Pgd, Sam, TrainConfig
+from trainers.data import Dataset
+from trainers.evaluate import evaluate
+from trainers.step import step
+from trainers.train import new_state, train
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+MakeConfig = Callable[..., TrainConfig]
+GPU = torch.device("cuda")
+METHOD = Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make any wait for the device inside a step an error."""
+
+    def watched(*arguments: object) -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step(*arguments)  # type: ignore[arg-type]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(training, "step", watched)
+
+
+@pytest.mark.usefixtures("_no_waiting")
+def test_no_step_waits_for_the_device(make_config: MakeConfig, few_digits: Dataset) -> None:
+    metrics = list(train(make_config(METHOD), few_digits, GPU))
+    assert len(metrics) == 3
+
+
+def test_zero_radius_and_resuming_are_exact(
+    make_config: MakeConfig, few_digits: Dataset, tmp_path: Path
+) -> None:
+    zero = Method(weights=Sam(rho=0.0), inputs=Pgd(norm="linf", epsilon=0.0, steps=2))
+    standard, twin = (
+        new_state(make_config(), few_digits, GPU),
+        new_state(make_config(zero), few_digits, GPU),
+    )
+    list(train(make_config(), few_digits, GPU, standard))
+    list(itertools.islice(train(make_config(zero), few_digits, GPU, twin), 1))
+    save_state(tmp_path / "state.pt", twin, "digest")
+    resumed = load_state(tmp_path / "state.pt", make_config(zero), few_digits, GPU, "digest")
+    assert resumed is not None
+    list(train(make_config(zero), few_digits, GPU, resumed))
+    for name, tensor in standard.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_evaluation_agrees_with_the_cpu(make_config: MakeConfig, few_digits: Dataset) -> None:
+    config = make_config()
+    state = new_state(config, few_digits, GPU)
+    list(train(config, few_digits, GPU, state))
+    there = evaluate(state.model, few_digits.test, 16, config.evaluation, 0, GPU)
+    here = evaluate(
+        state.model.cpu(), few_digits.test, 16, config.evaluation, 0, torch.device("cpu")
+    )
+    assert abs(there.clean - here.clean) <= 1 / 40
+    assert all(abs(a - b) <= 0.15 for a, b in zip(there.robust, here.robust, strict=True))
