@@ -20,6 +20,7 @@ from study.plan import Plan, RunStatus, make_plan
 from study.space import Cell
 from study.spec import StudySpec
 from study.tracking import Store, StudyRuns
+from study.view import view_tag
 from trainers.config import NUMERICS_VERSION
 from trainers.data import Dataset, data_fingerprint, load_data
 
@@ -92,6 +93,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         client = tracking.connect(store)
         with tracking.recording(store):
             runs = tracking.open_study(client, store, spec, launch_tags(project))
+            client.set_experiment_tag(runs.experiment, *view_tag(spec, runs))
         status: RunStatus = "FAILED"
         try:
             with tracking.recording(store):

@@ -70,7 +70,7 @@ def print_status(spec: StudySpec, plan: Plan) -> None:
         print(f"{stopped} of the missing were stopped before their end")
     for planned in plan.cells:
         if planned.state == "running" and planned.record is not None:
-            done = int(planned.record.metrics.get("epoch", 0))
+            done = int(planned.record.metrics.get("train/epoch", 0))
             print(
                 f"  running  {naming.cell_name(spec, planned.cell)}: epoch {done} of "
                 f"{planned.cell.config.training.epochs}, {_duration(planned.record.seconds)}"

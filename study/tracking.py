@@ -192,7 +192,11 @@ def open_study(
         )
     if experiment is None:
         location = f"{store.artifacts}/{spec.name}" if store.artifacts else None
-        labels = {EXPERIMENT_TAG: "study", "mlflow.note.content": spec.about}
+        labels = {
+            EXPERIMENT_TAG: "study",
+            "mlflow.note.content": spec.about,
+            "mlflow.experimentKind": "custom_model_development",
+        }
         experiment_id = client.create_experiment(spec.name, location, labels)
     else:
         experiment_id = experiment.experiment_id
@@ -379,10 +383,13 @@ class TrialRun:
         self._pending.clear()
         self._flushed = time.monotonic()
 
-    def finish(self, metrics: Mapping[str, float], step: int, folder: Path) -> None:
-        """Record the last metrics and every file in `folder`, then end the run as FINISHED."""
+    def finish(self, metrics: Mapping[str, float], folder: Path) -> None:
+        """Record the results and every file in `folder`, then end the run as FINISHED.
+
+        Results have step 0, as they belong to no epoch: the UI then compares them in bars.
+        """
         self._client.log_artifacts(self.id, str(folder))
-        self.log(metrics, step)
+        self.log(metrics, 0)
         self.flush()
         self._client.set_terminated(self.id, "FINISHED")
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ray import tune
 from analysis.examples import draw_examples
 from study import naming, space, tracking
 from study.lock import hold_shared
+from study.settings import SIDES
 from study.space import Cell, Configuration
 from study.spec import StudySpec
 from study.tracking import Store, StudyRuns, TrialRun
@@ -177,7 +178,7 @@ class _Trial:
             self._context.runs,
             naming.cell_name(self._context.spec, self._cell),
             self._tags(),
-            run_params(self._cell),
+            run_params(self._context.spec, self._cell),
         )
         state = None
         try:
@@ -219,7 +220,7 @@ class _Trial:
             resolved = json.dumps(asdict(config), indent=2, sort_keys=True)
             (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
             metrics["seconds"] = time.monotonic() - self._started
-            run.finish(metrics, state.epoch, folder)
+            run.finish(metrics, folder)
         self._state_file.unlink(missing_ok=True)
         clean, robust = tracking.objective_names(config.evaluation.checkpoint)
         return _complete((metrics[clean], metrics[robust]))
@@ -290,35 +291,44 @@ def _rebuild_cell(context: TrialContext, ray_config: Mapping[str, Any]) -> Cell:
     return Cell(key=ray_config["key"], configuration=configuration, seed=seed, config=config)
 
 
-def run_params(cell: Cell) -> dict[str, object]:
-    """Flatten a cell into MLflow's parameters; a side that is off has radius 0, as it means."""
+def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
+    """Flatten a cell into MLflow's parameters, the same names for every trial of a study.
+
+    A side that is off has radius 0, which is what it means, and `none` for its other settings:
+    so the UI's comparisons find a value everywhere. The names that studies compare by come first
+    in the alphabet of those that differ, as the UI draws the first ones.
+    """
     config = cell.config
-    sides = asdict(config.method)
-    names = space.side_names(config.method)
     params: dict[str, object] = {
         "method": cell.configuration.method,
-        **names,
         "rho": 0.0,
         "epsilon": 0.0,
         "seed": config.seed,
-        "data": config.data,
+        "setup.data": config.data,
     }
-    for side in ("weights", "inputs", "loss"):
-        for key, value in sides[side].items():
-            params[key if key in ("rho", "epsilon") else f"{side}.{key}"] = value
-    params |= {f"model.{key}": value for key, value in asdict(config.model).items()}
-    params |= asdict(config.training)
+    for declared in spec.methods.values():
+        for side in ("weights", "inputs", "loss"):
+            cls = SIDES[side][getattr(declared, side).name]
+            names = {item.name for item in fields(cls)} - {"rho", "epsilon"}
+            params |= {f"sides.{side}.{name}": "none" for name in names}
+    for side, name in space.side_names(config.method).items():
+        params[f"sides.{side}"] = name
+        for key, value in asdict(getattr(config.method, side)).items():
+            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = value
+    params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}
+    params |= {f"setup.{key}": value for key, value in asdict(config.training).items()}
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
     evaluation["radii"] = ", ".join(f"{radius:.6g}" for radius in config.evaluation.radii)
-    params |= {f"evaluation.{key}": value for key, value in evaluation.items()}
-    params |= {f"evaluation.{key}": value for key, value in attack.items()}
+    params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}
+    params |= {f"setup.evaluation.{key}": value for key, value in attack.items()}
     return params
 
 
 def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
     """Name an epoch's metrics for MLflow; what is not finite is left out."""
     values = {
+        "train/epoch": epoch.epoch,
         "train/loss": epoch.train_loss,
         "train/accuracy": epoch.train_accuracy,
         "validation/clean": epoch.validation_clean,

@@ -11,6 +11,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from study import tracking
+from study.view import view_address
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -43,7 +44,7 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
             print(f"MLflow UI: {address}")
             for name, runs in found:
                 if runs is not None:
-                    print(f"  {name}: {address}/#/experiments/{runs.experiment}/runs")
+                    print(f"  {name}: {address}/{view_address(runs)}")
             print("Ctrl-C ends it", flush=True)
             return server.wait()
         except KeyboardInterrupt:

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ class Project:
     """A folder with a studies file."""
 
     folder: Path
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -46,7 +47,7 @@ class Project:
 
     def start(self, *words: str, **environment: str) -> "subprocess.Popen[str]":
         """Start `study` in this folder, in a process group of its own."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "study", *words],
             cwd=self.folder,
             env={**os.environ, "COLUMNS": "200", **environment},
@@ -55,6 +56,15 @@ class Project:
             text=True,
             start_new_session=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what a failed test left running."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
     def run(self, *words: str, seconds: float = 240, **environment: str) -> tuple[int, str]:
         """Run `study` to its end; give exit code and everything it printed."""
@@ -68,18 +78,20 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path) -> Iterator[Project]:
     made = Project(tmp_path)
     made.write(TINY)
-    return made
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="module")
-def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def shared_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """One project for the tests of a file that build on each other's records."""
     made = Project(tmp_path_factory.mktemp("project"))
     made.write(TINY)
-    return made
+    yield made
+    made.end()
 
 
 @pytest.fixture

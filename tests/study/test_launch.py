@@ -1,0 +1,275 @@
+"""Real Ray, Optuna and MLflow; the launch is a process; assertions read MLflow alone."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from study import tracking
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+GRID_ONLY = """\
+grid:
+  data: {name: digits}
+  model: {name: small_cnn, width: WIDTH}
+  training: {epochs: EPOCHS, batch_size: 250, learning_rate: RATE, momentum: 0.9,
+             weight_decay: 0.0, schedule: cosine}
+  seeds: SEEDS
+  methods: {sam: {weights: {sam: {rho: RHO}}}}
+  evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1,
+               attack: {pgd: {steps: 1, restarts: 1}}}
+"""
+
+
+def grid(
+    width: int = 2, epochs: int = 1, rate: str = "0.1", seeds: str = "[0]", rho: str = "[0.1]"
+) -> str:
+    values = {"WIDTH": width, "EPOCHS": epochs, "RATE": rate, "SEEDS": seeds, "RHO": rho}
+    text = GRID_ONLY
+    for name, value in values.items():
+        text = text.replace(name, str(value))
+    return text
+
+
+def runs_of(project: Any, name: str = "tiny") -> list[Any]:
+    """Every trial run of a study, as MLflow has it."""
+    if not (project.folder / "runs" / "mlflow.db").exists():
+        return []
+    client = tracking.connect(tracking.find_store(project.folder))
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return []
+    return list(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'"))
+
+
+def statuses(project: Any, name: str = "tiny") -> Counter[str]:
+    return Counter(run.info.status for run in runs_of(project, name))
+
+
+def parent_status(project: Any, name: str) -> str:
+    client = tracking.connect(tracking.find_store(project.folder))
+    runs = tracking.find_study(client, name)
+    assert runs is not None
+    return str(client.get_run(runs.parent).info.status)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.1)
+
+
+def children(pid: int) -> list[tuple[int, str]]:
+    """Every process below a process: pid and command line."""
+    found = []
+    for child in _children(pid):
+        try:
+            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        found.append((child, command))
+        found.extend(children(child))
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    try:
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    except OSError:
+        return []
+
+
+def workers(launcher: "subprocess.Popen[str]") -> list[int]:
+    return [pid for pid, command in children(launcher.pid) if "Trainable." in command]
+
+
+def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
+    chance = random.Random(20)
+    for _ in range(10):
+        launcher = project.start("launch", "tiny")
+        time.sleep(chance.uniform(1, 16))
+        launcher.kill()
+        launcher.communicate()
+    code, output = project.run("launch", "tiny")
+    assert code == 0, output
+    runs = runs_of(project)
+    finished = Counter(run.data.tags["cell"] for run in runs if run.info.status == "FINISHED")
+    counts = Counter(run.info.status for run in runs)
+    print(f"10 kills: {dict(counts)}")
+    assert len(finished) == 12, output
+    assert set(finished.values()) == {1}
+    assert counts["RUNNING"] == counts["FAILED"] == 0
+    assert counts["KILLED"] <= 10 * 2, "more was lost than the cells in flight"
+    assert parent_status(project, "tiny") == "FINISHED"
+
+    started = time.monotonic()
+    code, output = project.run("launch", "tiny")
+    assert code == 0
+    assert "nothing is left to run" in output
+    assert len(runs_of(project)) == len(runs)
+    assert time.monotonic() - started < 60
+
+    project.write(
+        project.file.read_text().replace("trials: 3", "trials: 4").replace("0.2]", "0.2, 0.3]")
+    )
+    code, output = project.run("launch", "tiny")
+    assert code == 0, output
+    assert statuses(project)["FINISHED"] == 12 + 2 + 2
+
+
+def test_killed_worker_is_recorded_as_failed_and_its_cell_runs_again(project: Any) -> None:
+    project.write(grid(epochs=400, seeds="[0, 1]"))
+    launcher = project.start("launch", "grid")
+    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    victim = workers(launcher)[0]
+    os.kill(victim, signal.SIGKILL)
+    output, _ = launcher.communicate(timeout=200)
+    assert launcher.returncode == 0, output
+    assert "its worker was lost; the trial starts once more" in output
+    runs = runs_of(project, "grid")
+    assert Counter(run.info.status for run in runs) == {"FINISHED": 2, "FAILED": 1}
+    [failed] = [run for run in runs if run.info.status == "FAILED"]
+    assert failed.data.tags["reason"].startswith("its worker was lost")
+    again = [run for run in runs if run.data.tags["cell"] == failed.data.tags["cell"]]
+    assert {run.info.status for run in again} == {"FAILED", "FINISHED"}
+
+
+def test_trial_that_raises_is_recorded_with_its_reason_and_given_up_after_two_tries(
+    project: Any,
+) -> None:
+    project.write(grid(width=100_000, seeds="[0, 1]"))
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    assert statuses(project, "grid") == {"FAILED": 2}
+    assert all("alloc" in run.data.tags["reason"] for run in runs_of(project, "grid"))
+    assert "is tried once more by the next launch" in output
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    assert "2 given up" in output
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    assert "nothing is left to run" in output
+    assert statuses(project, "grid") == {"FAILED": 4}
+    assert "Traceback" not in output
+
+
+def test_diverged_trial_is_given_up_at_once_and_the_others_go_on(project: Any) -> None:
+    project.write(grid(epochs=3, rho="[0.1, 10]", rate="1.0e+9"))
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    reasons = [run.data.tags["reason"] for run in runs_of(project, "grid")]
+    assert all(re.match(r"diverged in epoch \d: training loss", reason) for reason in reasons)
+    code, output = project.run("launch", "grid")
+    assert code == 1
+    assert "nothing is left to run" in output
+
+
+def test_hopeless_study_is_stopped_by_its_failure_cap(project: Any) -> None:
+    project.write(grid(width=100_000, seeds=str(list(range(16)))))
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    assert "stopped after 5 failed trials (more than 4)" in output
+    counts = statuses(project, "grid")
+    assert counts["FAILED"] <= 6
+    assert counts["RUNNING"] == 0
+    assert parent_status(project, "grid") == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("name", "to_group"), [("SIGINT", True), ("SIGTERM", False)], ids=["Ctrl-C", "SIGTERM"]
+)
+def test_signal_ends_a_launch_quietly_with_every_state_true(
+    project: Any, name: str, to_group: bool
+) -> None:
+    number = signal.Signals[name]
+    project.write(grid(epochs=100_000, seeds="[0, 1]"))
+    launcher = project.start("launch", "grid")
+    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    started = time.monotonic()
+    (os.killpg if to_group else os.kill)(launcher.pid, number)
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + number, output
+    assert time.monotonic() - started < 30
+    assert "Traceback" not in output
+    assert f"interrupted by {name}; what is finished is kept" in output
+    assert statuses(project, "grid") == {"KILLED": 2}
+    assert parent_status(project, "grid") == "KILLED"
+
+
+def test_second_launch_is_told_who_holds_the_first(project: Any) -> None:
+    project.write(grid(epochs=100_000, seeds="[0, 1]"))
+    first = project.start("launch", "grid")
+    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    code, output = project.run("launch", "grid")
+    assert code == 2
+    assert f"study grid, process {first.pid}, since " in output
+    code, output = project.run("status", "grid")
+    assert code == 0
+    assert "2 running" in output
+    first.terminate()
+    first.communicate(timeout=60)
+    assert statuses(project, "grid") == {"KILLED": 2}
+
+
+def test_dead_tracking_server_is_said_at_once(project: Any) -> None:
+    code, output = project.run(
+        "launch",
+        "tiny",
+        MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+    )
+    assert code == 2, output
+    assert "the MLflow store http://127.0.0.1:9 cannot be used" in output
+    assert "Traceback" not in output
+
+
+def test_runs_carry_what_a_reader_compares(shared_finished: Any) -> None:
+    runs = {run.info.run_name: run for run in runs_of(shared_finished, "grid")}
+    run = runs["sam rho=0.1 seed=0"]
+    wanted = {"method": "sam", "weights": "sam", "inputs": "none", "rho": "0.1", "epsilon": "0.0"}
+    assert {name: run.data.params[name] for name in wanted} == wanted
+    assert run.data.metrics.keys() >= {
+        "train/loss",
+        "validation/clean",
+        "validation/robust",
+        "best/test_clean",
+        "best/test_robust_linf_0.1",
+        "last/test_robust_linf_0.1",
+        "cost/passes_per_sample",
+    }
+    assert run.data.metrics["cost/passes_per_sample"] == 6.0
+    assert {"cell", "study", "seed", "git_commit", "git_dirty", "hardware"} <= run.data.tags.keys()
+    client = MlflowClient(tracking.find_store(shared_finished.folder).uri)
+    history = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in history] == [1, 2]
+    files = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert files == {"adversarial_examples.png", "bits.npz", "checkpoints", "config.json"}
+
+
+def test_trial_whose_files_are_gone_runs_again(shared_finished: Any) -> None:
+    [run] = runs_of(shared_finished, "grid")
+    (Path(run.info.artifact_uri) / "bits.npz").unlink()
+    code, output = shared_finished.run("launch", "grid")
+    assert code == 0, output
+    assert statuses(shared_finished, "grid") == {"FINISHED": 2}
+
+
+@pytest.fixture(scope="module")
+def shared_finished(shared_project: Any) -> Any:
+    """A project with one finished trial."""
+    shared_project.write(grid(epochs=2))
+    code, output = shared_project.run("launch", "grid")
+    assert code == 0, output
+    return shared_project
