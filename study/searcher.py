@@ -18,6 +18,8 @@ from study.plan import Plan, PlannedBlock, mean_objectives
 from study.space import Block, Cell, Configuration
 from study.spec import StudySpec, Value
 
+RANDOM_TRIALS = 10
+"""Points that TPE draws at random first, as Optuna does; at most half of a small budget."""
 MAX_DUPLICATES = 20
 """After so many suggestions that were seen before, a point not yet tried is drawn instead."""
 
@@ -299,7 +301,8 @@ def make_sampler(spec: StudySpec, block: Block, num_known: int) -> optuna.sample
     seed = int.from_bytes(digest[:4], "big")
     match spec.search.sampler:
         case "tpe":
-            return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+            num_random = min(RANDOM_TRIALS, spec.search.trials // 2)
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=num_random)
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed)
         case "gp":

@@ -64,7 +64,9 @@ class Project:
         for process in self.started:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
     def run(self, *words: str, seconds: float = 240, **environment: str) -> tuple[int, str]:
         """Run `study` to its end; give exit code and everything it printed."""
