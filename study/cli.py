@@ -209,7 +209,7 @@ def _guarded(work: Callable[[], T]) -> T:
     from study.cluster import ClusterError
     from study.interrupts import Interrupted
     from study.lock import HeldError
-    from study.tracking import TrackingError, is_store_failure
+    from study.storage import TrackingError, is_store_failure
     from trainers.config import ConfigError
     from trainers.data import DataError
 

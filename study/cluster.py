@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-from study import tracking
+from study import storage
 from study.interrupts import Interrupts
 from study.spec import StudySpec
-from study.tracking import Store
+from study.storage import Store
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -20,7 +20,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    **tracking.ENVIRONMENT,
+    **storage.ENVIRONMENT,
 }
 """Set, where the user has not, before ray is imported; workers inherit it."""
 

@@ -13,13 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from study import cluster, tracking
+from study import cluster, storage, tracking
+from study.context import TrialContext
 from study.interrupts import Interrupted, Interrupts
 from study.lock import await_workers, hold_launch
 from study.plan import Plan, RunStatus, make_plan
 from study.space import Cell
 from study.spec import StudySpec
-from study.tracking import Store, StudyRuns
+from study.storage import Store
+from study.tracking import StudyRuns
 from study.view import view_tag
 from trainers.config import NUMERICS_VERSION
 from trainers.data import Dataset, data_fingerprint, load_data
@@ -68,11 +70,11 @@ def data_cache(project: Path) -> Path:
 def current_plan(spec: StudySpec, project: Path) -> Plan:
     """Make a study's plan from what is recorded; read-only, without a lock."""
     fingerprint = data_fingerprint(spec.data.name, data_cache(project))
-    store = tracking.find_store(project)
-    if not tracking.store_exists(store):
+    store = storage.find_store(project)
+    if not storage.store_exists(store):
         return make_plan(spec, fingerprint, ())
-    client = tracking.connect(store)
-    with tracking.recording(store):
+    client = storage.connect(store)
+    with storage.recording(store):
         return make_plan(spec, fingerprint, tracking.read_trials(client))
 
 
@@ -83,20 +85,21 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     work, `ClusterError`, `TrackingError` or `DataError` if it cannot start; every other end is an
     `Outcome`, and leaves no run of the study running.
     """
-    store = tracking.find_store(project)
+    project = project.resolve()
+    store = storage.find_store(project)
     if not cluster.is_joined():
         cluster.local_slots(spec)
     folder = project / "runs"
     with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
         await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
         fingerprint = data_fingerprint(spec.data.name, data_cache(project))
-        client = tracking.connect(store)
-        with tracking.recording(store):
+        client = storage.connect(store)
+        with storage.recording(store):
             runs = tracking.open_study(client, store, spec, launch_tags(project))
             client.set_experiment_tag(runs.experiment, *view_tag(spec, runs))
         status: RunStatus = "FAILED"
         try:
-            with tracking.recording(store):
+            with storage.recording(store):
                 tracking.close_runs(client, runs, "its launch was killed")
                 plan = make_plan(spec, fingerprint, tracking.read_trials(client))
             announce(plan)
@@ -109,7 +112,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             status = "KILLED"
             raise
         finally:
-            with interrupts.deferred(), tracking.recording(store):
+            with interrupts.deferred(), storage.recording(store):
                 tracking.close_runs(client, runs, "stopped before its last epoch")
                 tracking.end_study(client, runs, status)
     return outcome
@@ -150,7 +153,7 @@ def _run(
                     _fit(tuner, watch)
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-        with tracking.recording(store):
+        with storage.recording(store):
             after = make_plan(spec, plan.fingerprint, tracking.read_trials(client))
     return Outcome(
         plan=after,
@@ -183,7 +186,7 @@ def _tuner(
     """Build the one Ray Tuner of a launch."""
     from ray import tune
 
-    from study.trainable import CellTrainable, TrialContext
+    from study.trainable import CellTrainable
     from study.watch import WatchStopper
 
     folder = project / "runs"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from analysis.results import AbsentTrial, MethodNote, Results, ThreatModel, TrialResult
-from study import naming, space, tracking
+from study import naming, space, storage, tracking
 from study.launch import current_plan, data_cache
 from study.plan import Plan, PlannedCell
 from study.spec import StudySpec
@@ -16,12 +16,12 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     """Read what a study found, and all that it did not, from its records."""
     plan = current_plan(spec, project)
     dataset = load_data(spec.data.name, data_cache(project))
-    store = tracking.find_store(project)
-    client = tracking.connect(store) if plan.count("done") else None
+    store = storage.find_store(project)
+    client = storage.connect(store) if plan.count("done") else None
     trials, absent = [], []
     for planned in plan.cells:
         if planned.state == "done":
-            with tracking.recording(store):
+            with storage.recording(store):
                 trials.append(_trial_result(spec, client, planned))
         else:
             absent.append(_absent_trial(spec, planned))
@@ -57,11 +57,11 @@ def report_study(spec: StudySpec, project: Path) -> tuple[Path, str]:
     from analysis.report import write_report  # matplotlib: a second, only for a report
 
     page = write_report(read_results(spec, project), project / "reports" / spec.name)
-    store = tracking.find_store(project)
-    if not tracking.store_exists(store):
+    store = storage.find_store(project)
+    if not storage.store_exists(store):
         return page, ""
-    client = tracking.connect(store)
-    with tracking.recording(store):
+    client = storage.connect(store)
+    with storage.recording(store):
         runs = tracking.find_study(client, spec.name)
         if runs is None:
             return page, ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from study import tracking
+from study import storage, tracking
 from study.view import view_address
 
 HOST = "127.0.0.1"
@@ -23,15 +23,15 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
 
     Returns the exit code. Raises `TrackingError` if there is nothing to show or it cannot start.
     """
-    store = tracking.find_store(project)
+    store = storage.find_store(project)
     if store.uri.startswith(("http://", "https://")):
         print(f"the runs are on the server {store.shown}: open it in a browser")
         return 0
-    if not tracking.store_exists(store):
-        raise tracking.TrackingError(
+    if not storage.store_exists(store):
+        raise storage.TrackingError(
             f"{store.shown}: there are no runs yet; next: study launch {studies[0]}"
         )
-    client = tracking.connect(store)
+    client = storage.connect(store)
     found = [(name, tracking.find_study(client, name)) for name in studies]
     address = f"http://{HOST}:{free_port(first_port)}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
@@ -64,7 +64,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise tracking.TrackingError(
+    raise storage.TrackingError(
         f"ports {first} to {first + PORTS_TRIED - 1} are all in use; give another with --port"
     )
 
@@ -74,10 +74,10 @@ def _await(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if server.poll() is not None:
-            raise tracking.TrackingError(f"the MLflow UI did not start; its log is {log}")
+            raise storage.TrackingError(f"the MLflow UI did not start; its log is {log}")
         try:
             with urlopen(f"{address}/health", timeout=2):
                 return
         except (URLError, OSError):
             time.sleep(0.3)
-    raise tracking.TrackingError(f"the MLflow UI gave no answer; its log is {log}")
+    raise storage.TrackingError(f"the MLflow UI gave no answer; its log is {log}")

@@ -4,7 +4,7 @@ from typing import Any
 
 from ray import tune
 
-from study import tracking
+from study import storage, tracking
 from study.interrupts import Interrupts
 from study.searcher import StudySearcher
 from study.tracking import StudyRuns
@@ -70,7 +70,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
         try:
             tracking.fail_lost_run(self._client, self._runs, trial.trial_id, reason)
         except Exception as failure:
-            if not tracking.is_store_failure(failure):
+            if not storage.is_store_failure(failure):
                 raise
             self.problem = self.problem or f"results cannot be recorded: {failure}"
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study import tracking
+from study import storage, tracking
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,7 +45,7 @@ def runs_of(project: Any, name: str = "tiny") -> list[Any]:
     """Every trial run of a study, as MLflow has it."""
     if not (project.folder / "runs" / "mlflow.db").exists():
         return []
-    client = tracking.connect(tracking.find_store(project.folder))
+    client = storage.connect(storage.find_store(project.folder))
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         return []
@@ -57,7 +57,7 @@ def statuses(project: Any, name: str = "tiny") -> Counter[str]:
 
 
 def parent_status(project: Any, name: str) -> str:
-    client = tracking.connect(tracking.find_store(project.folder))
+    client = storage.connect(storage.find_store(project.folder))
     runs = tracking.find_study(client, name)
     assert runs is not None
     return str(client.get_run(runs.parent).info.status)
@@ -266,7 +266,7 @@ def test_runs_carry_what_a_reader_compares(shared_finished: Any) -> None:
     }
     assert run.data.metrics["cost/passes_per_sample"] == 6.0
     assert {"cell", "study", "seed", "git_commit", "git_dirty", "hardware"} <= run.data.tags.keys()
-    client = MlflowClient(tracking.find_store(shared_finished.folder).uri)
+    client = MlflowClient(storage.find_store(shared_finished.folder).uri)
     history = client.get_metric_history(run.info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2]
     files = {item.path for item in client.list_artifacts(run.info.run_id)}

@@ -1,0 +1,26 @@
+"""What every trial of a launch shares, as Ray's object store carries it to the workers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.spec import StudySpec
+from study.storage import Store
+from study.tracking import StudyRuns
+from trainers.data import Dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What every trial of a launch shares."""
+
+    spec: StudySpec
+    dataset: Dataset
+    store: Store
+    runs: StudyRuns
+    tags: Mapping[str, str]
+    """Versions, commit and whatever else names the launch."""
+    states: Path
+    """Folder of the cells' checkpoints while they are trained."""
+    workers_lock: Path | None
+    """Held while a worker lives; None on a cluster, whose nodes share no locks."""

@@ -1,0 +1,135 @@
+"""Where MLflow keeps runs: the store's address, opening it, and what its failures look like."""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_TRUNCATE_LONG_VALUES": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+"""Set, where the user has not, before mlflow is imported; workers get the same."""
+
+
+class TrackingError(RuntimeError):
+    """The tracker cannot be read or written; the message says which, why, and the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """Where MLflow keeps what a project finds."""
+
+    uri: str
+    artifacts: str
+    """Root of the artifacts; empty where a server decides."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the store is a file that only this machine can reach."""
+        return self.uri.startswith("sqlite:")
+
+    @property
+    def shown(self) -> str:
+        """The address without a password, for messages and tags."""
+        parts = urlsplit(self.uri)
+        if parts.password is None:
+            return self.uri
+        host = parts.hostname or ""
+        place = f"{parts.username}:***@{host}" + (f":{parts.port}" if parts.port else "")
+        return urlunsplit(parts._replace(netloc=place))
+
+
+def find_store(project: Path) -> Store:
+    """Name the store of the project folder: `MLFLOW_TRACKING_URI` if set, else `runs/mlflow.db`."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        is_file_store = "://" not in uri or uri.startswith("file:")
+        if is_file_store:
+            rule = "must be a server or a database, as MLflow keeps no runs in plain files any more"
+            out = "say http://host:5000 or sqlite:////folder/mlflow.db"
+            raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {uri}; {out}")
+        return Store(uri=uri, artifacts="")
+    runs = project.resolve() / "runs"
+    return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
+
+
+def store_exists(store: Store) -> bool:
+    """Tell whether there is anything to read; a server is taken to exist."""
+    return not store.is_local or Path(store.uri.removeprefix(SQLITE)).exists()
+
+
+def connect(store: Store) -> "MlflowClient":
+    """Open the store, making its schema where there is none.
+
+    Raises `TrackingError` where it cannot be reached, read or written.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient  # 2 to 4 seconds: only where runs are read or written
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with recording(store):
+        if not store_exists(store):
+            _make_database(Path(store.uri.removeprefix(SQLITE)))
+        client = MlflowClient(tracking_uri=store.uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's schema aside and rename it: nobody ever sees half of it.
+
+    Readers beside a first launch, and a launch killed in its first second, would.
+    """
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.part")
+    aside.unlink(missing_ok=True)
+    try:
+        MlflowClient(tracking_uri=f"{SQLITE}{aside}").search_experiments(max_results=1)
+        aside.rename(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class recording:  # noqa: N801 - used as a statement: `with recording(store):`
+    """Turn what a store's failure raises, of whatever layer, into one `TrackingError`."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        """Replace an error of the store; let anything else pass."""
+        if error is None or not is_store_failure(error):
+            return
+        reason = " ".join(str(error).split())[:300]
+        raise TrackingError(
+            f"the MLflow store {self.store.shown} cannot be used: {reason}; free disk space, start "
+            "the server or correct MLFLOW_TRACKING_URI, then give the same command: what is "
+            "finished is kept"
+        ) from error
+
+
+def is_store_failure(error: BaseException) -> bool:
+    """Tell a failure of disk, database, network or MLflow itself from one of the training."""
+    if isinstance(error, TrackingError | OSError):
+        return True
+    modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
+    return bool(modules & {"mlflow", "sqlalchemy", "sqlite3", "requests", "urllib3"})
