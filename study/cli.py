@@ -209,7 +209,7 @@ def _guarded(work: Callable[[], T]) -> T:
     from study.cluster import ClusterError
     from study.interrupts import Interrupted
     from study.lock import HeldError
-    from study.storage import TrackingError, is_store_failure
+    from study.storage import TrackingError, is_store_failure, masked
     from trainers.config import ConfigError
     from trainers.data import DataError
 
@@ -223,7 +223,8 @@ def _guarded(work: Callable[[], T]) -> T:
     except Exception as error:
         if not is_store_failure(error):
             raise
-        _leave(f"cannot read or write: {' '.join(str(error).split())[:400]}")
+        reason = masked(" ".join(str(error).split()))[:400]
+        _leave(f"cannot read or write: {reason}")
 
 
 def _leave(message: str) -> NoReturn:

@@ -169,7 +169,9 @@ def _fit(tuner: Any, watch: Any) -> None:
     try:
         tuner.fit()
     except Exception as error:  # of any kind, say for a full disk: the records are set right next
-        watch.problem = watch.problem or f"Ray Tune stopped: {' '.join(str(error).split())[:600]}"
+        watch.problem = watch.problem or storage.masked(
+            f"Ray Tune stopped: {' '.join(str(error).split())[:600]}"
+        )
 
 
 def _tuner(

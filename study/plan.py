@@ -1,7 +1,5 @@
 """What is done, what is missing, and what it will cost: records in, a plan out."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +7,10 @@ from statistics import fmean, median
 from typing import Any, Literal
 
 from study import space
+from study.cost import shape_key
 from study.space import Block, Cell, Configuration
 from study.spec import StudySpec, Value
+from trainers.config import TrainConfig
 
 MAX_FAILURES_OF_A_CELL = 2
 """A cell that failed this often is given up: listed, and not launched again."""
@@ -129,30 +129,6 @@ class Plan:
         return len(keys)
 
 
-def shape_key(canonical: Mapping[str, Any]) -> str:
-    """Name the shape of a training: all that decides its duration, without what only moves numbers.
-
-    Two cells of one shape differ in seed, radii of weights and inputs, learning rate, momentum and
-    weight decay; data, network, epochs, batch size, sides, steps and evaluation are the same.
-    """
-    training = canonical["training"]
-    method = {
-        side: {name: {key: settings[key] for key in ("norm", "steps") if key in settings}}
-        for side, sided in canonical["method"].items()
-        for name, settings in sided.items()
-    }
-    shape = {
-        "data": canonical["data"],
-        "model": canonical["model"],
-        "epochs": training["epochs"],
-        "batch_size": training["batch_size"],
-        "method": method,
-        "attack": canonical["evaluation"]["attack"],
-        "radii": len(canonical["evaluation"]["radii"]),
-    }
-    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord]) -> Plan:
     """Compare what the study declares with what the tracker holds.
 
@@ -188,12 +164,8 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     )
 
 
-def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, int]:
-    """Estimate the wall time of a launch from the medians of measured trials of the same shape.
-
-    Returns the seconds, for `slots` trials at a time, and the number of trials whose shape was
-    never measured: they are not in the sum.
-    """
+def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
+    """List what a launch will train; for what is still to be suggested, a corner of its ranges."""
     configs = [planned.cell.config for planned in plan.open_cells]
     for planned in plan.blocks:
         corner = space.suggested(
@@ -201,6 +173,16 @@ def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, in
         )
         config = space.train_config(spec, corner, spec.seeds[0])
         configs.extend([config] * (planned.to_search * plan.seeds))
+    return configs
+
+
+def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, int]:
+    """Estimate the wall time of a launch from the medians of measured trials of the same shape.
+
+    Returns the seconds, for `slots` trials at a time, and the number of trials whose shape was
+    never measured: they are not in the sum.
+    """
+    configs = open_configs(spec, plan)
     shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
     known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
     return sum(known) / max(1, slots), len(shapes) - len(known)

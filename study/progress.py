@@ -14,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.front import nondominated
-from study import naming, space
-from study.plan import Plan, mean_objectives, shape_key
+from study import naming
+from study.cost import relative_cost
+from study.plan import Plan, mean_objectives, open_configs
 from study.searcher import StudySearcher
 from study.space import Cell, Configuration
 from study.spec import StudySpec
@@ -39,8 +40,6 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._searcher = searcher
         self._num_slots = num_slots
         self._console = console or Console()
-        self._seconds_by_shape = dict(plan.seconds_by_shape)
-        self._fingerprint = plan.fingerprint
         self._total = plan.num_open
         self._done = 0
         self._started = time.monotonic()
@@ -48,7 +47,9 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._latest: dict[str, dict[str, Any]] = {}
         self._cells: dict[str, Cell] = {}
         self._begun: dict[str, float] = {}
-        self._durations: list[float] = []
+        self._seconds = 0.0
+        self._cost_measured = 0.0
+        self._cost_left = sum(relative_cost(config) for config in open_configs(spec, plan))
         self._objectives: dict[Configuration, dict[int, tuple[float, float] | None]] = {}
         for planned in plan.cells:
             known = planned.record.objectives if planned.record else None
@@ -92,12 +93,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         cell = self._cells[trial.trial_id]
         if result["complete"]:
             seconds = time.monotonic() - self._begun[trial.trial_id]
-            self._durations.append(seconds)
+            self._seconds += seconds
+            self._cost_measured += relative_cost(cell.config)
             self._done += 1
             objectives = (result["objective_clean"], result["objective_robust"])
             self._note(cell, objectives)
-            shape = shape_key(space.canonical(cell.config, self._fingerprint))
-            self._seconds_by_shape.setdefault(shape, seconds)
             found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
             self._say(f"{self._count()} {self._name(cell)}: {found}")
         else:
@@ -125,6 +125,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._live.update(self._view(), refresh=True)
 
     def _forget(self, trial_id: str) -> None:
+        self._cost_left -= relative_cost(self._cells[trial_id].config)
         for kept in (self._latest, self._cells, self._begun):
             kept.pop(trial_id, None)
 
@@ -207,12 +208,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         yield table
 
     def _time_left(self) -> str:
-        """Estimate what remains from this launch's pace."""
-        if not self._durations:
+        """Estimate what remains from this launch's pace, each trial weighed by its passes."""
+        if not self._cost_measured:
             return "time left unknown yet"
-        remaining = self._total - self._done - len(self._searcher.failures)
-        pace = sum(self._durations) / len(self._durations) / self._num_slots
-        return f"about {_clock(remaining * pace)} left"
+        pace = self._seconds / self._cost_measured / self._num_slots
+        return f"about {_clock(self._cost_left * pace)} left"
 
 
 def _clock(seconds: float) -> str:

@@ -2,10 +2,10 @@
 
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,13 +42,17 @@ class Store:
 
     @property
     def shown(self) -> str:
-        """The address without a password, for messages and tags."""
-        parts = urlsplit(self.uri)
-        if parts.password is None:
-            return self.uri
-        host = parts.hostname or ""
-        place = f"{parts.username}:***@{host}" + (f":{parts.port}" if parts.port else "")
-        return urlunsplit(parts._replace(netloc=place))
+        """The address without user and password, for messages."""
+        return masked(self.uri)
+
+
+def masked(text: str) -> str:
+    """Hide the user and password of every address in a text that others will read.
+
+    >>> masked("cannot reach http://me:secret@host:5000/api")
+    'cannot reach http://***@host:5000/api'
+    """
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
 
 
 def find_store(project: Path) -> Store:
@@ -59,7 +63,7 @@ def find_store(project: Path) -> Store:
         if is_file_store:
             rule = "must be a server or a database, as MLflow keeps no runs in plain files any more"
             out = "say http://host:5000 or sqlite:////folder/mlflow.db"
-            raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {uri}; {out}")
+            raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {masked(uri)}; {out}")
         return Store(uri=uri, artifacts="")
     runs = project.resolve() / "runs"
     return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
@@ -119,7 +123,7 @@ class recording:  # noqa: N801 - used as a statement: `with recording(store):`
         """Replace an error of the store; let anything else pass."""
         if error is None or not is_store_failure(error):
             return
-        reason = " ".join(str(error).split())[:300]
+        reason = masked(" ".join(str(error).split()))[:300]
         raise TrackingError(
             f"the MLflow store {self.store.shown} cannot be used: {reason}; free disk space, start "
             "the server or correct MLFLOW_TRACKING_URI, then give the same command: what is "

@@ -1,4 +1,4 @@
-"""The only file that knows MLflow: the store, a study's runs, what they record, reading them back.
+"""A study's runs in MLflow: what is recorded, and reading it back.
 
 One experiment and one parent run per study; under it one run per trial of a cell. Every call goes
 through `MlflowClient` with explicit run ids, so no run is ever active behind the caller's back.
@@ -25,10 +25,6 @@ PAGE = 1000
 BITS_FILE = "bits.npz"
 ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
 """What a finished trial must have left, besides its metrics."""
-
-
-class DivergedError(RuntimeError):
-    """A training whose loss left every useful range: trying it again would repeat it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from ray import tune
 from study import storage
 from study.context import TrialContext
 from study.lock import hold_shared
-from study.tracking import DivergedError
 
 if TYPE_CHECKING:
     from study.trial import Trial
@@ -52,16 +51,20 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _fail(self, error: Exception) -> dict[str, Any]:
         """Record a trial's own failure and report it as done, so that Ray does not retry it."""
+        from study.trial import DivergedError
+
         is_diverged = isinstance(error, DivergedError)
         is_store_failure = storage.is_store_failure(error)
         reason = str(error) if is_diverged else f"{type(error).__name__}: {error}"
-        details = "" if is_diverged else "".join(traceback.format_exception(error))
+        reason = storage.masked(reason)
+        trace = "" if is_diverged else "".join(traceback.format_exception(error))
+        details = storage.masked(trace)
         try:
             if self._trial is not None:
                 self._trial.fail(reason, details, would_repeat=is_diverged)
         except Exception as second:  # of the store most likely; the launcher sets the run right
             is_store_failure = is_store_failure or storage.is_store_failure(second)
-            reason = f"{reason}; and this could not be recorded: {second}"
+            reason = f"{reason}; and this could not be recorded: {storage.masked(str(second))}"
         return {
             "done": True,
             "complete": False,

@@ -19,7 +19,7 @@ from study.context import TrialContext
 from study.settings import SIDES
 from study.space import Cell, Configuration
 from study.spec import StudySpec
-from study.tracking import DivergedError, TrialRun
+from study.tracking import TrialRun
 from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
 from trainers.config import TrainConfig
 from trainers.data import sample_hash
@@ -28,6 +28,10 @@ from trainers.train import EpochMetrics, TrainState, new_state, train
 
 CHECKPOINT_SECONDS = 5.0
 """A cell's state is saved at most this often: what a killed worker loses."""
+
+
+class DivergedError(RuntimeError):
+    """A training whose loss left every useful range: trying it again would repeat it."""
 
 
 class Trial:

@@ -72,7 +72,9 @@ class Watch(tune.Callback):  # type: ignore[misc]
         except Exception as failure:
             if not storage.is_store_failure(failure):
                 raise
-            self.problem = self.problem or f"results cannot be recorded: {failure}"
+            self.problem = (
+                self.problem or f"results cannot be recorded: {storage.masked(str(failure))}"
+            )
 
 
 class WatchStopper(tune.Stopper):  # type: ignore[misc]

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from study import space
-from study.plan import Plan, TrialRecord, estimate_seconds, make_plan, mean_objectives, shape_key
+from study.cost import relative_cost, shape_key
+from study.plan import Plan, TrialRecord, estimate_seconds, make_plan, mean_objectives
 from study.space import Cell, Configuration
 from study.spec import StudySpec
 
@@ -193,3 +194,10 @@ def test_mean_objectives_needs_every_seed() -> None:
     assert mean_objectives([(0.9, 0.5), (0.7, 0.1)]) == pytest.approx((0.8, 0.3))
     assert mean_objectives([(0.9, 0.5), None]) is None
     assert mean_objectives([]) is None
+
+
+def test_relative_cost_counts_passes(read: Read) -> None:
+    spec = read()
+    cells = [*grid_cells(spec), *space.cells(spec, suggestion(spec, 0.3, 0), DATA)]
+    costs = {cell.configuration.method: relative_cost(cell.config) for cell in cells}
+    assert costs == {"standard": 3, "sam": 6, "sam_at": 6 + 2 * 1}

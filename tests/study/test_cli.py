@@ -1,0 +1,126 @@
+"""The command as a user types it: what it prints, and its exit code."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMANDS = ("list", "check", "plan", "launch", "status", "report", "ui")
+MISTAKES = [
+    pytest.param(
+        ("launch", "tinny"), "studies.yaml: has no study tinny; did you mean tiny?", id="study"
+    ),
+    pytest.param(("status", "other"), "studies.yaml: has no study other; it has tiny", id="other"),
+    pytest.param(("plan", "tiny", "--file", "no.yaml"), "no.yaml", id="file"),
+    pytest.param(("check", "--file", "."), ".", id="directory"),
+]
+
+
+def test_list_and_check_name_every_study(project: Any) -> None:
+    assert project.run("list") == (
+        0,
+        "tiny  12 trials (6 searched)  "
+        "Twelve cells of a network too small to learn, for tests of the machinery.\n",
+    )
+    code, output = project.run("check")
+    assert (code, output) == (0, "studies.yaml: tiny: no mistakes; next: study plan tiny\n")
+
+
+@pytest.mark.parametrize(("words", "expected"), MISTAKES)
+def test_mistake_is_one_line_and_exit_code_two(
+    project: Any, words: tuple[str, ...], expected: str
+) -> None:
+    code, output = project.run(*words)
+    assert code == 2
+    assert output.startswith(expected)
+    assert output.count("\n") == 1
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(project: Any) -> None:
+    project.write(
+        project.file.read_text()
+        .replace("seeds: [0, 1]", "seeds: []")
+        .replace("rho: [0.1", "rho: [-1")
+    )
+    code, output = project.run("launch", "tiny")
+    assert code == 2
+    places = [line.split(": ")[1] for line in output.splitlines()]
+    assert sorted(places) == ["tiny.methods.sam.weights.sam.rho", "tiny.seeds"]
+
+
+def test_plan_of_a_fresh_study_starts_nothing_and_writes_nothing(project: Any) -> None:
+    code, output = project.run("plan", "tiny")
+    assert code == 0, output
+    assert re.search(r"sam_at +· +· +· +· +6\n", output)
+    assert "to run: 12 trials of 1 CPU, 0 GPU each" in output
+    assert "time: unknown" in output
+    assert output.endswith("next: study launch tiny\n")
+    assert [path.name for path in project.folder.iterdir()] == ["studies.yaml"]
+
+
+def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
+    code, output = project.run("status", "tiny")
+    assert code == 0, output
+    assert "12 trials: 0 done, 0 running" in output
+    code, output = project.run("report", "tiny")
+    assert code == 0, output
+    assert output == "open: reports/tiny/index.html\n"
+    assert (project.folder / "reports" / "tiny" / "index.html").is_file()
+
+
+def test_gpu_is_a_warning_of_check_and_an_error_of_plan_and_launch(project: Any) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
+    code, output = project.run("check")
+    assert code == 0
+    assert output.startswith("warning: tiny.resources.gpu: asks for 0.5 per trial")
+    for command in ("plan", "launch"):
+        code, output = project.run(command, "tiny")
+        assert code == 2, output
+        assert output.startswith("tiny.resources.gpu: must not exceed the GPUs of the machine")
+
+
+def test_ui_without_runs_says_what_to_do(project: Any) -> None:
+    code, output = project.run("ui")
+    assert code == 2
+    assert "there are no runs yet; next: study launch tiny" in output
+
+
+def test_damaged_store_is_said_without_a_traceback(project: Any) -> None:
+    (project.folder / "runs").mkdir()
+    (project.folder / "runs" / "mlflow.db").write_bytes(b"not a database" * 100)
+    code, output = project.run("status", "tiny")
+    assert code == 2
+    assert "cannot be used" in output
+    assert "Traceback" not in output
+
+
+def test_help_documents_every_command_with_an_example(project: Any) -> None:
+    code, output = project.run("--help")
+    assert code == 0
+    for command in COMMANDS:
+        assert re.search(rf"^ +{command}\b", output, re.MULTILINE), command
+        code, text = project.run(command, "--help")
+        assert code == 0
+        assert f"Example: study {command}" in text
+
+
+def test_readme_documents_every_command_and_every_study_checks(project: Any) -> None:
+    root = Path(__file__).parents[2]
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for command in COMMANDS:
+        assert f"study {command}" in readme, command
+    code, output = project.run("check", "--file", str(root / "studies.yaml"))
+    assert code == 0, output
+
+
+def test_secret_of_the_store_is_never_shown(project: Any) -> None:
+    uri = "http://user:secret@127.0.0.1:9"
+    code, output = project.run(
+        "status", "tiny", MLFLOW_TRACKING_URI=uri, MLFLOW_HTTP_REQUEST_MAX_RETRIES="0"
+    )
+    assert code == 2, output
+    assert "secret" not in output

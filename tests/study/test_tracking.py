@@ -1,0 +1,214 @@
+"""A real MLflow store in a temporary folder."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study import space, storage, tracking
+from study.spec import StudySpec
+from study.tracking import TrialRun
+
+Read = Callable[..., StudySpec]
+DATA = "some-data"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> storage.Store:
+    return storage.find_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(store: storage.Store) -> Any:
+    return storage.connect(store)
+
+
+def named(spec: StudySpec, name: str) -> StudySpec:
+    return spec.model_copy(update={"name": name})
+
+
+def open_run(client: Any, runs: tracking.StudyRuns, spec: StudySpec, **tags: str) -> TrialRun:
+    """Open the run of the study's first cell."""
+    cell = space.cells(spec, space.grid_configurations(spec)[0], DATA)[0]
+    labels = {
+        "study": spec.name,
+        "cell": cell.key,
+        "block": "",
+        "number": "-1",
+        "config": json.dumps(space.canonical(cell.config, DATA)),
+        "ray_trial": "trial",
+    }
+    return TrialRun(client, runs, "a run", labels | tags, {"rho": 0.1})
+
+
+def results(spec: StudySpec) -> dict[str, float]:
+    clean, robust = tracking.objective_names(spec.evaluation.checkpoint)
+    names = (clean, robust, f"{spec.evaluation.checkpoint}/test_clean", "seconds")
+    return dict.fromkeys(names, 0.5)
+
+
+def write_files(folder: Path) -> Path:
+    for name in tracking.ARTIFACTS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    np.savez(folder / tracking.BITS_FILE, best=np.eye(3, dtype=bool), sample_hash=np.array("h"))
+    return folder
+
+
+def trials_of(client: Any, name: str) -> list[Any]:
+    return [record for record in tracking.read_trials(client) if record.study == name]
+
+
+def test_study_is_opened_once_and_found_again(client: Any, store: Any, read: Read) -> None:
+    spec = named(read(), "again")
+    assert tracking.find_study(client, "again") is None
+    first = tracking.open_study(client, store, spec, {"git_commit": "abc"})
+    assert tracking.open_study(client, store, spec, {}) == first
+    assert tracking.find_study(client, "again") == first
+    assert client.get_run(first.parent).info.status == "SCHEDULED"
+    tracking.begin_study(client, first)
+    assert client.get_run(first.parent).info.status == "RUNNING"
+    tracking.end_study(client, first, "FINISHED")
+    assert client.get_run(first.parent).info.status == "FINISHED"
+
+
+def test_deleted_experiment_is_refused_with_the_way_out(
+    client: Any, store: Any, read: Read
+) -> None:
+    spec = named(read(), "deleted")
+    runs = tracking.open_study(client, store, spec, {})
+    client.delete_experiment(runs.experiment)
+    with pytest.raises(storage.TrackingError, match="restore it .* or rename the study"):
+        tracking.open_study(client, store, spec, {})
+
+
+def test_experiment_of_somebody_else_is_refused(client: Any, store: Any, read: Read) -> None:
+    client.create_experiment("theirs")
+    with pytest.raises(storage.TrackingError, match="was not made by a study; rename the study"):
+        tracking.open_study(client, store, named(read(), "theirs"), {})
+
+
+def test_finished_run_with_results_and_files_is_complete(
+    client: Any, store: Any, read: Read, tmp_path: Path
+) -> None:
+    spec = named(read(), "complete")
+    runs = tracking.open_study(client, store, spec, {})
+    run = open_run(client, runs, spec)
+    run.log({"train/loss": 1.5}, 1)
+    [record] = trials_of(client, "complete")
+    assert (record.status, record.is_complete, record.objectives) == ("RUNNING", False, None)
+    run.finish(results(spec), write_files(tmp_path / "files"))
+    [record] = trials_of(client, "complete")
+    assert (record.status, record.is_complete, record.objectives) == ("FINISHED", True, (0.5, 0.5))
+    assert record.metrics["train/loss"] == 1.5
+    assert tracking.find_finished(client, runs, record.cell_key) == (0.5, 0.5)
+    assert tracking.find_finished(client, runs, "another") is None
+    assert tracking.read_bits(client, record)["best"].tolist() == np.eye(3, dtype=bool).tolist()
+
+
+@pytest.mark.parametrize("missing", tracking.ARTIFACTS)
+def test_finished_run_without_a_file_is_not_complete(
+    client: Any, store: Any, read: Read, tmp_path: Path, missing: str
+) -> None:
+    name = "lacks-" + missing.replace("/", "-")
+    spec = named(read(), name)
+    runs = tracking.open_study(client, store, spec, {})
+    folder = write_files(tmp_path / "files")
+    (folder / missing).unlink()
+    open_run(client, runs, spec).finish(results(spec), folder)
+    [record] = trials_of(client, name)
+    assert (record.status, record.is_complete) == ("FINISHED", False)
+
+
+def test_finished_run_without_a_result_is_not_complete(
+    client: Any, store: Any, read: Read, tmp_path: Path
+) -> None:
+    spec = named(read(), "no-result")
+    runs = tracking.open_study(client, store, spec, {})
+    metrics = results(spec)
+    del metrics["best/test_clean"]
+    open_run(client, runs, spec).finish(metrics, write_files(tmp_path / "files"))
+    [record] = trials_of(client, "no-result")
+    assert not record.is_complete
+
+
+def test_failed_run_tells_reason_and_whether_it_would_repeat(
+    client: Any, store: Any, read: Read
+) -> None:
+    spec = named(read(), "failed")
+    runs = tracking.open_study(client, store, spec, {})
+    run = open_run(client, runs, spec)
+    run.fail("diverged in epoch 2", "the trace", would_repeat=True)
+    [record] = trials_of(client, "failed")
+    assert (record.status, record.would_repeat) == ("FAILED", True)
+    assert record.reason == "diverged in epoch 2"
+    assert [item.path for item in client.list_artifacts(run.id)] == ["traceback.txt"]
+
+
+def test_closing_and_losing_runs_touches_only_what_is_running(
+    client: Any, store: Any, read: Read
+) -> None:
+    spec = named(read(), "closing")
+    runs = tracking.open_study(client, store, spec, {})
+    open_run(client, runs, spec).kill("stopped")
+    open_run(client, runs, spec, ray_trial="lost")
+    open_run(client, runs, spec, ray_trial="other")
+    tracking.fail_lost_run(client, runs, "lost", "its worker was lost")
+    tracking.close_runs(client, runs, "its launch was killed")
+    ends = sorted((record.status, record.reason) for record in trials_of(client, "closing"))
+    assert ends == [
+        ("FAILED", "its worker was lost"),
+        ("KILLED", "its launch was killed"),
+        ("KILLED", "stopped"),
+    ]
+
+
+def test_metrics_are_sent_together_until_flushed(client: Any, store: Any, read: Read) -> None:
+    spec = named(read(), "batched")
+    runs = tracking.open_study(client, store, spec, {})
+    run = open_run(client, runs, spec)
+    for epoch in (1, 2, 3):
+        run.log({"train/loss": epoch / 10}, epoch, flush_seconds=60)
+    assert client.get_run(run.id).data.metrics == {}
+    run.flush()
+    history = client.get_metric_history(run.id, "train/loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+
+
+def test_database_appears_only_when_it_is_complete(tmp_path: Path) -> None:
+    store = storage.find_store(tmp_path)
+    stale = tmp_path / "runs" / "mlflow.db.part"
+    stale.parent.mkdir()
+    stale.write_bytes(b"left by a launch that was killed in its first second")
+    storage.connect(store)
+    assert sorted(path.name for path in stale.parent.iterdir()) == ["mlflow.db"]
+
+
+ADDRESSES = [
+    pytest.param("/folder/files", Path("/folder/files"), id="path"),
+    pytest.param("file:///folder/files", Path("/folder/files"), id="file"),
+    pytest.param("mlflow-artifacts:/1/files", None, id="server"),
+    pytest.param("s3://bucket/files", None, id="bucket"),
+]
+
+
+@pytest.mark.parametrize(("uri", "expected"), ADDRESSES)
+def test_artifacts_are_local_only_where_they_are_files(uri: str, expected: Path | None) -> None:
+    assert tracking.local_path(uri) == expected
+
+
+@pytest.mark.parametrize("uri", ["runs", "file:///runs"])
+def test_plain_file_store_is_refused(monkeypatch: Any, tmp_path: Path, uri: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(storage.TrackingError, match="MLFLOW_TRACKING_URI: must be a server"):
+        storage.find_store(tmp_path)
+
+
+def test_users_environment_wins(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "9")
+    storage.connect(storage.find_store(tmp_path))
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "9"
