@@ -16,6 +16,7 @@ from typing import Any
 from study import cluster, storage, tracking
 from study.context import TrialContext
 from study.interrupts import Interrupted, Interrupts
+from study.lease import Lease
 from study.lock import await_workers, hold_launch
 from study.plan import Plan, RunStatus, make_plan
 from study.space import Cell
@@ -97,6 +98,9 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         with storage.recording(store):
             runs = tracking.open_study(client, store, spec, launch_tags(project))
             client.set_experiment_tag(runs.experiment, *view_tag(spec, runs))
+            lease = None if store.is_local else Lease(client, runs)
+            if lease is not None:
+                lease.take()
         status: RunStatus = "FAILED"
         try:
             with storage.recording(store):
@@ -106,7 +110,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             if plan.num_open > 0:
                 dataset = load_data(spec.data.name, data_cache(project))
-                outcome = _run(spec, project, store, client, runs, plan, dataset, interrupts)
+                outcome = _run(spec, project, store, client, runs, plan, dataset, interrupts, lease)
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
@@ -115,6 +119,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             with interrupts.deferred(), storage.recording(store):
                 tracking.close_runs(client, runs, "stopped before its last epoch")
                 tracking.end_study(client, runs, status)
+                if lease is not None:
+                    lease.release()
     return outcome
 
 
@@ -127,6 +133,7 @@ def _run(
     plan: Plan,
     dataset: Dataset,
     interrupts: Interrupts,
+    lease: Lease | None,
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch is to end."""
     for name, value in cluster.ENVIRONMENT.items():
@@ -138,7 +145,7 @@ def _run(
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
     max_failures = max(3, math.ceil(0.2 * plan.num_open))
-    watch = Watch(searcher, client, runs, interrupts, max_failures)
+    watch = Watch(searcher, client, runs, interrupts, lease, max_failures)
     with interrupts.deferred():
         try:
             with cluster.ray_session(spec, project, store, data_bytes, interrupts) as num_slots:

@@ -6,6 +6,7 @@ from ray import tune
 
 from study import storage, tracking
 from study.interrupts import Interrupts
+from study.lease import Lease
 from study.searcher import StudySearcher
 from study.tracking import StudyRuns
 
@@ -23,10 +24,12 @@ class Watch(tune.Callback):  # type: ignore[misc]
         client: Any,
         runs: StudyRuns,
         interrupts: Interrupts,
+        lease: Lease | None,
         max_failures: int,
     ) -> None:
         self.problem = ""
         self._interrupts = interrupts
+        self._lease = lease
         self._searcher = searcher
         self._client = client
         self._runs = runs
@@ -48,6 +51,15 @@ class Watch(tune.Callback):  # type: ignore[misc]
         is_stopping = self._interrupts.stopped_by is not None or bool(self.problem)
         self._searcher.is_stopping |= is_stopping
         return is_stopping
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Keep the lease; where the store gives no answer, trials will tell soon enough."""
+        if self._lease is not None:
+            try:
+                self._lease.renew()
+            except Exception as failure:
+                if not storage.is_store_failure(failure):
+                    raise
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from study import storage
 from study.spec import StudySpec, read_studies
 
 TINY = """\
@@ -107,3 +109,13 @@ def read(tmp_path: Path) -> Callable[..., StudySpec]:
 
     read_text.text = TINY  # type: ignore[attr-defined]
     return read_text
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> storage.Store:
+    return storage.find_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(store: storage.Store) -> Any:
+    return storage.connect(store)

@@ -17,16 +17,6 @@ Read = Callable[..., StudySpec]
 DATA = "some-data"
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> storage.Store:
-    return storage.find_store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture
-def client(store: storage.Store) -> Any:
-    return storage.connect(store)
-
-
 def named(spec: StudySpec, name: str) -> StudySpec:
     return spec.model_copy(update={"name": name})
 
@@ -82,7 +72,7 @@ def test_deleted_experiment_is_refused_with_the_way_out(
     spec = named(read(), "deleted")
     runs = tracking.open_study(client, store, spec, {})
     client.delete_experiment(runs.experiment)
-    with pytest.raises(storage.TrackingError, match="restore it .* or rename the study"):
+    with pytest.raises(storage.TrackingError, match=r"restore it .* or rename the study"):
         tracking.open_study(client, store, spec, {})
 
 
