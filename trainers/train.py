@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from trainers.batches import PADDING, Draw, on_device, take, take_cropped
 from trainers.config import ConfigError, Pgd, PgdAttack, Sam, TrainConfig, TrainingConfig
-from trainers.data import Dataset, Split
-from trainers.evaluate import attacked_batches, clean_bits, spread
+from trainers.data import Dataset
+from trainers.evaluate import attacked_batches, clean_bits
 from trainers.inputs import Crafting, crafting
 from trainers.losses import LOSSES
 from trainers.models import build_model, evaluation_view
@@ -27,8 +27,7 @@ from trainers.streams import generator
 from trainers.weights import perturbing
 
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
-LARGEST_VALIDATION = 1000
-"""Samples that each epoch's validation uses at most."""
+"""Judges the whole validation part after every epoch."""
 DIVERGED_LOSS = 3.0
 """In units of ln K, the loss of a uniform guess: a mean loss above it is a divergence."""
 
@@ -110,7 +109,6 @@ def train(
     """
     check_batches(config, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
-    validation = spread(data.validation, LARGEST_VALIDATION)
     take_batch = take_cropped if data.augment else take
     input_side, weight_side = crafting(config.method.inputs), perturbing(config.method.weights)
     loss = LOSSES[type(config.method.loss)]
@@ -130,7 +128,7 @@ def train(
         trained = _read(sums, network, input_side.num_passes, weight_side.num_passes)
         trained["learning_rate"] = float(learning_rates[state.epoch, 0])
         trained["seconds"] = time.perf_counter() - started
-        yield _finish_epoch(config, data, device, state, validation, trained)
+        yield _finish_epoch(config, data, device, state, trained)
 
 
 @contextmanager
@@ -234,7 +232,6 @@ def _finish_epoch(
     data: Dataset,
     device: torch.device,
     state: TrainState,
-    validation: Split,
     trained: dict[str, Any],
 ) -> EpochMetrics:
     """Validate, keep the weights if they are the best, and count the epoch as finished."""
@@ -244,7 +241,7 @@ def _finish_epoch(
     trained["diverged"] |= is_late and trained["train_loss"] > limit
     clean = robust = math.nan
     if not trained["diverged"]:
-        clean, robust = _validate(config, data.divisor, device, state.model, validation)
+        clean, robust = _validate(config, data, device, state.model)
     score = (clean + robust) / 2
     is_best = score > state.best_score
     state.epoch += 1
@@ -265,15 +262,15 @@ def _finish_epoch(
 
 
 def _validate(
-    config: TrainConfig, divisor: int, device: torch.device, model: nn.Module, validation: Split
+    config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module
 ) -> tuple[float, float]:
     """Clean accuracy, and robust accuracy (nested) at the objective radius."""
     view = evaluation_view(model, frozen=True)
-    is_right = clean_bits(view, validation, divisor, device)
+    is_right = clean_bits(view, data.validation, data.divisor, device)
     batches = attacked_batches(
         view,
-        validation,
-        divisor,
+        data.validation,
+        data.divisor,
         norm=config.evaluation.norm,
         radius=config.evaluation.objective_radius,
         attack=VALIDATION_ATTACK,

@@ -204,8 +204,8 @@ def test_a_channel_without_variation_has_deviation_one(make_folder: MakeFolder) 
     assert (data.mean, data.std) == ((0.2,), (1.0,))
 
 
-def test_validation_is_a_tenth_but_1000_where_a_fifth_allows_it() -> None:
-    sizes = {50_000: 5000, 9000: 1000, 6000: 1000, 4000: 800, 25: 5, 5: 1}
+def test_validation_has_1000_images_where_a_fifth_allows_it() -> None:
+    sizes = {50_000: 1000, 9000: 1000, 6000: 1000, 5000: 1000, 4999: 999, 4000: 800, 25: 5, 5: 1}
     assert {size: folders.num_validation(size) for size in sizes} == sizes
 
 
