@@ -8,6 +8,7 @@ from analysis.configurations import ConfigurationResult, Spread, configurations
 from analysis.front import (
     attained,
     attainment_surface,
+    comparable,
     dominates,
     hypervolume,
     mean_attainable_robustness,
@@ -42,6 +43,7 @@ __all__ = [
     "attained",
     "attainment_surface",
     "choose",
+    "comparable",
     "configuration_key",
     "configurations",
     "dominates",

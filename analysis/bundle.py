@@ -88,6 +88,7 @@ def configurations_csv(results: Results) -> str:
         row["seeds_absent"] = " ".join(str(seed) for seed in c.absent_seeds)
         for name, over_seeds in _accuracies(results.threat, c):
             row |= {f"{name}_{part}": value for part, value in _columns(over_seeds).items()}
+        row["complete"] = c.complete
         row["on_method_front"] = any(member.key == c.key for member in front.members)
         row["on_study_front"] = c.key in choice.study_front
         row["cost"] = mean_of([trial.cost for trial in c.trials])

@@ -3,7 +3,7 @@
 from analysis.choice import Choice
 from analysis.framing import left_out_text
 from analysis.results import Results
-from analysis.words import SYMBOLS, attack_text, count_text, value_text
+from analysis.words import SYMBOLS, attack_text, count_text, method_text, value_text
 
 MOST_SEED_POINTS = 400
 """More trials than this are drawn as means alone: single seeds would be one grey cloud."""
@@ -22,7 +22,11 @@ def front_conditions(results: Results, choice: Choice, radius: float) -> str:
 
 def front_reading(results: Results, choice: Choice, radius: float) -> str:
     """Say how the main figure is read, and what is outside it."""
-    where = "validation data" if choice.on_validation else "these test data"
+    where = (
+        f"validation data (robust under {results.threat.validation_attack})"
+        if choice.on_validation
+        else "these test data"
+    )
     several = len(results.seeds) > 1 and len(results.trials) <= MOST_SEED_POINTS
     others = any(len(front.members) < len(front.configurations) for front in choice.fronts)
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
@@ -33,17 +37,22 @@ def front_reading(results: Results, choice: Choice, radius: float) -> str:
         "dots: single seeds, joined to their mean" if several else "",
         "hollow and dashed: searched" if searched else "",
     ]
+    incomplete = sum(not c.complete for front in choice.fronts for c in front.configurations)
+    if incomplete:
+        parts.append(f"{count_text(incomplete, 'configuration')} incomplete (seeds lacking)")
     outside = left_out_text(choice, results.threat.radii.index(radius))
     return f"{'; '.join(part for part in parts if part)}. {outside}".strip()
 
 
 def radii_caption(results: Results, choice: Choice) -> str:
     """Say what the figure of accuracy against attack radius shows."""
-    where = "validation" if choice.on_validation else "test"
     threat = results.threat
+    where = (
+        f"validation data under {threat.validation_attack}" if choice.on_validation else "test data"
+    )
     return (
         "Robust accuracy against attack radius: each method's most robust configuration at radius "
-        f"{value_text(threat.objective_radius)}, chosen on {where} data. {threat.attack}, "
+        f"{value_text(threat.objective_radius)}, chosen on {where}. Drawn: {threat.attack}, "
         f"{threat.norm}; {count_text(results.num_test, 'test image')}; means over seeds, bars from "
         "the least to the greatest. Radius 0 is clean accuracy."
     )
@@ -53,8 +62,8 @@ def strength_caption(results: Results, method: str, strength: str) -> str:
     """Say what the figure of accuracy against a strength shows."""
     symbol = SYMBOLS.get(strength, strength)
     return (
-        f"Accuracy of {method} against {symbol} (log scale, 0 apart): clean, and robust under "
-        f"{attack_text(results.threat, results.threat.objective_radius)}; "
+        f"Accuracy of {method_text(method)} against {symbol} (log scale, 0 apart): clean, and "
+        f"robust under {attack_text(results.threat, results.threat.objective_radius)}; "
         f"{count_text(results.num_test, 'test image')}; means over seeds, bars from the least to "
         "the greatest."
     )

@@ -1,8 +1,9 @@
 """Choice: which configurations make up a method's front, and what that front is worth.
 
 Membership is chosen on validation data where there are any; every number about a chosen
-configuration is its test number. So a front chosen on validation need not be a front on test: its
-members stay.
+configuration are its test number. So a front chosen on validation need not be a front on test: its
+members stay. Configurations that lack a declared seed are not ranked, since a mean over fewer seeds
+is a noisier one; a method that has no other kind is ranked by those it has.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.configurations import ConfigurationResult, configurations, spread
-from analysis.front import attained, attainment_surface, mean_attainable_robustness, nondominated
+from analysis.front import (
+    attained,
+    attainment_surface,
+    comparable,
+    mean_attainable_robustness,
+    nondominated,
+)
 from analysis.results import Array, Key, MethodNote, Results
 
 
@@ -41,25 +48,31 @@ class Choice:
     fronts: tuple[MethodFront, ...]
     """One for each method of the study, in its order, without configurations too."""
     study_front: frozenset[Key]
-    """Configurations that no configuration of any method dominates."""
+    """Ranked configurations that no ranked one of any method dominates."""
 
 
 def choose(results: Results) -> Choice:
     """Choose each method's front and best configuration at the objective radius."""
     found = configurations(results)
-    values = choice_values(found, results)
-    on_front = nondominated(values)
+    candidates = ranked(found)
+    on_front = nondominated(choice_values(candidates, results))
     return Choice(
         on_validation=results.num_validation > 0,
         fronts=tuple(_method_front(results, note, found) for note in results.methods),
-        study_front=frozenset(c.key for c, kept in zip(found, on_front, strict=True) if kept),
+        study_front=frozenset(c.key for c, kept in zip(candidates, on_front, strict=True) if kept),
     )
+
+
+def ranked(found: tuple[ConfigurationResult, ...]) -> tuple[ConfigurationResult, ...]:
+    """Keep the configurations with every declared seed, or all if there is none."""
+    return tuple(c for c in found if c.complete) or found
 
 
 def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> Array:
     """Give the (N, 2) clean and robust means that configurations are chosen by.
 
-    Validation means where there are validation data, test means else.
+    Validation means where there are validation data, test means else; rounded until equal totals
+    over the seeds are equal.
     """
     rows = [
         (c.validation_clean.mean, c.validation_robust.mean)
@@ -67,7 +80,7 @@ def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> A
         else (c.clean.mean, c.robust[results.threat.objective].mean)
         for c in found
     ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 2)
+    return comparable(np.array(rows, dtype=np.float64).reshape(-1, 2))
 
 
 def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
@@ -106,12 +119,13 @@ def _method_front(
     results: Results, note: MethodNote, found: tuple[ConfigurationResult, ...]
 ) -> MethodFront:
     own = tuple(c for c in found if c.method == note.name)
-    values = choice_values(own, results)
+    candidates = ranked(own)
+    values = choice_values(candidates, results)
     kept = np.flatnonzero(nondominated(values))
     by_clean = sorted(kept, key=lambda row: (-values[row, 0], values[row, 1], row))
-    members = tuple(own[row] for row in by_clean)
+    members = tuple(candidates[row] for row in by_clean)
     # Ties in robust accuracy go to the cleaner one, which comes first.
-    best = own[max(by_clean, key=lambda row: float(values[row, 1]))] if members else None
+    best = candidates[max(by_clean, key=lambda row: float(values[row, 1]))] if members else None
     absent = {seed for member in members for seed in member.absent_seeds}
     complete = tuple(seed for seed in results.seeds if seed not in absent) if members else ()
     radius, floor = results.threat.objective, results.clean_floor

@@ -46,6 +46,11 @@ class ConfigurationResult:
         """Name the configuration: equal for equal method and values."""
         return configuration_key(self.method, self.values)
 
+    @property
+    def complete(self) -> bool:
+        """Tell whether every declared seed has a result."""
+        return not self.absent_seeds
+
 
 def spread(values: Iterable[float]) -> Spread:
     """Summarise the values of one or more seeds.

@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 
-from analysis.choice import Choice
+import numpy as np
+
+from analysis.choice import Choice, choice_values
 from analysis.configurations import ConfigurationResult, Spread
+from analysis.front import comparable
 from analysis.palette import method_styles
 from analysis.results import AbsentTrial, Results
 from analysis.words import (
     attack_text,
     configuration_text,
     count_text,
+    method_text,
     percent,
     resolution,
     shortened,
@@ -39,35 +43,34 @@ class Limit:
 
 
 def headline(results: Results, choice: Choice) -> str:
-    """Say which chosen configuration has the highest robust accuracy, and how high.
+    """Say which chosen configuration is the most robust, and what it reaches on test data.
 
-    The configurations are chosen on validation data where there are any, and the sentence says so;
-    it makes no claim about differences.
+    Configurations are chosen and put in order on validation data where there are any. The one
+    beside it is the other method's that reaches most on test; the sentence says on which side it
+    lies and whether the seeds tell them apart.
     """
     threat = results.threat
     chosen = _by_robustness(results, choice)
     if not chosen:
         return "No trial of this study has a result: nothing can be said about its methods."
-    first, robust = chosen[0], chosen[0].robust[threat.objective]
+    first, others = chosen[0], chosen[1:]
     if sum(len(front.configurations) for front in choice.fronts) == 1:
-        subject = f"The only configuration with a result, {_named(first)}, has"
-    elif len(chosen) == 1:
-        subject = f"{_named(first)}, the most robust configuration {_where(choice)}, has"
+        subject = f"The only configuration with a result, {_named(first)},"
     else:
-        subject = (
-            f"Of each method's most robust configuration {_where(choice)}, {_named(first)} has"
-        )
-    highest = "the highest mean robust accuracy, " if len(chosen) > 1 else "a robust accuracy of "
+        where = "validation data" if choice.on_validation else "these test images"
+        subject = f"{_named(first)}, the most robust configuration on {where},"
+    robust = first.robust[threat.objective]
     return (
-        f"{subject} {highest}{percent(robust.mean)}% ({over_seeds_text(robust)}), at "
-        f"{percent(first.clean.mean)}% clean accuracy ({over_seeds_text(first.clean)}), under "
-        f"{attack_text(threat, threat.objective_radius)}, on "
-        f"{count_text(results.num_test, 'test image')}."
+        f"{subject} has a robust accuracy of {percent(robust.mean)}% ({over_seeds_text(robust)}) "
+        f"under {attack_text(threat, threat.objective_radius)}, on "
+        f"{count_text(results.num_test, 'test image')}, at {percent(first.clean.mean)}% clean "
+        f"accuracy ({over_seeds_text(first.clean)})"
+        f"{_beside(first, others, threat.objective) if others else ''}."
     )
 
 
 def reached(results: Results, choice: Choice) -> tuple[Reached, ...]:
-    """Give what each method's chosen configuration reaches, the most robust first."""
+    """Give what each method's chosen configuration reaches, in the order of the choice."""
     styles = method_styles(results.methods)
     return tuple(
         Reached(
@@ -109,7 +112,7 @@ def absent_counts(absent: tuple[AbsentTrial, ...]) -> str:
         key = (trial.method, trial.status)
         counts[key] = counts.get(key, 0) + 1
     return ", ".join(
-        f"{shortened(method, 40)} {count} {status}" for (method, status), count in counts.items()
+        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
     )
 
 
@@ -123,15 +126,25 @@ def over_seeds_text(over_seeds: Spread) -> str:
 
 def _by_robustness(results: Results, choice: Choice) -> list[ConfigurationResult]:
     chosen = [front.best for front in choice.fronts if front.best is not None]
-    return sorted(chosen, key=lambda c: -c.robust[results.threat.objective].mean)
+    order = np.argsort(-choice_values(tuple(chosen), results)[:, 1], kind="stable")
+    return [chosen[row] for row in order]
+
+
+def _beside(first: ConfigurationResult, others: list[ConfigurationResult], radius: int) -> str:
+    """Compare with the best of the others on test: which side, and whether the ranges overlap."""
+    second = max(others, key=lambda c: c.robust[radius].mean)
+    one, other = first.robust[radius], second.robust[radius]
+    ahead, tie = np.diff(comparable(np.array([other.mean, one.mean])))[0], ""
+    side = "level with" if ahead == 0 else "ahead of" if ahead > 0 else "behind"
+    if one.seeds > 1 and other.seeds > 1:
+        apart = one.low > other.high or other.low > one.high
+        tie = ": the ranges do not overlap" if apart else ": the ranges overlap"
+    within = f" ({percent(other.low)}–{percent(other.high)})" if other.seeds > 1 else " (one seed)"
+    return f"; {side} {method_text(second.method)}, {percent(other.mean)}{within}{tie}"
 
 
 def _named(c: ConfigurationResult) -> str:
     return configuration_text(c, 40)
-
-
-def _where(choice: Choice) -> str:
-    return f"chosen on {'validation data' if choice.on_validation else 'these test images'}"
 
 
 def _seeds_text(found: list[ConfigurationResult]) -> str:
@@ -170,9 +183,10 @@ def _choice_text(results: Results, choice: Choice, configurations: int) -> str:
     if choice.on_validation:
         return (
             f"Fronts were chosen among {among} on "
-            f"{count_text(results.num_validation, 'validation image')} and follow their noise: "
-            "other images may put other configurations there. The numbers printed are test "
-            "numbers, which took no part in the choice."
+            f"{count_text(results.num_validation, 'validation image')}, robust accuracy under "
+            f"{results.threat.validation_attack} there, and follow their noise: other images may "
+            "put other configurations there. The numbers printed are test numbers, which took no "
+            "part in the choice."
         )
     return (
         f"There are no validation data: the best of {among} were chosen on the test images that "
@@ -192,19 +206,24 @@ def _absent_text(results: Results) -> str:
 
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
     lacking = [
-        f"{shortened(front.note.name, 40)} (seed "
+        f"{method_text(front.note.name)} (seed "
         + ", ".join(str(seed) for seed in results.seeds if seed not in front.complete_seeds)
         + ")"
         for front in choice.fronts
         if front.members and len(front.complete_seeds) < len(results.seeds)
     ]
-    consequence = (
-        " Fronts that lack a member with a seed are compared without that seed: "
-        f"{', '.join(lacking)}."
-        if lacking
-        else ""
-    )
-    if not results.absent and not lacking:
+    incomplete = [c for front in choice.fronts for c in front.configurations if not c.complete]
+    consequence = ""
+    if incomplete:
+        noun = count_text(len(incomplete), "configuration")
+        consequence = f" {noun} without every declared seed: marked incomplete and in no front"
+        consequence += ", except of methods that have no other." if lacking else "."
+    if lacking:
+        consequence += (
+            " Fronts that lack a member with a seed are compared without that seed: "
+            f"{', '.join(lacking)}."
+        )
+    if not results.absent and not incomplete:
         return []
     text = f"{_absent_text(results)}.{consequence}" if results.absent else consequence.strip()
     return [Limit(topic="Absent trials", text=text)]

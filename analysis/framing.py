@@ -5,7 +5,7 @@ import numpy as np
 from analysis.choice import Choice, mean_points
 from analysis.configurations import ConfigurationResult
 from analysis.results import Array
-from analysis.words import percent, shortened, values_text
+from analysis.words import method_text, percent, values_text
 
 
 def shown_range(clean: Array) -> tuple[float, float]:
@@ -53,7 +53,7 @@ def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
 def left_out_text(choice: Choice, position: int) -> str:
     """Say which configurations lie outside the figure of this radius; empty if none does."""
     outside = [
-        f"{shortened(c.method, 24)} {values_text(c.values)}".strip()
+        f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
         + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
         for c in left_out(choice)
     ]

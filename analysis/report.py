@@ -130,6 +130,7 @@ def page(results: Results) -> str:
         count_table=count_table(results, choice),
         absent_table=absent_table(results) if results.absent else None,
         method_table=method_table(results),
+        objective_radius=value_text(results.threat.objective_radius),
         clean_floor=f"{100 * results.clean_floor:g}%",
     )
 

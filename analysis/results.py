@@ -30,7 +30,9 @@ class ThreatModel:
     """What robust accuracies were measured against."""
 
     attack: str
-    """As it is printed, say `PGD-20, 1 restart`."""
+    """Against which test accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    validation_attack: str
+    """The same of validation accuracies, often weaker, say `PGD-10, 1 restart`."""
     norm: Literal["linf", "l2"]
     radii: tuple[float, ...]
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""

@@ -78,9 +78,9 @@ def configuration_table(results: Results, choice: Choice) -> Table:
     return Table(
         key="configurations",
         caption="Accuracies in %: the mean over seeds, below it the least and the greatest seed. "
-        f"Robust: {threat.attack}, {threat.norm}, at the radius named. "
-        + (f"{count_text(results.num_validation, 'validation image')}, " * choice.on_validation)
-        + f"{count_text(results.num_test, 'test image')}. Cost: forward passes per training image "
+        + (_validation_text(results) if choice.on_validation else "")
+        + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
+        f"{threat.norm}, at the radius named. Cost: forward passes per training image "
         "and epoch. Seconds: wall time of one trial.",
         columns=(
             "Method",
@@ -244,6 +244,14 @@ def _configuration_row(
     )
 
 
+def _validation_text(results: Results) -> str:
+    threat = results.threat
+    return (
+        f"Validation: {count_text(results.num_validation, 'validation image')}, robust under "
+        f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}. "
+    )
+
+
 def _names(found: Sequence[ConfigurationResult]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name for c in found for name in c.values))
     return names if len(names) <= MOST_VALUE_COLUMNS else ("values",)
@@ -260,7 +268,11 @@ def _value_cell(c: ConfigurationResult, name: str) -> Cell:
 
 def _seeds_cell(c: ConfigurationResult) -> Cell:
     present = len(c.trials)
-    return Cell(text=f"{present}/{present + len(c.absent_seeds)}", order=present)
+    return Cell(
+        text=f"{present}/{present + len(c.absent_seeds)}",
+        below="" if c.complete else "incomplete",
+        order=present,
+    )
 
 
 def _spread_cell(over_seeds: Spread) -> Cell:

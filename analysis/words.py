@@ -58,10 +58,19 @@ def values_text(values: Mapping[str, Value], digits: int = 3) -> str:
 
 
 def configuration_text(configuration: ConfigurationResult, length: int) -> str:
-    """Name a configuration: its method, cut to this length, and its values in brackets."""
+    """Name a configuration: its method, quoted and cut, and its values in brackets."""
     values = values_text(configuration.values)
-    method = shortened(configuration.method, length)
+    method = method_text(configuration.method, length)
     return f"{method} ({values})" if values else method
+
+
+def method_text(method: str, length: int = 40) -> str:
+    """Quote a method's name, cut to this length: some of them, such as "at", are English words.
+
+    >>> method_text("at")
+    '“at”'
+    """
+    return f"“{shortened(method, length)}”"
 
 
 def attack_text(threat: ThreatModel, radius: float) -> str:

@@ -76,7 +76,11 @@ def draw_results(
 ) -> Results:
     """Draw a study with every cell run with every seed."""
     threat = ThreatModel(
-        attack="PGD-20, 1 restart", norm="linf", radii=radii, objective_radius=objective_radius
+        attack="PGD-20, 1 restart",
+        validation_attack="PGD-10, 1 restart",
+        norm="linf",
+        radii=radii,
+        objective_radius=objective_radius,
     )
     names = list(dict.fromkeys(cell[0] for cell in cells))
     return Results(

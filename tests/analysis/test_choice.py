@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from analysis.choice import attained_by_seeds, choose
+from analysis.configurations import configurations
 from analysis.framing import frame, left_out, left_out_text
-from analysis.front import attained, mean_attainable_robustness
+from analysis.front import attained, comparable, mean_attainable_robustness, nondominated
 from analysis.results import Results, TrialResult
 
 
@@ -67,8 +68,55 @@ def test_a_method_without_results_has_an_empty_front(digits: Results):
     assert (front.attainable, front.complete_seeds) == (None, ())
 
 
+def counted(results: Results, counts: dict[float, tuple[tuple[int, ...], int]]) -> Results:
+    """Give validation accuracies as counts of 297 images: clean ones by seed, and a robust one."""
+
+    def trial(t: TrialResult) -> TrialResult:
+        clean, robust = counts[float(t.values["rho"])]
+        return replace(t, validation_clean=clean[t.seed] / 297, validation_robust=robust / 297)
+
+    kept = [t for t in results.trials if t.values["rho"] in counts]
+    return replace(results, trials=tuple(trial(t) for t in kept))
+
+
+def test_equal_totals_over_the_seeds_tie_whatever_their_rounding(three: Results):
+    results = counted(three, {0.1: ((288, 288, 294), 100), 0.2: ((288, 289, 293), 200)})
+    found = configurations(results)
+    means = [c.validation_clean.mean for c in found if c.validation_clean is not None]
+    assert means[0] > means[1], "rounding makes them differ"
+    choice = choose(results)
+    assert [c.values["rho"] for c in choice.fronts[0].members] == [0.2]
+    assert choice.study_front == {("sam", (("rho", 0.2),))}
+
+
+def test_a_count_of_one_image_is_no_rounding():
+    samples, seeds = 10_000_000, 5
+    values = np.array([[7 / (samples * seeds)], [8 / (samples * seeds)]])
+    assert nondominated(comparable(values)).tolist() == [False, True]
+
+
+def test_configurations_that_lack_a_seed_are_not_ranked(three: Results):
+    best = with_validation(three, {0.1: (0.9, 0.5), 0.2: (0.8, 0.4), 0.4: (0.95, 0.9)})
+    choice = choose(replace(best, trials=best.trials[:-1]))
+    front = choice.fronts[0]
+    assert [c.values["rho"] for c in front.configurations] == [0.1, 0.2, 0.4]
+    assert [c.values["rho"] for c in front.members] == [0.1]
+    assert front.best is not None
+    assert front.best.values == {"rho": 0.1}
+    assert choice.study_front == {("sam", (("rho", 0.1),))}
+
+
+def test_where_every_configuration_lacks_a_seed_all_are_ranked(three: Results):
+    best = with_validation(three, {0.1: (0.9, 0.5), 0.2: (0.8, 0.4), 0.4: (0.95, 0.9)})
+    trials = tuple(t for t in best.trials if t.seed != 1)
+    assert [c.values["rho"] for c in choose(replace(best, trials=trials)).fronts[0].members] == [
+        0.4
+    ]
+
+
 def test_seeds_that_lack_a_member_are_not_compared(digits: Results):
-    front = choose(digits).fronts[1]
+    partial = tuple(t for t in digits.trials if t.method != "sam" or t.seed != 2)
+    front = choose(replace(digits, trials=partial)).fronts[1]
     assert {"rho": 0.8} in [dict(c.values) for c in front.members]
     assert front.complete_seeds == (0, 1)
     slow = [
@@ -107,7 +155,7 @@ def test_a_collapsed_configuration_is_left_out_of_the_frame_and_named(digits: Re
     low, high, _ = frame(choice, 1)
     assert low > 0.9
     assert high <= 1.0
-    assert left_out_text(choice, 1).startswith("Left of the figure: at ε=0.25 (6")
+    assert left_out_text(choice, 1).startswith("Left of the figure: “at” ε=0.25 (6")
 
 
 def test_a_front_that_spans_the_range_is_shown_whole(draw: Callable[..., Results]):

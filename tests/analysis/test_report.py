@@ -14,9 +14,10 @@ import pytest
 
 from analysis.bundle import results_from_json, results_to_json
 from analysis.choice import choose
-from analysis.findings import headline, limits
+from analysis.findings import headline, limits, reached
 from analysis.report import FILES, bundle, page, write_report
 from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
+from analysis.tables import configuration_table
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -216,7 +217,7 @@ def test_front_json_is_strict_json_with_its_schema(digits: Results):
     document = json.loads(results_to_json(digits), parse_constant=pytest.fail)
     assert document["schema"] == "rhoeps.front/1"
     fronts = {front["method"]: front for front in document["fronts"]["methods"]}
-    assert fronts["sam"]["complete_seeds"] == [0, 1]
+    assert fronts["sam"]["complete_seeds"] == [0, 1, 2]
     assert 0 < fronts["at"]["mean_attainable_robustness"] < 1
 
 
@@ -289,21 +290,86 @@ def test_the_texts_of_a_drawing_are_not_rounded(digits_bundle: dict[str, bytes])
 
 def test_the_headline_carries_attack_radius_images_seeds_and_spread(digits: Results):
     text = headline(digits, choose(digits))
-    for part in ("chosen on validation data", "PGD-20, 1 restart", "linf 0.1", "500 test images"):
+    for part in (
+        "the most robust configuration on validation data",
+        "PGD-20, 1 restart",
+        "linf 0.1",
+        "500 test images",
+    ):
         assert part in text
-    assert re.search(r"\d\d\.\d% \(\d\d\.\d–\d\d\.\d over 3 seeds\), at \d\d\.\d% clean", text)
+    assert re.search(r"\d\d\.\d% \(\d\d\.\d–\d\d\.\d over 3 seeds\) under", text)
     assert not re.search(r"significant|because|better|proves|beats", text)
+
+
+def two_methods(
+    draw: Callable[..., Results],
+    test: dict[str, tuple[float, float, float]],
+    validation: dict[str, float],
+) -> Results:
+    cells = [("at", {"epsilon": 0.15}, 0.9, 0.5), ("sam_at", {"rho": 0.1}, 0.9, 0.5)]
+    results = draw(cells, num_test=100)
+    trials = tuple(
+        replace(
+            t,
+            clean=0.95,
+            robust=(0.95, test[t.method][t.seed], 0.0, 0.0),
+            validation_robust=validation[t.method],
+            bits=None,
+        )
+        for t in results.trials
+    )
+    return replace(results, trials=trials)
+
+
+HIGH, MIDDLE, LOW = (0.86, 0.87, 0.88), (0.85, 0.86, 0.87), (0.2, 0.3, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("at", "sam_at", "words"),
+    [
+        (HIGH, MIDDLE, "; ahead of “sam_at”, 86.0 (85.0–87.0): the ranges overlap."),
+        (MIDDLE, HIGH, "; behind “sam_at”, 87.0 (86.0–88.0): the ranges overlap."),
+        (HIGH, LOW, "; ahead of “sam_at”, 30.0 (20.0–40.0): the ranges do not overlap."),
+        (LOW, LOW[::-1], "; level with “sam_at”, 30.0 (20.0–40.0): the ranges overlap."),
+    ],
+    ids=["ahead", "behind", "apart", "level"],
+)
+def test_validation_decides_which_method_leads_and_test_what_is_said_of_it(
+    draw: Callable[..., Results],
+    at: tuple[float, float, float],
+    sam_at: tuple[float, float, float],
+    words: str,
+):
+    results = two_methods(draw, {"at": at, "sam_at": sam_at}, {"at": 0.9, "sam_at": 0.8})
+    text = headline(results, choose(results))
+    assert text.startswith("“at” (ε=0.15), the most robust configuration on validation data,")
+    assert text.endswith(words)
+    turned = two_methods(draw, {"at": at, "sam_at": sam_at}, {"at": 0.8, "sam_at": 0.9})
+    assert headline(turned, choose(turned)).startswith("“sam_at” (ρ=0.1), the most robust")
+    assert [one.method for one in reached(turned, choose(turned))] == ["sam_at", "at"]
+
+
+def test_incomplete_configurations_are_listed_and_marked(digits: Results):
+    table = configuration_table(digits, choose(digits))
+    seeds, place = table.columns.index("Seeds"), table.columns.index("On front of")
+    marked = [row for row in table.rows if row[seeds].below == "incomplete"]
+    assert [(row[seeds].text, row[place].text) for row in marked] == [("2/3", "–")] * 2
+    text = " ".join(limit.text for limit in limits(digits, choose(digits)))
+    assert "2 configurations without every declared seed: marked incomplete and in no" in text
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: r, "Fronts were chosen among 19 configurations on 200 validation images"),
+        (
+            lambda r: r,
+            "chosen among 19 configurations on 200 validation images, robust accuracy under PGD-10",
+        ),
         (without_validation, "not selected independently"),
         (DEGENERATE["one seed"], "Every configuration has one seed"),
         (DEGENERATE["one configuration"], "nothing was chosen"),
         (lambda r: r, "500 test images determine an accuracy of 50.0% to ±4.4"),
-        (lambda r: r, "2 of 57 trials have no result (sam 1 missing, at 1 failed)"),
+        (lambda r: r, "2 of 57 trials have no result (“sam” 1 missing, “at” 1 failed)"),
         (lambda r: r, "upper bound"),
         (all_missing, "55 of 55 trials have no result"),
     ],
@@ -314,6 +380,26 @@ def test_the_limits_of_a_study_are_said(
 ):
     results = change(digits)
     assert words in " ".join(limit.text for limit in limits(results, choose(results)))
+
+
+def test_validation_accuracies_name_their_own_attack(
+    digits: Results, digits_bundle: dict[str, bytes]
+):
+    digits_page = digits_bundle["index.html"].decode()
+    caption = configuration_table(digits, choose(digits)).caption
+    assert "200 validation images, robust under PGD-10, 1 restart, linf 0.1." in caption
+    assert "500 test images, robust under PGD-20, 1 restart" in caption
+    definition = re.search(r"<li>A configuration is on the.*?</li>", digits_page)
+    assert definition is not None
+    assert "measured under PGD-10, 1 restart, linf 0.1;" in definition[0]
+    for name in ("front.json", "provenance.json"):
+        threat = json.loads(digits_bundle[name])["threat"]
+        assert (threat["attack"], threat["validation_attack"]) == (
+            "PGD-20, 1 restart",
+            "PGD-10, 1 restart",
+        )
+    without = without_validation(digits)
+    assert "PGD-10" not in page(with_radii(without, slice(1, 2)))
 
 
 def test_absent_trials_are_listed_with_their_reason(digits_page: str):

@@ -103,7 +103,13 @@ def test_results_that_do_not_fit_are_refused_in_one_line(
 )
 def test_radii_that_are_no_radii_are_refused(radii: tuple[float, ...], objective: float):
     with pytest.raises(ResultsError):
-        ThreatModel(attack="PGD", norm="linf", radii=radii, objective_radius=objective)
+        ThreatModel(
+            attack="PGD",
+            validation_attack="PGD",
+            norm="linf",
+            radii=radii,
+            objective_radius=objective,
+        )
 
 
 def test_nested_accuracies_count_samples_right_at_all_smaller_radii():
