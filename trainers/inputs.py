@@ -19,7 +19,8 @@ Classify = Callable[[Tensor], Tensor]
 """(B, C, H, W) in [0, 1] to logits (B, K)."""
 SumOfLosses = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) and labels (B,) to the sum that an attack maximises."""
-TINY = 1e-12
+TINY = 1e-30
+"""Against division by zero; below every norm of float32, so that it shortens no step."""
 
 
 class Ball(NamedTuple):

@@ -87,6 +87,21 @@ def test_a_step_moves_by_the_step_size(norm: str) -> None:
     assert ((moved - images) * gradient >= 0).all()
 
 
+@pytest.mark.parametrize("size", [1e-10, 1e-15, 1e-20])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_tiny_gradient_of_a_confident_network_moves_by_the_whole_step_size(
+    norm: str, size: float
+) -> None:
+    images = torch.full(SHAPE, 0.5)
+    gradient = torch.zeros(SHAPE)
+    gradient[:, 0, 0, 0] = size
+    radius, step_length = torch.tensor(0.3), torch.tensor(0.1)
+    moved = BALLS[norm].move(images, gradient, images, radius, step_length)  # type: ignore[index]
+    expected = images.clone()
+    expected[:, 0, 0, 0] = 0.6
+    torch.testing.assert_close(moved, expected)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_zero_gradient_moves_nothing_and_gives_no_nan(norm: str) -> None:
     images = torch.rand(SHAPE, generator=generator())
