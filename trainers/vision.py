@@ -7,6 +7,7 @@ for `torchvision.models`, `transforms.v2` and `datasets`; calling `nms` still fa
 message. Where the operators load, nothing is declared: a second declaration would be refused.
 """
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +28,9 @@ def _has_operators() -> bool:
         return True  # importing it will say so itself
     load: Callable[[Path], None] = torch.ops.load_library
     for library in sorted(Path(package.origin).parent.glob("_C*.*")):
-        try:
+        with contextlib.suppress(OSError):
             load(library)
-        except OSError:
-            continue
-        return True
-    return False
+    return hasattr(torch.ops.torchvision, "nms")
 
 
 def _declare() -> Any:

@@ -1,6 +1,8 @@
 """Tests that torchvision can be imported after `trainers.vision`."""
 
 import importlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,7 +20,20 @@ def test_torchvision_works_after_our_module() -> None:
     assert flipped.tolist() == [2, 1, 0]
 
 
-def test_nothing_is_declared_where_the_operators_load(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:  # as if torchvision were the build that fits
-        patch.setattr(torch.ops, "load_library", lambda path: None)
-        assert vision._has_operators()
+OUTCOMES = {
+    "registered": ({"nms": None}, True),
+    "another library loads": ({}, False),
+}
+
+
+@pytest.mark.parametrize(("operators", "expected"), OUTCOMES.values(), ids=OUTCOMES)
+def test_operators_count_as_there_once_nms_is_registered(
+    operators: dict[str, None], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever libraries load: torchvision may have several beside each other."""
+    loaded: list[Path] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops, "load_library", loaded.append)
+        patch.setattr(torch.ops, "torchvision", SimpleNamespace(**operators))
+        assert vision._has_operators() is expected
+    assert loaded
