@@ -51,7 +51,8 @@ class Dataset:
     std: tuple[float, ...]
     """As `mean`; 1 for a channel without variation."""
     augment: bool
-    """Whether training crops and flips: 32 × 32 RGB images only."""
+    """Whether training crops and flips at random. Only 32 × 32 RGB images are: those of every other
+    size or colour are trained on as they are stored."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -61,7 +62,10 @@ class Dataset:
 
 
 def load_data(name: str, cache: Path) -> Dataset:
-    """Load the data set `digits` or `folder:PATH`; decoded images are kept below `cache`."""
+    """Load the data set `digits` or `folder:PATH`; decoded images are kept below `cache`.
+
+    Training crops and flips the images of a folder only if they are 32 × 32 and RGB.
+    """
     if name == "digits":
         return _load_digits()
     from trainers import folder  # as it needs pillow, which the digits do not
