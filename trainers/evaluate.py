@@ -17,6 +17,7 @@ from trainers.config import EvaluationConfig, Norm, PgdAttack
 from trainers.data import Split
 from trainers.inputs import BALLS
 from trainers.models import evaluation_view
+from trainers.repeatable import repeatable
 from trainers.streams import generator
 
 Bits = NDArray[np.bool_]
@@ -51,6 +52,7 @@ class Examples:
     radius: float
 
 
+@repeatable()
 def evaluate(
     model: nn.Module,
     split: Split,
@@ -94,6 +96,7 @@ def accuracies(bits: Bits) -> tuple[float, tuple[float, ...]]:
     return clean, tuple(robust)
 
 
+@repeatable()
 def adversarial_examples(
     model: nn.Module,
     split: Split,

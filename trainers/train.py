@@ -7,7 +7,6 @@ that stops after any epoch and goes on later is the same training, bit for bit.
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from trainers.evaluate import attacked_batches, clean_bits
 from trainers.inputs import Crafting, crafting
 from trainers.losses import LOSSES
 from trainers.models import build_model, evaluation_view
+from trainers.repeatable import repeatable
 from trainers.step import Network, Numbers, Sides, Sums, new_sums, step
 from trainers.streams import generator
 from trainers.weights import perturbing
@@ -121,7 +121,7 @@ def train(
         sums = new_sums(device)
         rates = learning_rates[state.epoch].to(torch.float32).to(device)
         draws = _draws(config, data, input_side, state.epoch, device)
-        with _reproducible():
+        with repeatable():
             for learning_rate, draw in zip(rates, draws, strict=True):
                 numbers.learning_rate.copy_(learning_rate)
                 step(sides, network, numbers, source, draw, sums)
@@ -129,17 +129,6 @@ def train(
         trained["learning_rate"] = float(learning_rates[state.epoch, 0])
         trained["seconds"] = time.perf_counter() - started
         yield _finish_epoch(config, data, device, state, trained)
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Keep cuDNN to algorithms that add in a fixed order; nothing changes on a CPU."""
-    before = torch.backends.cudnn.deterministic
-    torch.backends.cudnn.deterministic = True
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.deterministic = before
 
 
 def _network(state: TrainState) -> Network:
@@ -261,6 +250,7 @@ def _finish_epoch(
     return metrics
 
 
+@repeatable()
 def _validate(
     config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module
 ) -> tuple[float, float]:

@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig
 from trainers.data import Dataset
-from trainers.evaluate import evaluate
+from trainers.evaluate import adversarial_examples, evaluate
 from trainers.step import step
 from trainers.train import TrainState, check_batches, new_state, train
 
@@ -113,6 +114,39 @@ def test_validation_changes_nothing(make_config: MakeConfig, few_digits: Dataset
     config = make_config()
     other = replace(config, evaluation=replace(config.evaluation, objective_radius=0.05))
     assert differing(run(config, few_digits), run(other, few_digits)) == []
+
+
+def test_training_validation_and_evaluation_keep_cudnn_to_a_fixed_order(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(epochs=1)
+    state = new_state(config, few_digits, cpu)
+    seen: list[bool] = []
+    judged = config.evaluation, 0, cpu
+    with torch.backends.cudnn.flags(enabled=True, deterministic=False):
+        with watching_forwards(lambda: seen.append(torch.backends.cudnn.deterministic)):
+            for _ in train(config, few_digits, cpu, state):
+                assert not torch.backends.cudnn.deterministic
+            evaluate(state.model, few_digits.test, 16, *judged)
+            adversarial_examples(state.model, few_digits.test, 16, *judged)
+        assert not torch.backends.cudnn.deterministic
+    assert len(seen) > 3 + 1 + 10
+    assert all(seen)
+
+
+@contextmanager
+def watching_forwards(look: Callable[[], None]) -> Iterator[None]:
+    """Call `look` before every convolution, of any network and view."""
+
+    def hook(module: nn.Module, arguments: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            look()
+
+    handle = nn.modules.module.register_module_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_global_random_state_is_neither_read_nor_written(
