@@ -1,4 +1,4 @@
-"""Labels: text beside points, put only where it covers nothing."""
+"""Labels: text beside points, put only where it covers nothing and can name nothing else."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from analysis.results import Array
 
 Place = tuple[float, float, str, str]
 """Offset from the point in typographic points, then horizontal and vertical alignment."""
+CLEARER = 2.0
+"""By so many pixels a label is nearer to what it names than to any other marker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,22 +25,28 @@ class Label:
     text: str
     anchors: tuple[tuple[float, float], ...]
     """In data coordinates."""
+    fellows: tuple[tuple[float, float], ...] = ()
+    """Further points that the text names as well."""
     colour: str
     size: float = 8.0
     bold: bool = False
 
 
-def place_labels(axes: Axes, labels: Sequence[Label], markers: Array, strokes: Array) -> list[bool]:
+def place_labels(
+    axes: Axes, labels: Sequence[Label], markers: Array, lines: Array, strokes: Array
+) -> list[bool]:
     """Put each label at its first place that covers nothing; leave out those without one.
 
-    markers, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as `marker_boxes`
-    gives. No label covers a marker or an earlier label; it covers a (faint) stroke only where no
-    place is free of them. Returns which labels were placed. The limits of the axes must stand.
+    markers, lines, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as
+    `marker_boxes` gives. No label covers a marker, a line or an earlier label; it covers a (faint)
+    stroke only where no place is free of them. Nor does a label stand nearer to another marker than
+    to what it names. Returns which labels were placed. The limits of the axes must stand.
     """
     figure = _figure(axes)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
     frame = np.array(axes.get_window_extent(renderer).extents)
-    solid, placed = markers, []
+    solid, placed = np.vstack([markers, lines]), []
+    centres = 0.5 * (markers[:, :2] + markers[:, 2:])
     for label in labels:
         text = axes.annotate(
             label.text,
@@ -54,8 +62,9 @@ def place_labels(axes: Axes, labels: Sequence[Label], markers: Array, strokes: A
         extent = text.get_window_extent(renderer)
         size = np.array([extent.width + 2, extent.height])
         options = [(anchor, place) for anchor in label.anchors for place in _places(label.size)]
-        boxes = [_box(axes, anchor, place, size) for anchor, place in options]
-        best = _first_free(np.array(boxes), frame, solid, strokes)
+        boxes = np.array([_box(axes, anchor, place, size) for anchor, place in options])
+        named = axes.transData.transform(np.array([*label.anchors, *label.fellows]))
+        best = _first_free(boxes, ~_names_another(boxes, named, centres), frame, solid, strokes)
         if best is None:
             text.remove()
         else:
@@ -121,14 +130,39 @@ def _move(text: Annotation, anchor: tuple[float, float], place: Place) -> None:
     text.set(ha=horizontal, va=vertical)
 
 
-def _first_free(boxes: Array, frame: Array, solid: Array, faint: Array) -> int | None:
+def _first_free(
+    boxes: Array, allowed: NDArray[np.bool_], frame: Array, solid: Array, faint: Array
+) -> int | None:
     """Choose the first box (row) inside the frame that covers nothing, or else nothing solid."""
     inside = np.all(boxes[:, :2] >= frame[:2], axis=1) & np.all(boxes[:, 2:] <= frame[2:], axis=1)
-    allowed = inside & ~_covers(boxes, solid)
+    allowed = allowed & inside & ~_covers(boxes, solid)
     for choice in (allowed & ~_covers(boxes, faint), allowed):
         if np.any(choice):
             return int(np.argmax(choice))
     return None
+
+
+def _names_another(boxes: Array, named: Array, centres: Array) -> NDArray[np.bool_]:
+    """Mark the boxes (N, 4) that are not clearly nearer to a named point than to another marker.
+
+    named: (K, 2), centres: (M, 2) of all markers, in pixels.
+    """
+    foreign = centres[np.all(_lengths(centres[:, np.newaxis] - named) > 0.5, axis=1)]
+    own = _distances(boxes, named).min(axis=1)
+    other = _distances(boxes, foreign).min(axis=1, initial=np.inf)
+    misleading: NDArray[np.bool_] = own + CLEARER > other
+    return misleading
+
+
+def _distances(boxes: Array, points: Array) -> Array:
+    """Give the distances (N, K) from boxes (N, 4) to points (K, 2)."""
+    near, far = boxes[:, np.newaxis, :2], boxes[:, np.newaxis, 2:]
+    return _lengths(np.maximum(0.0, np.maximum(near - points, points - far)))
+
+
+def _lengths(offsets: Array) -> Array:
+    lengths: Array = np.hypot(offsets[..., 0], offsets[..., 1])
+    return lengths
 
 
 def _covers(boxes: Array, others: Array) -> NDArray[np.bool_]:

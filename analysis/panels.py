@@ -125,7 +125,7 @@ def fig_strength(results: Results, method: str) -> Figure:
             for text, points in zip(("clean", f"robust at {radius}"), drawn[:2], strict=True)
         ]
         taken = marker_boxes(axes, np.vstack(drawn), 7.0)
-        place_labels(axes, labels, taken, taken[:0])
+        place_labels(axes, labels, taken, taken[:0], taken[:0])
     return figure
 
 

@@ -12,11 +12,10 @@ from analysis.canvas import INK, MUTED, look, new_axes
 from analysis.captions import MOST_SEED_POINTS, front_conditions, front_reading
 from analysis.choice import Choice, MethodFront, choose, mean_points
 from analysis.configurations import ConfigurationResult
-from analysis.examples import draw_examples as draw_examples
 from analysis.framing import frame, left_out
 from analysis.labels import Label, marker_boxes, place_labels, step_boxes
 from analysis.palette import MethodStyle, method_styles
-from analysis.results import Array, Results
+from analysis.results import Array, Key, Results
 from analysis.words import attack_text, percent, shortened, values_text
 
 MEMBER, OTHER, SEED = 7.5, 5.5, 2.5
@@ -62,20 +61,25 @@ def _draw_front(axes: Axes, results: Results, choice: Choice, position: int) -> 
         axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
         return
     low = axes.get_xlim()[0]
-    markers = [marker_boxes(axes, means, OTHER)]
-    strokes = []
+    markers = marker_boxes(axes, means, OTHER)
+    lines, strokes = [], []
     for front in choice.fronts:
         style = styles[front.note.name]
         corners = _staircase(100 * mean_points(front.members, position), low)
         _draw_staircase(axes, corners, style)
-        markers.append(step_boxes(axes, corners[2:-1]))
+        lines.append(step_boxes(axes, corners[2:-1]))
         strokes.append(step_boxes(axes, corners))
         if len(results.trials) <= MOST_SEED_POINTS:
             seeds = _draw_seeds(axes, front, position, style)
             strokes.append(marker_boxes(axes, seeds, SEED))
         _draw_means(axes, front, position, style)
     outside = _draw_left_out(axes, choice, position)
-    _name(axes, choice, position, np.vstack(markers), np.vstack(strokes), outside)
+    markers = np.vstack([markers, *(_left_marker_box(axes, label) for label in outside)])
+    named = _method_labels(axes, choice, position)
+    labels = named + outside + _value_labels(axes, choice, position)
+    placed = place_labels(axes, labels, markers, np.vstack(lines), np.vstack(strokes))
+    if not all(placed[: len(named)]):
+        _draw_legend(axes, choice)
 
 
 def _set_limits(axes: Axes, choice: Choice, position: int) -> None:
@@ -170,41 +174,60 @@ def _draw_left_out(axes: Axes, choice: Choice, position: int) -> list[Label]:
     return labels
 
 
-def _name(
-    axes: Axes,
-    choice: Choice,
-    position: int,
-    markers: Array,
-    strokes: Array,
-    outside: list[Label],
-) -> None:
-    """Name the methods at their fronts, then some points by their values."""
-    styles = method_styles([front.note for front in choice.fronts])
+def _left_marker_box(axes: Axes, label: Label) -> Array:
+    """Give the place of the pointer at the left edge: it lies outside, so it covers nothing."""
+    return marker_boxes(axes, np.array(label.anchors), 0.0)
+
+
+def _shown_points(
+    axes: Axes, found: Sequence[ConfigurationResult], position: int
+) -> dict[Key, tuple[float, float]]:
+    """Give the points of the configurations inside the axes, in percent."""
     low, top = axes.get_xlim()[0], axes.get_ylim()[1]
-    names, values = [], []
+    points = {c.key: (100 * c.clean.mean, 100 * c.robust[position].mean) for c in found}
+    return {key: (x, y) for key, (x, y) in points.items() if x > low and y < top}
+
+
+def _method_labels(axes: Axes, choice: Choice, position: int) -> list[Label]:
+    """Name each method beside the highest member of its front that has a free place."""
+    styles = method_styles([front.note for front in choice.fronts])
+    labels = []
     for front in choice.fronts:
-        points = {
-            c.key: (100 * c.clean.mean, 100 * c.robust[position].mean)
-            for c in front.configurations
-            if 100 * c.clean.mean > low and 100 * c.robust[position].mean < top
-        }
-        members = [c for c in front.members if c.key in points]
-        by_height = sorted((points[c.key] for c in members), key=lambda point: -point[1])
-        colour = styles[front.note.name].text_colour
+        members = _shown_points(axes, front.members, position)
         if members:
-            name = shortened(front.note.name, 28)
-            anchors = tuple(by_height)
-            names.append(Label(text=name, anchors=anchors, colour=colour, size=11.0, bold=True))
-        others = [c for c in front.configurations if c.key in points and c not in members]
-        labelled = _spaced(members, LABELLED) + _spaced(others, LABELLED - len(members))
-        values += [
-            Label(text=values_text(c.values, 2), anchors=(points[c.key],), colour=colour)
-            for c in labelled
+            labels.append(
+                Label(
+                    text=shortened(front.note.name, 28),
+                    anchors=tuple(sorted(members.values(), key=lambda point: -point[1])),
+                    fellows=tuple(_shown_points(axes, front.configurations, position).values()),
+                    colour=styles[front.note.name].text_colour,
+                    size=11.0,
+                    bold=True,
+                )
+            )
+    return labels
+
+
+def _value_labels(axes: Axes, choice: Choice, position: int) -> list[Label]:
+    """Name some points by their values: members first."""
+    styles = method_styles([front.note for front in choice.fronts])
+    labels = []
+    for front in choice.fronts:
+        points = _shown_points(axes, front.configurations, position)
+        members = [c for c in front.members if c.key in points]
+        member_keys = {c.key for c in members}
+        others = [c for c in front.configurations if c.key in points.keys() - member_keys]
+        chosen = _spaced(members, LABELLED) + _spaced(others, LABELLED - len(members))
+        labels += [
+            Label(
+                text=values_text(c.values, 2),
+                anchors=(points[c.key],),
+                colour=styles[front.note.name].text_colour,
+            )
+            for c in chosen
             if c.values
         ]
-    placed = place_labels(axes, names + outside + values, markers, strokes)
-    if not all(placed[: len(names)]):
-        _draw_legend(axes, choice)
+    return labels
 
 
 def _spaced(items: Sequence[ConfigurationResult], most: int) -> list[ConfigurationResult]:

@@ -57,7 +57,8 @@ def front_table(results: Results, choice: Choice) -> Table:
         key="fronts",
         caption=f"Fronts at {attack_text(results.threat, results.threat.objective_radius)}, in %, "
         f"on {count_text(results.num_test, 'test image')}. Members: of all configurations. Seeds: "
-        "those with a result for every member; below each number the least and the greatest.",
+        "those with a result for every member; below each number the least and the greatest. Only "
+        "members count: none where no member is this clean.",
         columns=(
             "Method",
             "Members",
@@ -200,14 +201,21 @@ def _front_row(results: Results, front: MethodFront, asked: Array) -> tuple[Cell
     assert front.attainable is not None, "a front with members has an area"
     by_seed = front.attainable_by_seed
     several = len(by_seed) > 1
+    reaching = _seeds_reaching(front, asked)
     cells = []
     for column in range(len(asked)):
         if surfaces is None:
             cells.append(Cell(text="–"))
             continue
-        low, middle, high = surfaces[:, column]
-        below = f"{percent(low)}–{percent(high)}" if several else ""
-        cells.append(Cell(text=percent(middle), below=below, order=float(middle)))
+        # As many seeds must reach the clean accuracy as the surface asks for: all, half, one.
+        least, middle, greatest = (
+            percent(height) if reaching[column] >= needed else "none"
+            for height, needed in zip(
+                surfaces[:, column], (len(by_seed), (len(by_seed) + 1) // 2, 1), strict=True
+            )
+        )
+        below = f"{least}–{greatest}" if several and reaching[column] else ""
+        cells.append(Cell(text=middle, below=below, order=float(surfaces[1, column])))
     return (
         _method_cell(results, front.note.name),
         Cell(text=f"{len(front.members)}/{len(front.configurations)}"),
@@ -219,6 +227,15 @@ def _front_row(results: Results, front: MethodFront, asked: Array) -> tuple[Cell
         *cells,
         Cell(text=f"{len(by_seed)}/{len(results.seeds)}"),
     )
+
+
+def _seeds_reaching(front: MethodFront, asked: Array) -> list[int]:
+    """Count, for each clean accuracy, the complete seeds with a member that is this clean."""
+    cleanest = [
+        max(t.clean for c in front.members for t in c.trials if t.seed == seed)
+        for seed in front.complete_seeds
+    ]
+    return [sum(clean >= least for clean in cleanest) for least in asked]
 
 
 def _configuration_row(

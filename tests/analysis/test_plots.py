@@ -16,6 +16,7 @@ from matplotlib.image import imread
 from matplotlib.text import Annotation
 
 from analysis.canvas import look, new_axes, png, svg
+from analysis.configurations import configurations
 from analysis.examples import draw_examples
 from analysis.labels import Label, marker_boxes, place_labels
 from analysis.palette import (
@@ -29,6 +30,9 @@ from analysis.palette import (
 from analysis.panels import fig_radii, fig_strength, spread_heights
 from analysis.plots import fig_front
 from analysis.results import MethodNote, Results
+from analysis.words import values_text
+
+RADII = (0.05, 0.1, 0.15, 0.2)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -162,10 +166,62 @@ def test_a_label_without_a_free_place_is_left_out():
     everything = np.array([[0.0, 0.0, 200.0, 200.0]])
     nothing = np.empty((0, 4))
     label = Label(text="here", anchors=((0.5, 0.5),), colour="#000000")
-    assert place_labels(axes, [label], everything, nothing) == [False]
-    assert place_labels(axes, [label], nothing, everything) == [True]
+    assert place_labels(axes, [label], nothing, everything, nothing) == [False]
+    assert place_labels(axes, [label], nothing, nothing, everything) == [True]
     boxes = marker_boxes(axes, np.array([[0.5, 0.5]]), 7.2)
     np.testing.assert_allclose(boxes, [[95.0, 95.0, 105.0, 105.0]])
+
+
+def distance(box: np.ndarray, point: np.ndarray) -> float:
+    """Measure from a box (left, bottom, right, top) to a point."""
+    nearest = np.clip(point, box[:2], box[2:])
+    return float(np.hypot(*(point - nearest)))
+
+
+CROWDED = {
+    "ρ=0.1": (98.99, 21.5),
+    "ρ=0.2": (99.21, 24.6),
+    "ρ=0.4": (99.10, 27.3),
+    "ρ=0.6": (98.88, 28.1),
+    "ρ=0.8": (98.95, 26.4),
+    "ρ=1": (99.05, 28.9),
+    "ε=0.01": (99.0, 27.8),
+    "ε=0.025": (99.15, 29.8),
+}
+
+
+def test_a_label_is_nearer_to_its_own_marker_than_to_any_other():
+    with look():
+        figure, axes = new_axes(3.0, 2.0, left=0.0, right=1.0, bottom=0.0, top=1.0)
+    axes.set_xlim(97.0, 100.2)
+    axes.set_ylim(0, 60)
+    points = np.array(list(CROWDED.values()))
+    labels = [Label(text=t, anchors=(p,), colour="#000000") for t, p in CROWDED.items()]
+    markers = marker_boxes(axes, points, 5.5)
+    placed = place_labels(axes, labels, markers, markers[:0], markers[:0])
+    assert sum(placed) >= 3
+    assert not all(placed)
+    pixels = dict(zip(CROWDED, axes.transData.transform(points), strict=True))
+    boxes = extents(figure)
+    assert len(boxes) == sum(placed)
+    for text, box in boxes:
+        others = [distance(box, at) for name, at in pixels.items() if name != text]
+        assert distance(box, pixels[text]) < min(others), text
+
+
+@pytest.mark.parametrize("radius", [0.05, 0.1, 0.15, 0.2])
+def test_values_in_the_front_stand_beside_their_own_configuration(digits: Results, radius: float):
+    figure = fig_front(digits, radius)
+    transform = figure.axes[0].transData.transform
+    means = {
+        c.key: transform((100 * c.clean.mean, 100 * c.robust[RADII.index(radius)].mean))
+        for c in configurations(digits)
+    }
+    named = {values_text(c.values, 2): c.key for c in configurations(digits) if c.values}
+    boxes = [(named[text], box) for text, box in extents(figure) if text in named]
+    assert len(boxes) >= 4
+    for key, box in boxes:
+        assert min(means, key=lambda other: distance(box, means[other])) == key
 
 
 def test_sides_decide_colours_and_others_differ():

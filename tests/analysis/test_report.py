@@ -17,7 +17,7 @@ from analysis.choice import choose
 from analysis.findings import headline, limits, reached
 from analysis.report import FILES, bundle, page, write_report
 from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
-from analysis.tables import configuration_table
+from analysis.tables import configuration_table, front_table
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -424,6 +424,21 @@ def test_numbers_of_the_page_are_those_of_the_results(digits: Results, digits_pa
     robust = [100 * t.robust[1] for t in trials]
     shown = f"{sum(robust) / 3:.1f}<small>{min(robust):.1f}–{max(robust):.1f}</small>"
     assert shown in digits_page
+
+
+def test_a_clean_accuracy_that_no_member_reaches_has_none(draw: Callable[..., Results]):
+    results = draw([("at", {}, 0.9, 0.8), ("sam", {}, 0.9, 0.3)], num_validation=0)
+    cleans = {"at": (0.95, 0.95, 0.95), "sam": (0.96, 0.982, 0.983)}
+    results = changed(results, lambda t: replace(t, clean=cleans[t.method][t.seed], bits=None))
+    table = front_table(results, choose(results))
+    at, sam = ({c: cell for c, cell in zip(table.columns, row, strict=True)} for row in table.rows)
+    assert "none where no member is this clean" in table.caption
+    column = "Attained at clean ≥ 97%"
+    assert (at[column].text, at[column].below) == ("none", "")
+    robust = sorted(t.robust[1] for t in results.trials if t.method == "sam" and t.seed > 0)
+    assert sam[column].text == f"{100 * robust[0]:.1f}"
+    assert sam[column].below == f"none–{100 * robust[1]:.1f}"
+    assert at["Attained at clean ≥ 95%"].text != "none"
 
 
 def test_a_report_replaces_the_one_before(one_trial: Results, tmp_path: Path):
