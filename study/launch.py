@@ -76,7 +76,9 @@ def current_plan(spec: StudySpec, project: Path) -> Plan:
         return make_plan(spec, fingerprint, ())
     client = storage.connect(store)
     with storage.recording(store):
-        return make_plan(spec, fingerprint, tracking.read_trials(client))
+        return make_plan(
+            spec, fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
+        )
 
 
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
@@ -105,7 +107,9 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         try:
             with storage.recording(store):
                 tracking.close_runs(client, runs, "its launch was killed")
-                plan = make_plan(spec, fingerprint, tracking.read_trials(client))
+                plan = make_plan(
+                    spec, fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
+                )
             announce(plan)
             outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             if plan.num_open > 0:
@@ -161,7 +165,9 @@ def _run(
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
         with storage.recording(store):
-            after = make_plan(spec, plan.fingerprint, tracking.read_trials(client))
+            after = make_plan(
+                spec, plan.fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
+            )
     return Outcome(
         plan=after,
         started=plan.num_open,

@@ -8,12 +8,14 @@ from study import naming, space, storage, tracking
 from study.launch import current_plan, data_cache
 from study.plan import Plan, PlannedCell
 from study.spec import StudySpec
-from trainers.config import EvaluationConfig
+from trainers.config import PgdAttack
 from trainers.data import Dataset, load_data
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read what a study found, and all that it did not, from its records."""
+    from trainers.train import VALIDATION_ATTACK  # torch: a second, only for results
+
     plan = current_plan(spec, project)
     dataset = load_data(spec.data.name, data_cache(project))
     store = storage.find_store(project)
@@ -31,7 +33,8 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         study=spec.name,
         about=spec.about,
         threat=ThreatModel(
-            attack=attack_name(evaluation),
+            attack=attack_name(evaluation.attack),
+            validation_attack=attack_name(VALIDATION_ATTACK),
             norm=evaluation.norm,
             radii=evaluation.radii,
             objective_radius=evaluation.objective_radius,
@@ -69,9 +72,8 @@ def report_study(spec: StudySpec, project: Path) -> tuple[Path, str]:
         return page, tracking.log_report(client, runs, page.parent, note)
 
 
-def attack_name(evaluation: EvaluationConfig) -> str:
+def attack_name(attack: PgdAttack) -> str:
     """Print an evaluation attack as reports name it, say `PGD-20, 1 restart`."""
-    attack = evaluation.attack
     restarts = f"{attack.restarts} restart" + ("s" if attack.restarts > 1 else "")
     return f"PGD-{attack.steps}, {restarts}"
 
@@ -141,6 +143,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> Mapping[str, s
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
+        "augmentation": "crop and flip" if dataset.augment else "none",
         "network": f"{spec.model.name}, width {spec.model.width}",
         "training": _shown(
             {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}

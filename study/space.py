@@ -130,9 +130,11 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     """Give everything that decides a cell's numbers, as JSON would hold it.
 
     The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
-    that 0 and 0.0 are one; neither study nor method name is in it.
+    that 0 and 0.0 are one; neither study nor method name is in it, nor which checkpoint a study
+    reads, as every trial records both.
     """
     plain = _plain(config)
+    del plain["evaluation"]["checkpoint"]
     return {**plain, "data": fingerprint, "numerics": NUMERICS_VERSION}
 
 

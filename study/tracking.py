@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 EXPERIMENT_TAG = "rhoeps"
 PAGE = 1000
 BITS_FILE = "bits.npz"
+CHECKPOINTS = ("best", "last")
 ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
 """What a finished trial must have left, besides its metrics."""
 
@@ -87,11 +88,11 @@ def open_study(
     return runs
 
 
-def read_trials(client: "MlflowClient") -> tuple[TrialRecord, ...]:
-    """Read every trial of every study in the store."""
+def read_trials(client: "MlflowClient", checkpoint: str) -> tuple[TrialRecord, ...]:
+    """Read every trial of every study in the store, with the objectives of one checkpoint."""
     experiments = client.search_experiments(filter_string=f"tags.{EXPERIMENT_TAG} = 'study'")
     ids = [experiment.experiment_id for experiment in experiments]
-    return tuple(_record(run) for run in _search(client, ids, "tags.kind = 'trial'"))
+    return tuple(_record(run, checkpoint) for run in _search(client, ids, "tags.kind = 'trial'"))
 
 
 def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
@@ -105,22 +106,18 @@ def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iter
             return
 
 
-def _record(run: "Run") -> TrialRecord:
+def _record(run: "Run", checkpoint: str) -> TrialRecord:
     """Read one trial run."""
     tags, metrics = run.data.tags, run.data.metrics
     canonical = json.loads(tags["config"])
     status: RunStatus = run.info.status
     started, ended = run.info.start_time / 1000, run.info.end_time
-    chosen = canonical["evaluation"]["checkpoint"]
-    names = objective_names(chosen)
-    found = [metrics.get(name) for name in names]
-    objectives = None if None in found else (metrics[names[0]], metrics[names[1]])
-    required = (*names, f"{chosen}/test_clean", "seconds")
     is_complete = (
         status == "FINISHED"
-        and all(name in metrics for name in required)
+        and all(name in metrics for name in _required_metrics(canonical["evaluation"]))
         and _has_artifacts(run.info.artifact_uri)
     )
+    clean, robust = objective_names(checkpoint)
     return TrialRecord(
         run=run.info.run_id,
         study=tags["study"],
@@ -131,7 +128,7 @@ def _record(run: "Run") -> TrialRecord:
         status=status,
         reason=tags.get("reason", ""),
         would_repeat=tags.get("would_repeat") == "true",
-        objectives=objectives if is_complete else None,
+        objectives=(metrics[clean], metrics[robust]) if is_complete else None,
         is_complete=is_complete,
         started=started,
         seconds=(ended / 1000 if ended else time.time()) - started,
@@ -139,6 +136,16 @@ def _record(run: "Run") -> TrialRecord:
         labels=tags,
         artifacts=run.info.artifact_uri,
     )
+
+
+def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the metrics without which a finished trial is not done."""
+    names = ["seconds", "cost/passes_per_sample"]
+    for checkpoint in CHECKPOINTS:
+        names += [*objective_names(checkpoint), f"{checkpoint}/test_clean"]
+        norm, radii = evaluation["norm"], evaluation["radii"]
+        names += [robust_name(checkpoint, norm, radius) for radius in radii]
+    return tuple(names)
 
 
 def objective_names(checkpoint: str) -> tuple[str, str]:
@@ -179,11 +186,11 @@ def local_path(uri: str) -> Path | None:
 
 
 def find_finished(
-    client: "MlflowClient", runs: StudyRuns, cell_key: str
+    client: "MlflowClient", runs: StudyRuns, cell_key: str, checkpoint: str
 ) -> tuple[float, float] | None:
     """Give a cell's objectives if the study has it finished, None if it has not."""
     chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
-    records = (_record(run) for run in _search(client, [runs.experiment], chosen))
+    records = (_record(run, checkpoint) for run in _search(client, [runs.experiment], chosen))
     return next((record.objectives for record in records if record.objectives), None)
 
 

@@ -54,7 +54,10 @@ class Trial:
     def advance(self) -> dict[str, Any]:
         """Do the next piece of work and give what Ray is told of it."""
         if self._epochs is None:
-            known = tracking.find_finished(self._client, self._context.runs, self._cell.key)
+            checkpoint = self._cell.config.evaluation.checkpoint
+            known = tracking.find_finished(
+                self._client, self._context.runs, self._cell.key, checkpoint
+            )
             if known is not None:
                 return _complete(known)
             self._open()
@@ -145,13 +148,23 @@ class Trial:
         with tempfile.TemporaryDirectory(prefix="rhoeps-") as name:
             folder = Path(name)
             metrics |= self._evaluate(folder)
-            resolved = json.dumps(asdict(config), indent=2, sort_keys=True)
+            resolved = json.dumps(self._resolved(), indent=2, sort_keys=True)
             (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
             metrics["seconds"] = time.monotonic() - self._started
             run.finish(metrics, folder)
         self._state_file.unlink(missing_ok=True)
         clean, robust = tracking.objective_names(config.evaluation.checkpoint)
         return _complete((metrics[clean], metrics[robust]))
+
+    def _resolved(self) -> dict[str, Any]:
+        """Give the cell's whole config, defaults included, with what only names it."""
+        return {
+            **space.canonical(self._cell.config, self._context.dataset.fingerprint),
+            "cell": self._cell.key,
+            "study": self._context.spec.name,
+            "method_name": self._cell.configuration.method,
+            "data_name": self._cell.config.data,
+        }
 
     def _evaluate(self, folder: Path) -> dict[str, float]:
         """Evaluate the best and the last epoch; leave weights, bits and picture in `folder`."""

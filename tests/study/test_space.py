@@ -264,7 +264,6 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "step_size": lambda size: 0.01,
     "radii": lambda radii: (*radii, 0.15),
     "objective_radius": lambda radius: 0.05,
-    "checkpoint": lambda checkpoint: "last",
     "momentum": lambda momentum: momentum / 2,
     "epsilon": lambda epsilon: math.nextafter(epsilon, 1),
     "rho": lambda rho: math.nextafter(rho, 1),
@@ -279,7 +278,7 @@ def _neighbours(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if is_dataclass(old):
             for below, new in _neighbours(old, place):
                 yield below, replace(value, **{item.name: new})
-        elif place != "data":
+        elif place not in ("data", "evaluation.checkpoint"):
             change = OTHER.get(item.name, lambda number: number + 1)
             yield place, replace(value, **{item.name: change(old)})
 
@@ -304,11 +303,17 @@ def test_the_data_are_known_by_their_fingerprint_alone():
     assert space.cell_key(here, DATA) != space.cell_key(here, "another fingerprint")
 
 
+def test_which_checkpoint_a_study_reads_changes_no_key():
+    config = a_config()
+    last = replace(config, evaluation=replace(config.evaluation, checkpoint="last"))
+    assert space.cell_key(last, DATA) == space.cell_key(config, DATA)
+
+
 def test_a_key_is_the_hash_of_this_json():
     """Written down by hand: a change here loses every result that users have recorded."""
     text = (
         '{"data":"fingerprint-of-the-data","evaluation":{"attack":{"pgd":{"restarts":1,'
-        '"steps":20}},"checkpoint":"best","norm":"linf","objective_radius":0.1,'
+        '"steps":20}},"norm":"linf","objective_radius":0.1,'
         '"radii":[0.05,0.1]},"method":{"inputs":{"pgd":{"epsilon":0.03137254901960784,'
         '"norm":"linf","step_size":"auto","steps":5}},"loss":{"cross_entropy":{}},'
         '"weights":{"sam":{"rho":0.1}}},"model":{"name":"small_cnn","width":8},'

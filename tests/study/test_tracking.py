@@ -36,9 +36,8 @@ def open_run(client: Any, runs: tracking.StudyRuns, spec: StudySpec, **tags: str
 
 
 def results(spec: StudySpec) -> dict[str, float]:
-    clean, robust = tracking.objective_names(spec.evaluation.checkpoint)
-    names = (clean, robust, f"{spec.evaluation.checkpoint}/test_clean", "seconds")
-    return dict.fromkeys(names, 0.5)
+    evaluation = {"norm": spec.evaluation.norm, "radii": spec.evaluation.radii}
+    return dict.fromkeys(tracking._required_metrics(evaluation), 0.5)
 
 
 def write_files(folder: Path) -> Path:
@@ -50,7 +49,7 @@ def write_files(folder: Path) -> Path:
 
 
 def trials_of(client: Any, name: str) -> list[Any]:
-    return [record for record in tracking.read_trials(client) if record.study == name]
+    return [record for record in tracking.read_trials(client, "best") if record.study == name]
 
 
 def test_study_is_opened_once_and_found_again(client: Any, store: Any, read: Read) -> None:
@@ -95,8 +94,8 @@ def test_finished_run_with_results_and_files_is_complete(
     [record] = trials_of(client, "complete")
     assert (record.status, record.is_complete, record.objectives) == ("FINISHED", True, (0.5, 0.5))
     assert record.metrics["train/loss"] == 1.5
-    assert tracking.find_finished(client, runs, record.cell_key) == (0.5, 0.5)
-    assert tracking.find_finished(client, runs, "another") is None
+    assert tracking.find_finished(client, runs, record.cell_key, "best") == (0.5, 0.5)
+    assert tracking.find_finished(client, runs, "another", "best") is None
     assert tracking.read_bits(client, record)["best"].tolist() == np.eye(3, dtype=bool).tolist()
 
 
