@@ -206,6 +206,23 @@ def test_same_seed_gives_same_bits_and_another_seed_another_start(
     assert not np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_every_evaluation_batch_has_noise_of_its_own(
+    norm: str, trained: nn.Module, digits: Dataset, cpu: torch.device
+) -> None:
+    """The same 500 samples twice, in two batches: only the noise can tell them apart."""
+    twice = Split(
+        images=np.concatenate([digits.test.images] * 2),
+        labels=np.concatenate([digits.test.labels] * 2),
+    )
+    found = evaluate(trained, twice, 16, evaluation(norm, RADII[norm], 1), 0, cpu).bits
+    once = evaluate(trained, digits.test, 16, evaluation(norm, RADII[norm], 1), 0, cpu).bits
+    assert found.shape == (4, 1000)
+    assert np.array_equal(found[:, :500], once)
+    assert np.array_equal(found[0, 500:], once[0])
+    assert not np.array_equal(found[1:, 500:], once[1:])
+
+
 def test_bits_have_a_row_for_clean_and_for_each_radius(
     trained: nn.Module, digits: Dataset, cpu: torch.device
 ) -> None:

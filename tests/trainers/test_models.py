@@ -5,11 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from trainers.config import DEFAULT_WIDTHS, ModelConfig
 from trainers.data import Dataset
-from trainers.models import MODELS, Normalise, build_model, evaluation_view
+from trainers.models import MODELS, Normalise, PreActBlock, build_model, evaluation_view
 
 MakeImages = Callable[..., Dataset]
 
@@ -65,6 +66,66 @@ def test_any_image_gives_finite_logits(
     logits = build(name, 4, data)(torch.rand(2, *shape))
     assert logits.shape == (2, 7)
     assert logits.isfinite().all()
+
+
+def normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Batch normalisation in training mode, written out."""
+    mean = x.mean((0, 2, 3), keepdim=True)
+    variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
+    scale, shift = norm.weight.view(1, -1, 1, 1), norm.bias.view(1, -1, 1, 1)
+    return (x - mean) / (variance + 1e-5).sqrt() * scale + shift
+
+
+BLOCKS = {"identity": (4, 4, 1), "more channels": (4, 8, 1), "halved": (4, 4, 2), "both": (4, 8, 2)}
+
+
+@pytest.mark.parametrize(("before", "after", "stride"), BLOCKS.values(), ids=BLOCKS)
+def test_preact_block_equals_an_obvious_twin(before: int, after: int, stride: int) -> None:
+    """A projection sees the activated input, the identity the input itself."""
+    generator = torch.Generator().manual_seed(0)
+    block = PreActBlock(before, after, stride).double()
+    with torch.no_grad():
+        for weight in block.parameters():
+            weight.normal_(generator=generator)
+    x = torch.randn(6, before, 8, 8, generator=generator).double()
+    activated = normalised(x, block.norm1).clamp(min=0)
+    shortcut = x
+    if (before, stride) != (after, 1):
+        assert block.shortcut is not None
+        assert block.shortcut.weight.shape == (after, before, 1, 1)
+        at_stride = activated[:, :, ::stride, ::stride]
+        shortcut = torch.einsum("oi,bihw->bohw", block.shortcut.weight[:, :, 0, 0], at_stride)
+    inner = F.conv2d(activated, block.conv1.weight, stride=stride, padding=1)
+    inner = normalised(inner, block.norm2).clamp(min=0)
+    expected = shortcut + F.conv2d(inner, block.conv2.weight, padding=1)
+    assert expected.shape == (6, after, 8 // stride, 8 // stride)
+    torch.testing.assert_close(block(x), expected)
+    with torch.no_grad():
+        block.conv2.weight.zero_()
+    torch.testing.assert_close(block(x), shortcut)
+
+
+def test_small_cnn_halves_the_image_once_and_then_averages(digits: Dataset) -> None:
+    shapes = []
+    x = torch.rand(2, *digits.image_shape)
+    for module in build("small_cnn", 4, digits):  # type: ignore[attr-defined]
+        x = module(x)
+        if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d):
+            shapes.append(tuple(x.shape[1:]))
+    assert shapes == [(4, 8, 8), (8, 8, 8), (8, 4, 4), (8, 4, 4), (8, 1, 1)]
+
+
+def test_preact_resnet18_halves_the_image_in_all_stages_but_the_first(
+    make_images: MakeImages,
+) -> None:
+    shapes = []
+    x = torch.rand(2, 3, 32, 32)
+    for module in build("preact_resnet18", 4, make_images((3, 32, 32))):  # type: ignore[attr-defined]
+        x = module(x)
+        if isinstance(module, PreActBlock):
+            shapes.append(tuple(x.shape[1:]))
+    stages = [(4, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4)]
+    assert shapes == [shape for shape in stages for _ in range(2)]
 
 
 def test_normalisation_belongs_to_the_model(digits: Dataset) -> None:
