@@ -16,7 +16,6 @@ from analysis.front import (
 )
 from analysis.results import (
     AbsentTrial,
-    Curve,
     MethodNote,
     Results,
     ResultsError,
@@ -31,7 +30,6 @@ __all__ = [
     "AbsentTrial",
     "Choice",
     "ConfigurationResult",
-    "Curve",
     "MethodFront",
     "MethodNote",
     "Results",

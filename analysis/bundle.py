@@ -2,7 +2,7 @@
 
 `front.json` has the schema `rhoeps.front/1`: fractions, never percent; null, never NaN. Additions
 keep the number, a changed meaning raises it. It carries all that the report shows, so that the page
-can be made again from it alone; it leaves out the correctness bits and the training curves.
+can be made again from it alone; it leaves out the correctness bits.
 """
 
 import csv
@@ -53,7 +53,7 @@ def results_to_json(results: Results) -> str:
 
 
 def results_from_json(text: str) -> Results:
-    """Read the results in a `front.json`; they carry neither bits nor training curves."""
+    """Read the results in a `front.json`; they carry no bits."""
     document = json.loads(text)
     schema = document["schema"] if isinstance(document, dict) and "schema" in document else None
     if schema != SCHEMA:
@@ -130,7 +130,7 @@ def provenance_json(results: Results) -> str:
         "sample_hash": next((t.sample_hash for t in results.trials if t.sample_hash), None),
         "trials": len(results.trials),
         "absent": len(results.absent),
-        **{"provenance": dict(results.provenance)},
+        "provenance": dict(results.provenance),
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
 

@@ -1,5 +1,6 @@
 """Examples: a picture of adversarial examples, with what the network says before and after."""
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,10 @@ def draw_examples(
             color=INK,
             fontsize=9.5,
         )
-    return png(figure, dpi=150)
+    with warnings.catch_warnings():
+        # A class may be named in a script that the font lacks: it shows boxes, no less drawn.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
+        return png(figure, dpi=150)
 
 
 def _cells(count: int) -> tuple[Figure, list[tuple[Axes, Axes, Axes]]]:

@@ -172,7 +172,8 @@ def _resolution_text(results: Results, choice: Choice) -> str:
     )
     return (
         f"{count_text(results.num_test, 'test image')} determine an accuracy of {bounds} points "
-        "(1.96√(a(1−a)/n)). The ranges over seeds share the same images and do not contain this."
+        "(95 %: 1.96√(a(1−a)/n)). The ranges over seeds share the same images and do not contain "
+        "this."
     )
 
 

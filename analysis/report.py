@@ -2,10 +2,12 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -30,7 +32,7 @@ from analysis.tables import (
     method_table,
     radius_table,
 )
-from analysis.words import value_text
+from analysis.words import method_text, value_text
 
 FILES = (
     "index.html",
@@ -41,6 +43,10 @@ FILES = (
     "seeds.csv",
     "provenance.json",
 )
+MOST_BYTES = 480_000
+"""Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
+AROUND_BYTES = 1_000
+"""What the page writes around a figure, and about one that is left out, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +93,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def bundle(results: Results) -> dict[str, bytes]:
-    """Make every file of the report, by name."""
+    """Make every file of the report, by name; what UTF-8 cannot write becomes a question mark."""
     radius = results.threat.objective_radius
     figure = fig_front(results, radius)
     drawing = _front_drawing(results, choose(results), figure, "front", radius)
@@ -100,12 +106,17 @@ def bundle(results: Results) -> dict[str, bytes]:
         "seeds.csv": seeds_csv(results),
         "provenance.json": provenance_json(results),
     }
-    return {"front.png": png(figure), **{name: text.encode() for name, text in texts.items()}}
+    return {
+        "front.png": png(figure),
+        **{name: text.encode(errors="replace") for name, text in texts.items()},
+    }
 
 
 def page(results: Results) -> str:
-    """Make the page `index.html`: one file that loads nothing."""
-    choice = choose(results)
+    """Make the page `index.html`: one file that loads nothing.
+
+    It stays below `MOST_BYTES`: figures that no longer fit are named instead, except the first.
+    """
     environment = Environment(
         loader=PackageLoader("analysis", "."),
         autoescape=True,
@@ -113,18 +124,31 @@ def page(results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
+    template, choice = environment.get_template("report.html"), choose(results)
+    rest = len(_render(template, results, choice, {}, []).encode(errors="replace"))
+    pictures, left_out = _fitting(_plans(results, choice), MOST_BYTES - rest)
+    return _render(template, results, choice, pictures, left_out)
+
+
+def _render(
+    template: Template,
+    results: Results,
+    choice: Choice,
+    pictures: Mapping[str, Picture],
+    left_out: Sequence[str],
+) -> str:
+    positions = range(len(results.threat.radii))
+    fronts = [pictures[key] for key in map(_front_key, positions) if key in pictures]
+    return template.render(
         results=results,
         headline=headline(results, choice),
         reached=reached(results, choice),
         limits=limits(results, choice),
         choice=choice,
-        front_pictures=[
-            _front_picture(results, choice, position)
-            for position in range(len(results.threat.radii))
-        ],
+        front_pictures=fronts,
+        left_out=left_out,
         front_table=front_table(results, choice),
-        panels=_panels(results, choice),
+        panels=[picture for picture in pictures.values() if picture not in fronts],
         radius_table=radius_table(results, choice),
         configuration_table=configuration_table(results, choice),
         count_table=count_table(results, choice),
@@ -133,6 +157,55 @@ def page(results: Results) -> str:
         objective_radius=value_text(results.threat.objective_radius),
         clean_floor=f"{100 * results.clean_floor:g}%",
     )
+
+
+def _plans(results: Results, choice: Choice) -> list[tuple[str, Callable[[], Picture]]]:
+    """List what can be drawn, with its name, the most wanted first."""
+    threat = results.threat
+    order = sorted(range(len(threat.radii)), key=lambda at: (abs(at - threat.objective), at))
+    fronts: list[tuple[str, Callable[[], Picture]]] = [
+        (
+            f"the figure at radius {value_text(threat.radii[at])}",
+            partial(_front_picture, results, choice, at),
+        )
+        for at in order
+    ]
+    panels: list[tuple[str, Callable[[], Picture]]] = []
+    if any(front.best for front in choice.fronts):
+        panels.append(
+            ("the figure against attack radius", partial(_radii_picture, results, choice))
+        )
+    for at, front in enumerate(choice.fronts):
+        strength = strength_name(front)
+        if strength is not None:
+            panels.append(
+                (
+                    f"the figure against {strength} of {method_text(front.note.name)}",
+                    partial(_strength_picture, results, at, front.note.name, strength),
+                )
+            )
+    return [fronts[0], *panels, *fronts[1:]]
+
+
+def _fitting(
+    plans: Sequence[tuple[str, Callable[[], Picture]]], room: int
+) -> tuple[dict[str, Picture], list[str]]:
+    """Draw the first, and then what fits into so many bytes; name what is left out."""
+    pictures: dict[str, Picture] = {}
+    left_out: list[str] = []
+    for name, draw in plans:
+        if not left_out:
+            picture = draw()
+            room -= len(picture.svg.encode()) + len(picture.caption.encode()) + AROUND_BYTES
+            if room >= 0 or not pictures:
+                pictures[picture.key] = picture
+                continue
+        left_out.append(name)
+    return pictures, left_out
+
+
+def _front_key(position: int) -> str:
+    return f"front{position}"
 
 
 def _check_folder(folder: Path) -> None:
@@ -161,7 +234,7 @@ def _front_caption(results: Results, choice: Choice, radius: float) -> str:
 
 
 def _front_picture(results: Results, choice: Choice, position: int) -> Picture:
-    radius, key = results.threat.radii[position], f"front{position}"
+    radius, key = results.threat.radii[position], _front_key(position)
     figure = fig_front(results, radius, header=False)
     return Picture(
         key=key,
@@ -173,34 +246,19 @@ def _front_picture(results: Results, choice: Choice, position: int) -> Picture:
     )
 
 
-def _panels(results: Results, choice: Choice) -> tuple[Picture, ...]:
-    if not any(front.best for front in choice.fronts):
-        return ()
+def _radii_picture(results: Results, choice: Choice) -> Picture:
     caption = radii_caption(results, choice)
     title = f"{results.study}: accuracy against attack radius"
-    panels = [
-        Picture(
-            key="radii",
-            label=title,
-            svg=Markup(svg(fig_radii(results), "radii", title, caption)),
-            caption=caption,
-            numbers="radii",
-        )
-    ]
-    for position, front in enumerate(choice.fronts):
-        name = strength_name(front)
-        if name is None:
-            continue
-        key, caption = f"strength{position}", strength_caption(results, front.note.name, name)
-        title = f"{results.study}: accuracy against {name} of {front.note.name}"
-        drawing = svg(fig_strength(results, front.note.name), key, title, caption)
-        panels.append(
-            Picture(
-                key=key,
-                label=title,
-                svg=Markup(drawing),
-                caption=caption,
-                numbers="configurations",
-            )
-        )
-    return tuple(panels)
+    drawing = svg(fig_radii(results), "radii", title, caption)
+    return Picture(
+        key="radii-figure", label=title, svg=Markup(drawing), caption=caption, numbers="radii"
+    )
+
+
+def _strength_picture(results: Results, position: int, method: str, strength: str) -> Picture:
+    key, caption = f"strength{position}", strength_caption(results, method, strength)
+    title = f"{results.study}: accuracy against {strength} of {method}"
+    drawing = svg(fig_strength(results, method), key, title, caption)
+    return Picture(
+        key=key, label=title, svg=Markup(drawing), caption=caption, numbers="configurations"
+    )

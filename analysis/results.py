@@ -5,7 +5,7 @@ Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -56,14 +56,6 @@ class ThreatModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One metric over the epochs of a training, for drawing only."""
-
-    epochs: tuple[int, ...]
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """One finished cell: a configuration with one seed."""
 
@@ -90,7 +82,6 @@ class TrialResult:
     """Training cost in forward passes per training sample and epoch (standard training is 3)."""
     run: str = ""
     """The tracker's id of the run, for a reader who wants to look it up."""
-    curves: Mapping[str, Curve] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

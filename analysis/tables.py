@@ -81,8 +81,9 @@ def configuration_table(results: Results, choice: Choice) -> Table:
         caption="Accuracies in %: the mean over seeds, below it the least and the greatest seed. "
         + (_validation_text(results) if choice.on_validation else "")
         + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
-        f"{threat.norm}, at the radius named. Cost: forward passes per training image "
-        "and epoch. Seconds: wall time of one trial.",
+        f"{threat.norm}, at the radius named. Cost: in units of "
+        "forward passes per training image and epoch; standard training is 3. Seconds: wall time "
+        "of one trial.",
         columns=(
             "Method",
             *(SYMBOLS.get(name, name) for name in names),
@@ -122,7 +123,13 @@ def count_table(results: Results, choice: Choice) -> Table:
     return Table(
         key="counts",
         caption="Trials by method.",
-        columns=("Method", "Configurations", "Done", *(s.capitalize() for s in states), "Seconds"),
+        columns=(
+            "Method",
+            "Configurations",
+            "Done",
+            *(s.capitalize() for s in states),
+            "Trial seconds, summed",
+        ),
         rows=tuple(rows),
     )
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from analysis.configurations import ConfigurationResult, Spread
+from analysis.configurations import ConfigurationResult
 from analysis.results import ThreatModel, Value
 
 SYMBOLS = {"rho": "ρ", "epsilon": "ε", "beta": "β", "sigma": "σ", "eta": "η", "gamma": "γ"}
@@ -16,18 +16,6 @@ def percent(fraction: float) -> str:
     '88.0'
     """
     return f"{100 * fraction:.1f}"
-
-
-def spread_text(over_seeds: Spread) -> str:
-    """Print a mean with the least and greatest seed, in percent; one seed stands alone.
-
-    >>> spread_text(Spread(mean=0.5, low=0.4, high=0.6, deviation=0.1, seeds=3))
-    '50.0 (40.0–60.0)'
-    """
-    mean = percent(over_seeds.mean)
-    if over_seeds.seeds == 1:
-        return mean
-    return f"{mean} ({percent(over_seeds.low)}–{percent(over_seeds.high)})"
 
 
 def value_text(value: Value, digits: int = 3) -> str:

@@ -10,7 +10,6 @@ from scipy.stats import norm
 
 from analysis.results import (
     AbsentTrial,
-    Curve,
     MethodNote,
     Results,
     ThreatModel,
@@ -43,7 +42,6 @@ def draw_trial(
     bits = ranks < target[:, np.newaxis]
     measured = accuracies(bits)
     on_validation = [rng.binomial(num_validation, p) / max(num_validation, 1) for p in target]
-    epochs = tuple(range(1, 21))
     return TrialResult(
         method=method,
         values=values,
@@ -57,7 +55,6 @@ def draw_trial(
         seconds=12.0 + rng.random(),
         cost=3.0 + 2.0 * len(values),
         run=f"{method}-{seed}",
-        curves={"loss": Curve(epochs=epochs, values=tuple(1 / epoch for epoch in epochs))},
     )
 
 

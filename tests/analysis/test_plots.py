@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -270,6 +271,14 @@ def test_examples_are_drawn_as_the_same_picture_every_time():
 )
 def test_more_examples_than_columns_go_below(count: int, channels: int, size: tuple[int, int]):
     assert imread(BytesIO(draw_some(count, channels))).shape[:2] == size
+
+
+def test_class_names_that_the_font_lacks_are_no_error():
+    images, label = np.zeros((1, 1, 8, 8)), np.zeros(1, dtype=int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drawn = draw_examples(images, images, label, label, label, ["雪"], 0.1, "linf")
+    assert drawn.startswith(b"\x89PNG")
 
 
 def test_examples_of_different_shapes_are_refused():

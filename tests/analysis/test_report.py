@@ -23,9 +23,7 @@ ATTACK = "<script>alert('x')</script>"
 
 
 def bare(results: Results) -> Results:
-    return replace(
-        results, trials=tuple(replace(trial, bits=None, curves={}) for trial in results.trials)
-    )
+    return replace(results, trials=tuple(replace(trial, bits=None) for trial in results.trials))
 
 
 def changed(results: Results, change: Callable[[TrialResult], TrialResult]) -> Results:
@@ -244,6 +242,34 @@ def test_two_hundred_configurations_with_five_seeds_fit(draw: Callable[..., Resu
     ]
     results = draw(cells, seeds=(0, 1, 2, 3, 4), searched=("sam_at",), num_test=200)
     assert len(page(results).encode()) <= 500_000
+
+
+@pytest.mark.slow
+def test_a_page_of_many_methods_and_radii_names_the_figures_that_do_not_fit(
+    draw: Callable[..., Results],
+):
+    radii = tuple(i / 100 for i in range(1, 13))
+    cells = [
+        (f"method_{i}", {"rho": rho}, 0.99 - i / 500, 0.9 - i / 25 - rho)
+        for i in range(20)
+        for rho in (0.05, 0.1)
+    ]
+    results = draw(cells, radii=radii, objective_radius=0.05, num_test=50)
+    text = page(results)
+    assert len(text.encode()) <= 500_000
+    assert Page(text).open == []
+    assert 'id="f-front4"' in text
+    shown = {int(position) for position in re.findall(r'id="f-front(\d+)"', text)}
+    named = {f"{radius:g}" for radius in radii if f"figure at radius {radius:g}," in text}
+    assert len(shown) + len(named) >= 11
+    assert "Left out, so that this page stays small: the figure" in text
+
+
+def test_a_reason_that_no_file_can_hold_crashes_nothing(one_trial: Results):
+    absent = replace(all_missing(one_trial).absent[0], seed=1, reason="lone \udcff surrogate")
+    files = bundle(replace(one_trial, absent=(absent,)))
+    for name in ("index.html", "front.json", "seeds.csv"):
+        assert "lone ? surrogate" in files[name].decode()
 
 
 def test_what_users_write_is_escaped(one_radius: Results):
