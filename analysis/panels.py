@@ -15,7 +15,7 @@ from analysis.configurations import ConfigurationResult, Spread
 from analysis.labels import Label, marker_boxes, place_labels
 from analysis.palette import MethodStyle, is_standard, method_styles
 from analysis.results import Array, Results
-from analysis.words import SYMBOLS, shortened, value_text
+from analysis.words import SYMBOLS, method_text, shortened, value_text
 
 Rows = Sequence[tuple[float, Spread]]
 """Positions on the horizontal axis with the accuracies there."""
@@ -99,7 +99,7 @@ def fig_strength(results: Results, method: str) -> Figure:
     standard = _standard(fronts.values()) if 0.0 not in strengths else None
     with look():
         figure, axes = new_axes(5.4, 3.9, left=0.11, right=0.98, top=0.97, bottom=0.15)
-        axes.set_xlabel(f"{SYMBOLS.get(name, name)} of {shortened(method, 40)}")
+        axes.set_xlabel(f"{SYMBOLS.get(name, name)} of {method_text(method)}")
         axes.set_ylabel("Accuracy (%)")
         places = _strength_axis(axes, sorted(strengths), standard is not None)
         styles = method_styles(results.methods)

@@ -29,7 +29,7 @@ from analysis.palette import (
     method_styles,
 )
 from analysis.panels import fig_radii, fig_strength, spread_heights
-from analysis.plots import fig_front
+from analysis.plots import MEMBER, OTHER, SEED, fig_front
 from analysis.results import MethodNote, Results
 from analysis.words import values_text
 
@@ -96,6 +96,43 @@ def test_the_steps_are_those_of_the_staircase(draw: Callable[..., Results]):
         if line.get_xydata().shape == (3, 2) and np.allclose(line.get_xydata(), corners)
     ]
     assert [line.get_solid_joinstyle() for line in steps] == ["miter"]
+
+
+def drawn_points(figure: Figure, *sizes: float) -> np.ndarray:
+    lines = [a for a in figure.axes[0].lines if a.get_linestyle() == "None"]
+    found = [line.get_xydata() for line in lines if line.get_markersize() in sizes]
+    points = np.vstack(found)
+    return points[np.lexsort(points.T)]
+
+
+def in_percent(points: list[tuple[float, float]]) -> np.ndarray:
+    rows = 100 * np.array(points)
+    return rows[np.lexsort(rows.T)]
+
+
+@pytest.mark.parametrize("radius", [0.05, 0.2])
+def test_the_front_is_drawn_at_its_radius_whatever_the_objective(digits: Results, radius: float):
+    position, figure = RADII.index(radius), fig_front(digits, radius)
+    means = [(c.clean.mean, c.robust[position].mean) for c in configurations(digits)]
+    seeds = [(t.clean, t.robust[position]) for t in digits.trials]
+    np.testing.assert_allclose(drawn_points(figure, MEMBER, OTHER), in_percent(means), atol=1e-9)
+    np.testing.assert_allclose(drawn_points(figure, SEED), in_percent(seeds), atol=1e-9)
+    assert f"linf {radius}" in figure.axes[0].get_ylabel()
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.2])
+def test_the_strength_figure_is_at_the_objective_radius(digits: Results, radius: float):
+    threat = replace(digits.threat, objective_radius=radius)
+    lines = fig_strength(replace(digits, threat=threat), "at").axes[0].lines
+    robust = next(
+        line.get_ydata()
+        for line in lines
+        if line.get_marker() == "o" and line.get_markerfacecolor() == ADVERSARIAL_TRAINING
+    )
+    expected = [
+        100 * c.robust[RADII.index(radius)].mean for c in configurations(digits) if c.method == "at"
+    ]
+    np.testing.assert_allclose(robust, expected, atol=1e-9)
 
 
 def test_searched_methods_are_hollow_and_grids_are_full(digits: Results):

@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from analysis.bundle import results_from_json, results_to_json
@@ -19,6 +20,7 @@ from analysis.report import FILES, bundle, page, write_report
 from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
 from analysis.tables import configuration_table, front_table
 
+RADII = (0.05, 0.1, 0.15, 0.2)
 ATTACK = "<script>alert('x')</script>"
 
 
@@ -443,6 +445,124 @@ def test_the_tables_hold_every_configuration_and_every_cell(
     assert float(row["robust_0.1_least"]) == min(t.robust[1] for t in trials)
     assert [row["status"] for row in seeds].count("done") == 55
     assert seeds[-1]["reason"] == "the training loss is not finite at epoch 7"
+
+
+def test_every_column_of_the_tables_is_that_of_the_trials(
+    digits: Results, digits_bundle: dict[str, bytes]
+):
+    configs = list(csv.DictReader(StringIO(digits_bundle["configs.csv"].decode())))
+    seeds = list(csv.DictReader(StringIO(digits_bundle["seeds.csv"].decode())))
+    trials = [t for t in digits.trials if t.values == {"epsilon": 0.15}]
+    measured = {
+        "clean": [t.clean for t in trials],
+        **{f"robust_{e}": [t.robust[i] for t in trials] for i, e in enumerate(RADII)},
+        "validation_clean": [t.validation_clean for t in trials],
+        "validation_robust_0.1": [t.validation_robust for t in trials],
+    }
+    row = next(row for row in configs if row["epsilon"] == "0.15")
+    expected: dict[str, object] = {
+        "method": "at",
+        "rho": "",
+        "epsilon": "0.15",
+        "seeds": "3",
+        "seeds_absent": "",
+        "complete": "True",
+    }
+    parts = {"mean": np.mean, "least": np.min, "greatest": np.max}
+    for name, values in measured.items():
+        for part, summary in parts.items():
+            expected[f"{name}_{part}"] = pytest.approx(float(summary(values)))
+        expected[f"{name}_deviation"] = pytest.approx(float(np.std(values, ddof=1)))
+    expected["cost"] = pytest.approx(5.0)
+    expected["seconds"] = pytest.approx(np.mean([t.seconds for t in trials]))
+    texts = {"method", "rho", "epsilon", "seeds", "seeds_absent", "complete"}
+    marks = {"on_method_front", "on_study_front"}
+    assert row.keys() == expected.keys() | marks
+    assert {k: v if k in texts else float(v) for k, v in row.items() if k not in marks} == expected
+    one = next(row for row in seeds if row["epsilon"] == "0.15" and row["seed"] == "1")
+    numbers = {name: str(values[1]) for name, values in measured.items()}
+    assert one == {
+        "method": "at",
+        "rho": "",
+        "epsilon": "0.15",
+        "seed": "1",
+        "status": "done",
+        **numbers,
+        "cost": "5.0",
+        "seconds": str(trials[1].seconds),
+        "run": "at-1",
+        "reason": "",
+    }
+
+
+def page_rows(text: str, key: str) -> list[dict[str, str]]:
+    """Read a table of the page: each row by its headings, smaller print after a bar."""
+    table = re.search(rf'<table[^>]*id="{key}".*?</table>', text, flags=re.DOTALL)
+    assert table is not None
+    heads = re.findall(r"<th scope=\"col\">(.*?)</th>", table[0])
+    rows = re.findall(r"<tr><th scope=row.*?</tr>", table[0])
+    cells = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in rows]
+    plain = [[re.sub(r"<.*?>", "", c.replace("<small>", "|")) for c in row] for row in cells]
+    return [dict(zip(heads, row, strict=True)) for row in plain]
+
+
+def shown(values: list[float]) -> str:
+    percents = [100 * value for value in values]
+    return f"{np.mean(percents):.1f}|{min(percents):.1f}–{max(percents):.1f}"
+
+
+def test_the_cells_of_the_page_stand_below_their_headings(digits: Results, digits_page: str):
+    trials = [t for t in digits.trials if t.values == {"epsilon": 0.15}]
+    rows = page_rows(digits_page, "configurations")
+    row = next(row for row in rows if row["ε"] == "0.15")
+    seconds = f"{np.mean([t.seconds for t in trials]):.1f}"
+    assert row == {
+        "Method": "at",
+        "ρ": "–",
+        "ε": "0.15",
+        "Seeds": "3/3",
+        "Validation clean": shown([t.validation_clean for t in trials]),
+        "Validation robust 0.1": shown([t.validation_robust for t in trials]),
+        "Test clean": shown([t.clean for t in trials]),
+        **{f"Test robust {e}": shown([t.robust[i] for t in trials]) for i, e in enumerate(RADII)},
+        "On front of": row["On front of"],
+        "Cost": "5.0",
+        "Seconds": seconds,
+    }
+    radii = next(row for row in page_rows(digits_page, "radii") if "standard" in row.values())
+    standard = [t for t in digits.trials if t.method == "standard"]
+    for i, e in enumerate(RADII):
+        assert radii[str(e)] == shown([t.robust[i] for t in standard])
+
+
+def test_marks_say_which_front_a_configuration_is_on(
+    digits: Results, digits_page: str, digits_bundle: dict[str, bytes]
+):
+    choice = choose(digits)
+    of_method = [c in front.members for front in choice.fronts for c in front.configurations]
+    of_study = [
+        c.key in choice.study_front for front in choice.fronts for c in front.configurations
+    ]
+    marks = [
+        "study" if study else "method" if method else "–"
+        for study, method in zip(of_study, of_method, strict=True)
+    ]
+    assert set(marks) == {"study", "method", "–"}
+    assert [row["On front of"] for row in page_rows(digits_page, "configurations")] == marks
+    rows = list(csv.DictReader(StringIO(digits_bundle["configs.csv"].decode())))
+    assert [row["on_method_front"] for row in rows] == [str(mark) for mark in of_method]
+    assert [row["on_study_front"] for row in rows] == [str(mark) for mark in of_study]
+
+
+def test_the_radius_switch_opens_at_the_objective_radius(digits: Results):
+    trial = next(t for t in digits.trials if t.method == "standard")
+    for position, radius in enumerate(RADII[1:3], start=1):
+        threat = replace(digits.threat, objective_radius=radius)
+        text = page(replace(digits, threat=threat, trials=(trial,), absent=()))
+        assert re.findall(r'id="(r-front\d)" checked', text) == [f"r-front{position}"]
+        label = re.search(r'<label for="r-front' + str(position) + r'">(.*?)</label>', text)
+        assert label is not None
+        assert label[1] == str(radius)
 
 
 def test_numbers_of_the_page_are_those_of_the_results(digits: Results, digits_page: str):
