@@ -19,8 +19,9 @@ from trainers.config import (
 from trainers.data import Dataset, Split, load_data
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
+    """Of module scope, so that it holds while other fixtures of a module train, too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

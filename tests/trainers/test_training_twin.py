@@ -82,8 +82,9 @@ def sam_step(
     return float(loss.detach()), int((logits.argmax(1) == labels).sum())
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "step"])
-@pytest.mark.parametrize("side", [LINF, L2], ids=["linf", "l2"])
+@pytest.mark.parametrize(
+    ("side", "schedule"), [(LINF, "cosine"), (L2, "step")], ids=["linf, cosine", "l2, step"]
+)
 def test_training_with_sam_and_pgd_equals_an_obvious_twin(
     side: Pgd, schedule: str, make_config: MakeConfig, few_digits: Dataset
 ) -> None:
