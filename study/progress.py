@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 from ray import tune
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -13,13 +12,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.front import nondominated
 from study import naming
 from study.cost import relative_cost
-from study.plan import Plan, mean_objectives, open_configs
+from study.plan import Plan, open_configs
 from study.searcher import StudySearcher
 from study.space import Cell, Configuration
 from study.spec import StudySpec
+from study.standing import front_so_far
 
 REFRESH_SECONDS = 0.5
 MAX_FRONT_ROWS = 8
@@ -184,24 +183,15 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def _front_table(self) -> Iterator[RenderableType]:
         """Draw the nondominated configurations among those with every seed in."""
-        known = {
-            configuration: mean
-            for configuration, seeds in self._objectives.items()
-            if (mean := mean_objectives(seeds.values())) is not None
-        }
-        if not known:
-            return
-        values = np.array(list(known.values()))
-        on_front = nondominated(values)
-        rows = sorted(
-            (mean, configuration)
-            for (configuration, mean), member in zip(known.items(), on_front, strict=True)
-            if member
+        rows, num_known = front_so_far(
+            {configuration: seeds.values() for configuration, seeds in self._objectives.items()}
         )
+        if not rows:
+            return
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for title in (f"front so far ({len(rows)} of {len(known)})", "clean", "robust"):
+        for title in (f"front so far ({len(rows)} of {num_known})", "clean", "robust"):
             table.add_column(title, header_style="dim")
-        for (clean, robust), configuration in rows[-MAX_FRONT_ROWS:]:
+        for configuration, (clean, robust) in rows[-MAX_FRONT_ROWS:]:
             name = naming.configuration_name(self._spec, configuration)
             table.add_row(name, f"{clean:.1%}", f"{robust:.1%}")
         yield Text("")

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from analysis.front import nondominated
 from study import naming
 from study.launch import Outcome
-from study.plan import Plan, estimate_seconds, mean_objectives
+from study.plan import Plan, estimate_seconds
 from study.space import Configuration
 from study.spec import StudySpec
+from study.standing import front_so_far
 
 MAX_LISTED = 10
 """Failed cells that are named one by one; the rest is counted."""
@@ -113,23 +111,15 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
     for planned in plan.cells:
         objectives = planned.record.objectives if planned.record else None
         per_seed.setdefault(planned.cell.configuration, []).append(objectives)
-    known = {
-        configuration: mean
-        for configuration, seeds in per_seed.items()
-        if (mean := mean_objectives(seeds)) is not None
-    }
-    if not known:
+    front, num_known = front_so_far(per_seed)
+    if not front:
         return
-    members = nondominated(np.array(list(known.values())))
-    front = sorted(
-        (mean, naming.configuration_name(spec, configuration))
-        for (configuration, mean), member in zip(known.items(), members, strict=True)
-        if member
-    )
     radius = f"robust ({spec.evaluation.norm} {spec.evaluation.objective_radius:.4g})"
-    print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {len(known)}:")
+    print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {num_known}:")
     rows: list[Sequence[str]] = [("", "clean", radius)]
-    rows.extend((name, f"{clean:.1%}", f"{robust:.1%}") for (clean, robust), name in front)
+    for configuration, (clean, robust) in front:
+        name = naming.configuration_name(spec, configuration)
+        rows.append((name, f"{clean:.1%}", f"{robust:.1%}"))
     _print_table(rows)
 
 
