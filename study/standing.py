@@ -1,4 +1,4 @@
-"""The front so far: which configurations are nondominated on validation, of those with all seeds."""
+"""The front so far: the nondominated configurations on validation, of those with all seeds."""
 
 from collections.abc import Iterable, Mapping
 
