@@ -1,6 +1,8 @@
 """The MLflow UI on a project's store: on this machine only, until Ctrl-C."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from study import storage, tracking
+from study.interrupts import Interrupted, Interrupts
 from study.view import view_address
 
 HOST = "127.0.0.1"
@@ -37,8 +40,8 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", address.rpartition(":")[2], "--workers", "1"]
     log = project / "runs" / "ui.log"
-    with log.open("w", encoding="utf-8") as output:
-        server = subprocess.Popen(command, stdout=output, stderr=output, env=os.environ.copy())
+    with log.open("w", encoding="utf-8") as output, Interrupts():
+        server = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
         try:
             _await(server, address, log)
             print(f"MLflow UI: {address}")
@@ -47,11 +50,19 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
                     print(f"  {name}: {address}/{view_address(runs)}")
             print("Ctrl-C ends it", flush=True)
             return server.wait()
-        except KeyboardInterrupt:
-            return 0
+        except Interrupted as stop:
+            return 0 if stop.signal == signal.SIGINT else 128 + int(stop.signal)
         finally:
-            server.terminate()
-            server.wait(timeout=20)
+            _end(server)
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """End the server and all its helpers, which are in a process group of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=10)
 
 
 def free_port(first: int) -> int:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
@@ -288,3 +289,20 @@ def shared_finished(shared_project: Any) -> Any:
     code, output = shared_project.run("launch", "grid")
     assert code == 0, output
     return shared_project
+
+
+@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 0), ("SIGTERM", 143)])
+def test_ui_shows_the_store_and_leaves_nothing_behind(
+    shared_finished: Any, name: str, expected: int
+) -> None:
+    ui = shared_finished.start("ui", "--port", "5310")
+    lines = [ui.stdout.readline() for _ in range(3)]
+    assert re.fullmatch(r"MLflow UI: http://127\.0\.0\.1:53\d\d\n", lines[0]), lines
+    assert lines[1].startswith("  grid: http://127.0.0.1:53")
+    address = lines[0].split()[-1]
+    with urlopen(f"{address}/health", timeout=10) as answer:
+        assert answer.status == 200
+    below = children(ui.pid)
+    ui.send_signal(signal.Signals[name])
+    assert ui.wait(timeout=60) == expected
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
