@@ -4,8 +4,11 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,10 @@ ENVIRONMENT = {
 """Set, where the user has not, before ray is imported; workers inherit it."""
 
 LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
+PATIENCE_SECONDS = 15.0
+"""How long a signal waits for Ray to have started, so that it can be ended in order."""
+ANSWER_SECONDS = 5.0
+"""How long a cluster has to accept a connection."""
 
 
 class ClusterError(RuntimeError):
@@ -88,6 +95,7 @@ def ray_session(
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
     if is_joined():
+        _refuse_silent_address(os.environ["RAY_ADDRESS"])
         options["address"] = os.environ["RAY_ADDRESS"]
         options["runtime_env"] = {"env_vars": ENVIRONMENT}
     else:
@@ -95,35 +103,77 @@ def ray_session(
         options["include_dashboard"] = False
         options["num_cpus"] = len(os.sched_getaffinity(0))
         options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes
-    # In the main thread `ray.init` would take SIGTERM over for good, and abort on it. The thread
-    # outlives Ray, whose processes ask the kernel to end them with the thread that began them.
-    with ThreadPoolExecutor(1) as thread:
+    ended = threading.Event()
+    try:
+        _await(_start(options, ended), interrupts)
+        _refuse_unreachable_store(store)
+        resources = ray.cluster_resources()
+        yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
+    finally:
+        ray.shutdown()
+        ended.set()
+        interrupts.retake()
+
+
+def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
+    """Call `ray.init` in a thread of its own.
+
+    In the main thread it would take SIGTERM over for good, and abort on it. The thread outlives
+    Ray, whose processes ask the kernel to end them together with the thread that began them.
+    """
+    import ray
+
+    started: Future[Any] = Future()
+
+    def init() -> None:
         try:
-            _await(thread.submit(ray.init, **options), interrupts)
-            _refuse_unreachable_store(store)
-            resources = ray.cluster_resources()
-            yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
-        finally:
-            ray.shutdown()
-            interrupts.retake()
+            started.set_result(ray.init(**options))
+        except BaseException as error:  # whatever it is, the main thread raises it
+            started.set_exception(error)
+        ended.wait()
+
+    threading.Thread(target=init, daemon=True).start()
+    return started
 
 
 def _await(started: "Future[Any]", interrupts: Interrupts) -> None:
-    """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back."""
+    """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back.
+
+    A cluster that cannot be joined is the user's to mend. A signal waits for the start to end, but
+    not for ever.
+    """
+    stopped = None
     try:
         while not wait([started], timeout=0.05).done:
             interrupts.retake()
+            stopped = stopped or (time.monotonic() if interrupts.stopped_by else None)
+            if stopped is not None and time.monotonic() - stopped > PATIENCE_SECONDS:
+                interrupts.check()
         interrupts.retake()
         started.result()
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         if not is_joined():
             raise ClusterError(f"Ray cannot be started on this machine: {reason}") from error
-        raise ClusterError(
-            f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; "
-            "start it, give its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this "
-            "machine"
-        ) from error
+        raise ClusterError(_unreachable(reason)) from error
+
+
+def _unreachable(reason: str) -> str:
+    return (
+        f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; start "
+        "it, give its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this machine"
+    )
+
+
+def _refuse_silent_address(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(_unreachable(str(error))) from error
 
 
 def _refuse_unreachable_store(store: Store) -> None:

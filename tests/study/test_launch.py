@@ -306,3 +306,11 @@ def test_ui_shows_the_store_and_leaves_nothing_behind(
     ui.send_signal(signal.Signals[name])
     assert ui.wait(timeout=60) == expected
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
+
+
+def test_cluster_that_is_not_there_is_said_at_once(project: Any) -> None:
+    code, output = project.run("launch", "tiny", RAY_ADDRESS="127.0.0.1:9")
+    assert code == 2, output
+    assert "RAY_ADDRESS: no cluster can be joined at 127.0.0.1:9" in output
+    assert "Traceback" not in output
+    assert statuses(project) == {}
