@@ -220,6 +220,8 @@ def _guarded(work: Callable[[], T]) -> T:
     except Interrupted as stop:
         print(f"{stop}; what is finished is kept", file=sys.stderr)
         raise typer.Exit(128 + int(stop.signal)) from None
+    except BrokenPipeError:
+        raise
     except Exception as error:
         if not is_store_failure(error):
             raise

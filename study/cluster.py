@@ -1,10 +1,12 @@
 """Where trials run: the Ray cluster, started in-process or joined, and how many fit into it."""
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +28,9 @@ ENVIRONMENT = {
     **storage.ENVIRONMENT,
 }
 """Set, where the user has not, before ray is imported; workers inherit it."""
+
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Handed on to the workers of a cluster, where the user has set them."""
 
 LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
 PATIENCE_SECONDS = 15.0
@@ -92,12 +97,14 @@ def ray_session(
         os.environ.setdefault(name, value)
     import ray  # seconds: only when there is something to run
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
     if is_joined():
         _refuse_silent_address(os.environ["RAY_ADDRESS"])
         options["address"] = os.environ["RAY_ADDRESS"]
-        options["runtime_env"] = {"env_vars": ENVIRONMENT}
+        handed = (*ENVIRONMENT, *CREDENTIALS)
+        variables = {name: os.environ[name] for name in handed if name in os.environ}
+        options["runtime_env"] = {"env_vars": variables}
     else:
         _prepare_token(project)
         options["include_dashboard"] = False
@@ -122,7 +129,12 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     Ray, whose processes ask the kernel to end them together with the thread that began them.
     """
     import ray
+    from ray._private import services
 
+    # Ray's servers would share our process group and die with it, of a SIGTERM to the group, before
+    # the launch could end in order; Ray has no setting for it.
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
     started: Future[Any] = Future()
 
     def init() -> None:
@@ -130,6 +142,8 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
             started.set_result(ray.init(**options))
         except BaseException as error:  # whatever it is, the main thread raises it
             started.set_exception(error)
+        finally:
+            services.ConsolePopen = popen
         ended.wait()
 
     threading.Thread(target=init, daemon=True).start()
@@ -193,12 +207,16 @@ def _prepare_token(project: Path) -> None:
 
     Ray keeps it in `~/.ray`; where that cannot be written it lies under `runs/`, for this user.
     """
-    home = Path.home()
-    folder = home / ".ray"
     names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
-    is_writable = os.access(folder if folder.exists() else home, os.W_OK)
-    if is_writable or any(name in os.environ for name in names):
+    if any(name in os.environ for name in names):
         return
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except (OSError, RuntimeError):
+        pass  # no home, or none that can be written
     token = project / "runs" / "ray-token"
     if not token.exists() or not token.read_text(encoding="utf-8"):
         token.parent.mkdir(parents=True, exist_ok=True)

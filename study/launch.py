@@ -24,7 +24,7 @@ from study.spec import StudySpec
 from study.storage import Store
 from study.tracking import StudyRuns
 from study.view import view_tag
-from trainers.config import NUMERICS_VERSION
+from trainers.config import NUMERICS_VERSION, ConfigError
 from trainers.data import Dataset, data_fingerprint, load_data
 
 WAIT_FOR_WORKERS_SECONDS = 60.0
@@ -48,7 +48,8 @@ class Outcome:
         """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
         if self.stopped_by is not None:
             return 128 + int(self.stopped_by)
-        return 0 if self.plan.num_open == 0 and self.plan.count("given up") == 0 else 1
+        is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
+        return 0 if is_done and not self.problem else 1
 
     @property
     def parent_status(self) -> RunStatus:
@@ -100,7 +101,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         with storage.recording(store):
             runs = tracking.open_study(client, store, spec, launch_tags(project))
             client.set_experiment_tag(runs.experiment, *view_tag(spec, runs))
-            lease = None if store.is_local else Lease(client, runs)
+            lease = None if store.artifacts else Lease(client, runs)
             if lease is not None:
                 lease.take()
         status: RunStatus = "FAILED"
@@ -114,6 +115,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             if plan.num_open > 0:
                 dataset = load_data(spec.data.name, data_cache(project))
+                _refuse_single_samples(spec, dataset)
                 outcome = _run(spec, project, store, client, runs, plan, dataset, interrupts, lease)
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
@@ -126,6 +128,14 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 if lease is not None:
                     lease.release()
     return outcome
+
+
+def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
+    """Refuse a batch size that leaves a last batch of one, before it costs a trial."""
+    size, num_train = spec.training.batch_size, len(dataset.train.labels)
+    if size == 1 or num_train % size == 1:
+        rule = f"must not leave a last batch of one of the {num_train} training images"
+        raise ConfigError(f"{spec.name}.training.batch_size", rule, size)
 
 
 def _run(
@@ -183,7 +193,7 @@ def _fit(tuner: Any, watch: Any) -> None:
         tuner.fit()
     except Exception as error:  # of any kind, say for a full disk: the records are set right next
         watch.problem = watch.problem or storage.masked(
-            f"Ray Tune stopped: {' '.join(str(error).split())[:600]}"
+            f"Ray Tune stopped: {type(error).__name__} {' '.join(str(error).split())[:300]}"
         )
 
 

@@ -143,9 +143,10 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
         for record in tried:
             if record.is_complete:
                 seconds[shape_key(record.canonical)].append(record.seconds)
+    declared = space.search_blocks(spec, fingerprint)
     blocks = tuple(
-        _plan_block(spec, block, fingerprint, by_key)
-        for block in space.search_blocks(spec, fingerprint)
+        _plan_block(spec, block, fingerprint, by_key, _is_shared(block, declared))
+        for block in declared
     )
     configurations = [*space.grid_configurations(spec)]
     for planned in blocks:
@@ -185,7 +186,7 @@ def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, in
     configs = open_configs(spec, plan)
     shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
     known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
-    return sum(known) / max(1, slots), len(shapes) - len(known)
+    return max(sum(known) / max(1, slots), *known, 0.0), len(shapes) - len(known)
 
 
 def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
@@ -195,6 +196,7 @@ def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
     running = next((record for record in tried if record.status == "RUNNING"), None)
     given_up = len(failed) >= MAX_FAILURES_OF_A_CELL or any(r.would_repeat for r in failed)
     state: CellState
+    record: TrialRecord | None
     if complete is not None:
         state, record = "done", complete
     elif running is not None:
@@ -202,19 +204,29 @@ def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
     elif failed:
         state, record = ("given up" if given_up else "failed"), failed[-1]
     else:
-        state, record = "missing", None
+        state, record = "missing", tried[-1] if tried else None
     return PlannedCell(cell=cell, state=state, record=record, failures=len(failed))
 
 
 def _plan_block(
-    spec: StudySpec, block: Block, fingerprint: str, by_key: Mapping[str, list[TrialRecord]]
+    spec: StudySpec,
+    block: Block,
+    fingerprint: str,
+    by_key: Mapping[str, list[TrialRecord]],
+    is_shared: bool,
 ) -> PlannedBlock:
-    """Find a block's earlier suggestions, and every complete configuration that can teach it."""
+    """Find a block's earlier suggestions, and every complete configuration that can teach it.
+
+    Where methods share a block's key, as they differ in their ranges alone, the suggestions of
+    each are told apart by the method that the trial was run for.
+    """
     own = {
         record.number: record
         for tried in by_key.values()
         for record in tried
-        if record.study == spec.name and record.block == block.key
+        if record.study == spec.name
+        and record.block == block.key
+        and (not is_shared or record.labels["method"] == block.method)
     }
     suggestions, left_out = [], 0
     for number in sorted(own):
@@ -233,7 +245,10 @@ def _plan_block(
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
     if size is not None:
-        to_search = min(to_search, max(0, size - len(suggestions) - len(taught)))
+        known = {*(space.suggested(block, point.chosen, 0).values for point in taught)}
+        known |= {configuration.values for configuration in suggestions}
+        known |= _grid_points(spec, block, fingerprint)
+        to_search = min(to_search, max(0, size - len(known)))
     return PlannedBlock(
         block=block,
         suggestions=tuple(suggestions),
@@ -242,6 +257,24 @@ def _plan_block(
         next_number=max(own, default=-1) + 1,
         left_out=left_out,
     )
+
+
+def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:
+    """Tell whether another method of the study has a block of the same key."""
+    return sum(other.key == block.key for other in declared) > 1
+
+
+def _grid_points(
+    spec: StudySpec, block: Block, fingerprint: str
+) -> set[tuple[tuple[str, Value], ...]]:
+    """Collect the study's own grid configurations that the block could have suggested."""
+    found = set()
+    for configuration in space.grid_configurations(spec):
+        config = space.train_config(spec, configuration, spec.seeds[0])
+        chosen = space.taught_values(block, space.canonical(config, fingerprint))
+        if chosen is not None:
+            found.add(space.suggested(block, chosen, 0).values)
+    return found
 
 
 def _taught_points(

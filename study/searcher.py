@@ -176,8 +176,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 continue
             canonical = space.canonical(planned.cell.config, self._fingerprint)
             for search in self._blocks:
-                if space.taught_values(search.block, canonical) is None:
+                chosen = space.taught_values(search.block, canonical)
+                if chosen is None:
                     continue
+                search.seen.add(space.suggested(search.block, chosen, 0).values)
                 pending = by_configuration.setdefault(
                     configuration,
                     _Pending(configuration=configuration, objectives={}, block=search),
@@ -193,6 +195,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if search is None:
             return
         trial = self._new_point(search)
+        if trial is None:  # every point of this block is known
+            search.to_search = 0
+            self._ask()
+            return
         configuration = space.suggested(search.block, trial.params, search.next_number)
         search.seen.add(configuration.values)
         search.next_number += 1
@@ -208,7 +214,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._pending.setdefault(cell.key, []).append(pending)
             self._queue.append(cell)
 
-    def _new_point(self, search: _BlockSearch) -> optuna.Trial:
+    def _new_point(self, search: _BlockSearch) -> optuna.Trial | None:
         """Ask until a point comes that was not seen; then draw one of those that remain."""
         asked = distributions(search.block)
         for _ in range(MAX_DUPLICATES):
@@ -216,11 +222,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if space.suggested(search.block, trial.params, 0).values not in search.seen:
                 return trial
             search.study.tell(trial, state=TrialState.FAIL)
+        if space.num_points(search.block) is None:
+            return None
         unseen = next(
-            point
-            for point in space.points(search.block)
-            if space.suggested(search.block, point, 0).values not in search.seen
+            (
+                point
+                for point in space.points(search.block)
+                if space.suggested(search.block, point, 0).values not in search.seen
+            ),
+            None,
         )
+        if unseen is None:
+            return None
         search.study.enqueue_trial(dict(unseen))
         return search.study.ask(asked)
 

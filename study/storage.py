@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "MLFLOW_TRUNCATE_LONG_VALUES": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 """Set, where the user has not, before mlflow is imported; workers get the same."""
@@ -64,9 +65,25 @@ def find_store(project: Path) -> Store:
             rule = "must be a server or a database, as MLflow keeps no runs in plain files any more"
             out = "say http://host:5000 or sqlite:////folder/mlflow.db"
             raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {masked(uri)}; {out}")
-        return Store(uri=uri, artifacts="")
+        return _named_store(uri)
     runs = project.resolve() / "runs"
+    if set("%?") & set(str(runs)):
+        rule = "must have no % and no ? in its path, as the address of the database cannot"
+        raise TrackingError(f"{project.resolve()}: {rule}; rename the folder")
     return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
+
+
+def _named_store(uri: str) -> Store:
+    """Take the user's store; a database file is the same one wherever a process stands."""
+    if not uri.startswith("sqlite:"):
+        return Store(uri=uri, artifacts="")
+    name = uri.removeprefix(SQLITE)
+    if name == uri or name in ("", ":memory:"):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: must name a file, as workers share it, got {uri}; "
+            "say sqlite:////folder/mlflow.db"
+        )
+    return Store(uri=f"{SQLITE}{Path(name).absolute()}", artifacts="")
 
 
 def store_exists(store: Store) -> bool:
@@ -84,12 +101,17 @@ def connect(store: Store) -> "MlflowClient":
     from mlflow import MlflowClient  # 2 to 4 seconds: only where runs are read or written
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with recording(store):
         if not store_exists(store):
             _make_database(Path(store.uri.removeprefix(SQLITE)))
-        client = MlflowClient(tracking_uri=store.uri)
-        client.search_experiments(max_results=1)
+        try:
+            client = MlflowClient(tracking_uri=store.uri)
+            client.search_experiments(max_results=1)
+        except ImportError as error:
+            raise TrackingError(
+                f"{store.shown}: the database's driver is missing: {error}; install it with pip"
+            ) from error
     return client
 
 
@@ -121,7 +143,7 @@ class recording:  # noqa: N801 - used as a statement: `with recording(store):`
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         """Replace an error of the store; let anything else pass."""
-        if error is None or not is_store_failure(error):
+        if error is None or isinstance(error, TrackingError) or not is_store_failure(error):
             return
         reason = masked(" ".join(str(error).split()))[:300]
         raise TrackingError(

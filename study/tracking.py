@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from zipfile import BadZipFile
 
 from study.plan import RunStatus, TrialRecord
 from study.spec import StudySpec
@@ -24,6 +25,8 @@ EXPERIMENT_TAG = "rhoeps"
 PAGE = 1000
 BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
+TAGS = {"study", "cell", "method", "block", "number", "config"}
+"""What every trial's run says of itself; a run without them is somebody else's."""
 ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
 """What a finished trial must have left, besides its metrics."""
 
@@ -92,7 +95,8 @@ def read_trials(client: "MlflowClient", checkpoint: str) -> tuple[TrialRecord, .
     """Read every trial of every study in the store, with the objectives of one checkpoint."""
     experiments = client.search_experiments(filter_string=f"tags.{EXPERIMENT_TAG} = 'study'")
     ids = [experiment.experiment_id for experiment in experiments]
-    return tuple(_record(run, checkpoint) for run in _search(client, ids, "tags.kind = 'trial'"))
+    runs = _search(client, ids, "tags.kind = 'trial'")
+    return tuple(_record(run, checkpoint) for run in runs if run.data.tags.keys() >= TAGS)
 
 
 def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
@@ -174,8 +178,13 @@ def read_bits(client: "MlflowClient", record: TrialRecord) -> dict[str, Any]:
 
     folder = local_path(record.artifacts)
     path = folder / BITS_FILE if folder else client.download_artifacts(record.run, BITS_FILE)
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise TrackingError(
+            f"{path}: is damaged; delete it, then launch the study: its cell runs again"
+        ) from error
 
 
 def local_path(uri: str) -> Path | None:
@@ -277,7 +286,8 @@ class TrialRun:
         self._client.set_terminated(self.id, "FINISHED")
 
     def fail(self, reason: str, details: str, would_repeat: bool) -> None:
-        """End the run as FAILED with its reason."""
+        """End the run as FAILED with its reason, and what it reached."""
+        self.flush()
         self._end("FAILED", {"reason": reason[:1000], "would_repeat": str(would_repeat).lower()})
         if details:
             self._client.log_text(self.id, details, "traceback.txt")

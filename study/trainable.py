@@ -56,7 +56,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
         is_diverged = isinstance(error, DivergedError)
         is_store_failure = storage.is_store_failure(error)
         reason = str(error) if is_diverged else f"{type(error).__name__}: {error}"
-        reason = storage.masked(reason)
+        reason = storage.masked(" ".join(reason.split())[:500])
         trace = "" if is_diverged else "".join(traceback.format_exception(error))
         details = storage.masked(trace)
         try:

@@ -197,7 +197,9 @@ def test_hopeless_study_is_stopped_by_its_failure_cap(project: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "to_group"), [("SIGINT", True), ("SIGTERM", False)], ids=["Ctrl-C", "SIGTERM"]
+    ("name", "to_group"),
+    [("SIGINT", True), ("SIGTERM", False), ("SIGTERM", True)],
+    ids=["Ctrl-C", "SIGTERM", "SIGTERM to all"],
 )
 def test_signal_ends_a_launch_quietly_with_every_state_true(
     project: Any, name: str, to_group: bool
@@ -306,6 +308,14 @@ def test_ui_shows_the_store_and_leaves_nothing_behind(
     ui.send_signal(signal.Signals[name])
     assert ui.wait(timeout=60) == expected
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
+
+
+def test_batch_size_that_leaves_one_sample_costs_no_trial(project: Any) -> None:
+    project.write(grid().replace("batch_size: 250", "batch_size: 333"))
+    code, output = project.run("launch", "grid")
+    assert code == 2, output
+    assert "grid.training.batch_size: must not leave a last batch of one of the 1000" in output
+    assert statuses(project, "grid") == {}
 
 
 def test_cluster_that_is_not_there_is_said_at_once(project: Any) -> None:

@@ -82,7 +82,7 @@ class World:
                 started=float(len(self.records)),
                 seconds=1.0,
                 metrics={},
-                labels={},
+                labels={"method": cell.configuration.method},
                 artifacts="",
             )
         )
@@ -286,3 +286,31 @@ def test_stopping_searcher_hands_out_nothing(read: Read) -> None:
     assert world.searcher is not None
     world.searcher.is_stopping = True
     assert world.searcher.suggest("one") == Searcher.FINISHED
+
+
+def test_methods_that_differ_in_their_ranges_alone_keep_their_trials_apart(read: Read) -> None:
+    narrow = (
+        "    narrow: {weights: {sam: {rho: {low: 0.1, high: 0.11}}},\n"
+        "             inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 1}}}\n"
+    )
+    world = World(read(text=read.text.replace("  search:", narrow + "  search:")))  # type: ignore[attr-defined]
+    world.launch()
+    run_to_the_end(world)
+    plan = make_plan(world.spec, DATA, world.records)
+    assert {planned.cell.key for planned in plan.cells} == set(world.finished())
+    assert (plan.num_open, plan.count("done")) == (0, 18)
+
+
+def test_range_of_whole_numbers_beside_a_list_of_them_finishes(read: Read) -> None:
+    text = read.text.replace(  # type: ignore[attr-defined]
+        "{weights: {sam: {rho: {low: 0.05, high: 0.8, log: true}}},\n"
+        "             inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 1}}}",
+        "{inputs: {pgd: {norm: linf, epsilon: 0.1, steps: {low: 1, high: 4}}}}\n"
+        "    listed: {inputs: {pgd: {norm: linf, epsilon: 0.1, steps: [1, 2, 3]}}}",
+    )
+    world = World(read(text=text))
+    assert make_plan(world.spec, DATA, []).to_search == 2
+    world.launch()
+    run_to_the_end(world)
+    assert set(world.finished().values()) == {1}
+    assert make_plan(world.spec, DATA, world.records).num_open == 0

@@ -27,6 +27,7 @@ def open_run(client: Any, runs: tracking.StudyRuns, spec: StudySpec, **tags: str
     labels = {
         "study": spec.name,
         "cell": cell.key,
+        "method": "sam",
         "block": "",
         "number": "-1",
         "config": json.dumps(space.canonical(cell.config, DATA)),
@@ -156,6 +157,35 @@ def test_closing_and_losing_runs_touches_only_what_is_running(
     ]
 
 
+def test_run_of_somebody_else_is_passed_over(client: Any, store: Any, read: Read) -> None:
+    spec = named(read(), "odd")
+    runs = tracking.open_study(client, store, spec, {})
+    client.create_run(runs.experiment, tags={"kind": "trial", "study": "odd"})
+    assert trials_of(client, "odd") == []
+
+
+def test_damaged_bits_are_said_with_the_way_out(
+    client: Any, store: Any, read: Read, tmp_path: Path
+) -> None:
+    spec = named(read(), "damaged")
+    runs = tracking.open_study(client, store, spec, {})
+    folder = write_files(tmp_path / "files")
+    (folder / tracking.BITS_FILE).write_bytes(b"not an archive")
+    open_run(client, runs, spec).finish(results(spec), folder)
+    [record] = trials_of(client, "damaged")
+    with pytest.raises(storage.TrackingError, match="is damaged; delete it"):
+        tracking.read_bits(client, record)
+
+
+def test_failed_run_keeps_what_it_reached(client: Any, store: Any, read: Read) -> None:
+    spec = named(read(), "reached")
+    runs = tracking.open_study(client, store, spec, {})
+    run = open_run(client, runs, spec)
+    run.log({"train/loss": 9.0}, 1, flush_seconds=60)
+    run.fail("diverged", "", would_repeat=True)
+    assert client.get_run(run.id).data.metrics == {"train/loss": 9.0}
+
+
 def test_metrics_are_sent_together_until_flushed(client: Any, store: Any, read: Read) -> None:
     spec = named(read(), "batched")
     runs = tracking.open_study(client, store, spec, {})
@@ -188,6 +218,22 @@ ADDRESSES = [
 @pytest.mark.parametrize(("uri", "expected"), ADDRESSES)
 def test_artifacts_are_local_only_where_they_are_files(uri: str, expected: Path | None) -> None:
     assert tracking.local_path(uri) == expected
+
+
+def test_database_file_is_the_same_wherever_a_process_stands(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///here.db")
+    assert storage.find_store(tmp_path).uri == f"sqlite:///{tmp_path / 'here.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite://")
+    with pytest.raises(storage.TrackingError, match="must name a file"):
+        storage.find_store(tmp_path)
+
+
+def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(storage.TrackingError, match="no % and no"):
+        storage.find_store(tmp_path / "per%20cent")
 
 
 @pytest.mark.parametrize("uri", ["runs", "file:///runs"])
