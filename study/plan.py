@@ -245,7 +245,7 @@ def _plan_block(
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
     if size is not None:
-        known = {*(space.suggested(block, point.chosen, 0).values for point in taught)}
+        known = {space.suggested(block, point.chosen, 0).values for point in taught}
         known |= {configuration.values for configuration in suggestions}
         known |= _grid_points(spec, block, fingerprint)
         to_search = min(to_search, max(0, size - len(known)))

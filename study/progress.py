@@ -111,8 +111,9 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._say(f"{name}: its worker was lost; the trial starts once more", True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say that a worker was lost for good."""
-        name = self._name(self._cells[trial.trial_id])
+        """Say that a worker was lost for good, perhaps before its trial began."""
+        begun = self._cells.setdefault(trial.trial_id, self._searcher.failures[-1][0])
+        name = self._name(begun)
         self._say(f"{self._count()} {name}: failed: its worker was lost", True)
         self._forget(trial.trial_id)
 

@@ -78,7 +78,7 @@ class Watch(tune.Callback):  # type: ignore[misc]
 
     def _fail_lost(self, trial: Any) -> None:
         error = trial.get_pickled_error() or "unknown"
-        reason = f"its worker was lost: {' '.join(str(error).split())[:600]}"
+        reason = storage.masked(f"its worker was lost: {' '.join(str(error).split())[:600]}")
         try:
             tracking.fail_lost_run(self._client, self._runs, trial.trial_id, reason)
         except Exception as failure:

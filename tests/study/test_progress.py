@@ -109,3 +109,12 @@ def test_front_holds_the_nondominated_with_every_seed_in(read: Read) -> None:
     assert "standard" in shown
     assert "sam rho=0.1" in shown
     assert "sam rho=0.2" not in shown
+
+
+def test_worker_lost_before_its_trial_began_is_said_like_any_other(read: Read) -> None:
+    launch = Launch(read(), is_terminal=False)
+    launch.searcher.suggest("one")
+    launch.searcher.on_trial_complete("one", error=True)
+    launch.progress.on_trial_error(0, [], SimpleNamespace(trial_id="one"))
+    assert "standard seed=0: failed: its worker was lost" in launch.output.getvalue()
+    assert "0 running" in launch.view()
