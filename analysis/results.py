@@ -105,6 +105,45 @@ class MethodNote:
     """Weight side and input side, say `sam + pgd`; decides colour and marker."""
     searched: bool
     """True if its configurations were suggested by a search, not declared as a grid."""
+    seeds: tuple[int, ...] | None = None
+    """The seeds declared for this method; None: those of the study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """How one trial trained: one entry for each epoch that was measured."""
+
+    method: str
+    values: Mapping[str, Value]
+    seed: int
+    epochs: tuple[int, ...]
+    """From 1, rising; of the entries below."""
+    train_accuracy: tuple[float, ...]
+    """On the batches as they were trained on (perturbed ones, for adversarial training)."""
+    validation_clean: tuple[float, ...]
+    validation_robust: tuple[float, ...]
+    """At the objective radius, under the validation attack."""
+    best_epoch: int | None
+    """The epoch of the checkpoint `best`."""
+    test_best: tuple[float, float] | None
+    """Test clean and robust accuracy (objective radius) of the checkpoint `best`, and"""
+    test_last: tuple[float, float] | None
+    """of the checkpoint `last`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Importance:
+    """How much each hyperparameter of a searched method mattered for one objective."""
+
+    method: str
+    objective: Literal["clean", "robust"]
+    """Validation accuracy, without an attack or at the objective radius."""
+    shares: Mapping[str, float]
+    """By hyperparameter, as short names; they add up to 1."""
+    configurations: int
+    """How many configurations it was computed from."""
+    evaluator: str
+    """As it is printed, say `PED-ANOVA`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +166,15 @@ class Results:
     absent: tuple[AbsentTrial, ...]
     provenance: Mapping[str, str]
     """Versions, commit, data set, hardware, command: names and values as they are printed."""
+    num_classes: int | None = None
+    """None if unknown."""
+    margin: float | None = None
+    """Declared before the data: differences of robust accuracy within ±margin count as none."""
+    primary: tuple[str, str] | None = None
+    """Methods (first, second) of the primary contrast, the normalised hypervolume difference at
+    the objective radius; None: the first adversarial training against the first SAM."""
+    histories: tuple[History, ...] = ()
+    importances: tuple[Importance, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse results that cannot be analysed together."""
