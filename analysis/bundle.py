@@ -1,8 +1,6 @@
-"""Bundle: results as files that other programs read: `front.json`, two tables, provenance.
+"""Bundle: an analysis as files that other programs read: two tables and where it comes from.
 
-`front.json` has the schema `rhoeps.front/1`: fractions, never percent; null, never NaN. Additions
-keep the number, a changed meaning raises it. It carries all that the report shows, so that the page
-can be made again from it alone; it leaves out the correctness bits.
+Fractions, never percent. `front.json` is written by `analysis.document`.
 """
 
 import csv
@@ -10,89 +8,43 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from io import StringIO
-from typing import Any
 
-from analysis.choice import Choice, MethodFront, choose
+from analysis.choice import choose
+from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, Spread
-from analysis.results import (
-    AbsentTrial,
-    MethodNote,
-    Results,
-    ResultsError,
-    ThreatModel,
-    TrialResult,
-    Value,
-)
-
-SCHEMA = "rhoeps.front/1"
+from analysis.document import Analysis
+from analysis.results import Results, ThreatModel, Value
+from analysis.words import method_text, values_text
 
 
-def results_to_json(results: Results) -> str:
-    """Write results and the fronts found in them as `front.json`.
+def configurations_csv(analysis: Analysis) -> str:
+    """Write one row for each configuration: fractions, with spread over seeds and intervals.
 
-    The key `fronts` is derived from the rest, for readers that have no `analysis` at hand.
+    `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
+    `p_method_front` are shares of replicates, at the objective radius.
     """
-    choice = choose(results)
-    document = {
-        "schema": SCHEMA,
-        "study": results.study,
-        "about": results.about,
-        "threat": asdict(results.threat),
-        "checkpoint": results.checkpoint,
-        "num_test": results.num_test,
-        "num_validation": results.num_validation,
-        "clean_floor": results.clean_floor,
-        "seeds": list(results.seeds),
-        "methods": [asdict(note) for note in results.methods],
-        "trials": [_trial(trial) for trial in results.trials],
-        "absent": [{**asdict(trial), "values": dict(trial.values)} for trial in results.absent],
-        "provenance": dict(results.provenance),
-        "fronts": _fronts(choice),
-    }
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
-
-
-def results_from_json(text: str) -> Results:
-    """Read the results in a `front.json`; they carry no bits."""
-    document = json.loads(text)
-    schema = document["schema"] if isinstance(document, dict) and "schema" in document else None
-    if schema != SCHEMA:
-        raise ResultsError(f"front.json: schema must be {SCHEMA}, got {schema}")
-    threat = {**document["threat"], "radii": tuple(document["threat"]["radii"])}
-    trials = [{**trial, "robust": tuple(trial["robust"])} for trial in document["trials"]]
-    return Results(
-        study=document["study"],
-        about=document["about"],
-        threat=ThreatModel(**threat),
-        checkpoint=document["checkpoint"],
-        num_test=document["num_test"],
-        num_validation=document["num_validation"],
-        clean_floor=document["clean_floor"],
-        seeds=tuple(document["seeds"]),
-        methods=tuple(MethodNote(**note) for note in document["methods"]),
-        trials=tuple(TrialResult(**trial) for trial in trials),
-        absent=tuple(AbsentTrial(**trial) for trial in document["absent"]),
-        provenance=document["provenance"],
-    )
-
-
-def configurations_csv(results: Results) -> str:
-    """Write one row for each configuration: fractions, with their spread over the seeds."""
-    choice = choose(results)
-    found = [(front, c) for front in choice.fronts for c in front.configurations]
-    names = _value_names([c.values for _, c in found])
+    results, choice = analysis.results, choose(analysis.results)
+    chosen = {c.key for front in choice.fronts for c in front.members}
+    names = _value_names([c.values for c in analysis.found])
+    alarms = alarms_of(analysis)
     rows = []
-    for front, c in found:
+    for number, c in enumerate(analysis.found):
         row: dict[str, object] = {"method": c.method, **c.values}
         row["seeds"] = len(c.trials)
         row["seeds_absent"] = " ".join(str(seed) for seed in c.absent_seeds)
+        intervals = _intervals(analysis, number)
         for name, over_seeds in _accuracies(results.threat, c):
-            row |= {f"{name}_{part}": value for part, value in _columns(over_seeds).items()}
+            parts = _columns(over_seeds) | _ends(intervals.get(name))
+            row |= {f"{name}_{part}": value for part, value in parts.items()}
+        member = analysis.primary.fronts.configurations[number]
         row["complete"] = c.complete
-        row["on_method_front"] = any(member.key == c.key for member in front.members)
+        row["on_method_front"] = c.key in chosen
         row["on_study_front"] = c.key in choice.study_front
+        row["p_method_front"] = member.on_method_front
+        row["p_study_front"] = member.on_study_front
         row["cost"] = mean_of([trial.cost for trial in c.trials])
         row["seconds"] = mean_of([trial.seconds for trial in c.trials])
+        row["alarms"] = "; ".join(alarms.get(number, ()))
         rows.append(row)
     return _csv(rows, ["method", *names])
 
@@ -117,8 +69,9 @@ def seeds_csv(results: Results) -> str:
     return _csv(rows, ["method", *names, "seed", "status"])
 
 
-def provenance_json(results: Results) -> str:
-    """Write where the results come from."""
+def provenance_json(analysis: Analysis) -> str:
+    """Write where the results and the intervals come from."""
+    results = analysis.results
     document = {
         "schema": "rhoeps.provenance/1",
         "study": results.study,
@@ -130,6 +83,9 @@ def provenance_json(results: Results) -> str:
         "sample_hash": next((t.sample_hash for t in results.trials if t.sample_hash), None),
         "trials": len(results.trials),
         "absent": len(results.absent),
+        "replicates": analysis.replicates,
+        "replicate_seed": analysis.replicate_seed,
+        "estimands": list(analysis.estimands),
         "provenance": dict(results.provenance),
     }
     return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
@@ -145,51 +101,33 @@ def mean_of(numbers: list[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _trial(trial: TrialResult) -> dict[str, Any]:
-    return {
-        "method": trial.method,
-        "values": dict(trial.values),
-        "seed": trial.seed,
-        "clean": trial.clean,
-        "robust": list(trial.robust),
-        "validation_clean": trial.validation_clean,
-        "validation_robust": trial.validation_robust,
-        "sample_hash": trial.sample_hash,
-        "seconds": trial.seconds,
-        "cost": trial.cost,
-        "run": trial.run,
-    }
+def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:
+    """List the kinds of alarm of each configuration that has any, by its row."""
+    rows: dict[str, int] = {}
+    for row, c in enumerate(analysis.found):
+        name = " ".join(part for part in (method_text(c.method), values_text(c.values)) if part)
+        rows |= {name: row, **{f"{name} seed {trial.seed}": row for trial in c.trials}}
+    kinds: dict[int, dict[str, None]] = {}
+    for alarm in analysis.alarms:
+        if alarm.severity == "unchecked":
+            continue
+        for cell in alarm.cells:
+            if cell in rows:
+                kinds.setdefault(rows[cell], {})[alarm.kind] = None
+    return {row: tuple(found) for row, found in kinds.items()}
 
 
-def _fronts(choice: Choice) -> dict[str, Any]:
-    def members(front: MethodFront) -> list[dict[str, Any]]:
-        return [
-            {
-                "values": dict(c.values),
-                "clean": asdict(c.clean),
-                "robust": [asdict(over_seeds) for over_seeds in c.robust],
-            }
-            for c in front.members
-        ]
+def _intervals(analysis: Analysis, row: int) -> dict[str, Interval]:
+    """Give a configuration's intervals on test data, by the names of the columns."""
+    found = {"clean": analysis.primary.fronts.configurations[row].clean}
+    for radius in analysis.results.threat.radii:
+        at_radius = analysis.view(radius).fronts.configurations[row]
+        found[f"robust_{radius:g}"] = at_radius.robust
+    return found
 
-    return {
-        "chosen_on": "validation" if choice.on_validation else "test",
-        "methods": [
-            {
-                "method": front.note.name,
-                "members": members(front),
-                "best": dict(front.best.values) if front.best else None,
-                "mean_attainable_robustness": front.attainable,
-                "mean_attainable_robustness_by_seed": list(front.attainable_by_seed),
-                "complete_seeds": list(front.complete_seeds),
-            }
-            for front in choice.fronts
-        ],
-        "study_front": [
-            {"method": method, "values": dict(values)}
-            for method, values in sorted(choice.study_front, key=repr)
-        ],
-    }
+
+def _ends(value: Interval | None) -> dict[str, float | None]:
+    return {} if value is None else {"low": value.low, "high": value.high}
 
 
 def _accuracies(threat: ThreatModel, c: ConfigurationResult) -> list[tuple[str, Spread]]:

@@ -5,7 +5,7 @@ own defaults, so that no settings file of the user changes them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from io import BytesIO, StringIO
@@ -50,6 +50,8 @@ _SHORTER = (
     (r"\s+(?=[LCQz\"])", ""),
 )
 """What matplotlib writes into tags and no reader of the figure needs."""
+LAYER = "layer:"
+"""What the group id of an artist starts with that belongs to a layer."""
 
 
 @contextmanager
@@ -68,6 +70,18 @@ def new_axes(width: float, height: float, **margins: float) -> tuple[Figure, Axe
     return figure, figure.add_subplot()
 
 
+def layer(*classes: str) -> str:
+    """Name the layer of an artist, for its `gid`: `svg` turns it into the group's class.
+
+    A page shows and hides classes without a script. Words `c0`, `c1` … are no classes but name what
+    the markers of the group stand for, in their order; `svg` gives them its `titles`.
+
+    >>> layer("m0", "population")
+    'layer:m0 population'
+    """
+    return LAYER + " ".join(classes)
+
+
 def png(figure: Figure, dpi: int = 200) -> bytes:
     """Save a figure as PNG."""
     buffer = BytesIO()
@@ -76,12 +90,24 @@ def png(figure: Figure, dpi: int = 200) -> bytes:
     return buffer.getvalue()
 
 
-def svg(figure: Figure, key: str, title: str, description: str) -> str:
+def pdf(figure: Figure) -> bytes:
+    """Save a figure as PDF, without a date."""
+    buffer = BytesIO()
+    with look():
+        nothing = {"CreationDate": None, "Creator": None, "Producer": None}
+        figure.savefig(buffer, format="pdf", metadata=nothing)
+    return buffer.getvalue()
+
+
+def svg(
+    figure: Figure, key: str, title: str, description: str, titles: Mapping[str, str] | None = None
+) -> str:
     """Save a figure as an SVG element that may stand in a page or a file.
 
     Its identifiers start with `key`, so that several figures can share one page. `title` and
-    `description` are what a screen reader says. Text stays text; coordinates keep two decimals,
-    which no one sees, so that many figures fit in one page.
+    `description` are what a screen reader says; `titles` are shown over the markers that a layer
+    names. Text stays text; coordinates keep one or two decimals, which no one sees, so that many
+    figures fit in one page.
     """
     buffer = StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -93,7 +119,7 @@ def svg(figure: Figure, key: str, title: str, description: str) -> str:
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = re.sub(r">\s+<", "><", body)
+    body = _layered(re.sub(r">\s+<", "><", body), titles or {})
     # Only tags are shortened: a text such as "0.025" is a finding, not a coordinate.
     body = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0], key), body)
     head = (
@@ -105,8 +131,39 @@ def svg(figure: Figure, key: str, title: str, description: str) -> str:
     return head + body.strip()
 
 
+def _layered(body: str, titles: Mapping[str, str]) -> str:
+    """Turn the ids of layers into classes, and give their markers titles."""
+    pieces = re.split(rf'<g id="{LAYER}([^"]*)">', body)
+    parts = [pieces[0]]
+    for words, drawn in zip(pieces[1::2], pieces[2::2], strict=True):
+        marks = [word for word in words.split() if re.fullmatch(r"c\d+", word)]
+        classes = " ".join(word for word in words.split() if word not in marks)
+        if marks:
+            drawn = _titled(drawn, [titles.get(mark, "") for mark in marks])
+        parts.append((f'<g class="{classes}">' if classes else "<g>") + drawn)
+    return "".join(parts)
+
+
+def _titled(drawn: str, titles: list[str]) -> str:
+    """Write each title into one of the first `use` elements, one for each marker."""
+    uses = iter(titles)
+
+    def write(use: re.Match[str]) -> str:
+        title = next(uses, "")
+        return f"<use{use[1]}><title>{escape(title)}</title></use>" if title else use[0]
+
+    return re.sub(r"<use([^>]*?)/>", write, drawn, count=len(titles))
+
+
 def _short_tag(tag: str, key: str) -> str:
     for pattern, replacement in _SHORTER:
         tag = re.sub(pattern, replacement, tag)
     tag = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{key}-", tag)
+    if " d=" in tag:
+        tag = re.sub(r' d="[^"]*"', _short_path, tag)
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
+
+
+def _short_path(path: re.Match[str]) -> str:
+    """Keep one decimal of a path's coordinates, a tenth of a point."""
+    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0])

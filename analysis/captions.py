@@ -1,69 +1,88 @@
 """Captions: under which conditions a figure holds, and how it is read."""
 
-from analysis.choice import Choice
+from analysis.choice import Choice, choose
+from analysis.claims import Estimand, Finding
+from analysis.document import Analysis
 from analysis.framing import left_out_text
 from analysis.results import Results
-from analysis.words import SYMBOLS, attack_text, count_text, method_text, value_text
+from analysis.words import attack_text, count_text, value_text
 
 MOST_SEED_POINTS = 400
 """More trials than this are drawn as means alone: single seeds would be one grey cloud."""
+ESTIMAND_TEXTS: dict[Estimand, str] = {
+    "population": "other seeds and other images (population)",
+    "this test set": "other seeds, these test images",
+}
+"""What an interval covers, as it is printed."""
+SHORT_FAMILIES = {"power": "power", "superellipse": "superellipse", "ellipse": "Gaussian ellipse"}
 
 
-def front_conditions(results: Results, choice: Choice, radius: float) -> str:
+def headline_finding(analysis: Analysis) -> Finding | None:
+    """Choose the finding that titles the main figure: a claimed gap, else the primary contrast."""
+    gaps = [f for f in analysis.findings if f.kind == "gap" and f.status == "claimed"]
+    primary = [f for f in analysis.findings if f.primary]
+    claimed = [f for f in primary if f.status == "claimed"]
+    return next(iter([*gaps, *claimed, *primary]), None)
+
+
+def front_title(analysis: Analysis, radius: float) -> str:
+    """Title the main figure with its finding, or plainly where there is none at this radius."""
+    finding = headline_finding(analysis)
+    if finding is None or radius != analysis.results.threat.objective_radius:
+        return f"{analysis.results.study}: clean accuracy and robust accuracy"
+    return finding.text.partition(" (95%")[0].rstrip(" .,;")
+
+
+def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     """State of how many configurations, seeds and images, and against what, a front is made."""
-    found = sum(len(front.configurations) for front in choice.fronts)
+    results = analysis.results
     absent = f", {len(results.absent)} absent" if results.absent else ""
     return (
-        f"{count_text(found, 'configuration')} × {count_text(len(results.seeds), 'seed')} "
+        f"{count_text(len(analysis.found), 'configuration')} × "
+        f"{count_text(len(results.seeds), 'seed')} "
         f"({count_text(len(results.trials), 'trial')}{absent}) · "
-        f"{count_text(results.num_test, 'test image')} · {attack_text(results.threat, radius)}"
+        f"{count_text(results.num_test, 'test image')} · {attack_text(results.threat, radius)} · "
+        f"95% intervals: {ESTIMAND_TEXTS[estimand]}"
     )
 
 
-def front_reading(results: Results, choice: Choice, radius: float) -> str:
+def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     """Say how the main figure is read, and what is outside it."""
-    where = (
-        f"validation data (robust under {results.threat.validation_attack})"
-        if choice.on_validation
-        else "these test data"
+    results, choice = analysis.results, choose(analysis.results)
+    view = analysis.view(radius, estimand)
+    fitted = [fit for fit in view.fits if fit.chosen]
+    families = ", ".join(
+        f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
     several = len(results.seeds) > 1 and len(results.trials) <= MOST_SEED_POINTS
-    others = any(len(front.members) < len(front.configurations) for front in choice.fronts)
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
-        f"Large markers and steps: each method's front, chosen on {where} at radius "
-        f"{value_text(results.threat.objective_radius)}, drawn at its mean test accuracies",
-        "small markers: all other configurations" if others else "",
-        "dots: single seeds, joined to their mean" if several else "",
-        "hollow and dashed: searched" if searched else "",
+        "Dots: single seeds" if several else "",
+        "rings: 95% regions of configurations' means",
+        f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
+        if fitted
+        else "",
+        ("dashed steps" if fitted else "steps")
+        + ": median attainment surface, shaded from its pessimistic to its optimistic 95% edge, "
+        "pointwise",
+        "hollow: searched" if searched else "",
+        _member_text(results, choice, radius),
     ]
-    incomplete = sum(not c.complete for front in choice.fronts for c in front.configurations)
-    if incomplete:
-        parts.append(f"{count_text(incomplete, 'configuration')} incomplete (seeds lacking)")
+    text = "; ".join(part for part in parts if part)
     outside = left_out_text(choice, results.threat.radii.index(radius))
-    return f"{'; '.join(part for part in parts if part)}. {outside}".strip()
+    return f"{text[0].upper()}{text[1:]}. {outside}".strip()
 
 
-def radii_caption(results: Results, choice: Choice) -> str:
-    """Say what the figure of accuracy against attack radius shows."""
+def _member_text(results: Results, choice: Choice, radius: float) -> str:
     threat = results.threat
     where = (
-        f"validation data under {threat.validation_attack}" if choice.on_validation else "test data"
+        f"validation data ({threat.validation_attack})" if choice.on_validation else "test data"
     )
-    return (
-        "Robust accuracy against attack radius: each method's most robust configuration at radius "
-        f"{value_text(threat.objective_radius)}, chosen on {where}. Drawn: {threat.attack}, "
-        f"{threat.norm}; {count_text(results.num_test, 'test image')}; means over seeds, bars from "
-        "the least to the greatest. Radius 0 is clean accuracy."
+    text = (
+        f"large markers: each method's front as chosen on {where} at radius "
+        f"{value_text(threat.objective_radius)}"
     )
-
-
-def strength_caption(results: Results, method: str, strength: str) -> str:
-    """Say what the figure of accuracy against a strength shows."""
-    symbol = SYMBOLS.get(strength, strength)
-    return (
-        f"Accuracy of {method_text(method)} against {symbol} (log scale, 0 apart): clean, and "
-        f"robust under {attack_text(results.threat, results.threat.objective_radius)}; "
-        f"{count_text(results.num_test, 'test image')}; means over seeds, bars from the least to "
-        "the greatest."
-    )
+    shifted = choice.on_validation and radius == threat.objective_radius
+    if shifted and any(front.note.searched and front.members for front in choice.fronts):
+        text += ", thin arrows from there to test"
+    return text

@@ -33,7 +33,7 @@ class ConfigurationResult:
     trials: tuple[TrialResult, ...]
     """At least one, by seed."""
     absent_seeds: tuple[int, ...]
-    """Declared seeds without a result."""
+    """Seeds declared for its method that have no result."""
     clean: Spread
     robust: tuple[Spread, ...]
     """(R,)"""
@@ -81,7 +81,7 @@ def configurations(results: Results) -> tuple[ConfigurationResult, ...]:
         groups.setdefault(configuration_key(trial.method, trial.values), []).append(trial)
     order = [note.name for note in results.methods]
     keys = sorted(groups, key=lambda key: (order.index(key[0]), _sortable(key)))
-    return tuple(_configuration(groups[key], results.seeds) for key in keys)
+    return tuple(_configuration(groups[key], results.seeds_of(key[0])) for key in keys)
 
 
 def _sortable(key: Key) -> list[tuple[str, bool, Value]]:

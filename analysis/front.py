@@ -142,3 +142,108 @@ def mean_attainable_robustness(points: Array, clean_floor: float) -> Array:
     reference = np.array([clean_floor, 0.0])
     mean: Array = hypervolume(points, reference) / (1.0 - clean_floor)
     return mean
+
+
+def on_front(replicates: Array) -> NDArray[np.bool_]:
+    """Mark, in each replicate, the points that no other point of it dominates.
+
+    The same as `nondominated` of each replicate, for two objectives: sorted by falling clean
+    accuracy, a point stays if it is above all that are cleaner, and no lower than those as clean.
+    replicates: (..., N, 2), finite; returns (..., N).
+
+    >>> on_front(np.array([[[0.9, 0.3], [0.8, 0.5], [0.8, 0.4]]]))
+    array([[ True,  True, False]])
+    """
+    clean, robust = comparable(replicates[..., 0]), comparable(replicates[..., 1])
+    order = np.lexsort((-robust, -clean), axis=-1)
+    by_clean = np.take_along_axis(clean, order, axis=-1)
+    by_robust = np.take_along_axis(robust, order, axis=-1)
+    # Where the run of equally clean points starts that a point belongs to.
+    start = np.zeros(order.shape, dtype=np.intp)
+    start[..., 1:] = np.where(np.diff(by_clean) != 0, np.arange(1, order.shape[-1]), 0)
+    start = np.maximum.accumulate(start, axis=-1)
+    cleaner = np.full(order.shape, -np.inf)
+    cleaner[..., 1:] = np.maximum.accumulate(by_robust, axis=-1)[..., :-1]
+    above = by_robust > np.take_along_axis(cleaner, start, axis=-1)
+    kept = above & (by_robust == np.take_along_axis(by_robust, start, axis=-1))
+    marked = np.empty(order.shape, dtype=np.bool_)
+    np.put_along_axis(marked, order, kept, axis=-1)
+    return marked
+
+
+def dominance_shares(first: Array, second: Array) -> Array:
+    """Give P(i ≻ j): the share of replicates in which a first point dominates a second one.
+
+    first: (B, F, 2), second: (B, S, 2), replicates of both drawn together; returns (F, S).
+
+    >>> first = np.array([[[0.9, 0.5]], [[0.7, 0.5]]])
+    >>> dominance_shares(first, np.array([[[0.8, 0.4]], [[0.8, 0.4]]]))
+    array([[0.5]])
+    """
+    one, other = (np.ascontiguousarray(comparable(p).transpose(2, 1, 0)) for p in (first, second))
+    shares = np.empty((first.shape[1], second.shape[1]))
+    for row in range(first.shape[1]):
+        no_worse = (one[0, row] >= other[0]) & (one[1, row] >= other[1])
+        better = (one[0, row] > other[0]) | (one[1, row] > other[1])
+        shares[row] = np.mean(no_worse & better, axis=-1)
+    return shares
+
+
+def attainment_surfaces(replicates: Array, shares: Sequence[float], clean: Array) -> list[Array]:
+    """Find several attainment surfaces at once, at given clean accuracies.
+
+    The same as `attainment_surface` of each share wherever `clean` holds every clean accuracy that
+    occurs; on a coarser grid its heights at the grid are exact and its steps stand at the grid,
+    never above the true surface.
+    replicates: (B, N, 2); 0 < share <= 1; clean: (G,) rising. Returns, for each share, the corners
+    (K, 2) from the clean to the robust end.
+
+    >>> replicates = np.array([[[0.9, 0.1]], [[0.8, 0.3]], [[0.7, 0.5]]])
+    >>> attainment_surfaces(replicates, [0.5], np.array([0.7, 0.8, 0.9]))[0]
+    array([[0.8, 0.1],
+           [0.7, 0.3]])
+    """
+    count = len(replicates)
+    heights = np.full((len(clean), count), -np.inf)
+    # A point helps at each grid value up to the last that does not exceed its clean accuracy.
+    reach = np.searchsorted(clean, replicates[..., 0], side="right") - 1
+    owner = np.broadcast_to(np.arange(count)[:, np.newaxis], reach.shape)
+    helps = reach >= 0
+    np.maximum.at(heights, (reach[helps], owner[helps]), replicates[..., 1][helps])
+    heights = np.maximum.accumulate(heights[::-1], axis=0)
+    ranks = [count - math.ceil(round(share * count, 9)) for share in shares]
+    if heights.size == 0:
+        return [np.empty((0, 2)) for _ in shares]
+    heights = np.partition(heights, sorted(set(ranks)), axis=1)
+    return [_corners(clean[::-1], heights[:, rank]) for rank in ranks]
+
+
+def _corners(falling_clean: Array, heights: Array) -> Array:
+    """Keep the points where a surface rises, from its clean to its robust end."""
+    rises = heights > np.concatenate([[-np.inf], heights[:-1]])
+    return np.column_stack([falling_clean[rises], heights[rises]])
+
+
+def concave_hull(points: Array) -> Array:
+    """Give the corners of what is reachable by randomising between networks.
+
+    Drawing network A with probability λ gives the average clean accuracy and at least the average
+    robust accuracy, as one perturbation must fool the mixture; so each point on a chord of two
+    networks can be reached, and the concave hull of all.
+    points: (N, 2); returns (K, 2), from the clean end to the robust end.
+    Andrew (1979), Inf. Process. Lett. 9(5), the upper hull.
+
+    >>> concave_hull(np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.5], [0.6, 0.4]]))
+    array([[0.9, 0.1],
+           [0.7, 0.5]])
+    """
+    kept = points[nondominated(points)]
+    hull: list[tuple[float, float]] = []
+    for clean, robust in sorted({(-float(c), float(r)) for c, r in kept}):
+        while len(hull) > 1:
+            (c0, r0), (c1, r1) = hull[-2:]
+            if (r1 - r0) * (clean - c1) > (robust - r1) * (c1 - c0):
+                break
+            hull.pop()
+        hull.append((clean, robust))
+    return np.array([(-c, r) for c, r in hull], dtype=np.float64).reshape(-1, 2)

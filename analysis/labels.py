@@ -30,6 +30,12 @@ class Label:
     colour: str
     size: float = 8.0
     bold: bool = False
+    far: bool = False
+    """It may stand further away than the name of a single point."""
+    free: bool = False
+    """It names no marker, so it may stand near any."""
+    gid: str = ""
+    """Of its layer, as `canvas.layer` gives it."""
 
 
 def place_labels(
@@ -57,14 +63,18 @@ def place_labels(
             fontsize=label.size,
             fontweight="bold" if label.bold else "normal",
             annotation_clip=False,
+            linespacing=1.1,
             zorder=6,
+            gid=label.gid or None,
+            bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 1.0} if label.free else None,
         )
         extent = text.get_window_extent(renderer)
         size = np.array([extent.width + 2, extent.height])
-        options = [(anchor, place) for anchor in label.anchors for place in _places(label.size)]
+        options = [(anchor, place) for anchor in label.anchors for place in _places(label)]
         boxes = np.array([_box(axes, anchor, place, size) for anchor, place in options])
         named = axes.transData.transform(np.array([*label.anchors, *label.fellows]))
-        best = _first_free(boxes, ~_names_another(boxes, named, centres), frame, solid, strokes)
+        misleading = _names_another(boxes, named, centres) & (not label.free)
+        best = _first_free(boxes, ~misleading, frame, solid, strokes)
         if best is None:
             text.remove()
         else:
@@ -88,16 +98,38 @@ def step_boxes(axes: Axes, corners: Array) -> Array:
     return np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])
 
 
+def text_boxes(axes: Axes, text: str) -> Array:
+    """Give the boxes in pixels (N, 4) of the placed labels with this text."""
+    renderer = FigureCanvasAgg(_figure(axes)).get_renderer()  # type: ignore[no-untyped-call]
+    placed = [one for one in axes.texts if one.get_text() == text]
+    boxes = [one.get_window_extent(renderer).extents for one in placed]
+    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+
+
 def _figure(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert isinstance(figure, Figure), "the axes belong to a figure"
     return figure
 
 
-def _places(size: float) -> tuple[Place, ...]:
+def _places(label: Label) -> tuple[Place, ...]:
     """List the places around a point: beside it first, then further out."""
-    near, far = 5.0, 5.0 + size
-    return (
+    near, far = 5.0, 5.0 + label.size
+    further = 20.0 + label.size
+    if label.free:
+        return (
+            (-near, 0.0, "right", "center"),
+            (near, 0.0, "left", "center"),
+        )
+    distant: tuple[Place, ...] = (
+        (further, 0.5 * further, "left", "bottom"),
+        (-further, -0.5 * further, "right", "top"),
+        (0.5 * further, further, "left", "bottom"),
+        (-0.5 * further, -further, "right", "top"),
+        (further, -0.5 * further, "left", "top"),
+        (-further, 0.5 * further, "right", "bottom"),
+    )
+    around: tuple[Place, ...] = (
         (near, near, "left", "bottom"),
         (near + 2, 0.0, "left", "center"),
         (-near, -near, "right", "top"),
@@ -111,6 +143,7 @@ def _places(size: float) -> tuple[Place, ...]:
         (near, -far, "left", "top"),
         (-near, far, "right", "bottom"),
     )
+    return around + distant if label.far else around
 
 
 def _box(axes: Axes, anchor: tuple[float, float], place: Place, size: Array) -> Array:

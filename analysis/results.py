@@ -12,17 +12,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Value = float | int | str
+from analysis.history import History as History
+from analysis.history import Importance as Importance
+from analysis.history import ResultsError as ResultsError
+from analysis.history import Value as Value
+
 Bits = NDArray[np.bool_]
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[tuple[str, Value], ...]]
 
 ROUNDING = 1e-6
 """Accuracies that differ by less are the same number: float32 keeps 1e-7 of a fraction."""
-
-
-class ResultsError(ValueError):
-    """Results that cannot be analysed together; the message names the trial and the rule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,44 +106,7 @@ class MethodNote:
     searched: bool
     """True if its configurations were suggested by a search, not declared as a grid."""
     seeds: tuple[int, ...] | None = None
-    """The seeds declared for this method; None: those of the study."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """How one trial trained: one entry for each epoch that was measured."""
-
-    method: str
-    values: Mapping[str, Value]
-    seed: int
-    epochs: tuple[int, ...]
-    """From 1, rising; of the entries below."""
-    train_accuracy: tuple[float, ...]
-    """On the batches as they were trained on (perturbed ones, for adversarial training)."""
-    validation_clean: tuple[float, ...]
-    validation_robust: tuple[float, ...]
-    """At the objective radius, under the validation attack."""
-    best_epoch: int | None
-    """The epoch of the checkpoint `best`."""
-    test_best: tuple[float, float] | None
-    """Test clean and robust accuracy (objective radius) of the checkpoint `best`, and"""
-    test_last: tuple[float, float] | None
-    """of the checkpoint `last`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Importance:
-    """How much each hyperparameter of a searched method mattered for one objective."""
-
-    method: str
-    objective: Literal["clean", "robust"]
-    """Validation accuracy, without an attack or at the objective radius."""
-    shares: Mapping[str, float]
-    """By hyperparameter, as short names; they add up to 1."""
-    configurations: int
-    """How many configurations it was computed from."""
-    evaluator: str
-    """As it is printed, say `PED-ANOVA`."""
+    """The seeds declared for this method, all among the study's; None: those of the study."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +146,12 @@ class Results:
             _check_trial(self, trial)
         _check_cells(self)
         _check_together(self.trials)
+        _check_training(self)
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """Give the seeds declared for a method."""
+        declared = next(note.seeds for note in self.methods if note.name == method)
+        return self.seeds if declared is None else declared
 
 
 def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
@@ -233,9 +202,39 @@ def _check_study(results: Results) -> None:
         raise ResultsError(
             f"{results.study}: clean_floor must lie in [0, 1), got {results.clean_floor}"
         )
+    if results.margin is not None and not 0 < results.margin < 1:
+        raise ResultsError(f"{results.study}: margin must lie in (0, 1), got {results.margin}")
+    if results.num_classes is not None and results.num_classes < 2:
+        raise ResultsError(
+            f"{results.study}: num_classes must be at least 2, got {results.num_classes}"
+        )
+    _check_methods(results)
 
 
-def _cell(trial: TrialResult | AbsentTrial) -> str:
+def _check_methods(results: Results) -> None:
+    declared = [note.name for note in results.methods]
+    for name in results.primary or ():
+        if name not in declared:
+            raise ResultsError(
+                f"{results.study}: the primary contrast names {name}, "
+                f"which is not among the methods {', '.join(declared)}"
+            )
+    if results.primary and results.primary[0] == results.primary[1]:
+        raise ResultsError(
+            f"{results.study}: the primary contrast needs two methods, got {results.primary[0]} "
+            "twice"
+        )
+    for note in results.methods:
+        own = note.seeds
+        if own is not None and not (own and set(own) <= set(results.seeds)):
+            raise ResultsError(
+                f"{note.name}: its seeds must be some of the study's {results.seeds}, got {own}"
+            )
+        if own is not None and len(set(own)) < len(own):
+            raise ResultsError(f"{note.name}: each of its seeds stands once, got {own}")
+
+
+def _cell(trial: TrialResult | AbsentTrial | History) -> str:
     values = " ".join(f"{name}={value}" for name, value in trial.values.items())
     return " ".join(part for part in (trial.method, values, f"seed {trial.seed}") if part)
 
@@ -285,14 +284,15 @@ def _check_bits(results: Results, trial: TrialResult) -> None:
 
 
 def _check_cells(results: Results) -> None:
-    declared = {note.name for note in results.methods}
+    declared = {note.name: results.seeds_of(note.name) for note in results.methods}
     seen: set[tuple[Key, int]] = set()
     trials: tuple[TrialResult | AbsentTrial, ...] = (*results.trials, *results.absent)
     for trial in trials:
         if trial.method not in declared:
             raise ResultsError(f"{_cell(trial)}: the method is not among the study's methods")
-        if trial.seed not in results.seeds:
-            raise ResultsError(f"{_cell(trial)}: the seed is not declared, {results.seeds} are")
+        seeds = declared[trial.method]
+        if trial.seed not in seeds:
+            raise ResultsError(f"{_cell(trial)}: the seed is not declared, {seeds} are")
         cell = configuration_key(trial.method, trial.values), trial.seed
         if cell in seen:
             raise ResultsError(f"{_cell(trial)}: given twice; each cell has one result")
@@ -307,3 +307,23 @@ def _check_together(trials: tuple[TrialResult, ...]) -> None:
             f"{_cell(odd)}: measured on other test samples ({hashes[1]}) than {hashes[0]}; "
             "results are compared on the same samples only"
         )
+
+
+def _check_training(results: Results) -> None:
+    seen: set[tuple[Key, int]] = set()
+    known = {note.name for note in results.methods}
+    for history in results.histories:
+        cell = configuration_key(history.method, history.values), history.seed
+        if history.method not in known or history.seed not in results.seeds or cell in seen:
+            raise ResultsError(
+                f"{_cell(history)}: a history of training must be of a declared method and seed, "
+                "and given once"
+            )
+        seen.add(cell)
+    pairs = [(importance.method, importance.objective) for importance in results.importances]
+    for method, objective in pairs:
+        if method not in known or pairs.count((method, objective)) > 1:
+            raise ResultsError(
+                f"{method}: importances for {objective} accuracy must be of a declared method, "
+                "and given once"
+            )

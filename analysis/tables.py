@@ -1,13 +1,18 @@
 """Tables: the numbers of a study as they are printed, row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.bundle import mean_of
-from analysis.choice import Choice, MethodFront, attained_by_seeds
+from analysis.bundle import alarms_of, mean_of
+from analysis.captions import ESTIMAND_TEXTS
+from analysis.choice import Choice, choose
+from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, Spread
+from analysis.document import Analysis
+from analysis.front import attained
+from analysis.fronts import FrontSurface
 from analysis.palette import method_styles
 from analysis.results import Array, Results, Value
 from analysis.words import (
@@ -49,56 +54,69 @@ class Table:
     sortable: bool = False
 
 
-def front_table(results: Results, choice: Choice) -> Table:
+def front_table(analysis: Analysis) -> Table:
     """Tell what each method's front is worth, one row for each method with results."""
-    asked = asked_for(choice)
-    fronts = [front for front in choice.fronts if front.members]
+    results, view = analysis.results, analysis.primary
+    fronts = [one for one in view.fronts.methods if one.rows]
+    asked = asked_for(analysis)
     return Table(
         key="fronts",
         caption=f"Fronts at {attack_text(results.threat, results.threat.objective_radius)}, in %, "
-        f"on {count_text(results.num_test, 'test image')}. Members: of all configurations. Seeds: "
-        "those with a result for every member; below each number the least and the greatest. Only "
-        "members count: none where no member is this clean.",
+        f"on {count_text(results.num_test, 'test image')}, with 95% intervals over "
+        f"{ESTIMAND_TEXTS[view.estimand]}. Attained: the median attainment surface, below it its "
+        "pessimistic and optimistic edge; none where no configuration is this clean.",
         columns=(
             "Method",
-            "Members",
+            "Stand for it",
             "Mean attainable robust accuracy",
             *(f"Attained at clean ≥ {100 * clean:g}%" for clean in asked),
-            "Seeds",
         ),
-        rows=tuple(_front_row(results, front, asked) for front in fronts),
+        rows=tuple(
+            (
+                method_cell(results, front.method),
+                Cell(text=str(len(front.rows)), below=front.which, order=len(front.rows)),
+                interval_cell(front.attainable),
+                *(_attained_cell(front, clean) for clean in asked.tolist()),
+            )
+            for front in fronts
+        ),
     )
 
 
-def configuration_table(results: Results, choice: Choice) -> Table:
-    """List every configuration with its validation and test accuracies and its cost."""
-    threat = results.threat
-    found = [c for front in choice.fronts for c in front.configurations]
+def configuration_table(analysis: Analysis) -> Table:
+    """List every configuration: accuracies with intervals, P(on front), cost and alarms."""
+    results, found, threat = analysis.results, analysis.found, analysis.results.threat
     names = _names(found)
+    on_validation = results.num_validation > 0
     validation = ("Validation clean", f"Validation robust {value_text(threat.objective_radius)}")
+    alarmed = alarms_of(analysis)
     return Table(
         key="configurations",
-        caption="Accuracies in %: the mean over seeds, below it the least and the greatest seed. "
-        + (_validation_text(results) if choice.on_validation else "")
+        caption="Accuracies in %: the mean over seeds, below it for test its 95% interval over "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}. "
+        + (_validation_text(results) if on_validation else "")
         + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
-        f"{threat.norm}, at the radius named. Cost: in units of "
-        "forward passes per training image and epoch; standard training is 3. Seconds: wall time "
-        "of one trial.",
+        f"{threat.norm}, at the radius named. P(on front): share of replicates in which no "
+        "configuration of the study dominates it, at radius "
+        f"{value_text(threat.objective_radius)}; below it, within its method. Chosen for the front "
+        f"of: on {'validation' if on_validation else 'test'} data. Cost: forward passes per "
+        "training image and epoch; standard training is 3. Seconds: wall time of one trial.",
         columns=(
             "Method",
             *(SYMBOLS.get(name, name) for name in names),
             "Seeds",
-            *(validation if choice.on_validation else ()),
+            *(validation if on_validation else ()),
             "Test clean",
             *(f"Test robust {value_text(radius)}" for radius in threat.radii),
-            "On front of",
+            "P(on front)",
+            "Chosen for front of",
             "Cost",
             "Seconds",
+            *(("Alarms",) if alarmed else ()),
         ),
         rows=tuple(
-            _configuration_row(results, choice, front, c, names)
-            for front in choice.fronts
-            for c in front.configurations
+            (*_configuration_row(analysis, row, c, names), *_alarm_cells(alarmed, row))
+            for row, c in enumerate(found)
         ),
         sortable=True,
     )
@@ -115,7 +133,7 @@ def count_table(results: Results, choice: Choice) -> Table:
         numbers = [len(front.configurations), len(trials), *(absent.count(s) for s in states)]
         rows.append(
             (
-                _method_cell(results, front.note.name),
+                method_cell(results, front.note.name),
                 *(Cell(text=str(number), order=number) for number in numbers),
                 Cell(text=f"{sum(seconds):.0f}" if seconds else "–", order=sum(seconds)),
             )
@@ -134,6 +152,51 @@ def count_table(results: Results, choice: Choice) -> Table:
     )
 
 
+def gate_table(analysis: Analysis) -> Table:
+    """List every family fitted to every method's front, with the gate that draws or refuses it."""
+    rows = [
+        (fit, family) for fit in analysis.primary.fits for family in fit.families if family.gate
+    ]
+    return Table(
+        key="gates",
+        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations to the "
+        "curve, in units of seed noise; AICc chooses among the families that pass; ✓ passes, ✗ "
+        "fails, with what was measured and the threshold.",
+        columns=(
+            "Method",
+            "Family",
+            "χ²⊥",
+            "AICc",
+            *(_gate_heads(analysis) if rows else ()),
+        ),
+        rows=tuple(
+            (
+                method_cell(analysis.results, fit.method),
+                Cell(
+                    text=family.family,
+                    below="drawn" if family.family == fit.chosen else "",
+                    order=family.family,
+                ),
+                Cell(text=f"{family.chi2:.1f}", order=family.chi2),
+                Cell(text="–" if family.aicc is None else f"{family.aicc:.1f}"),
+                *(
+                    Cell(
+                        text="✓" if row.passed else f"✗ {row.measured}",
+                        below="" if row.passed else row.threshold,
+                    )
+                    for row in family.gate
+                ),
+            )
+            for fit, family in rows
+        ),
+    )
+
+
+def _gate_heads(analysis: Analysis) -> tuple[str, ...]:
+    gate = next(f.gate for fit in analysis.primary.fits for f in fit.families if f.gate)
+    return tuple(row.condition for row in gate)
+
+
 def absent_table(results: Results) -> Table:
     """List each absent trial with its status and reason."""
     return Table(
@@ -142,7 +205,7 @@ def absent_table(results: Results) -> Table:
         columns=("Method", "Values", "Seed", "Status", "Reason", "Run"),
         rows=tuple(
             (
-                _method_cell(results, trial.method),
+                method_cell(results, trial.method),
                 Cell(text=values_text(trial.values) or "–"),
                 Cell(text=str(trial.seed), order=trial.seed),
                 Cell(text=trial.status),
@@ -162,7 +225,7 @@ def method_table(results: Results) -> Table:
         columns=("Method", "Weight side + input side", "Configurations come from"),
         rows=tuple(
             (
-                _method_cell(results, note.name),
+                method_cell(results, note.name),
                 Cell(text=note.sides),
                 Cell(text="a search" if note.searched else "a grid"),
             )
@@ -171,30 +234,9 @@ def method_table(results: Results) -> Table:
     )
 
 
-def radius_table(results: Results, choice: Choice) -> Table:
-    """Give the chosen configurations' accuracy at every radius."""
-    threat = results.threat
-    chosen = [front.best for front in choice.fronts if front.best is not None]
-    return Table(
-        key="radii",
-        caption=f"Each method's most robust configuration at radius "
-        f"{value_text(threat.objective_radius)}, accuracy in % under {threat.attack}, "
-        f"{threat.norm}, on {count_text(results.num_test, 'test image')}; below it the least and "
-        "the greatest seed.",
-        columns=("Configuration", "Clean", *(value_text(e) for e in threat.radii)),
-        rows=tuple(
-            (
-                _method_cell(results, c.method, values_text(c.values)),
-                *(_spread_cell(over_seeds) for over_seeds in (c.clean, *c.robust)),
-            )
-            for c in chosen
-        ),
-    )
-
-
-def asked_for(choice: Choice) -> Array:
+def asked_for(analysis: Analysis) -> Array:
     """Choose a few clean accuracies that tell the fronts apart: between their ends."""
-    clean = [c.clean.mean for front in choice.fronts for c in front.members]
+    clean = [corner[0] for front in analysis.primary.fronts.methods for corner in front.median]
     if not clean:
         return np.empty(0)
     inside = [asked for asked in REQUIREMENTS if min(clean) < asked <= max(clean)]
@@ -203,69 +245,74 @@ def asked_for(choice: Choice) -> Array:
     return np.array([(inside + below)[row] for row in rows] if inside + below else [])
 
 
-def _front_row(results: Results, front: MethodFront, asked: Array) -> tuple[Cell, ...]:
-    surfaces = attained_by_seeds(front, results.threat.objective, asked)
-    assert front.attainable is not None, "a front with members has an area"
-    by_seed = front.attainable_by_seed
-    several = len(by_seed) > 1
-    reaching = _seeds_reaching(front, asked)
-    cells = []
-    for column in range(len(asked)):
-        if surfaces is None:
-            cells.append(Cell(text="–"))
-            continue
-        # As many seeds must reach the clean accuracy as the surface asks for: all, half, one.
-        least, middle, greatest = (
-            percent(height) if reaching[column] >= needed else "none"
-            for height, needed in zip(
-                surfaces[:, column], (len(by_seed), (len(by_seed) + 1) // 2, 1), strict=True
-            )
-        )
-        below = f"{least}–{greatest}" if several and reaching[column] else ""
-        cells.append(Cell(text=middle, below=below, order=float(surfaces[1, column])))
-    return (
-        _method_cell(results, front.note.name),
-        Cell(text=f"{len(front.members)}/{len(front.configurations)}"),
-        Cell(
-            text=percent(front.attainable),
-            below=f"{percent(min(by_seed))}–{percent(max(by_seed))}" if several else "",
-            order=front.attainable,
-        ),
-        *cells,
-        Cell(text=f"{len(by_seed)}/{len(results.seeds)}"),
+def interval_cell(value: Interval) -> Cell:
+    """Print an accuracy in percent with its interval below."""
+    return Cell(text=percent(value.estimate), below=interval_text(value), order=value.estimate)
+
+
+def interval_text(value: Interval) -> str:
+    """Print the ends of an interval of an accuracy, in percent.
+
+    >>> interval_text(Interval(estimate=0.5, low=0.45, high=0.55))
+    '45.0–55.0'
+    """
+    return f"{percent(value.low)}–{percent(value.high)}"
+
+
+def method_cell(results: Results, method: str, below: str = "") -> Cell:
+    """Print a method with a swatch of its colour."""
+    style = method_styles(results.methods)[method]
+    return Cell(text=method, below=below, order=method, colour=style.colour)
+
+
+def _attained_cell(front: FrontSurface, clean: float) -> Cell:
+    middle, least, greatest = (
+        float(attained(np.array(corners, dtype=np.float64).reshape(-1, 2), np.array([clean]))[0])
+        for corners in (front.median, front.pessimistic, front.optimistic)
+    )
+    texts = [percent(height) if height > 0 else "none" for height in (least, greatest)]
+    return Cell(
+        text=percent(middle) if middle > 0 else "none",
+        below=f"{texts[0]}–{texts[1]}" if greatest > 0 else "",
+        order=middle,
     )
 
 
-def _seeds_reaching(front: MethodFront, asked: Array) -> list[int]:
-    """Count, for each clean accuracy, the complete seeds with a member that is this clean."""
-    cleanest = [
-        max(t.clean for c in front.members for t in c.trials if t.seed == seed)
-        for seed in front.complete_seeds
-    ]
-    return [sum(clean >= least for clean in cleanest) for least in asked]
-
-
 def _configuration_row(
-    results: Results,
-    choice: Choice,
-    front: MethodFront,
-    c: ConfigurationResult,
-    names: Sequence[str],
+    analysis: Analysis, row: int, c: ConfigurationResult, names: Sequence[str]
 ) -> tuple[Cell, ...]:
-    on_method_front = any(member.key == c.key for member in front.members)
+    choice = choose(analysis.results)
+    on_method_front = any(m.key == c.key for front in choice.fronts for m in front.members)
     on_study_front = c.key in choice.study_front
     place = 2 * on_study_front + on_method_front
     validation = [c.validation_clean, c.validation_robust]
+    member = analysis.primary.fronts.configurations[row]
+    robust = [
+        analysis.view(radius).fronts.configurations[row].robust
+        for radius in analysis.results.threat.radii
+    ]
     return (
-        _method_cell(results, c.method),
+        method_cell(analysis.results, c.method),
         *(_value_cell(c, name) for name in names),
         _seeds_cell(c),
         *(_spread_cell(over_seeds) for over_seeds in validation if over_seeds is not None),
-        *(_spread_cell(over_seeds) for over_seeds in (c.clean, *c.robust)),
+        *(interval_cell(value) for value in (member.clean, *robust)),
+        Cell(
+            text=f"{member.on_study_front:.2f}",
+            below=f"{member.on_method_front:.2f}",
+            order=member.on_study_front,
+        ),
         Cell(text="study" if on_study_front else "method" if on_method_front else "–", order=place),
         _number_cell(mean_of([trial.cost for trial in c.trials])),
         _number_cell(mean_of([trial.seconds for trial in c.trials])),
     )
+
+
+def _alarm_cells(alarmed: Mapping[int, tuple[str, ...]], row: int) -> tuple[Cell, ...]:
+    if not alarmed:
+        return ()
+    texts = alarmed.get(row, ())
+    return (Cell(text=", ".join(texts) or "–", order=len(texts)),)
 
 
 def _validation_text(results: Results) -> str:
@@ -308,8 +355,3 @@ def _number_cell(number: float | None) -> Cell:
     if number is None:
         return Cell(text="–")
     return Cell(text=f"{number:.1f}" if number < 100 else f"{number:.0f}", order=number)
-
-
-def _method_cell(results: Results, method: str, below: str = "") -> Cell:
-    style = method_styles(results.methods)[method]
-    return Cell(text=method, below=below, order=method, colour=style.colour)

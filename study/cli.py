@@ -26,6 +26,9 @@ app = typer.Typer(
 )
 
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study of the file.")]
+StudyNames = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Studies of the file, one or several.")
+]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
 DEFAULT_FILE = Path("studies.yaml")
 
@@ -132,19 +135,25 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def report(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     """Write the report bundle to reports/NAME, and log it on the study's parent run.
+
+    With several studies: to reports/A+B, their methods side by side, on the parent run of each.
 
     Example: study report digits
     """
-    spec = _choose(_read(file), name, file)
+    studies = _read(file)
+    specs = [_choose(studies, name, file) for name in names]
 
     def write() -> None:
+        from analysis.results import ResultsError
         from study.launch import project_folder
-        from study.reporting import report_study
+        from study.reporting import report_studies
 
-        project = project_folder(file)
-        page, fragment = report_study(spec, project)
+        try:
+            page, fragment = report_studies(specs, project_folder(file))
+        except ResultsError as error:
+            _leave(str(error))
         if fragment:
             print(f"in MLflow (study ui): {fragment}")
         print(f"open: {os.path.relpath(page)}")

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
 from study.settings import (
@@ -40,6 +40,9 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
+
+PRIMARY = "hypervolume_difference"
+"""The one kind of primary contrast: of mean robust accuracies over clean requirements."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
@@ -83,6 +86,27 @@ def _required(key: str, value: Any) -> Any:
     if value is None:
         raise rule_error(empty((key,)))
     return value
+
+
+def _read_primary(value: Any) -> Any:
+    """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
+    if _required("primary", value) == PRIMARY:
+        return None
+    rule = f"must be {PRIMARY}, or {{{PRIMARY}: [at, sam]}} to name its two methods"
+    if not isinstance(value, Mapping):
+        got = f"got {shown(value)}; write for example primary: {PRIMARY}"
+        raise rule_error(
+            f"must be {PRIMARY}, {got}" if isinstance(value, str) else f"{rule}, {got}"
+        )
+    if list(value) != [PRIMARY]:
+        keys = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
+        raise rule_error(f"{rule}, got {keys}")
+    methods = value[PRIMARY]
+    if not isinstance(methods, tuple) or not all(isinstance(name, str) for name in methods):
+        raise rule_error(f"names two methods in a list, got {shown(methods)}; write [at, sam]")
+    if len(methods) != 2:
+        raise rule_error(f"names two methods, got {len(methods)}; write [at, sam]")
+    return distinct(methods)
 
 
 def _absolute(name: str, info: ValidationInfo) -> str:
@@ -139,9 +163,17 @@ class ResourcesSpec(Part):
 class AnalysisSpec(Part):
     """What is declared before the results are seen."""
 
-    primary: Literal["hypervolume_difference"] = "hypervolume_difference"
-    clean_floor: Annotated[float, Ge(0), Lt(1)]
-    """Clean accuracy below which a configuration is of no interest."""
+    primary: Annotated[tuple[str, str] | None, BeforeValidator(_read_primary)] = None
+    """Methods whose fronts the primary contrast compares, written as `{hypervolume_difference:
+    [at, sam]}`; None, written as the bare word: adversarial training against SAM."""
+    clean_floor: Annotated[
+        Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(_required, "clean_floor"))
+    ] = None
+    """Clean accuracy below which a configuration is of no interest; None: chance."""
+    margin: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
+    ] = None
+    """Differences of robust accuracy within ±margin count as none; None: none is declared."""
 
 
 class StudySpec(Part):

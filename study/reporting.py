@@ -1,15 +1,32 @@
 """From records to a report: `read_results` for a notebook, `report_study` for the command."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from analysis.results import AbsentTrial, MethodNote, Results, ThreatModel, TrialResult
+from analysis.results import (
+    AbsentTrial,
+    History,
+    MethodNote,
+    Results,
+    ThreatModel,
+    TrialResult,
+)
 from study import naming, space, storage, tracking
+from study.importance import measure_importances
 from study.launch import current_plan, data_cache
-from study.plan import Plan, PlannedCell
+from study.parts import AnalysisSpec
+from study.plan import Plan, PlannedCell, TrialRecord
 from study.spec import StudySpec
 from trainers.config import PgdAttack
 from trainers.data import Dataset, load_data
+
+MOST_HISTORIES = 100
+"""Of a study with more trials, only each method's chosen configuration is read epoch by epoch."""
+EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
+FINDINGS = "findings.md"
+"""The file of a report that becomes the run's note."""
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
@@ -20,16 +37,13 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     dataset = load_data(spec.data.name, data_cache(project))
     store = storage.find_store(project)
     client = storage.connect(store) if plan.count("done") else None
-    trials, absent = [], []
-    for planned in plan.cells:
-        if planned.state == "done":
-            with storage.recording(store):
-                trials.append(_trial_result(spec, client, planned))
-        else:
-            absent.append(_absent_trial(spec, planned))
+    done = [planned for planned in plan.cells if planned.state == "done"]
+    with storage.recording(store):
+        trials = tuple(_trial_result(spec, client, planned) for planned in done)
     evaluation = spec.evaluation
-    floor = spec.analysis.clean_floor if spec.analysis else None
-    return Results(
+    declared = spec.analysis or AnalysisSpec()
+    floor = declared.clean_floor
+    results = Results(
         study=spec.name,
         about=spec.about,
         threat=ThreatModel(
@@ -45,31 +59,71 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         clean_floor=1 / len(dataset.classes) if floor is None else floor,
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
-        trials=tuple(trials),
-        absent=tuple(absent),
+        trials=trials,
+        absent=tuple(_absent_trial(spec, p) for p in plan.cells if p.state != "done"),
         provenance=_provenance(spec, plan, dataset),
+        num_classes=len(dataset.classes),
+        margin=declared.margin,
+        primary=declared.primary,
+        importances=measure_importances(spec, plan),
     )
+    with storage.recording(store):
+        return replace(results, histories=_histories(spec, client, results, done))
 
 
 def report_study(spec: StudySpec, project: Path) -> tuple[Path, str]:
-    """Write the report bundle to `reports/NAME` and log it on the study's parent run.
+    """Write one study's report; as `report_studies` does."""
+    return report_studies((spec,), project)
 
-    Returns the page's path, and the fragment of its address in the MLflow UI (empty if the study
-    was never launched, so that there is no parent run).
+
+def report_studies(specs: Sequence[StudySpec], project: Path) -> tuple[Path, str]:
+    """Write the report bundle of a study, or of several side by side, and log it in MLflow.
+
+    One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
+    Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. Returns the page's path,
+    and the fragment of its address in the MLflow UI, of the first study that was ever launched;
+    empty if none was. Raises `ResultsError` if studies cannot be compared.
     """
+    from analysis.combine import combine
     from analysis.report import write_report  # matplotlib: a second, only for a report
 
-    page = write_report(read_results(spec, project), project / "reports" / spec.name)
+    found = [read_results(spec, project) for spec in specs]
+    name = "+".join(spec.name for spec in specs)
+    results = found[0] if len(found) == 1 else combine(found)
+    page = write_report(results, project / "reports" / name)
     store = storage.find_store(project)
     if not storage.store_exists(store):
         return page, ""
     client = storage.connect(store)
+    addresses = []
     with storage.recording(store):
-        runs = tracking.find_study(client, spec.name)
-        if runs is None:
-            return page, ""
-        note = f"{spec.about}\n\nThe report is under Artifacts: `report/index.html`."
-        return page, tracking.log_report(client, runs, page.parent, note)
+        for spec in specs:
+            runs = tracking.find_study(client, spec.name)
+            if runs is not None and len(specs) == 1:
+                note = study_note(spec, page.parent)
+                addresses.append(tracking.log_report(client, runs, page.parent, "report", note))
+            elif runs is not None:
+                place = f"comparison/{name}"
+                addresses.append(tracking.log_report(client, runs, page.parent, place))
+    return page, addresses[0] if addresses else ""
+
+
+def study_note(spec: StudySpec, folder: Path) -> str:
+    """Write what the parent run says of itself: where the report is, then its findings.
+
+    Paragraphs that MLflow has no room for are left to the report.
+    """
+    head = f"{spec.about}\n\nThe report is under Artifacts: `report/index.html`.".strip()
+    if not (folder / FINDINGS).is_file():
+        return head
+    paragraphs = (folder / FINDINGS).read_text(encoding="utf-8").strip().split("\n\n")
+    rest = "More stands in the report."
+    note = head
+    for paragraph in paragraphs:
+        if len(note) + len(paragraph) + len(rest) + 4 > tracking.MOST_NOTE_CHARACTERS:
+            return f"{note}\n\n{rest}"
+        note = f"{note}\n\n{paragraph}"
+    return note
 
 
 def attack_name(attack: PgdAttack) -> str:
@@ -102,6 +156,55 @@ def _trial_result(spec: StudySpec, client: object, planned: PlannedCell) -> Tria
         seconds=metrics["seconds"],
         cost=metrics["cost/passes_per_sample"],
         run=record.run,
+    )
+
+
+def _histories(
+    spec: StudySpec, client: object, results: Results, done: Sequence[PlannedCell]
+) -> tuple[History, ...]:
+    """Read how trials trained: all of a small study, else those of the chosen configurations."""
+    from analysis.choice import choose
+
+    runs = {trial.run for trial in results.trials}
+    if len(runs) > MOST_HISTORIES:
+        chosen = [front.best for front in choose(results).fronts if front.best is not None]
+        runs = {trial.run for configuration in chosen for trial in configuration.trials}
+    return tuple(
+        history
+        for planned in done
+        if planned.record is not None and planned.record.run in runs
+        for history in [_history(spec, client, planned, planned.record)]
+        if history is not None
+    )
+
+
+def _history(
+    spec: StudySpec, client: Any, planned: PlannedCell, record: TrialRecord
+) -> History | None:
+    """Read one trial's epochs; None if it recorded none."""
+    epochs = tracking.read_epochs(client, record.run, EPOCH_METRICS)
+    if not epochs:
+        return None
+    train, clean, robust = zip(*epochs.values(), strict=True)
+    metrics, evaluation = record.metrics, spec.evaluation
+    ends = [
+        (
+            metrics[f"{checkpoint}/test_clean"],
+            metrics[tracking.robust_name(checkpoint, evaluation.norm, evaluation.objective_radius)],
+        )
+        for checkpoint in ("best", "last")
+    ]
+    return History(
+        method=planned.cell.configuration.method,
+        values=space.short_values(spec, planned.cell.configuration),
+        seed=planned.cell.seed,
+        epochs=tuple(epochs),
+        train_accuracy=train,
+        validation_clean=clean,
+        validation_robust=robust,
+        best_epoch=int(metrics["best/epoch"]) if "best/epoch" in metrics else None,
+        test_best=ends[0],
+        test_last=ends[1],
     )
 
 

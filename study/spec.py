@@ -26,7 +26,7 @@ from study.parts import (
 )
 from study.recovery import Notes, validated
 from study.settings import SIDES, Range, Setting, Side, Value, WholeRange, choices, config_text
-from study.wording import good_value, shown
+from study.wording import good_value, nearest, shown
 from study.yaml_source import Place, SpecError, read_yaml
 from trainers.config import ConfigError
 
@@ -101,6 +101,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     spec = validated(StudySpec, data, name, known_keys, folder, notes)
     if spec is not None:
         _check_twins(spec, notes)
+        _check_primary(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -155,6 +156,17 @@ def _check_twins(spec: StudySpec, notes: Notes) -> None:
         if twin != name:
             text = f"is the same method as {twin}; remove one of the two"
             notes.add((spec.name, "methods", name), text)
+
+
+def _check_primary(spec: StudySpec, notes: Notes) -> None:
+    """Refuse a primary contrast of methods that the study does not have."""
+    for name in (spec.analysis and spec.analysis.primary) or ():
+        if name in spec.methods:
+            continue
+        match = nearest(name, list(spec.methods))
+        hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
+        text = f"names the method {shown(name)}, which the study does not have; {hint}"
+        notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
 
 
 def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:

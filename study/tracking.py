@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT_TAG = "rhoeps"
 PAGE = 1000
+MOST_NOTE_CHARACTERS = 8000
+"""What MLflow's databases hold of a tag, and so of a run's note."""
 BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
 TAGS = {"study", "cell", "method", "block", "number", "config"}
@@ -187,6 +189,18 @@ def read_bits(client: "MlflowClient", record: TrialRecord) -> dict[str, Any]:
         ) from error
 
 
+def read_epochs(
+    client: "MlflowClient", run: str, names: Iterable[str]
+) -> dict[int, tuple[float, ...]]:
+    """Read metrics that a run recorded at each epoch: their values by epoch, where all were."""
+    by_name = [
+        {metric.step: metric.value for metric in client.get_metric_history(run, name)}
+        for name in names
+    ]
+    epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
+    return {epoch: tuple(values[epoch] for values in by_name) for epoch in sorted(epochs)}
+
+
 def local_path(uri: str) -> Path | None:
     """Give an artifact address as a path on this machine, None if it is elsewhere."""
     if uri.startswith("file://"):
@@ -229,11 +243,17 @@ def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> Non
     client.set_terminated(runs.parent, status)
 
 
-def log_report(client: "MlflowClient", runs: StudyRuns, folder: Path, note: str) -> str:
-    """Log a report bundle on the parent run; return the fragment of its address in the UI."""
-    client.log_artifacts(runs.parent, str(folder), "report")
-    client.set_tag(runs.parent, "mlflow.note.content", note)
-    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/report/index.html"
+def log_report(
+    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
+) -> str:
+    """Log a report bundle on the parent run, below `place`; return its address in the UI.
+
+    The address is a fragment, the part after `/#`. A note replaces the run's.
+    """
+    client.log_artifacts(runs.parent, str(folder), place)
+    if note:
+        client.set_tag(runs.parent, "mlflow.note.content", note)
+    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/{place}/index.html"
 
 
 class TrialRun:

@@ -47,6 +47,7 @@ EXAMPLES: dict[str, Any] = {
     "analysis": {"clean_floor": 0.9},
     "primary": "hypervolume_difference",
     "clean_floor": 0.9,
+    "margin": 0.01,
     "weights": "none",
     "inputs": "none",
     "loss": "cross_entropy",

@@ -13,10 +13,14 @@ from hypothesis.extra import numpy as arrays
 from analysis.front import (
     attained,
     attainment_surface,
+    attainment_surfaces,
+    concave_hull,
+    dominance_shares,
     dominates,
     hypervolume,
     mean_attainable_robustness,
     nondominated,
+    on_front,
 )
 
 QUICK = settings(max_examples=40, deadline=None)
@@ -189,3 +193,98 @@ def test_replicates_have_each_their_hypervolume():
     areas = hypervolume(replicates, np.array([0.2, 0.0]))
     slow = [[hypervolume(p, np.array([0.2, 0.0])) for p in some] for some in replicates]
     np.testing.assert_array_equal(areas, slow)
+
+
+@QUICK
+@given(
+    st.tuples(st.integers(1, 5), st.integers(1, 9)).flatmap(
+        lambda shape: arrays.arrays(np.float64, (*shape, 2), elements=FRACTION)
+    )
+)
+def test_membership_of_every_replicate_equals_comparing_every_pair(replicates: np.ndarray):
+    before = replicates.copy()
+    slow = [nondominated(np.round(points, 9)).tolist() for points in replicates]
+    assert on_front(replicates).tolist() == slow
+    np.testing.assert_array_equal(replicates, before)
+
+
+def test_no_points_have_no_membership():
+    assert on_front(np.empty((3, 0, 2))).shape == (3, 0)
+
+
+@QUICK
+@given(
+    arrays.arrays(np.float64, (4, 3, 2), elements=FRACTION),
+    arrays.arrays(np.float64, (4, 2, 2), elements=FRACTION),
+)
+def test_dominance_shares_count_the_replicates(first: np.ndarray, second: np.ndarray):
+    one, other = np.round(first, 9), np.round(second, 9)
+    slow = [
+        [np.mean([dominates(one[b, i], other[b, j]) for b in range(4)]) for j in range(2)]
+        for i in range(3)
+    ]
+    assert dominance_shares(first, second).tolist() == slow
+
+
+@QUICK
+@given(
+    st.tuples(st.integers(1, 7), st.integers(1, 6)).flatmap(
+        lambda shape: arrays.arrays(np.float64, (*shape, 2), elements=FRACTION)
+    )
+)
+def test_surfaces_on_all_clean_accuracies_equal_the_sweep(replicates: np.ndarray):
+    shares = [0.025, 0.5, 0.6, 0.975, 1.0]
+    clean = np.unique(replicates[..., 0])
+    fast = attainment_surfaces(replicates, shares, clean)
+    for share, corners in zip(shares, fast, strict=True):
+        np.testing.assert_array_equal(corners, attainment_surface(replicates, share))
+
+
+def test_surfaces_of_many_replicates_equal_moocore():
+    replicates = np.random.default_rng(3).random((60, 5, 2)).round(2)
+    shares = [0.5, 1.0]
+    fast = attainment_surfaces(replicates, shares, np.unique(replicates[..., 0]))
+    oracle = -moocore.eaf(
+        -replicates.reshape(-1, 2), sets=np.repeat(np.arange(60), 5), percentiles=[50, 100]
+    )
+    for share, corners in zip(shares, fast, strict=True):
+        expected = oracle[oracle[:, 2] == -100 * share][:, :2]
+        falling = expected[np.lexsort((expected[:, 1], -expected[:, 0]))]
+        np.testing.assert_array_equal(corners, falling)
+
+
+def test_a_coarse_grid_is_exact_at_its_points_and_never_above_between():
+    replicates = np.random.default_rng(4).random((50, 6, 2))
+    grid = np.linspace(0.1, 0.9, 9)
+    (coarse,) = attainment_surfaces(replicates, [0.5], grid)
+    exact = attainment_surface(replicates, 0.5)
+    np.testing.assert_array_equal(attained(coarse, grid), attained(exact, grid))
+    between = np.linspace(0, 1, 201)
+    assert (attained(coarse, between) <= attained(exact, between)).all()
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([[0.9, 0.1], [0.5, 0.5]], [[0.9, 0.1], [0.5, 0.5]]),
+        ([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]], [[0.9, 0.1], [0.7, 0.3]]),
+        ([[0.9, 0.1], [0.8, 0.4], [0.7, 0.5], [0.6, 0.4]], [[0.9, 0.1], [0.8, 0.4], [0.7, 0.5]]),
+        ([[0.9, 0.1], [0.9, 0.1]], [[0.9, 0.1]]),
+        ([], []),
+    ],
+    ids=["a chord", "collinear", "concave", "equal", "nothing"],
+)
+def test_the_hull_of_known_points_is_known(points: list[list[float]], expected: list[list[float]]):
+    hull = concave_hull(np.array(points, dtype=np.float64).reshape(-1, 2))
+    assert hull.tolist() == expected
+
+
+@QUICK
+@given(POINTS.filter(len))
+def test_the_hull_lies_on_or_above_every_point_between_its_ends(points: np.ndarray):
+    hull = concave_hull(points)
+    inside = points[points[:, 0] >= hull[-1, 0]]
+    heights = np.interp(inside[:, 0], hull[::-1, 0], hull[::-1, 1])
+    assert (inside[:, 1] <= heights + 1e-9).all()
+    assert hull[-1, 1] == points[:, 1].max()
+    assert hull[0, 0] == points[:, 0].max()

@@ -1,5 +1,6 @@
 """Figures: what they show, that nothing collides, and that they leave no state behind."""
 
+import re
 import subprocess
 import sys
 import warnings
@@ -14,11 +15,13 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from matplotlib.path import Path
 from matplotlib.text import Annotation
 
 from analysis.canvas import look, new_axes, png, svg
-from analysis.configurations import configurations
+from analysis.document import Analysis, analyse
 from analysis.examples import draw_examples
+from analysis.front_layers import MEMBER, OTHER, SEED, coarse, draw_regions, staircase
 from analysis.labels import Label, marker_boxes, place_labels
 from analysis.palette import (
     ADVERSARIAL_TRAINING,
@@ -28,28 +31,46 @@ from analysis.palette import (
     contrast_on_white,
     method_styles,
 )
-from analysis.panels import fig_radii, fig_strength, spread_heights
-from analysis.plots import MEMBER, OTHER, SEED, fig_front
+from analysis.plots import fig_front
 from analysis.results import MethodNote, Results
+from analysis.scene import gather
 from analysis.words import values_text
 
 RADII = (0.05, 0.1, 0.15, 0.2)
 
 
+@pytest.fixture(scope="module")
+def analysed(digits: Results) -> Analysis:
+    return analyse(digits, replicates=40)
+
+
+@pytest.fixture(scope="module")
+def clear(draw: Callable[..., Results]) -> Analysis:
+    """Analyse two fronts apart: power laws, six strengths each."""
+    strengths = [0.02, 0.04, 0.06, 0.1, 0.15, 0.2]
+    at = [(0.92, 0.30), (0.90, 0.37), (0.88, 0.42), (0.85, 0.48), (0.82, 0.53), (0.79, 0.57)]
+    sam = [(0.95, 0.06), (0.935, 0.13), (0.92, 0.18), (0.90, 0.23), (0.88, 0.27), (0.86, 0.305)]
+    cells = [("at", {"epsilon": e}, *point) for e, point in zip(strengths, at, strict=True)]
+    cells += [("sam", {"rho": e}, *point) for e, point in zip(strengths, sam, strict=True)]
+    results = draw(cells, seeds=(0, 1, 2, 3), num_test=4000, noise=0.008, sides=SIDES, radii=(0.1,))
+    return analyse(results, replicates=60)
+
+
+SIDES = {"at": "none + pgd", "sam": "sam + none"}
+
+
 def texts(figure: Figure) -> list[str]:
     axes = figure.axes[0]
-    return [artist.get_text() for artist in axes.texts if isinstance(artist, Annotation)]
+    return [a.get_text() for a in axes.texts if isinstance(a, Annotation) and a.get_text()]
 
 
 def extents(figure: Figure) -> list[tuple[str, np.ndarray]]:
     renderer = FigureCanvasAgg(figure).get_renderer()
-    found = [a for a in figure.axes[0].texts if isinstance(a, Annotation)]
+    found = [a for a in figure.axes[0].texts if isinstance(a, Annotation) and a.get_text()]
     return [(a.get_text(), a.get_window_extent(renderer).extents) for a in found]
 
 
-@pytest.mark.parametrize("radius", [0.05, 0.1, 0.15, 0.2])
-def test_no_label_of_the_front_covers_another_or_leaves_the_axes(digits: Results, radius: float):
-    figure = fig_front(digits, radius)
+def assert_labels_are_apart(figure: Figure) -> None:
     boxes = extents(figure)
     frame = figure.axes[0].get_window_extent().extents
     for text, box in boxes:
@@ -60,42 +81,114 @@ def test_no_label_of_the_front_covers_another_or_leaves_the_axes(digits: Results
         assert apart, f"{one} covers {other}"
 
 
-def test_the_front_names_every_method_and_some_strengths(digits: Results):
-    named = texts(fig_front(digits, 0.1))
+@pytest.mark.parametrize("header", [True, False], ids=["alone", "in the page"])
+@pytest.mark.parametrize("radius", RADII)
+def test_no_label_of_the_front_covers_another_or_leaves_the_axes(
+    analysed: Analysis, radius: float, header: bool
+):
+    assert_labels_are_apart(fig_front(analysed, radius, header=header))
+
+
+def test_no_label_of_two_fitted_fronts_covers_another(clear: Analysis):
+    assert_labels_are_apart(fig_front(clear, 0.1))
+
+
+def test_nothing_written_around_the_front_leaves_the_figure(analysed: Analysis, clear: Analysis):
+    for analysis in (analysed, clear):
+        figure = fig_front(analysis, 0.1)
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        width, height = figure.get_size_inches() * figure.dpi
+        written = [*figure.texts, *(t for axes in figure.axes for t in axes.texts)]
+        for text in written:
+            box = text.get_window_extent(renderer).extents
+            assert box[0] >= -1, text.get_text()
+            assert box[2] <= width + 1, text.get_text()
+            assert box[1] >= -1, text.get_text()
+            assert box[3] <= height + 1, text.get_text()
+
+
+def test_the_front_names_every_method_and_some_strengths(analysed: Analysis):
+    named = texts(fig_front(analysed, 0.1))
     assert {"standard", "sam", "at", "sam_at"} <= set(named)
-    assert "ε=0.1" in named
-    assert fig_front(digits, 0.1).axes[0].get_legend() is None
+    assert any(text.startswith("ε=") for text in named)
+    assert fig_front(analysed, 0.1).axes[0].get_legend() is None
 
 
 def test_many_methods_in_one_place_get_a_legend(draw: Callable[..., Results]):
     cells = [(f"method_with_a_long_name_{i}", {}, 0.9, 0.5) for i in range(25)]
-    figure = fig_front(draw(cells, num_test=100, seeds=(0,)), 0.1)
+    results = draw(cells, num_test=100, seeds=(0,), radii=(0.1,))
+    figure = fig_front(analyse(results, replicates=20), 0.1)
     assert figure.axes[0].get_legend() is not None
 
 
-def test_a_configuration_left_of_the_figure_is_pointed_at(digits: Results):
-    figure = fig_front(digits, 0.1)
-    assert figure.axes[0].get_xlim()[0] > 90
+def test_a_configuration_left_of_the_figure_is_pointed_at(analysed: Analysis):
+    figure = fig_front(analysed, 0.1)
+    assert figure.axes[0].get_xlim()[0] > 80
     assert any(text.startswith("ε=0.25: 6") for text in texts(figure))
 
 
-def test_the_steps_are_those_of_the_staircase(draw: Callable[..., Results]):
-    cells = [
-        ("sam", {"rho": rho}, clean, robust)
-        for rho, clean, robust in [(0.1, 0.9, 0.2), (0.2, 0.8, 0.4), (0.4, 0.7, 0.3)]
-    ]
-    results = draw(cells, noise=0.0, num_validation=0)
-    trials = {t.values["rho"]: t for t in results.trials if t.seed == 0}
-    one_seed = replace(results, seeds=(0,), trials=tuple(trials.values()))
-    lines = fig_front(one_seed, 0.1).axes[0].lines
-    a, b = (100 * np.array([trials[rho].clean, trials[rho].robust[1]]) for rho in (0.1, 0.2))
-    corners = np.array([a, [b[0], a[1]], b])
-    steps = [
-        line
-        for line in lines
-        if line.get_xydata().shape == (3, 2) and np.allclose(line.get_xydata(), corners)
-    ]
-    assert [line.get_solid_joinstyle() for line in steps] == ["miter"]
+def test_steps_have_right_angles_and_end_at_the_edge():
+    steps = staircase(np.array([[90.0, 10.0], [80.0, 30.0], [85.0, 5.0], [80.0, 30.0]]), 70.0)
+    assert steps.tolist() == [[90, 0], [90, 10], [80, 10], [80, 30], [70, 30]]
+    assert staircase(np.array([[60.0, 30.0]]), 70.0).tolist() == [[60, 0], [60, 30], [60, 30]]
+    assert staircase(np.empty((0, 2)), 70.0).shape == (0, 2)
+
+
+def test_surfaces_are_drawn_as_mitred_right_angles(analysed: Analysis):
+    lines = [line for line in fig_front(analysed, 0.1).axes[0].lines if len(line.get_xdata()) > 3]
+    steps = [line for line in lines if line.get_solid_joinstyle() == "miter"]
+    assert steps
+    for line in steps:
+        moves = np.abs(np.diff(line.get_xydata(), axis=0))
+        assert (moves.min(axis=1) == 0).all()
+
+
+def test_regions_hold_95_percent_of_normal_means():
+    _, axes = new_axes(2.0, 2.0)
+    covariance = np.array([[4.0, 1.0], [1.0, 2.0]])
+    style = method_styles([MethodNote(name="m", sides="?", searched=False)])["m"]
+    draw_regions(axes, np.array([[50.0, 30.0]]), covariance[np.newaxis], style, "layer:m0")
+    ring = axes.patches[0].get_path()
+    points = np.random.default_rng(3).multivariate_normal([50.0, 30.0], covariance, 4000)
+    polygon = ring.to_polygons()[0]
+    inside = np.mean([Path(polygon).contains_point(point) for point in points])
+    assert inside == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_gap_is_an_arrow_as_long_as_it_says(clear: Analysis):
+    gap = clear.primary.gaps[0]
+    assert gap.range is not None, gap.reason
+    (arrow,) = gather(clear, 0.1, (clear.estimand,)).arrows
+    middle = len(gap.clean) // 2
+    assert arrow.estimate == pytest.approx(100 * gap.estimate[middle])
+    label = next(text for text in texts(fig_front(clear, 0.1)) if "pp" in text)
+    low, high = 100 * gap.low[middle], 100 * gap.high[middle]
+    assert label == f"{arrow.estimate:+.1f} pp\n[{low:.1f}, {high:.1f}]"
+
+
+def test_bands_of_curves_stay_between_nothing_and_clean(clear: Analysis):
+    for collection in fig_front(clear, 0.1).axes[0].collections:
+        for path in collection.get_paths():
+            assert (path.vertices[:, 1] >= -1e-9).all()
+            assert (path.vertices[:, 1] <= path.vertices[:, 0] + 1e-9).all()
+
+
+def test_a_page_s_figure_has_a_layer_for_each_method_and_estimand(clear: Analysis):
+    drawn = svg(fig_front(clear, 0.1, header=False, layered=True), "key", "title", "words")
+    classes = set(re.findall(r'<g class="([^"]*)"', drawn))
+    assert {"m0", "m1", "m0 population", "m0 test-set", "m0 m1 population"} <= classes
+    alone = svg(fig_front(clear, 0.1), "key", "title", "words")
+    assert "test-set" not in alone
+    assert "layer:" not in drawn + alone
+
+
+def test_marks_carry_the_title_of_their_configuration(clear: Analysis):
+    titles = {f"c{row}": f"row {row} <b>" for row in range(12)}
+    drawn = svg(fig_front(clear, 0.1), "key", "title", "words", titles)
+    found = re.findall(r'<use[^>]*x="([\d.]+)"[^>]*><title>row (\d+) &lt;b&gt;</title>', drawn)
+    assert sorted(int(row) for _, row in found) == list(range(12))
+    clean = [clear.found[int(row)].clean.mean for _, row in found]
+    assert np.corrcoef(clean, [float(x) for x, _ in found])[0, 1] > 0.9999
 
 
 def drawn_points(figure: Figure, *sizes: float) -> np.ndarray:
@@ -111,43 +204,47 @@ def in_percent(points: list[tuple[float, float]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.2])
-def test_the_front_is_drawn_at_its_radius_whatever_the_objective(digits: Results, radius: float):
-    position, figure = RADII.index(radius), fig_front(digits, radius)
-    means = [(c.clean.mean, c.robust[position].mean) for c in configurations(digits)]
-    seeds = [(t.clean, t.robust[position]) for t in digits.trials]
-    np.testing.assert_allclose(drawn_points(figure, MEMBER, OTHER), in_percent(means), atol=1e-9)
+def test_the_front_is_drawn_at_its_radius_whatever_the_objective(
+    analysed: Analysis, radius: float
+):
+    position, figure = RADII.index(radius), fig_front(analysed, radius)
+    left = figure.axes[0].get_xlim()[0]
+    means = [(c.clean.mean, c.robust[position].mean) for c in analysed.found]
+    shown = [point for point in means if 100 * point[0] >= left]
+    assert len(shown) == len(means) - 1
+    seeds = [(t.clean, t.robust[position]) for t in analysed.results.trials]
+    np.testing.assert_allclose(drawn_points(figure, MEMBER, OTHER), in_percent(shown), atol=1e-9)
     np.testing.assert_allclose(drawn_points(figure, SEED), in_percent(seeds), atol=1e-9)
     assert f"linf {radius}" in figure.axes[0].get_ylabel()
 
 
-@pytest.mark.parametrize("radius", [0.1, 0.2])
-def test_the_strength_figure_is_at_the_objective_radius(digits: Results, radius: float):
-    threat = replace(digits.threat, objective_radius=radius)
-    lines = fig_strength(replace(digits, threat=threat), "at").axes[0].lines
-    robust = next(
-        line.get_ydata()
-        for line in lines
-        if line.get_marker() == "o" and line.get_markerfacecolor() == ADVERSARIAL_TRAINING
-    )
-    expected = [
-        100 * c.robust[RADII.index(radius)].mean for c in configurations(digits) if c.method == "at"
-    ]
-    np.testing.assert_allclose(robust, expected, atol=1e-9)
+def test_a_figure_without_any_trial_says_so(digits: Results):
+    empty = analyse(replace(digits, trials=(), absent=()), replicates=20)
+    figure = fig_front(empty, 0.1)
+    assert "No trial has a result." in [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_searched_methods_are_hollow_and_grids_are_full(digits: Results):
+def test_corners_too_close_to_see_are_left_out():
+    corners = np.column_stack([np.linspace(99, 90, 1000), np.linspace(10, 40, 1000)])
+    kept = coarse(corners, 0.1, 0.1)
+    assert len(kept) < 320
+    assert kept[0].tolist() == corners[0].tolist()
+    assert kept[-1].tolist() == corners[-1].tolist()
+
+
+def test_searched_methods_are_hollow_and_grids_are_full(analysed: Analysis):
     faces = {
         (line.get_marker(), line.get_markerfacecolor())
-        for line in fig_front(digits, 0.1).axes[0].lines
+        for line in fig_front(analysed, 0.1).axes[0].lines
     }
     assert ("^", "white") in faces
     assert ("o", ADVERSARIAL_TRAINING) in faces
     assert ("s", SAM) in faces
 
 
-def test_figures_leave_no_state_and_need_no_pyplot(digits: Results):
+def test_figures_leave_no_state_and_need_no_pyplot(analysed: Analysis):
     before = dict(mpl.rcParams)
-    png(fig_front(digits, 0.1), dpi=50)
+    png(fig_front(analysed, 0.1), dpi=50)
     assert dict(mpl.rcParams) == before
     code = "import sys, analysis.report; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -158,42 +255,15 @@ def test_the_package_itself_loads_no_matplotlib():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_user_s_settings_change_nothing(digits: Results):
-    expected = svg(fig_front(digits, 0.1), "key", "title", "description")
+def test_a_user_s_settings_change_nothing(analysed: Analysis):
+    expected = svg(fig_front(analysed, 0.1), "key", "title", "description")
     with mpl.rc_context({"font.size": 20, "axes.grid": False, "svg.fonttype": "path"}):
-        assert svg(fig_front(digits, 0.1), "key", "title", "description") == expected
+        assert svg(fig_front(analysed, 0.1), "key", "title", "description") == expected
 
 
 def test_dollar_signs_in_names_are_no_mathematics(draw: Callable[..., Results]):
-    results = draw([("a$b$", {}, 0.9, 0.5), ("$", {}, 0.8, 0.6)])
-    assert "a$b$" in svg(fig_front(results, 0.1), "key", "title", "description")
-
-
-def test_the_radii_start_at_clean_accuracy(digits: Results):
-    axes = fig_radii(digits).axes[0]
-    standard = [t for t in digits.trials if t.method == "standard"]
-    first = next(line for line in axes.lines if line.get_marker() == "D").get_xydata()
-    assert first[0].tolist() == [0.0, pytest.approx(100 * np.mean([t.clean for t in standard]))]
-    assert len(first) == 5
-
-
-def test_a_strength_of_zero_stands_apart_and_is_standard(digits: Results):
-    axes = fig_strength(digits, "at").axes[0]
-    ticks = dict(
-        zip([t.get_text() for t in axes.get_xticklabels()], axes.get_xticks(), strict=True)
-    )
-    assert ticks["0\nstandard"] < ticks["0.005"]
-    assert ticks["0.05"] - ticks["0.005"] == pytest.approx(1.0)
-
-
-def test_a_method_with_two_strengths_has_no_strength_figure(digits: Results):
-    with pytest.raises(ValueError, match="no single strength varies"):
-        fig_strength(digits, "sam_at")
-
-
-def test_heights_keep_their_distance():
-    heights = spread_heights([50.0, 50.0, 51.0, 90.0], 5.0)
-    assert sorted(heights) == [50.0, 55.0, 60.0, 90.0]
+    results = draw([("a$b$", {}, 0.9, 0.5), ("$", {}, 0.8, 0.6)], radii=(0.1,))
+    assert "a$b$" in svg(fig_front(analyse(results, replicates=20), 0.1), "key", "title", "description")
 
 
 def test_a_label_without_a_free_place_is_left_out():
@@ -248,14 +318,16 @@ def test_a_label_is_nearer_to_its_own_marker_than_to_any_other():
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.1, 0.15, 0.2])
-def test_values_in_the_front_stand_beside_their_own_configuration(digits: Results, radius: float):
-    figure = fig_front(digits, radius)
+def test_values_in_the_front_stand_beside_their_own_configuration(
+    analysed: Analysis, radius: float
+):
+    figure = fig_front(analysed, radius)
     transform = figure.axes[0].transData.transform
     means = {
         c.key: transform((100 * c.clean.mean, 100 * c.robust[RADII.index(radius)].mean))
-        for c in configurations(digits)
+        for c in analysed.found
     }
-    named = {values_text(c.values, 2): c.key for c in configurations(digits) if c.values}
+    named = {values_text(c.values, 2): c.key for c in analysed.found if c.values}
     boxes = [(named[text], box) for text, box in extents(figure) if text in named]
     assert len(boxes) >= 4
     for key, box in boxes:

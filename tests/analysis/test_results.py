@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from analysis.configurations import configurations, spread
-from analysis.results import AbsentTrial, Results, ResultsError, ThreatModel, accuracies
+from analysis.results import (
+    AbsentTrial,
+    History,
+    Importance,
+    Results,
+    ResultsError,
+    ThreatModel,
+    accuracies,
+)
 
 
 def first_changed(results: Results, **changes: object) -> Results:
@@ -177,3 +185,115 @@ def test_values_of_several_kinds_can_be_sorted(draw: Callable[..., Results]):
         {"rho": 0.2, "schedule": "b"},
         {"rho": "auto"},
     ]
+
+
+def history(**changes: object) -> History:
+    trained = History(
+        method="standard",
+        values={},
+        seed=0,
+        epochs=(1, 2),
+        train_accuracy=(0.5, 0.6),
+        validation_clean=(0.5, 0.6),
+        validation_robust=(0.1, 0.2),
+        best_epoch=2,
+        test_best=(0.6, 0.2),
+        test_last=None,
+    )
+    return replace(trained, **changes)
+
+
+def importance(**changes: object) -> Importance:
+    shares = Importance(
+        method="sam_at",
+        objective="robust",
+        shares={"rho": 0.25, "epsilon": 0.75},
+        configurations=20,
+        evaluator="PED-ANOVA",
+    )
+    return replace(shares, **changes)
+
+
+def noted(results: Results, seeds: tuple[int, ...]) -> Results:
+    """Give the first method seeds of its own."""
+    return replace(
+        results, methods=(replace(results.methods[0], seeds=seeds), *results.methods[1:])
+    )
+
+
+REFUSED_AROUND = {
+    "seeds of the study": (
+        lambda r: noted(r, (0, 9)),
+        "standard: its seeds must be some of the study's (0, 1, 2), got (0, 9)",
+    ),
+    "a seed at least": (lambda r: noted(r, ()), "standard: its seeds must be some"),
+    "own seeds once": (lambda r: noted(r, (0, 0)), "each of its seeds stands once, got (0, 0)"),
+    "trials of own seeds": (
+        lambda r: noted(r, (0, 1)),
+        "standard seed 2: the seed is not declared, (0, 1) are",
+    ),
+    "a primary contrast of known methods": (
+        lambda r: replace(r, primary=("at", "trades")),
+        "the primary contrast names trades, which is not among the methods standard, sam",
+    ),
+    "a primary contrast of two": (
+        lambda r: replace(r, primary=("at", "at")),
+        "the primary contrast needs two methods, got at twice",
+    ),
+    "a margin": (lambda r: replace(r, margin=1.0), "margin must lie in (0, 1), got 1.0"),
+    "classes": (lambda r: replace(r, num_classes=1), "num_classes must be at least 2, got 1"),
+    "one history for each cell": (
+        lambda r: replace(r, histories=(history(), history())),
+        "standard seed 0: a history of training must be",
+    ),
+    "histories of known methods": (
+        lambda r: replace(r, histories=(history(method="trades"),)),
+        "trades seed 0: a history of training must be of a declared method",
+    ),
+    "as many accuracies as epochs": (
+        lambda r: history(validation_clean=(0.5,)),
+        "history of standard seed 0: needs one accuracy for each of its 2 epochs, got [2, 1, 2]",
+    ),
+    "rising epochs": (lambda r: history(epochs=(2, 2)), "its epochs must rise from 1 on"),
+    "epochs": (lambda r: history(best_epoch=0), "best_epoch must be at least 1, got 0"),
+    "accuracies in histories": (
+        lambda r: history(test_last=(60.0, 20.0)),
+        "accuracies must be fractions in [0, 1], got 60.0",
+    ),
+    "importances of known methods": (
+        lambda r: replace(r, importances=(importance(method="trades"),)),
+        "trades: importances for robust accuracy must be of a declared method",
+    ),
+    "importances once": (
+        lambda r: replace(r, importances=(importance(), importance())),
+        "sam_at: importances for robust accuracy must be",
+    ),
+    "shares": (
+        lambda r: importance(shares={"rho": 0.25, "epsilon": 0.25}),
+        "must be shares that add up to 1",
+    ),
+    "shares of something": (lambda r: importance(shares={}), "must be shares that add up to 1"),
+    "importances of configurations": (
+        lambda r: importance(configurations=0),
+        "importances need at least one configuration, got 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), REFUSED_AROUND.values(), ids=REFUSED_AROUND)
+def test_what_stands_around_the_trials_must_fit_too(
+    digits: Results, change: Callable[[Results], object], message: str
+):
+    with pytest.raises(ResultsError) as refusal:
+        change(digits)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_configuration_is_complete_with_the_seeds_of_its_method(digits: Results):
+    trials = tuple(t for t in digits.trials if t.method != "standard" or t.seed != 2)
+    lacking = replace(digits, trials=trials)
+    [standard] = [c for c in configurations(lacking) if c.method == "standard"]
+    assert standard.absent_seeds == (2,)
+    [standard] = [c for c in configurations(noted(lacking, (0, 1))) if c.method == "standard"]
+    assert standard.complete

@@ -126,6 +126,27 @@ def test_what_may_be_left_out_has_its_default(tmp_path):
     assert spec.search.sampler == "tpe"
 
 
+DECLARED = {
+    "{}": (None, None, None),
+    "{clean_floor: 0.5}": (None, 0.5, None),
+    "{primary: hypervolume_difference, margin: 0.02}": (None, None, 0.02),
+    "{primary: {hypervolume_difference: [sam_at, at]}}": (("sam_at", "at"), None, None),
+}
+
+
+@pytest.mark.parametrize(("written", "meant"), DECLARED.items(), ids=DECLARED)
+def test_what_is_declared_before_the_results_is_read(tmp_path, written, meant):
+    analysis = read_one(tmp_path, "{clean_floor: 0.9}", written).analysis
+    assert analysis is not None
+    assert (analysis.primary, analysis.clean_floor, analysis.margin) == meant
+
+
+def test_a_primary_contrast_is_not_blamed_for_a_mistake_in_its_method(tmp_path):
+    text = VALID.replace("{clean_floor: 0.9}", "{primary: {hypervolume_difference: [at, sam]}}")
+    [message] = messages(tmp_path, text.replace("rho: [0.1, 0.2]", "rho: [0.1, -1]"))
+    assert "digits.methods.sam.weights.sam.rho" in message
+
+
 NUMBERS = {
     "1e-3": 0.001,
     "1e3": 1000.0,

@@ -1,0 +1,163 @@
+"""The command `python -m analysis`: a report from a table of results, or from a `front.json`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from analysis.configurations import configurations
+from analysis.results import Results, ResultsError
+from analysis.rows import radius
+from analysis.table import read_table
+from analysis.words import count_text
+
+EPILOG = """examples:
+  python -m analysis table.csv -o report --images 10000 --classes 10 --attack "AutoAttack"
+  python -m analysis reports/digits/front.json -o again
+
+A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, as in
+robust_8/255: fractions, robust ones also right at all smaller radii. Optional: validation_clean,
+validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any other column is a
+hyperparameter. A front.json holds all of its report: it takes no options but -o.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Words a mistake in one line, as everywhere in this project."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message}; see python -m analysis --help\n")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Write a report; return the exit code, 2 for a user's mistake."""
+    told = _parser().parse_args(words)
+    try:
+        page = _rerendered(told) if told.source.suffix == ".json" else _reported(told)
+    except ResultsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename or told.out}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    print(f"open: {os.path.relpath(page)}")
+    return 0
+
+
+def _reported(told: argparse.Namespace) -> Path:
+    """Make the report of a table."""
+    given = {name: value for name, value in vars(told).items() if value is not None}
+    source, out = given.pop("source"), given.pop("out")
+    several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    results = read_table(source, bits=given.pop("bits", None), **given | several)
+    print(_said(results))
+    sys.stdout.flush()
+    from analysis.report import write_report  # matplotlib: a second, only for a good table
+
+    return write_report(results, out)
+
+
+def _rerendered(told: argparse.Namespace) -> Path:
+    """Make the report that a `front.json` holds once more."""
+    given = [name for name, value in vars(told).items() if value is not None]
+    odd = [name for name in given if name not in ("source", "out")]
+    if odd:
+        rule = "holds a whole report and takes only -o"
+        raise ResultsError(f"{told.source}: {rule}, got {', '.join(odd)} too; drop it")
+    from analysis.report import rerender  # matplotlib: a second
+
+    return rerender(told.source, told.out)
+
+
+def _said(results: Results) -> str:
+    """Say how a table was understood, as some of it is by default."""
+    threat = results.threat
+    radii = ", ".join(f"{value:g}" for value in threat.radii)
+    counts = (
+        count_text(len(results.trials), "trial"),
+        count_text(len(results.absent), "absent trial"),
+        count_text(len(configurations(results)), "configuration"),
+        count_text(len(results.methods), "method"),
+        count_text(len(results.seeds), "seed"),
+        count_text(results.num_test, "test image"),
+    )
+    return (
+        f"{results.study}: {', '.join(counts)}; {threat.attack}, {threat.norm}, radii {radii}, "
+        f"objective {threat.objective_radius:g}; reference point at clean accuracy "
+        f"{results.clean_floor:g}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m analysis",
+        description="Write a report of clean and robust accuracies measured anywhere.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=None,
+    )
+    add = parser.add_argument
+    add("source", type=Path, help="a table (CSV), or the front.json of a report")
+    add("-o", "--out", type=Path, required=True, help="folder of the report, made or replaced")
+    add("--images", dest="num_test", type=_count, metavar="N", help="test images; needed")
+    add(
+        "--validation-images",
+        dest="num_validation",
+        type=_count,
+        metavar="N",
+        help="validation images; needed with validation accuracies",
+    )
+    add("--classes", dest="num_classes", type=_count, metavar="K", help="classes of the data")
+    add(
+        "--clean-floor",
+        type=_share,
+        metavar="C",
+        help="clean accuracy of the reference point; by default 1/K, or 0 without --classes",
+    )
+    add("--attack", help="what robust accuracies were measured under, say 'PGD-20, 1 restart'")
+    add("--validation-attack", help="the same on validation images; by default as --attack")
+    add("--norm", choices=("linf", "l2"), help="of the radii; by default linf")
+    add(
+        "--objective-radius",
+        type=_radius,
+        metavar="E",
+        help="radius of fronts and choices; by default that of the validation accuracies, "
+        "else the middle one, of two the smaller",
+    )
+    add("--checkpoint", choices=("best", "last"), help="what was measured; by default last")
+    add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
+    add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
+    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are no hyperparameters")
+    add("--margin", type=_share, help="differences of robust accuracy that count as none")
+    add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
+    add("--study", help="name of the study; by default the file's")
+    add("--about", help="a sentence about the study")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise argparse.ArgumentTypeError(f"must be a fraction in [0, 1), got {text}")
+    return share
+
+
+def _radius(text: str) -> float:
+    found = radius(text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be a radius as 0.031 or 8/255, got {text}")
+    return found
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,156 @@
+"""Front findings: which method's front is better, in words with their numbers."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.claims import Finding
+from analysis.configurations import ConfigurationResult, configurations
+from analysis.contrasts import Contrast, Contrasts, Hypervolume
+from analysis.cost_findings import cost_finding
+from analysis.phrases import (
+    NO_SEEDS,
+    design_text,
+    estimand_text,
+    interval_text,
+    invisible_text,
+    points_text,
+    requirements_text,
+)
+from analysis.results import Results
+from analysis.words import attack_text, method_text, percent
+
+KIND = "hypervolume difference"
+INTERVALS = "percentiles of replicates"
+ADJUSTED = "max-T over replicates"
+
+
+def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
+    """Say which method's front is better on average over clean requirements, the primary first."""
+    found = configurations(results)
+    if not contrasts.contrasts:
+        return [_nothing_to_compare(results, found, contrasts)]
+    fronts = [_contrast_finding(results, found, contrasts, one) for one in contrasts.contrasts]
+    return fronts + [cost_finding(results, found, contrasts, one) for one in contrasts.costs]
+
+
+def _contrast_finding(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: Contrast,
+) -> Finding:
+    values = {one.method: one for one in contrasts.hypervolumes}
+    first, second = values[contrast.first], values[contrast.second]
+    estimate, (low, high) = contrast.difference.estimate, contrast.ends
+    if high < 0 or (estimate < 0 and low <= 0):
+        # The method that is ahead is named first.
+        first, second, estimate, low, high = second, first, -estimate, -high, -low
+    finding = Finding(
+        kind=KIND,
+        text="",
+        status="claimed",
+        estimate=estimate,
+        low=low,
+        high=high,
+        estimand=contrast.estimand,
+        range=(results.clean_floor, 1.0),
+        n=design_text(results, found, (first.rows, second.rows)),
+        interval_method=INTERVALS if contrast.primary else ADJUSTED,
+        primary=contrast.primary,
+    )
+    if not contrasts.seed_noise:
+        return _refused(results, contrast, first, second, finding)
+    return _worded(results, found, contrasts, contrast, first, second, finding)
+
+
+def _worded(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: Contrast,
+    first: Hypervolume,
+    second: Hypervolume,
+    finding: Finding,
+) -> Finding:
+    assert finding.estimate is not None
+    assert finding.low is not None
+    assert finding.high is not None
+    one, other = method_text(first.method), method_text(second.method)
+    count = len(contrasts.contrasts)
+    adjusted = f"adjusted over {count} contrasts" if count > 1 else "the only contrast"
+    conditions = (
+        f"95% interval {interval_text(finding.low, finding.high)}, "
+        f"{'primary contrast, not adjusted' if contrast.primary else adjusted}; "
+        f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
+        f"{estimand_text(results, contrast.estimand, first.value.estimate)}"
+    )
+    gap = f"{points_text(finding.estimate)} pp"
+    conditions += _unvalidated(results, first, second)
+    measured = f"on average over {requirements_text(results)}: {_both(first, second)}"
+    margin = results.margin
+    if margin is not None and -margin <= finding.low and finding.high <= margin:
+        text = (
+            f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
+            f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
+        )
+        return replace(finding, text=text)
+    if finding.low > 0:
+        text = f"{one} attains {gap} more robust accuracy than {other}, {measured} ({conditions})."
+        return replace(finding, text=text)
+    rows = [found[row] for row in (*first.rows, *second.rows)]
+    reason = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
+    text = (
+        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of "
+        f"{gap} ({conditions}). Cannot tell: {reason}."
+    )
+    return replace(finding, text=text, status="bracketed", reason=reason)
+
+
+def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
+    """Mark searched methods whose configurations were chosen where they are read."""
+    searched = {note.name for note in results.methods if note.searched}
+    named = [method_text(one.method) for one in (first, second) if one.method in searched]
+    if results.num_validation or not named:
+        return ""
+    return f"; {' and '.join(named)} searched without validation data, not selected independently"
+
+
+def _refused(
+    results: Results,
+    contrast: Contrast,
+    first: Hypervolume,
+    second: Hypervolume,
+    finding: Finding,
+) -> Finding:
+    text = (
+        f"Whether {method_text(first.method)} or {method_text(second.method)} attains more robust "
+        f"accuracy is not said. On average over {requirements_text(results)} they reach "
+        f"{_both(first, second)} ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
+        f"but {NO_SEEDS}."
+    )
+    return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
+
+
+def _both(first: Hypervolume, second: Hypervolume) -> str:
+    return f"{percent(first.value.estimate)} and {percent(second.value.estimate)}%"
+
+
+def _nothing_to_compare(
+    results: Results, found: Sequence[ConfigurationResult], contrasts: Contrasts
+) -> Finding:
+    number = "only one method has" if contrasts.hypervolumes else "no method has"
+    reason = f"{number} results, and two are needed; run the trials that are missing"
+    alone = "".join(
+        f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
+        f"average over {requirements_text(results)} "
+        f"({attack_text(results.threat, one.radius)}; {design_text(results, found, (one.rows,))})."
+        for one in contrasts.hypervolumes
+    )
+    return Finding(
+        kind=KIND,
+        text=f"Methods are not compared: {reason}.{alone}",
+        status="refused",
+        reason=reason,
+        estimand=contrasts.estimand,
+        primary=True,
+    )

@@ -1,0 +1,126 @@
+"""Front tables: attainable robust accuracy, contrasts and dominance as they are printed."""
+
+from analysis.claims import Interval
+from analysis.configurations import configurations
+from analysis.contrasts import Contrasts
+from analysis.dominance_findings import share_text
+from analysis.palette import method_styles
+from analysis.phrases import design_text, points_text, requirements_text
+from analysis.results import Results
+from analysis.tables import Cell, Table
+from analysis.words import attack_text, method_text, percent, shortened, value_text, values_text
+
+
+def hypervolume_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give each method's mean attainable robust accuracy with its interval."""
+    found, styles = configurations(results), method_styles(results.methods)
+    return Table(
+        key="hypervolumes",
+        caption=f"Mean attainable robust accuracy over {requirements_text(results)}, in %, with "
+        f"its 95% interval; {attack_text(results.threat, contrasts.radius)}; "
+        f"{contrasts.estimand}.",
+        columns=("Method", "Mean attainable robust accuracy", "From", "Measured on"),
+        rows=tuple(
+            (
+                Cell(text=shortened(one.method, 40), colour=styles[one.method].colour),
+                Cell(
+                    text=percent(one.value.estimate),
+                    below=f"{percent(one.value.low)}–{percent(one.value.high)}",
+                    order=one.value.estimate,
+                ),
+                Cell(text=one.which),
+                Cell(text=design_text(results, found, (one.rows,))),
+            )
+            for one in contrasts.hypervolumes
+        ),
+    )
+
+
+def contrast_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give the differences of mean attainable robust accuracy between every two methods."""
+    return Table(
+        key="contrasts",
+        caption="Difference of mean attainable robust accuracy over "
+        f"{requirements_text(results)}, first minus second method, in pp; 95% intervals alone, "
+        "and adjusted until all of them hold together (max-T); "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=("First", "Second", "Difference", "Adjusted interval", "Contrast"),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first)),
+                Cell(text=method_text(one.second)),
+                _difference_cell(one.difference),
+                Cell(
+                    text=_ends(one.adjusted_low, one.adjusted_high),
+                    order=one.adjusted_low,
+                ),
+                Cell(text="primary" if one.primary else "adjusted"),
+            )
+            for one in contrasts.contrasts
+        ),
+    )
+
+
+def cost_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give the same differences at each training cost."""
+    return Table(
+        key="costs",
+        caption="The same difference with only the configurations that cost at most a budget to "
+        "train (forward passes per training image and epoch; standard training is 3), in pp; "
+        "95% intervals adjusted over the budgets of a pair, exploratory; "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=("First", "Second", "Budget", "Configurations", "Difference", "Adjusted interval"),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first)),
+                Cell(text=method_text(one.second)),
+                Cell(text=value_text(point.budget), order=point.budget),
+                Cell(text=f"{len(point.first_rows)} + {len(point.second_rows)}"),
+                _difference_cell(point.difference),
+                Cell(
+                    text=_ends(point.adjusted_low, point.adjusted_high),
+                    order=point.adjusted_low,
+                ),
+            )
+            for one in contrasts.costs
+            for point in one.points
+        ),
+    )
+
+
+def dominance_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give, for each configuration of a second method, the one that comes closest to it."""
+    found = configurations(results)
+    return Table(
+        key="dominance",
+        caption="Each configuration of a second method, and the one of a first method that comes "
+        "closest to dominating it: differences of accuracy in pp, first minus second, with 95% "
+        "intervals adjusted over all pairs of configurations of both methods (max-T); "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=("Second", "First", "Clean", "Robust", "P(first ≻ second)", "Dominates"),
+        rows=tuple(
+            (
+                Cell(text=method_text(pair.second), below=values_text(found[one.second].values)),
+                Cell(text=method_text(pair.first), below=values_text(found[one.first].values)),
+                _difference_cell(one.clean),
+                _difference_cell(one.robust),
+                Cell(text=share_text(one.share).removeprefix("= "), order=one.share),
+                Cell(text="yes" if one.claimed else "not established"),
+            )
+            for pair in contrasts.dominances
+            for one in pair.each
+        ),
+        sortable=True,
+    )
+
+
+def _difference_cell(difference: Interval) -> Cell:
+    return Cell(
+        text=points_text(difference.estimate),
+        below=_ends(difference.low, difference.high),
+        order=difference.estimate,
+    )
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{points_text(low)} to {points_text(high)}"

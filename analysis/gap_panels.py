@@ -1,0 +1,223 @@
+"""Gap panels: the gap at equal clean accuracy, the exchange rates, the residuals of the fits."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from analysis.canvas import INK, MUTED, look, new_axes
+from analysis.configurations import configurations
+from analysis.curves import FrontFit
+from analysis.gaps import Gap, Rate
+from analysis.palette import MethodStyle, method_styles
+from analysis.panels import spread_heights
+from analysis.results import Array, Results
+from analysis.words import shortened
+
+LEAST_RATE, LARGEST_RATE = 0.02, 50.0
+"""Exchange rates that are drawn: beyond them a front is flat, or ends."""
+LEAST_SPAN = 0.01
+"""Of the vertical axis of a gap, as a fraction: noise is not blown up to fill it."""
+
+
+def fig_gap(results: Results, gap: Gap) -> Figure:
+    """Draw the gap over the shared range: simultaneous band, envelope, dotted continuation.
+
+    A refused gap has no numbers: the figure says why.
+    """
+    with look():
+        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.97, top=0.9, bottom=0.13)
+        if gap.status == "refused":
+            return _message(figure, axes, f"No gap is drawn: {gap.reason}.")
+        clean = 100 * np.array(gap.clean)
+        styles = method_styles(results.methods)
+        axes.set_xlabel("Clean accuracy (%)")
+        axes.set_ylabel("Gap in robust accuracy (pp)")
+        axes.axhline(0.0, color=INK, lw=0.9, zorder=2)
+        colour = MUTED
+        axes.fill_between(
+            clean, 100 * np.array(gap.low), 100 * np.array(gap.high), color=colour, alpha=0.22, lw=0
+        )
+        for edge in (gap.envelope_low, gap.envelope_high):
+            axes.plot(clean, 100 * np.array(edge), color=colour, lw=0.8, ls="--")
+        axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8, zorder=4)
+        low, high = _gap_limits(gap)
+        axes.set_ylim(low, high)
+        _draw_outside(axes, gap)
+        for stretch in gap.separated:
+            # A bar at the foot, in the colour of the method that is ahead.
+            bar = [100 * stretch.low, 100 * stretch.high]
+            axes.plot(
+                bar,
+                [low, low],
+                color=styles[stretch.ahead].colour,
+                lw=5,
+                solid_capstyle="butt",
+                clip_on=False,
+                zorder=5,
+            )
+        _name_sides(axes, gap, styles)
+    return figure
+
+
+def fig_rate(results: Results, rates: Sequence[Rate]) -> Figure:
+    """Draw the exchange rates of all methods with a curve, on a log axis, with their knees."""
+    with look():
+        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.8, top=0.97, bottom=0.13)
+        drawn = [rate for rate in rates if rate.clean]
+        if not drawn:
+            return _message(figure, axes, "No exchange rate is drawn: no method has a curve.")
+        axes.set_yscale("log")
+        axes.set_xlabel("Clean accuracy (%)")
+        axes.set_ylabel("Robust points gained per clean point given up")
+        styles = method_styles(results.methods)
+        ends = []
+        for rate in drawn:
+            style, clean = styles[rate.method], 100 * np.array(rate.clean)
+            shown = np.clip([rate.low, rate.estimate, rate.high], LEAST_RATE, LARGEST_RATE)
+            axes.fill_between(clean, shown[0], shown[2], color=style.colour, alpha=0.18, lw=0)
+            axes.plot(
+                clean, shown[1], color=style.colour, lw=1.8, ls="--" if style.searched else "-"
+            )
+            ends.append((clean[-1], float(shown[1][-1])))
+            if rate.knee is not None:
+                at = 100 * rate.knee.estimate
+                height = float(np.exp(np.interp(at, clean, np.log(shown[1]))))
+                axes.plot(
+                    [at],
+                    [height],
+                    marker=style.marker,
+                    ms=8,
+                    mfc="white",
+                    mec=style.colour,
+                    mew=1.6,
+                )
+        everything = np.concatenate(
+            [np.clip([*r.low, *r.high], LEAST_RATE, LARGEST_RATE) for r in drawn]
+        )
+        axes.set_ylim(0.8 * everything.min(), 1.25 * everything.max())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        _name_ends(axes, drawn, ends, styles)
+    return figure
+
+
+def fig_residuals(results: Results, fits: Sequence[FrontFit]) -> Figure:
+    """Draw the distances of the configurations from the chosen curves, in standard errors."""
+    with look():
+        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.97, top=0.9, bottom=0.13)
+        drawn = [fit for fit in fits if fit.chosen is not None]
+        if not drawn:
+            return _message(figure, axes, "No residuals are drawn: no method has a curve.")
+        axes.set_xlabel("Clean accuracy (%)")
+        axes.set_ylabel("Distance from the curve (standard errors)")
+        axes.axhspan(-2, 2, color=MUTED, alpha=0.12, lw=0)
+        axes.axhline(0.0, color=INK, lw=0.9)
+        styles, found = method_styles(results.methods), configurations(results)
+        farthest = 2.5
+        for fit in drawn:
+            assert fit.chosen is not None, "refused fits were left out"
+            style = styles[fit.method]
+            clean = [100 * found[row].clean.mean for row in fit.points]
+            distances = fit.family(fit.chosen).residuals
+            farthest = max(farthest, *(1.15 * abs(distance) for distance in distances))
+            axes.plot(
+                clean,
+                distances,
+                ls="",
+                marker=style.marker,
+                ms=6.5,
+                mfc="white" if style.searched else style.colour,
+                mec=style.colour,
+                label=f"{shortened(fit.method, 14)} ({fit.chosen})",
+            )
+        axes.set_ylim(-farthest, farthest)
+        axes.legend(
+            loc="lower left",
+            bbox_to_anchor=(-0.02, 1.0),
+            ncols=2,
+            frameon=False,
+            fontsize=8,
+            columnspacing=1.2,
+        )
+    return figure
+
+
+def _message(figure: Figure, axes: Axes, text: str) -> Figure:
+    axes.set_axis_off()
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True, color=MUTED
+    )
+    return figure
+
+
+def _gap_limits(gap: Gap) -> tuple[float, float]:
+    """Give the vertical range in percent: band and envelope, and 0 with room for both names."""
+    low, high = min(gap.envelope_low), max(gap.envelope_high)
+    low, high = min(low, 0.0), max(high, 0.0)
+    room = 0.14 * max(high - low, LEAST_SPAN)
+    return 100 * (low - room), 100 * (high + room)
+
+
+def _draw_outside(axes: Axes, gap: Gap) -> None:
+    """Continue the gap outside the shared range, dotted: an extrapolation."""
+    low, high = 100 * gap.clean[0], 100 * gap.clean[-1]
+    margin = 0.25 * (high - low)
+    axes.set_xlim(low - margin, min(high + margin, 100.0))
+    axes.axvspan(low, high, color=MUTED, alpha=0.06, lw=0, zorder=0)
+    for part in (gap.before, gap.beyond):
+        if len(part) > 1:
+            places: Array = 100 * np.array(part).T
+            axes.plot(*places, color=INK, lw=1.2, ls=":", zorder=3)
+    axes.text(
+        0.5 * (low + high),
+        1.015,
+        "shared range (dotted: extrapolation)",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=MUTED,
+    )
+
+
+def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None:
+    """Say above and below 0 who is ahead."""
+    low, high = axes.get_ylim()
+    named = ((gap.first, 0.985, "top", high > 0), (gap.second, 0.03, "bottom", low < 0))
+    for method, height, side, shown in named:
+        if shown:
+            axes.text(
+                0.985,
+                height,
+                f"{shortened(method, 20)} ahead",
+                transform=axes.transAxes,
+                ha="right",
+                va=side,
+                fontsize=9,
+                fontweight="bold",
+                color=styles[method].text_colour,
+            )
+
+
+def _name_ends(
+    axes: Axes,
+    rates: Sequence[Rate],
+    ends: list[tuple[float, float]],
+    styles: Mapping[str, MethodStyle],
+) -> None:
+    """Name the methods beside the right end of their lines, moved apart on the log axis."""
+    low, high = np.log(axes.get_ylim())
+    heights = [(np.log(end) - low) / (high - low) for _, end in ends]
+    for rate, height in zip(rates, spread_heights(heights, 0.055), strict=True):
+        axes.text(
+            1.015,
+            min(height, 0.98),
+            shortened(rate.method, 14),
+            transform=axes.transAxes,
+            va="center",
+            fontweight="bold",
+            color=styles[rate.method].text_colour,
+        )

@@ -1,0 +1,123 @@
+"""LaTeX: the configurations of a study as a table that a paper includes, with booktabs."""
+
+from collections.abc import Sequence
+
+from analysis.captions import ESTIMAND_TEXTS
+from analysis.choice import choose
+from analysis.claims import Interval
+from analysis.document import Analysis
+from analysis.words import attack_text, count_text, value_text, values_text
+
+MOST_ROWS = 40
+"""With more configurations, only the members of the methods' fronts are listed."""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "ρ": r"$\rho$",
+    "ε": r"$\varepsilon$",
+    "β": r"$\beta$",
+    "σ": r"$\sigma$",
+    "η": r"$\eta$",
+    "γ": r"$\gamma$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "−": "$-$",
+    "\N{THIN SPACE}": r"\,",
+}
+
+
+def escaped(text: str) -> str:
+    r"""Write a text so that LaTeX prints it as it is.
+
+    >>> print(escaped("50% of a_b & ρ"))
+    50\% of a\_b \& $\rho$
+    """
+    return "".join(_SPECIAL.get(letter, letter) for letter in text if letter >= " ")
+
+
+def table_tex(analysis: Analysis) -> str:
+    """Write the configurations with test accuracies and the half-widths of their intervals.
+
+    Bold is only what is surely the best of its column: its 95% interval lies above all others.
+    """
+    results, found = analysis.results, analysis.found
+    rows = list(range(len(found)))
+    if len(rows) > MOST_ROWS:
+        chosen = {c.key for front in choose(results).fronts for c in front.members}
+        rows = [row for row in rows if found[row].key in chosen]
+    radii = results.threat.radii
+    heads = ["Method", "Values", "Clean", *(f"Robust {value_text(radius)}" for radius in radii)]
+    columns = _columns(analysis)
+    lines = [
+        " & ".join(
+            [
+                escaped(found[row].method),
+                escaped(values_text(found[row].values)),
+                *(_number(column, row, best) for column, best in columns),
+            ]
+        )
+        + r" \\"
+        for row in rows
+    ]
+    threat = attack_text(results.threat, results.threat.objective_radius)
+    note = (
+        f"{results.study}: accuracies in %, {count_text(results.num_test, 'test image')}, "
+        f"{count_text(len(results.seeds), 'seed')}; robust under {results.threat.attack}, "
+        f"{results.threat.norm}, chosen at {threat}; ± half of the 95% interval over "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}; bold: its interval lies above all others of its "
+        "column."
+    )
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{tabular}{ll" + "r" * (len(radii) + 1) + "}",
+            "\\toprule",
+            " & ".join(escaped(head) for head in heads) + r" \\",
+            "\\midrule",
+            *lines,
+            "\\bottomrule",
+            "\\end{tabular}",
+            f"% {escaped(note)}",
+            "",
+        ]
+    )
+
+
+def _columns(analysis: Analysis) -> list[tuple[Sequence[Interval], int | None]]:
+    """Give, for clean accuracy and each radius, the intervals by row and the surely best row."""
+    views = [analysis.view(radius) for radius in analysis.results.threat.radii]
+    clean = [one.clean for one in views[0].fronts.configurations]
+    robust = [[one.robust for one in view.fronts.configurations] for view in views]
+    return [(column, _surely_best(column)) for column in (clean, *robust)]
+
+
+def _surely_best(column: Sequence[Interval]) -> int | None:
+    """Give the row whose interval lies above all others; None if there is none, or one row."""
+    if len(column) < 2:
+        return None
+    best = max(range(len(column)), key=lambda row: column[row].low)
+    others = [value.high for row, value in enumerate(column) if row != best]
+    return best if column[best].low > max(others) else None
+
+
+def _number(column: Sequence[Interval], row: int, best: int | None) -> str:
+    value = column[row]
+    half = max(value.high - value.estimate, value.estimate - value.low, 0.0)
+    text = f"{100 * value.estimate:.1f}"
+    shown = rf"\mathbf{{{text}}}" if row == best else text
+    return rf"${shown} \pm {100 * half:.1f}$"

@@ -1,0 +1,170 @@
+"""Page: `index.html`, one file that loads nothing and reads from 600 px on, without scripts too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from analysis.choice import choose
+from analysis.document import Analysis
+from analysis.limits import limits
+from analysis.markdown import ordered
+from analysis.notes import method_notes
+from analysis.palette import method_styles
+from analysis.panel_plans import panel_plans
+from analysis.pictures import Picture, Plan, front_plans
+from analysis.scene import ESTIMAND_KEYS
+from analysis.tables import (
+    Table,
+    absent_table,
+    configuration_table,
+    count_table,
+    front_table,
+    gate_table,
+    method_table,
+)
+from analysis.words import shortened
+
+MOST_BYTES = 480_000
+"""Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
+AROUND_BYTES = 1_000
+"""What the page writes around a figure, and about one that is left out, at most."""
+SECTIONS = {
+    "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
+    "response": "Against the strength of training",
+    "equivalence": "Which ε a ρ is worth",
+    "attack": "Against the strength of the attack",
+    "heat": "Across ρ and ε",
+    "search": "Hyperparameters",
+    "training": "Training",
+    "table": "All configurations",
+}
+"""Sections between the main figure and the methods, in their order, with their titles."""
+DIAGNOSTICS = "diagnostics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page: figures, and the tables with their numbers."""
+
+    title: str
+    text: str = ""
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One of the page's switches: what it shows or hides is the class `key`."""
+
+    key: str
+    label: str
+    colour: str = ""
+
+
+def page(analysis: Analysis) -> str:
+    """Make the page. It stays below `MOST_BYTES`: figures that no longer fit are named instead."""
+    environment = Environment(
+        loader=PackageLoader("analysis", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html")
+    fronts, panels = front_plans(analysis), panel_plans(analysis)
+    rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
+    pictures, left_out = _fitting([*fronts[:1], *panels, *fronts[1:]], MOST_BYTES - rest)
+    return _render(template, analysis, pictures, left_out)
+
+
+def _render(
+    template: Template,
+    analysis: Analysis,
+    pictures: Mapping[str, Picture],
+    left_out: Sequence[str],
+) -> str:
+    results, choice = analysis.results, choose(analysis.results)
+    fronts = [picture for picture in pictures.values() if picture.section == "front"]
+    findings = ordered(analysis.findings)
+    styles = method_styles(results.methods)
+    return template.render(
+        results=results,
+        alarms=analysis.alarms,
+        said=[f for f in findings if f.status == "claimed"],
+        unsaid=[f for f in findings if f.status != "claimed"],
+        nothing_said="Nothing is claimed: the reasons stand below."
+        if results.trials
+        else "No trial of this study has a result: nothing can be said about its methods.",
+        limits=limits(results, choice),
+        fronts=sorted(fronts, key=lambda picture: picture.order),
+        methods=[
+            Control(
+                key=f"m{number}",
+                label=shortened(front.note.name, 40),
+                colour=styles[front.note.name].text_colour,
+            )
+            for number, front in enumerate(choice.fronts)
+            if front.configurations
+        ],
+        estimands=[
+            Control(key=ESTIMAND_KEYS[estimand], label=label)
+            for estimand in analysis.estimands
+            for label in [
+                "other seeds and images" if estimand == "population" else "other seeds, same images"
+            ]
+        ],
+        left_out=left_out,
+        sections=_sections(analysis, pictures),
+        notes=method_notes(analysis),
+        diagnostics=_diagnostics(analysis, pictures),
+        provenance=_provenance(analysis),
+    )
+
+
+def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Section]:
+    """Fill the sections between the main figure and the methods; empty ones are left out."""
+    tables = {"gap": [front_table(analysis)], "table": [configuration_table(analysis)]}
+    sections = []
+    for key, title in SECTIONS.items():
+        shown = [picture for picture in pictures.values() if picture.section == key]
+        filled = [table for table in tables.get(key, []) if table.rows]
+        filled += [table for picture in shown for table in picture.tables]
+        if shown or filled:
+            sections.append(Section(title=title, pictures=shown, tables=filled))
+    return sections
+
+
+def _diagnostics(analysis: Analysis, pictures: Mapping[str, Picture]) -> Section:
+    results, choice = analysis.results, choose(analysis.results)
+    tables = [method_table(results), gate_table(analysis), count_table(results, choice)]
+    tables += [absent_table(results)] if results.absent else []
+    return Section(
+        title="Methods and diagnostics",
+        pictures=[picture for picture in pictures.values() if picture.section == DIAGNOSTICS],
+        tables=[table for table in tables if table.rows],
+    )
+
+
+def _provenance(analysis: Analysis) -> Mapping[str, str]:
+    hashes = {trial.sample_hash for trial in analysis.results.trials if trial.sample_hash}
+    return {
+        **analysis.results.provenance,
+        "test samples": ", ".join(sorted(hashes)) or "unknown: no trial carries bits",
+        "replicates": f"{analysis.replicates}, drawn with seed {analysis.replicate_seed}",
+    }
+
+
+def _fitting(plans: Sequence[Plan], room: int) -> tuple[dict[str, Picture], list[str]]:
+    """Draw the first, and then what fits into so many bytes; name what is left out."""
+    pictures: dict[str, Picture] = {}
+    left_out: list[str] = []
+    for plan in plans:
+        if not left_out:
+            picture = plan.draw()
+            room -= picture.size + AROUND_BYTES
+            if room >= 0 or not pictures:
+                pictures[picture.key] = picture
+                continue
+        left_out.append(plan.name)
+    return pictures, left_out

@@ -1,0 +1,241 @@
+"""Panel plans: the small figures of the page, section by section, at the objective radius."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from analysis.canvas import svg
+from analysis.captions import ESTIMAND_TEXTS
+from analysis.document import Analysis
+from analysis.forest import fig_hypervolume
+from analysis.front_tables import contrast_table, cost_table, dominance_table
+from analysis.gap_panels import fig_gap, fig_rate, fig_residuals
+from analysis.gaps import Gap
+from analysis.heat_panels import fig_heat
+from analysis.pictures import Picture, Plan
+from analysis.response_panels import fig_equivalence, fig_margins, fig_response
+from analysis.search_panels import fig_importance, fig_parallel
+from analysis.tables import Table
+from analysis.training_panels import fig_training
+from analysis.training_tables import importance_table, training_table
+from analysis.words import SYMBOLS, attack_text, count_text, method_text, value_text
+
+MOST_GAPS = 3
+"""Pairs of methods whose gap is drawn."""
+
+
+def panel_plans(analysis: Analysis) -> list[Plan]:
+    """Plan the small figures, in the order of the page."""
+    if not analysis.found:
+        return []
+    return [
+        *_gap_plans(analysis),
+        *_response_plans(analysis),
+        *_equivalence_plans(analysis),
+        *_attack_plans(analysis),
+        *_heat_plans(analysis),
+        *_search_plans(analysis),
+        *_training_plans(analysis),
+        *_diagnostic_plans(analysis),
+    ]
+
+
+def _plan(
+    section: str,
+    key: str,
+    name: str,
+    caption: str,
+    draw: "partial[Figure]",
+    *,
+    numbers: str = "",
+    tables: Sequence[Table] = (),
+) -> Plan:
+    """Plan one figure: `name` is its title, and what it is called where it does not fit."""
+
+    def picture() -> Picture:
+        return Picture(
+            section=section,
+            key=key,
+            svg=Markup(svg(draw(), key, f"{name[0].upper()}{name[1:]}", caption)),
+            caption=caption,
+            numbers=numbers or (tables[0].key if tables else ""),
+            tables=tuple(table for table in tables if table.rows),
+        )
+
+    return Plan(name=f"the figure of {name}", draw=picture)
+
+
+def _conditions(analysis: Analysis) -> str:
+    """State against what, on how many images, and for what the intervals of a panel stand."""
+    threat = analysis.results.threat
+    return (
+        f"{attack_text(threat, threat.objective_radius)}; "
+        f"{count_text(analysis.results.num_test, 'test image')}; 95% intervals over "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}."
+    )
+
+
+def _said(analysis: Analysis, kind: str) -> str:
+    """Give the first claim of this kind, to lead a caption; empty if there is none."""
+    claims = (f.text for f in analysis.findings if f.kind == kind and f.status == "claimed")
+    text = next(claims, "")
+    return f"{text.rstrip('.')}. " if text else ""
+
+
+def _gap_plans(analysis: Analysis) -> list[Plan]:
+    view, results = analysis.primary, analysis.results
+    conditions = _conditions(analysis)
+    drawn = [gap for gap in view.gaps if gap.range is not None]
+    plans = [_gap_plan(analysis, gap, number) for number, gap in enumerate(drawn[:MOST_GAPS])]
+    if any(rate.clean for rate in view.rates):
+        caption = (
+            "Exchange rates along the fitted fronts, on a log axis, with pointwise bands: robust "
+            "points gained per clean point given up. Open marks: knees, where the rate is that of "
+            f"the chord between the measured ends. {conditions}"
+        )
+        draw = partial(fig_rate, results, view.rates)
+        plans.append(_plan("gap", "rate", "exchange rates", caption, draw))
+    if view.contrasts.hypervolumes:
+        caption = (
+            "Mean attainable robust accuracy of each method, and its differences. Filled: the "
+            "primary contrast, not adjusted; hollow: the others, adjusted to hold together. "
+            f"{conditions}"
+        )
+        tables = (
+            contrast_table(results, view.contrasts),
+            cost_table(results, view.contrasts),
+            dominance_table(results, view.contrasts),
+        )
+        name = "attainable robustness"
+        draw = partial(fig_hypervolume, results, view.contrasts)
+        plans.append(_plan("gap", "forest", name, caption, draw, tables=tables))
+    return plans
+
+
+def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
+    name = f"the gap between {method_text(gap.first)} and {method_text(gap.second)}"
+    caption = (
+        f"{_said(analysis, 'gap') if number == 0 else ''}Robust accuracy of "
+        f"{method_text(gap.first)} minus that of {method_text(gap.second)} at equal clean "
+        "accuracy. Band: simultaneous, chosen families; dashed: envelope over all families that "
+        f"fit about as well. {_conditions(analysis)}"
+    )
+    return _plan("gap", f"gap{number}", name, caption, partial(fig_gap, analysis.results, gap))
+
+
+def _response_plans(analysis: Analysis) -> list[Plan]:
+    plans = []
+    for number, response in enumerate(analysis.primary.responses):
+        symbol = SYMBOLS.get(response.name, response.name)
+        name = f"accuracy of {method_text(response.method)} against {symbol}"
+        caption = (
+            f"Clean (hollow) and robust accuracy of {method_text(response.method)} against "
+            f"{symbol}, log scale, 0 apart. Bars: 95% intervals. A line is a fit: clean accuracy "
+            f"made non-increasing. {_conditions(analysis)}"
+        )
+        draw = partial(fig_response, analysis.results, response)
+        key = f"response{number}"
+        plans.append(_plan("response", key, name, caption, draw, numbers="configurations"))
+    return plans
+
+
+def _equivalence_plans(analysis: Analysis) -> list[Plan]:
+    plans = []
+    compared = [e for e in analysis.primary.equivalences if any(v.rho for v in e.values)]
+    for number, equivalence in enumerate(compared):
+        pair = f"{method_text(equivalence.sam)} in ε of {method_text(equivalence.adversarial)}"
+        caption = (
+            f"The training ε at which {method_text(equivalence.adversarial)} is as robust as "
+            f"{method_text(equivalence.sam)} with a ρ, at the same attack radius; 95% intervals, "
+            "the union over two ways to join the levels. Where the data only bound it, the "
+            f"bracket is drawn. {_conditions(analysis)}"
+        )
+        draw = partial(fig_equivalence, analysis.results, equivalence)
+        key = f"equivalence{number}"
+        plans.append(_plan("equivalence", key, pair, caption, draw, numbers="configurations"))
+    return plans
+
+
+def _attack_plans(analysis: Analysis) -> list[Plan]:
+    if not any(margin.curve for margin in analysis.margins):
+        return []
+    caption = (
+        f"{_said(analysis, 'attack strength')}Accuracy against attack radius of each method's most "
+        "robust configuration as chosen; lines: fitted survival curves with pointwise bands. "
+        f"Radius 0 is clean accuracy. {_conditions(analysis)}"
+    )
+    draw = partial(fig_margins, analysis.results, analysis.margins)
+    name = "accuracy against attack radius"
+    return [_plan("attack", "attack", name, caption, draw, numbers="configurations")]
+
+
+def _heat_plans(analysis: Analysis) -> list[Plan]:
+    plans = []
+    for number, heat in enumerate(analysis.primary.heat_maps):
+        name = f"robust accuracy of {method_text(heat.method)} over ρ and ε"
+        caption = (
+            f"Robust accuracy of {method_text(heat.method)} over ρ and ε: mean ± standard error, "
+            "in %; crossed where it is on the study's front in at least half of the replicates. "
+            f"{_conditions(analysis)}"
+        )
+        draw = partial(fig_heat, analysis.results, heat)
+        plans.append(
+            _plan("heat", f"heat{number}", name, caption, draw, numbers="configurations")
+        )
+    return plans
+
+
+def _search_plans(analysis: Analysis) -> list[Plan]:
+    results, plans = analysis.results, []
+    threat = results.threat
+    searched = {note.name for note in results.methods if note.searched}
+    if any(c.method in searched and c.values for c in analysis.found):
+        caption = (
+            "Searches as parallel coordinates: hyperparameters, then the accuracies reached by "
+            "them; darker is more robust, thick lines are members of the front. "
+            f"{count_text(results.num_validation, 'validation image')}, "
+            f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}."
+            if results.num_validation
+            else "Searches as parallel coordinates: hyperparameters, then the accuracies reached "
+            "by them; darker is more robust, thick lines are members of the front."
+        )
+        draw = partial(fig_parallel, results, analysis.found)
+        name = "searches as parallel coordinates"
+        plans.append(
+            _plan("search", "parallel", name, caption, draw, numbers="configurations")
+        )
+    if results.importances:
+        caption = (
+            "Importances: how far each hyperparameter tells the best configurations of a search "
+            "from all of it. Of this search alone; no cause."
+        )
+        draw, tables = partial(fig_importance, results), (importance_table(results),)
+        name = "importances of hyperparameters"
+        plans.append(_plan("search", "importance", name, caption, draw, tables=tables))
+    return plans
+
+
+def _training_plans(analysis: Analysis) -> list[Plan]:
+    results = analysis.results
+    if not results.histories:
+        return []
+    caption = (
+        "Validation accuracy against epoch of each method's chosen configuration: robust solid, "
+        "clean dashed, seeds faint; marks: the checkpoint best."
+    )
+    draw, tables = partial(fig_training, results), (training_table(results),)
+    return [_plan("training", "training-curves", "training", caption, draw, tables=tables)]
+
+
+def _diagnostic_plans(analysis: Analysis) -> list[Plan]:
+    fits = [fit for fit in analysis.primary.fits if fit.chosen]
+    if not fits:
+        return []
+    caption = (
+        "Distances of the configurations from their curves, in standard errors of seed noise; "
+        f"between −2 and 2 lie about 95% where a curve is right. {_conditions(analysis)}"
+    )
+    draw = partial(fig_residuals, analysis.results, fits)
+    return [_plan("diagnostics", "residuals", "residuals", caption, draw, numbers="gates")]
