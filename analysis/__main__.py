@@ -23,6 +23,14 @@ hyperparameter. A front.json holds all of its report: it takes no options but -o
 """
 
 
+OPTIONS = {
+    "num_test": "images",
+    "num_validation": "validation-images",
+    "num_classes": "classes",
+}
+"""Options that are called otherwise than the fields of `analysis.table.Options`."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Words a mistake in one line, as everywhere in this project."""
 
@@ -63,8 +71,9 @@ def _rerendered(told: argparse.Namespace) -> Path:
     given = [name for name, value in vars(told).items() if value is not None]
     odd = [name for name in given if name not in ("source", "out")]
     if odd:
+        option = OPTIONS.get(odd[0], odd[0].replace("_", "-"))
         rule = "holds a whole report and takes only -o"
-        raise ResultsError(f"{told.source}: {rule}, got {', '.join(odd)} too; drop it")
+        raise ResultsError(f"{told.source}: {rule}, got --{option} too; drop it")
     from analysis.report import rerender  # matplotlib: a second
 
     return rerender(told.source, told.out)

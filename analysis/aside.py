@@ -37,9 +37,7 @@ def asides(analysis: Analysis, view: View) -> list[Draw]:
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.text(
-        -0.24, 1.035, text, transform=axes.transAxes, fontsize=9, color=INK, va="bottom"
-    )
+    axes.text(-0.24, 1.035, text, transform=axes.transAxes, fontsize=9, color=INK, va="bottom")
     axes.tick_params(labelsize=8)
 
 
@@ -130,8 +128,8 @@ def _draw_radii(axes: Axes, analysis: Analysis, styles: Mapping[str, MethodStyle
             continue
         style = styles[analysis.found[margin.row].method]
         curve = margin.curve
-        ends = [100 * np.array(end) for end in (curve.low, curve.high)]
-        axes.fill_between(curve.radii, *ends, color=style.colour, alpha=0.14, lw=0)
+        low, high = (100 * np.array(end) for end in (curve.low, curve.high))
+        axes.fill_between(curve.radii, low, high, color=style.colour, alpha=0.14, lw=0)
         axes.plot(curve.radii, 100 * np.array(curve.robust), color=style.colour, lw=1.4)
         points = [100 * value.estimate for value in margin.accuracies]
         axes.plot(radii, points, ls="", marker=style.marker, ms=4, color=style.colour)

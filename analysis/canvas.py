@@ -43,7 +43,7 @@ FONTS = "font-family:'DejaVu Sans',Verdana,Arial,sans-serif"
 """Beside matplotlib's own font, ones that are no wider: text never outgrows its place."""
 
 _SHORTER = (
-    (r'(<g|<path|<text) id="[a-z][^"]*?_\d+"', r"\1"),
+    (r'(<g|<path|<text) id="[A-Za-z][^"]*?_\d+"', r"\1"),
     (r' transform="rotate\(-0 [^"]*\)"', ""),
     (r" font-family: 'DejaVu Sans';", ""),
     (r"(?<=[:;]) ", ""),
@@ -119,9 +119,10 @@ def svg(
     box = re.search(r'viewBox="[^"]*"', head)
     assert box is not None, "matplotlib writes a viewBox"
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = _layered(re.sub(r">\s+<", "><", body), titles or {})
+    body = _short_names(_layered(re.sub(r">\s+<", "><", body), titles or {}))
     # Only tags are shortened: a text such as "0.025" is a finding, not a coordinate.
     body = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0], key), body)
+    body = _shared_styles(body)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
         f'{box[0]} style="{FONTS}" role="img" aria-labelledby="{key}-title {key}-desc">'
@@ -159,11 +160,55 @@ def _short_tag(tag: str, key: str) -> str:
     for pattern, replacement in _SHORTER:
         tag = re.sub(pattern, replacement, tag)
     tag = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{key}-", tag)
+    if tag.startswith("<use"):
+        tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", tag)
     if " d=" in tag:
         tag = re.sub(r' d="[^"]*"', _short_path, tag)
     return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
 
 
 def _short_path(path: re.Match[str]) -> str:
-    """Keep one decimal of a path's coordinates, a tenth of a point."""
-    return re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0])
+    """Keep one decimal of a path's coordinates, a tenth of a point; write steps as H and V.
+
+    Only paths of straight pieces are changed further: their points follow M, L and z alone.
+    """
+    text = re.sub(
+        r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0]
+    )
+    pieces = re.findall(r"([A-Za-z])([^A-Za-z\"]*)", text.removeprefix(' d="'))
+    if {letter for letter, _ in pieces} - {"M", "L", "z"}:
+        return text
+    written, here = "", ("", "")
+    for letter, numbers in pieces:
+        if letter == "z":
+            written += "z"
+            continue
+        there = tuple(numbers.split())
+        if letter == "M" or (there[0] != here[0] and there[1] != here[1]):
+            written += f"{letter}{there[0]} {there[1]}"
+        elif there[0] != here[0]:
+            written += f"H{there[0]}"
+        elif there[1] != here[1]:
+            written += f"V{there[1]}"
+        here = there[0], there[1]
+    return f' d="{written}"'
+
+
+def _shared_styles(body: str) -> str:
+    """Write the style of a group's marks once, on the group."""
+
+    def share(group: re.Match[str]) -> str:
+        styles = re.findall(r'<use[^>]*?( style="[^"]*")', group[0])
+        if len(set(styles)) != 1 or group[0].count("<use") != len(styles) or "style" in group[1]:
+            return group[0]
+        return f"<g{group[1]}{styles[0]}>" + group[2].replace(styles[0], "") + "</g>"
+
+    return re.sub(r"<g([^>]*)>((?:<use[^>]*?(?:/>|><title>[^<]*</title></use>))+)</g>", share, body)
+
+
+def _short_names(body: str) -> str:
+    """Give numbers to what matplotlib names by a hash: marks and clips."""
+    names = list(dict.fromkeys(re.findall(r'id="([mp][0-9a-f]{10})"', body)))
+    numbers = {name: f"{name[0]}{number}" for number, name in enumerate(names)}
+    pattern = r'(?<=id=")[mp][0-9a-f]{10}(?=")|(?<=#)[mp][0-9a-f]{10}(?=[")])'
+    return re.sub(pattern, lambda name: numbers.get(name[0], name[0]), body)

@@ -75,9 +75,7 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
 
 def _member_text(results: Results, choice: Choice, radius: float) -> str:
     threat = results.threat
-    where = (
-        f"validation data ({threat.validation_attack})" if choice.on_validation else "test data"
-    )
+    where = f"validation data ({threat.validation_attack})" if choice.on_validation else "test data"
     text = (
         f"large markers: each method's front as chosen on {where} at radius "
         f"{value_text(threat.objective_radius)}"

@@ -27,11 +27,23 @@ class Crossing:
 
 def crossings(clean: Array, gaps: Array) -> Array:
     """Give where each gap (B, G) changes its sign, (B, G - 1): NaN where it does not."""
+    gaps = _without_zeros(gaps)
     left, right = gaps[:, :-1], gaps[:, 1:]
     changes = left * right < 0
     share = np.where(changes, left / np.where(changes, left - right, 1.0), np.nan)
     places: Array = clean[:-1] + share * np.diff(clean)
     return places
+
+
+def _without_zeros(gaps: Array) -> Array:
+    """Give exact zeros the sign before them: a change happens after a zero, and only once."""
+    if (gaps != 0).all():
+        return gaps
+    filled = gaps.copy()
+    for column in range(1, gaps.shape[1]):
+        before = np.sign(filled[:, column - 1])
+        filled[:, column] = np.where(gaps[:, column] == 0, before * 1e-300, gaps[:, column])
+    return filled
 
 
 def find_crossing(

@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 from analysis.claims import Finding
-from analysis.document import Analysis
+from analysis.document import Analysis, View
 from analysis.dominance_findings import dominance_findings
 from analysis.front_findings import contrast_findings
 from analysis.gap_findings import gap_findings, rate_findings, refusal_findings, scatter_findings
+from analysis.pairs import compared, sides
 from analysis.response_findings import equivalence_findings, margin_findings, response_findings
 from analysis.selection_findings import selection_findings
 from analysis.training_findings import training_findings
@@ -15,13 +16,14 @@ from analysis.training_findings import training_findings
 def find(analysis: Analysis) -> tuple[Finding, ...]:
     """Make all findings of an analysis, in the order in which they matter.
 
-    The primary contrast comes first, then what is said at the objective radius, then the same
-    contrast at the other radii. Refusals stand among them: the caller tells them apart by status.
+    The primary contrast comes first, then what is said at the objective radius, then the compared
+    methods at the other radii. Refusals stand among them: their status tells them apart.
     """
     results, view = analysis.results, analysis.primary
     if not results.trials:
         return ()
-    others = [v for v in analysis.views if v.estimand == view.estimand and v is not view]
+    perturbing = {note.name for note in results.methods if sides(note)}
+    fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
         *contrast_findings(results, view.contrasts),
         *(f for gap in view.gaps for f in gap_findings(results, gap)),
@@ -32,12 +34,25 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
         *margin_findings(results, analysis.margins),
         *selection_findings(results, analysis.selection),
         *training_findings(results),
-        *scatter_findings(results, view.fits),
-        *refusal_findings(results, view.fits),
-        *(_exploratory(f) for v in others for f in contrast_findings(results, v.contrasts)),
+        *scatter_findings(results, fits),
+        *refusal_findings(results, fits),
+        *(f for v in analysis.views if v is not view for f in _elsewhere(analysis, v)),
     )
 
 
-def _exploratory(finding: Finding) -> Finding:
-    """Mark what was not declared beforehand."""
-    return replace(finding, primary=False, kind=f"{finding.kind}, other radius")
+def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
+    """Say of the compared methods which front is better at a radius not declared beforehand."""
+    if view.estimand != analysis.estimand:
+        return []
+    present = tuple(one.method for one in view.contrasts.hypervolumes)
+    pairs = {frozenset(pair) for pair in compared(analysis.results, present)}
+    chosen = tuple(
+        one for one in view.contrasts.contrasts if frozenset({one.first, one.second}) in pairs
+    )
+    if not chosen:
+        return []
+    some = replace(view.contrasts, contrasts=chosen, costs=())
+    return [
+        replace(finding, kind=f"{finding.kind}, other radius")
+        for finding in contrast_findings(analysis.results, some)
+    ]

@@ -242,7 +242,8 @@ def concave_hull(points: Array) -> Array:
     for clean, robust in sorted({(-float(c), float(r)) for c, r in kept}):
         while len(hull) > 1:
             (c0, r0), (c1, r1) = hull[-2:]
-            if (r1 - r0) * (clean - c1) > (robust - r1) * (c1 - c0):
+            # Points on a chord are no corners, up to rounding.
+            if (r1 - r0) * (clean - c1) > (robust - r1) * (c1 - c0) + 1e-12:
                 break
             hull.pop()
         hull.append((clean, robust))

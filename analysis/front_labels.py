@@ -7,9 +7,11 @@ import numpy as np
 from analysis.canvas import INK, layer
 from analysis.labels import Label
 from analysis.results import Array
-from analysis.scene import Arrow, Scene
+from analysis.scene import Arrow, MethodScene, Scene
 from analysis.words import percent, shortened, values_text
 
+NAME = 28
+"""Letters of a method's name."""
 LABELLED = 4
 """At most this many points of a method carry their values."""
 
@@ -18,23 +20,40 @@ def method_labels(scene: Scene) -> list[Label]:
     """Name each method beside the highest point of its front that has a free place."""
     labels = []
     for method in scene.methods:
-        anchors = method.points[method.is_member] if len(method.points) else method.points
-        if len(anchors) == 0:
-            continue
-        by_height = anchors[np.argsort(-anchors[:, 1], kind="stable")]
-        labels.append(
-            Label(
-                text=shortened(method.note.name, 28),
-                anchors=_pairs(by_height),
-                fellows=_pairs(method.points),
-                colour=method.style.text_colour,
-                size=11.0,
-                bold=True,
-                far=True,
-                gid=layer(method.key),
-            )
-        )
+        anchors = method.points[method.is_member]
+        if len(anchors):
+            by_height = anchors[np.argsort(-anchors[:, 1], kind="stable")]
+            labels.append(_method_label(method, by_height, far=True))
     return labels
+
+
+def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
+    """Name these methods at the level piece of their surface, left of all configurations."""
+    labels = []
+    for method in scene.methods:
+        corners = method.drawn[0].median
+        if shortened(method.note.name, NAME) not in texts or len(corners) == 0:
+            continue
+        shares = np.array([0.04, 0.12, 0.2, 0.28])
+        clean = scene.limits[0] + shares * (scene.limits[1] - scene.limits[0])
+        kept = clean[clean < corners[-1, 0]]
+        places = np.column_stack([kept, np.full(len(kept), corners[-1, 1])])
+        if len(places):
+            labels.append(_method_label(method, places, far=False))
+    return labels
+
+
+def _method_label(method: MethodScene, anchors: Array, *, far: bool) -> Label:
+    return Label(
+        text=shortened(method.note.name, NAME),
+        anchors=_pairs(anchors),
+        fellows=_pairs(method.points),
+        colour=method.style.text_colour,
+        size=11.0,
+        bold=True,
+        far=far,
+        gid=layer(method.key),
+    )
 
 
 def value_labels(scene: Scene) -> list[Label]:

@@ -3,7 +3,6 @@
 All coordinates are in percent. Layers are named by `canvas.layer`: a page shows and hides them.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,18 @@ CHI_SQUARED = 5.991464547107979
 """95% point of χ² with 2 degrees of freedom, −2 ln 0.05: the size of a 95% region."""
 MOST_CURVE_POINTS = 60
 """A drawn curve has no more: straight pieces between them are not seen."""
+KAPPA = 4 / 3 * (2**0.5 - 1)
+CIRCLE = np.array(
+    [
+        (1, 0),
+        *((1, KAPPA), (KAPPA, 1), (0, 1)),
+        *((-KAPPA, 1), (-1, KAPPA), (-1, 0)),
+        *((-1, -KAPPA), (-KAPPA, -1), (0, -1)),
+        *((KAPPA, -1), (1, -KAPPA), (1, 0)),
+        (1, 0),
+    ]
+)
+"""The unit circle as four cubic Bézier curves, within 0.03%, closed."""
 MITRED: dict[str, Any] = {
     "solid_joinstyle": "miter",
     "dash_joinstyle": "miter",
@@ -68,9 +79,9 @@ def draw_regions(
     """Draw 95% regions of means: rings around (N, 2), of covariances (N, 2, 2)."""
     if len(centres) == 0:
         return
-    circle = Path.unit_circle()
-    vertices = [centre + circle.vertices @ _root(s).T for centre, s in zip(centres, covariances)]
-    path = Path(np.vstack(vertices), np.tile(circle.codes, len(centres)))
+    rings = [c + CIRCLE @ _root(s).T for c, s in zip(centres, covariances, strict=True)]
+    codes = [Path.MOVETO, *[Path.CURVE4] * 12, Path.CLOSEPOLY]
+    path = Path(np.vstack(rings), np.tile(codes, len(centres)))
     ring = PathPatch(path, fc="none", ec=style.colour, lw=0.7, alpha=0.6, zorder=2.9, gid=gid)
     axes.add_patch(ring)
 
@@ -101,15 +112,11 @@ def draw_curve(
     kept = thinned(len(curve))
     clean, (low, high) = curve[kept, 0], (end[kept] for end in band)
     low, high = np.clip(low, 0.0, clean), np.clip(high, 0.0, clean)
-    axes.fill_between(
-        clean, low, high, color=style.colour, alpha=0.16, lw=0, zorder=1.6, gid=gid
-    )
+    axes.fill_between(clean, low, high, color=style.colour, alpha=0.16, lw=0, zorder=1.6, gid=gid)
     axes.plot(*curve[kept].T, color=style.colour, lw=2.2, zorder=3.2, gid=gid)
     if len(beyond):
         dotted = beyond[thinned(len(beyond))]
-        axes.plot(
-            *dotted.T, color=style.colour, lw=1.6, ls=(0, (1, 1.6)), zorder=3.1, gid=gid
-        )
+        axes.plot(*dotted.T, color=style.colour, lw=1.6, ls=(0, (1, 1.6)), zorder=3.1, gid=gid)
 
 
 def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, alone: bool) -> None:
@@ -162,7 +169,7 @@ def draw_shared_range(axes: Axes, low: float, high: float, gid: str) -> None:
     )
 
 
-def draw_arrow(axes: Axes, start: Sequence[float], end: Sequence[float], gid: str) -> None:
+def draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], gid: str) -> None:
     """Draw an arrow between two data points: the gap between two curves."""
     arrow = axes.annotate(
         "",

@@ -27,8 +27,8 @@ Corners = tuple[tuple[float, float], ...]
 
 OPTIMISTIC, MEDIAN, PESSIMISTIC = TAILS[0] / 100, 0.5, TAILS[1] / 100
 """Shares of replicates that attain a surface."""
-GRID = 64
-"""Clean accuracies at which surfaces are read for drawing: exact there, never above between."""
+GRID = 36
+"""Surfaces are read for drawing at twice so many clean accuracies: exact there, never above."""
 DECIMALS = 6
 """Of the corners: a ten-thousandth of a point, which no figure shows."""
 
@@ -206,14 +206,16 @@ def _surface(
 def surface_grid(replicates: Array) -> Array:
     """Choose rising clean accuracies at which surfaces are read, dense where their steps are.
 
-    Quantiles of the clean accuracies on the replicates' staircases, and the exact clean ends of
-    the three surfaces. replicates: (B, N, 2), N >= 1; returns (G,), G <= `GRID` + 3.
+    Quantiles of the clean accuracies on the replicates' staircases, even steps between their ends,
+    and the exact clean ends of the three surfaces. replicates: (B, N, 2), N >= 1; returns (G,),
+    G <= 2 `GRID` + 3.
     """
     steps = replicates[on_front(replicates)][:, 0]
     levels = np.quantile(steps, np.linspace(0.0, 1.0, GRID), method="lower")
+    even = np.linspace(levels[0], levels[-1], GRID)
     ends = np.sort(replicates[:, :, 0].max(axis=1))[::-1]
     ranks = np.ceil(np.round(len(ends) * np.array([OPTIMISTIC, MEDIAN, PESSIMISTIC]), 9))
-    return np.unique(np.concatenate([levels, ends[ranks.astype(np.intp) - 1]]))
+    return np.unique(np.concatenate([levels, even, ends[ranks.astype(np.intp) - 1]]))
 
 
 def _written(corners: Array) -> Corners:

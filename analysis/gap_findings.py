@@ -136,7 +136,7 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
     part = ""
     if gap.status != "claimed":
         assert gap.range is not None, "a gap with stretches has a range"
-        part = f" In the rest of {_range(gap.range)} they are not separated."
+        part = f" Between {_range(gap.range)}, {gap.reason}."
     text = (
         f"At equal clean accuracy between {_range((stretch.low, stretch.high))}, "
         f"{method_text(stretch.ahead)} is {_points(stretch.estimate)} more robust than "

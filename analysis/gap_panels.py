@@ -1,11 +1,12 @@
 """Gap panels: the gap at equal clean accuracy, the exchange rates, the residuals of the fits."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from analysis.canvas import INK, MUTED, look, new_axes
 from analysis.configurations import configurations
@@ -18,6 +19,10 @@ from analysis.words import shortened
 
 LEAST_RATE, LARGEST_RATE = 0.02, 50.0
 """Exchange rates that are drawn: beyond them a front is flat, or ends."""
+MOST_HALF_WIDTHS = 4.0
+"""Beyond the gap, in half-widths of the middle of its band, that are drawn."""
+MESSAGE_WIDTH = 62
+"""Letters of a line of what is said in place of a figure."""
 LEAST_SPAN = 0.01
 """Of the vertical axis of a gap, as a fraction: noise is not blown up to fill it."""
 
@@ -28,7 +33,7 @@ def fig_gap(results: Results, gap: Gap) -> Figure:
     A refused gap has no numbers: the figure says why.
     """
     with look():
-        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.97, top=0.9, bottom=0.13)
+        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.8, top=0.92, bottom=0.13)
         if gap.status == "refused":
             return _message(figure, axes, f"No gap is drawn: {gap.reason}.")
         clean = 100 * np.array(gap.clean)
@@ -99,7 +104,8 @@ def fig_rate(results: Results, rates: Sequence[Rate]) -> Figure:
         )
         axes.set_ylim(0.8 * everything.min(), 1.25 * everything.max())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_minor_locator(NullLocator())
         _name_ends(axes, drawn, ends, styles)
     return figure
 
@@ -107,8 +113,9 @@ def fig_rate(results: Results, rates: Sequence[Rate]) -> Figure:
 def fig_residuals(results: Results, fits: Sequence[FrontFit]) -> Figure:
     """Draw the distances of the configurations from the chosen curves, in standard errors."""
     with look():
-        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.97, top=0.9, bottom=0.13)
         drawn = [fit for fit in fits if fit.chosen is not None]
+        top = 0.97 - 0.06 * ((len(drawn) + 1) // 2)
+        figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.97, top=top, bottom=0.13)
         if not drawn:
             return _message(figure, axes, "No residuals are drawn: no method has a curve.")
         axes.set_xlabel("Clean accuracy (%)")
@@ -147,15 +154,21 @@ def fig_residuals(results: Results, fits: Sequence[FrontFit]) -> Figure:
 
 def _message(figure: Figure, axes: Axes, text: str) -> Figure:
     axes.set_axis_off()
-    axes.text(
-        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", wrap=True, color=MUTED
-    )
+    lines = "\n".join(textwrap.wrap(text, MESSAGE_WIDTH))
+    figure.text(0.5, 0.5, lines, ha="center", va="center", color=MUTED)
     return figure
 
 
 def _gap_limits(gap: Gap) -> tuple[float, float]:
-    """Give the vertical range in percent: band and envelope, and 0 with room for both names."""
-    low, high = min(gap.envelope_low), max(gap.envelope_high)
+    """Give the vertical range in percent, with 0 in it and room for both names.
+
+    Where one of the fronts ends, its band explodes: the axis follows the gap and the band of the
+    middle of the range, and the rest is cut.
+    """
+    lows, highs = np.array(gap.envelope_low), np.array(gap.envelope_high)
+    reach = MOST_HALF_WIDTHS * float(np.median(highs - lows)) / 2
+    low = max(float(lows.min()), min(gap.estimate) - reach)
+    high = min(float(highs.max()), max(gap.estimate) + reach)
     low, high = min(low, 0.0), max(high, 0.0)
     room = 0.14 * max(high - low, LEAST_SPAN)
     return 100 * (low - room), 100 * (high + room)
@@ -186,15 +199,14 @@ def _draw_outside(axes: Axes, gap: Gap) -> None:
 def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None:
     """Say above and below 0 who is ahead."""
     low, high = axes.get_ylim()
-    named = ((gap.first, 0.985, "top", high > 0), (gap.second, 0.03, "bottom", low < 0))
+    named = ((gap.first, 1.0, "top", high > 0), (gap.second, 0.0, "bottom", low < 0))
     for method, height, side, shown in named:
         if shown:
             axes.text(
-                0.985,
+                1.02,
                 height,
-                f"{shortened(method, 20)} ahead",
+                f"{shortened(method, 14)}\nahead",
                 transform=axes.transAxes,
-                ha="right",
                 va=side,
                 fontsize=9,
                 fontweight="bold",

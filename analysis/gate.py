@@ -10,7 +10,7 @@ import numpy as np
 
 from analysis.claims import TAILS
 from analysis.families import Family
-from analysis.fitting import PointFit, is_inside, jacobian, shape_interval
+from analysis.fitting import DISAGREEMENT, PointFit, is_inside, jacobian, shape_interval
 from analysis.results import Array, Bits
 from analysis.words import count_text, percent
 
@@ -26,8 +26,6 @@ LARGEST_CONDITION = 1e3
 """Of the Jacobian with unit columns; identified toy fits have 6 to 50."""
 LEAST_CONVERGED = 0.95
 """Share of replicates: an interval of 95% must not rest on fits that failed."""
-DISAGREEMENT = 0.2
-"""Between Sampson's χ² and χ²⊥, relative, or 1 if that is more; right fits have -2 to +4%."""
 ACROSS = 60
 """Clean accuracies over the measured range at which a curve is checked and drawn."""
 

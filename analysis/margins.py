@@ -156,14 +156,12 @@ def gate(radii: Array, accuracies: Array, images: int, half: float, converged: b
         )
     if not converged:
         return "no survival curve fits these accuracies"
-    if not radii[0] <= half <= radii[-1]:
-        side = "below the smallest" if half < radii[0] else "beyond the largest"
-        end = radii[0] if half < radii[0] else radii[-1]
-        kept = accuracies[1] if half < radii[0] else accuracies[-1]
-        return (
-            f"half of the clean accuracy is lost {side} radius {value_text(float(end))}, where "
-            f"robust accuracy is {percent(kept)}% of {percent(accuracies[0])}% clean"
-        )
+    if half < radii[0]:
+        at = f"at the smallest radius {value_text(float(radii[0]))} robust accuracy is already"
+        return f"{at} {percent(accuracies[1])}%, of {percent(accuracies[0])}% clean"
+    if half > radii[-1]:
+        at = f"at the largest radius {value_text(float(radii[-1]))} robust accuracy is still"
+        return f"{at} {percent(accuracies[-1])}%, of {percent(accuracies[0])}% clean"
     return ""
 
 

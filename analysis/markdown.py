@@ -1,4 +1,4 @@
-"""Markdown: the findings of a study as text that a tracker, an issue or a paper's notes can show."""
+"""Markdown: the findings of a study as text that a tracker or a paper's notes can show."""
 
 import re
 
@@ -29,14 +29,17 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     if results.about:
         lines += [escaped_markdown(results.about), ""]
     conditions = (
-        f"{count_text(len(results.trials), 'trial')}, {count_text(results.num_test, 'test image')}, "
+        f"{count_text(len(results.trials), 'trial')}, "
+        f"{count_text(results.num_test, 'test image')}, "
         f"{attack_text(results.threat, results.threat.objective_radius)}"
     )
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
     lines += [_item(f) for f in said] or ["Nothing is claimed."]
     lines += ["", *_table(analysis.findings), "## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
-    lines += [f"- **{escaped_markdown(topic)}.** {escaped_markdown(text)}" for topic, text in limits]
+    lines += [
+        f"- **{escaped_markdown(topic)}.** {escaped_markdown(text)}" for topic, text in limits
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -10,6 +10,7 @@ from analysis.document import Analysis
 from analysis.limits import limits
 from analysis.markdown import ordered
 from analysis.notes import method_notes
+from analysis.outcome_tables import gate_table
 from analysis.palette import method_styles
 from analysis.panel_plans import panel_plans
 from analysis.pictures import Picture, Plan, front_plans
@@ -20,13 +21,14 @@ from analysis.tables import (
     configuration_table,
     count_table,
     front_table,
-    gate_table,
     method_table,
 )
 from analysis.words import shortened
 
 MOST_BYTES = 480_000
 """Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
+MOST_FINDINGS = 5
+"""Claims, and refusals, that stand open; the others unfold."""
 AROUND_BYTES = 1_000
 """What the page writes around a figure, and about one that is left out, at most."""
 SECTIONS = {
@@ -71,11 +73,22 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["parted"] = parted
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
     pictures, left_out = _fitting([*fronts[:1], *panels, *fronts[1:]], MOST_BYTES - rest)
     return _render(template, analysis, pictures, left_out)
+
+
+def parted(text: str) -> tuple[str, str]:
+    """Part a finding into what it says and the conditions in brackets that it holds under.
+
+    >>> parted("A is better than B (95% interval 1 to 2 pp; PGD). So it is.")
+    ('A is better than B', ' (95% interval 1 to 2 pp; PGD). So it is.')
+    """
+    said, bracket, conditions = text.partition(" (95%")
+    return said, bracket + conditions
 
 
 def _render(
@@ -93,6 +106,7 @@ def _render(
         alarms=analysis.alarms,
         said=[f for f in findings if f.status == "claimed"],
         unsaid=[f for f in findings if f.status != "claimed"],
+        most=MOST_FINDINGS,
         nothing_said="Nothing is claimed: the reasons stand below."
         if results.trials
         else "No trial of this study has a result: nothing can be said about its methods.",

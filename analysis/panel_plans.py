@@ -14,6 +14,7 @@ from analysis.front_tables import contrast_table, cost_table, dominance_table
 from analysis.gap_panels import fig_gap, fig_rate, fig_residuals
 from analysis.gaps import Gap
 from analysis.heat_panels import fig_heat
+from analysis.outcome_tables import equivalence_table, gap_table, margin_table, rate_table
 from analysis.pictures import Picture, Plan
 from analysis.response_panels import fig_equivalence, fig_margins, fig_response
 from analysis.search_panels import fig_importance, fig_parallel
@@ -96,21 +97,22 @@ def _gap_plans(analysis: Analysis) -> list[Plan]:
             f"the chord between the measured ends. {conditions}"
         )
         draw = partial(fig_rate, results, view.rates)
-        plans.append(_plan("gap", "rate", "exchange rates", caption, draw))
+        tables = (rate_table(analysis),)
+        plans.append(_plan("gap", "rate", "exchange rates", caption, draw, tables=tables))
     if view.contrasts.hypervolumes:
         caption = (
             "Mean attainable robust accuracy of each method, and its differences. Filled: the "
             "primary contrast, not adjusted; hollow: the others, adjusted to hold together. "
             f"{conditions}"
         )
-        tables = (
+        compared = (
             contrast_table(results, view.contrasts),
             cost_table(results, view.contrasts),
             dominance_table(results, view.contrasts),
         )
         name = "attainable robustness"
         draw = partial(fig_hypervolume, results, view.contrasts)
-        plans.append(_plan("gap", "forest", name, caption, draw, tables=tables))
+        plans.append(_plan("gap", "forest", name, caption, draw, tables=compared))
     return plans
 
 
@@ -122,7 +124,11 @@ def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
         "accuracy. Band: simultaneous, chosen families; dashed: envelope over all families that "
         f"fit about as well. {_conditions(analysis)}"
     )
-    return _plan("gap", f"gap{number}", name, caption, partial(fig_gap, analysis.results, gap))
+    draw, tables = (
+        partial(fig_gap, analysis.results, gap),
+        gap_table(analysis, gap, f"gaps{number}"),
+    )
+    return _plan("gap", f"gap{number}", name, caption, draw, tables=(tables,))
 
 
 def _response_plans(analysis: Analysis) -> list[Plan]:
@@ -132,8 +138,9 @@ def _response_plans(analysis: Analysis) -> list[Plan]:
         name = f"accuracy of {method_text(response.method)} against {symbol}"
         caption = (
             f"Clean (hollow) and robust accuracy of {method_text(response.method)} against "
-            f"{symbol}, log scale, 0 apart. Bars: 95% intervals. A line is a fit: clean accuracy "
-            f"made non-increasing. {_conditions(analysis)}"
+            f"{symbol}, on a log scale{' with 0 apart' if 0.0 in response.strengths else ''}. "
+            + ("Line: clean accuracy made non-increasing. " if response.clean_fit else "")
+            + _conditions(analysis)
         )
         draw = partial(fig_response, analysis.results, response)
         key = f"response{number}"
@@ -154,7 +161,8 @@ def _equivalence_plans(analysis: Analysis) -> list[Plan]:
         )
         draw = partial(fig_equivalence, analysis.results, equivalence)
         key = f"equivalence{number}"
-        plans.append(_plan("equivalence", key, pair, caption, draw, numbers="configurations"))
+        tables = (equivalence_table(analysis, equivalence, f"equivalences{number}"),)
+        plans.append(_plan("equivalence", key, pair, caption, draw, tables=tables))
     return plans
 
 
@@ -168,7 +176,7 @@ def _attack_plans(analysis: Analysis) -> list[Plan]:
     )
     draw = partial(fig_margins, analysis.results, analysis.margins)
     name = "accuracy against attack radius"
-    return [_plan("attack", "attack", name, caption, draw, numbers="configurations")]
+    return [_plan("attack", "attack", name, caption, draw, tables=(margin_table(analysis),))]
 
 
 def _heat_plans(analysis: Analysis) -> list[Plan]:
@@ -181,9 +189,7 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
             f"{_conditions(analysis)}"
         )
         draw = partial(fig_heat, analysis.results, heat)
-        plans.append(
-            _plan("heat", f"heat{number}", name, caption, draw, numbers="configurations")
-        )
+        plans.append(_plan("heat", f"heat{number}", name, caption, draw, numbers="configurations"))
     return plans
 
 
@@ -203,9 +209,7 @@ def _search_plans(analysis: Analysis) -> list[Plan]:
         )
         draw = partial(fig_parallel, results, analysis.found)
         name = "searches as parallel coordinates"
-        plans.append(
-            _plan("search", "parallel", name, caption, draw, numbers="configurations")
-        )
+        plans.append(_plan("search", "parallel", name, caption, draw, numbers="configurations"))
     if results.importances:
         caption = (
             "Importances: how far each hyperparameter tells the best configurations of a search "

@@ -14,7 +14,13 @@ from analysis.canvas import INK, MUTED, layer, look, new_axes
 from analysis.captions import MOST_SEED_POINTS, front_conditions, front_reading, front_title
 from analysis.claims import Estimand
 from analysis.document import Analysis
-from analysis.front_labels import gap_label, left_labels, method_labels, value_labels
+from analysis.front_labels import (
+    gap_label,
+    left_labels,
+    method_labels,
+    tail_labels,
+    value_labels,
+)
 from analysis.labels import Label, marker_boxes, place_labels, step_boxes, text_boxes
 from analysis.results import Array
 from analysis.scene import Drawn, MethodScene, Scene, gather
@@ -59,8 +65,8 @@ def _canvas(
     analysis: Analysis, radius: float, estimand: Estimand, header: bool
 ) -> tuple[Figure, Axes]:
     if not header:
-        return new_axes(7.0, 5.3, left=0.09, right=0.985, top=0.965, bottom=0.1)
-    title = textwrap.wrap(shortened(front_title(analysis, radius), 230), 118)
+        return new_axes(6.6, 5.1, left=0.09, right=0.985, top=0.96, bottom=0.1)
+    title = textwrap.wrap(shortened(front_title(analysis, radius), 218), 111)
     conditions = textwrap.wrap(front_conditions(analysis, radius, estimand), 200)
     reading = textwrap.wrap(front_reading(analysis, radius, estimand), 212)
     above = 0.42 + 0.22 * len(title) + 0.17 * len(conditions)
@@ -111,17 +117,29 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool) -> None:
     lines += arrows
     outside = _draw_outside(axes, scene)
     markers += [marker_boxes(axes, np.array(label.anchors), 0.0) for label in outside]
-    named = method_labels(scene)
-    labels = named + outside + value_labels(scene)
     boxes = [np.vstack(found) for found in (markers, lines, strokes)]
     for label in gaps:
         # Each estimand has its own, in the same place: only one is seen.
         place_labels(axes, [label], *boxes)
-    if gaps:
-        boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, label.text) for label in gaps)])
-    placed = place_labels(axes, labels, *boxes)
-    if not all(placed[: len(named)]):
+    boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, label.text) for label in gaps)])
+    if not _place_names(axes, scene, boxes):
         _draw_legend(axes, scene)
+    place_labels(axes, outside + value_labels(scene), *boxes)
+
+
+def _place_names(axes: Axes, scene: Scene, boxes: list[Array]) -> bool:
+    """Name the methods, and add the names to the solid boxes; tell whether all are named."""
+    unnamed = _left_over(axes, method_labels(scene), boxes)
+    tails = tail_labels(scene, unnamed)
+    return not _left_over(axes, tails, boxes) and len(tails) == len(unnamed)
+
+
+def _left_over(axes: Axes, labels: list[Label], boxes: list[Array]) -> list[str]:
+    """Place labels, add them to the solid boxes, and return the texts that found no place."""
+    placed = place_labels(axes, labels, *boxes)
+    found = [label.text for label, is_placed in zip(labels, placed, strict=True) if is_placed]
+    boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, text) for text in found)])
+    return [label.text for label, is_placed in zip(labels, placed, strict=True) if not is_placed]
 
 
 def _draw_estimand(
@@ -130,7 +148,9 @@ def _draw_estimand(
     """Draw what belongs to a method under an estimand; return its solid and its faint boxes."""
     gid, style = layer(method.key, drawn.key), method.style
     fitted = len(drawn.curve) > 0
-    layers.draw_surface_band(axes, drawn.pessimistic, drawn.optimistic, style, gid, alone=not fitted)
+    layers.draw_surface_band(
+        axes, drawn.pessimistic, drawn.optimistic, style, gid, alone=not fitted
+    )
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
     steps = step_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
     layers.draw_regions(axes, method.points, drawn.covariances, style, gid)
@@ -178,9 +198,7 @@ def _draw_gaps(axes: Axes, scene: Scene) -> tuple[list[Array], list[Label]]:
     boxes, labels = [], []
     for number, arrow in enumerate(scene.arrows):
         gid = layer(*arrow.methods, arrow.key)
-        layers.draw_arrow(
-            axes, (arrow.clean, arrow.ends[0]), (arrow.clean, arrow.ends[1]), gid
-        )
+        layers.draw_arrow(axes, (arrow.clean, arrow.ends[0]), (arrow.clean, arrow.ends[1]), gid)
         boxes.append(step_boxes(axes, np.array([(arrow.clean, end) for end in arrow.ends])))
         labels.append(gap_label(arrow))
         if number == 0:

@@ -10,8 +10,8 @@ from analysis.bundle import configurations_csv, provenance_json, seeds_csv
 from analysis.canvas import pdf, png
 from analysis.choice import choose
 from analysis.document import Analysis, analyse, read_json, write_json
-from analysis.limits import limits
 from analysis.latex import table_tex
+from analysis.limits import limits
 from analysis.markdown import findings_md
 from analysis.page import page
 from analysis.pictures import front_drawing

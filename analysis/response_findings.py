@@ -1,4 +1,4 @@
-"""Response findings: where accuracy peaks along a strength, and where attacks halve it, in words."""
+"""Response findings: where accuracy peaks, and where the attack halves it, in words."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -184,15 +184,14 @@ def _drawn(
     median, optimistic, pessimistic = (
         coarse(_points(corners), *step)
         for corners in (
-            ((), (), ())
-            if front is None
-            else (front.median, front.optimistic, front.pessimistic)
+            ((), (), ()) if front is None else (front.median, front.optimistic, front.pessimistic)
         )
     )
     return Drawn(
         estimand=view.estimand,
         key=ESTIMAND_KEYS[view.estimand],
-        covariances=1e4 * np.array(
+        covariances=1e4
+        * np.array(
             [view.fronts.configurations[row].covariance for row in rows], dtype=np.float64
         ).reshape(-1, 2, 2),
         median=median,

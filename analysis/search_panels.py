@@ -164,7 +164,8 @@ def _draw_parallel(
     for name in names:
         at, ticks, is_log = _value_axis([c.values[name] for c in own])
         places.append(at)
-        shown_name = shortened(SYMBOLS.get(name, name), max(5, 66 // (len(names) + 2) - 6))
+        room = max(5, 64 // (len(names) + 1) - 6 * is_log)
+        shown_name = shortened(SYMBOLS.get(name, name), room)
         labels.append((f"{shown_name} (log)" if is_log else shown_name, ticks))
     for column, name in enumerate(("clean", "robust")):
         at, ticks = _accuracy_axis(reached[:, column])

@@ -152,51 +152,6 @@ def count_table(results: Results, choice: Choice) -> Table:
     )
 
 
-def gate_table(analysis: Analysis) -> Table:
-    """List every family fitted to every method's front, with the gate that draws or refuses it."""
-    rows = [
-        (fit, family) for fit in analysis.primary.fits for family in fit.families if family.gate
-    ]
-    return Table(
-        key="gates",
-        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations to the "
-        "curve, in units of seed noise; AICc chooses among the families that pass; ✓ passes, ✗ "
-        "fails, with what was measured and the threshold.",
-        columns=(
-            "Method",
-            "Family",
-            "χ²⊥",
-            "AICc",
-            *(_gate_heads(analysis) if rows else ()),
-        ),
-        rows=tuple(
-            (
-                method_cell(analysis.results, fit.method),
-                Cell(
-                    text=family.family,
-                    below="drawn" if family.family == fit.chosen else "",
-                    order=family.family,
-                ),
-                Cell(text=f"{family.chi2:.1f}", order=family.chi2),
-                Cell(text="–" if family.aicc is None else f"{family.aicc:.1f}"),
-                *(
-                    Cell(
-                        text="✓" if row.passed else f"✗ {row.measured}",
-                        below="" if row.passed else row.threshold,
-                    )
-                    for row in family.gate
-                ),
-            )
-            for fit, family in rows
-        ),
-    )
-
-
-def _gate_heads(analysis: Analysis) -> tuple[str, ...]:
-    gate = next(f.gate for fit in analysis.primary.fits for f in fit.families if f.gate)
-    return tuple(row.condition for row in gate)
-
-
 def absent_table(results: Results) -> Table:
     """List each absent trial with its status and reason."""
     return Table(

@@ -27,6 +27,7 @@ MOST_HISTORIES = 100
 EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
 FINDINGS = "findings.md"
 """The file of a report that becomes the run's note."""
+REST = "More stands in the report."
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
@@ -111,19 +112,18 @@ def report_studies(specs: Sequence[StudySpec], project: Path) -> tuple[Path, str
 def study_note(spec: StudySpec, folder: Path) -> str:
     """Write what the parent run says of itself: where the report is, then its findings.
 
-    Paragraphs that MLflow has no room for are left to the report.
+    Lines that MLflow has no room for are left to the report.
     """
-    head = f"{spec.about}\n\nThe report is under Artifacts: `report/index.html`.".strip()
+    head = "The report is under Artifacts: `report/index.html`."
     if not (folder / FINDINGS).is_file():
-        return head
-    paragraphs = (folder / FINDINGS).read_text(encoding="utf-8").strip().split("\n\n")
-    rest = "More stands in the report."
-    note = head
-    for paragraph in paragraphs:
-        if len(note) + len(paragraph) + len(rest) + 4 > tracking.MOST_NOTE_CHARACTERS:
-            return f"{note}\n\n{rest}"
-        note = f"{note}\n\n{paragraph}"
-    return note
+        return f"{spec.about}\n\n{head}".strip()
+    text = (folder / FINDINGS).read_text(encoding="utf-8").strip()
+    room = tracking.MOST_NOTE_CHARACTERS - len(head) - len(REST) - 4
+    if len(text) > room:
+        # A piece of a line may be half a table row or half a number.
+        whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
+        text = f"{whole_lines}\n\n{REST}".strip()
+    return f"{head}\n\n{text}"
 
 
 def attack_name(attack: PgdAttack) -> str:

@@ -225,8 +225,8 @@ def test_the_probit_line_is_a_check_and_never_chosen():
 
 
 def test_scatter_beyond_seed_noise_is_estimated_and_widens_the_band():
-    rng = np.random.default_rng(8)
-    points, covariances, replicates = noisy("power", 8, count=16)
+    rng = np.random.default_rng(4)
+    points, covariances, replicates = noisy("power", 4, count=16)
     shifts = 0.012 * rng.standard_normal((16, 1))
     shifted = points + shifts * normals(FAMILIES["power"], TRUTHS["power"], points)
     plain = fit(points, covariances, replicates)
@@ -240,6 +240,20 @@ def test_scatter_beyond_seed_noise_is_estimated_and_widens_the_band():
         return float(np.mean(np.array(curve.high) - np.array(curve.low)))
 
     assert width(found) > 1.5 * width(plain)
+
+
+def test_a_front_whose_replicates_do_not_converge_is_refused_for_that_alone():
+    rng = np.random.default_rng(2)
+    points, covariances, replicates = noisy("power", 2, count=16)
+    shifts = 0.012 * rng.standard_normal((16, 1))
+    shifts = shifts * normals(FAMILIES["power"], TRUTHS["power"], points)
+    found = fit(points + shifts, covariances, replicates + shifts)
+    gate = found.family("power").gate
+    assert [row.number for row in gate] == list(range(1, 9))
+    assert [row.number for row in gate if not row.passed] == [6]
+    assert found.family("power").curve is None
+    assert "replicates converged (power family, which fits best)" in found.refusal
+    assert "needed ≥ 95%" in found.refusal
 
 
 def test_scatter_of_points_with_seed_noise_only_is_next_to_nothing():

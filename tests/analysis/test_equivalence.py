@@ -15,7 +15,7 @@ from analysis.configurations import configurations
 from analysis.equivalence import Equivalence, measure_equivalences, runs_of
 from analysis.inversion import invert
 from analysis.results import Array, Results
-from analysis.slope import order_interval
+from analysis.slope import fit_slope, order_interval
 
 Draw = Callable[..., Results]
 SIDES = {"standard": "none", "sam": "sam", "at": "pgd"}
@@ -241,6 +241,20 @@ def test_a_flat_piece_gives_its_midpoint() -> None:
 def test_one_level_is_below_at_or_above() -> None:
     found = invert(np.array([2.0]), np.array([[0.5]]), np.array([[0.4, 0.5, 0.6]]), "pchip")
     np.testing.assert_array_equal(found, [[0.0, 2.0, np.inf]])
+
+
+def test_the_slope_weighs_each_value_by_its_variance() -> None:
+    rng = np.random.default_rng(0)
+    x, errors = np.log([0.1, 0.2, 0.4]), np.array([0.01, 0.02, 0.2])
+    y = np.array([-4.0, -2.7, -0.9])
+    drawn = np.vstack([y, y + errors * rng.standard_normal((1000, 3))])
+    limits = np.tile([1e-9, 1e9], (3, 1))
+    both = {"pchip": np.exp(drawn), "linear": np.exp(drawn)}
+    slope, refusal = fit_slope(np.exp(x), both, limits, (0, 1, 2))
+    assert slope is not None
+    assert refusal == ""
+    expected = np.polyfit(x, y, 1, w=1 / drawn[1:].std(axis=0))[0]
+    assert slope.value.estimate == pytest.approx(expected, rel=1e-9)
 
 
 def test_runs_break_where_a_ratio_exceeds_two() -> None:

@@ -1,6 +1,7 @@
 """Families against closed forms: heights, areas, rates, and the curves they are drawn as."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -69,9 +70,7 @@ def gaussian_toy() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_linear_classifiers_of_gaussians_lie_on_an_ellipse():
     Q, theta, points = gaussian_toy()
     np.testing.assert_allclose(Q, [[1.397353, -2.265312], [-2.265312, 4.259772]], atol=1e-6)
-    np.testing.assert_allclose(
-        points, [[0.9571633, 0.8910278], [0.9869662, 0.9009883]], atol=1e-7
-    )
+    np.testing.assert_allclose(points, [[0.9571633, 0.8910278], [0.9869662, 0.9009883]], atol=1e-7)
     value, _, _ = FAMILIES["ellipse"].implicit(theta[np.newaxis], *points.T)
     assert np.abs(value).max() < 1e-12
 
@@ -98,7 +97,7 @@ def test_areas_are_those_of_numerical_integration(name: FamilyName):
 
     ends = sorted({float(c) for c in of(name, "polyline")[[1, -2], 0] if 0.1 < c < 1})
     edges = [0.1, *ends, 1.0]
-    area = sum(quad(height, a, b, limit=200)[0] for a, b in zip(edges, edges[1:], strict=False))
+    area = sum(quad(height, a, b, limit=200)[0] for a, b in pairwise(edges))
     assert float(of(name, "area", 0.1)) == pytest.approx(area, abs=2e-7)
 
 

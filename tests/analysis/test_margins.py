@@ -108,6 +108,17 @@ def test_the_fit_from_a_nearby_one_is_the_same() -> None:
     np.testing.assert_allclose(near.scale, far.scale, rtol=1e-6)
 
 
+def test_four_steps_from_a_nearby_fit_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = accuracies_of("weibull", 0.035, 1.4)
+    drawn = draw_counts(exact, 5000, 200, seed=4)
+    start = fit_survival("weibull", RADII, exact)
+    far = fit_survival("weibull", RADII, drawn)
+    monkeypatch.setattr("analysis.survival.STEPS", 4)
+    near = fit_survival("weibull", RADII, drawn, start)
+    assert near.converged.all()
+    np.testing.assert_allclose(near.shape, far.shape, rtol=1e-6)
+
+
 def test_weibull_is_recovered_within_three_standard_errors() -> None:
     drawn = draw_counts(accuracies_of("weibull", 0.035, 1.4), 10_000, 400, seed=3)
     fit = fit_survival("weibull", RADII, drawn)
@@ -142,8 +153,22 @@ def test_step_sums_contain_the_area() -> None:
         (RADII[:3], [0.9, 0.9, 0.5, 0.0], 500, 0.006, True, "2 of 4 steps"),
         (RADII[:3], [0.9, 0.7, 0.4, 0.1], 10, 0.006, True, "of 4 steps"),
         (RADII[:3], [0.9, 0.7, 0.4, 0.1], 500, 0.006, False, "no survival curve fits"),
-        (RADII[:3], [0.9, 0.8, 0.7, 0.6], 500, 0.03, True, "beyond the largest radius 4/255"),
-        (RADII[:3], [0.9, 0.3, 0.2, 0.1], 500, 0.003, True, "below the smallest radius 1/255"),
+        (
+            RADII[:3],
+            [0.9, 0.8, 0.7, 0.6],
+            500,
+            0.03,
+            True,
+            "at the largest radius 4/255 robust accuracy is still 60.0%",
+        ),
+        (
+            RADII[:3],
+            [0.9, 0.3, 0.2, 0.1],
+            500,
+            0.003,
+            True,
+            "at the smallest radius 1/255 robust accuracy is already 30.0%",
+        ),
         (RADII[:3], [0.9, 0.7, 0.4, 0.1], 500, 0.006, True, ""),
     ],
     ids=["radii", "cells", "images", "unfitted", "beyond", "below", "passes"],

@@ -31,6 +31,7 @@ from analysis.palette import (
     contrast_on_white,
     method_styles,
 )
+from analysis.panels import spread_heights
 from analysis.plots import fig_front
 from analysis.results import MethodNote, Results
 from analysis.scene import gather
@@ -204,9 +205,7 @@ def in_percent(points: list[tuple[float, float]]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("radius", [0.05, 0.2])
-def test_the_front_is_drawn_at_its_radius_whatever_the_objective(
-    analysed: Analysis, radius: float
-):
+def test_the_front_is_drawn_at_its_radius_whatever_the_objective(analysed: Analysis, radius: float):
     position, figure = RADII.index(radius), fig_front(analysed, radius)
     left = figure.axes[0].get_xlim()[0]
     means = [(c.clean.mean, c.robust[position].mean) for c in analysed.found]
@@ -263,7 +262,14 @@ def test_a_user_s_settings_change_nothing(analysed: Analysis):
 
 def test_dollar_signs_in_names_are_no_mathematics(draw: Callable[..., Results]):
     results = draw([("a$b$", {}, 0.9, 0.5), ("$", {}, 0.8, 0.6)], radii=(0.1,))
-    assert "a$b$" in svg(fig_front(analyse(results, replicates=20), 0.1), "key", "title", "description")
+    assert "a$b$" in svg(
+        fig_front(analyse(results, replicates=20), 0.1), "key", "title", "description"
+    )
+
+
+def test_heights_keep_their_distance():
+    heights = spread_heights([50.0, 50.0, 51.0, 90.0], 5.0)
+    assert sorted(heights) == [50.0, 55.0, 60.0, 90.0]
 
 
 def test_a_label_without_a_free_place_is_left_out():

@@ -43,6 +43,21 @@ def test_a_known_peak_is_found() -> None:
     assert peak.at.high / peak.at.low < 1.2
 
 
+@pytest.mark.parametrize(("top", "shape"), [(0.22, "peak"), (0.5, "still rising")])
+def test_a_peak_is_named_up_to_the_end_of_the_range_and_not_beyond(top: float, shape: str) -> None:
+    means = np.concatenate([[0.1], 0.8 - 0.05 * np.log(SIX[1:] / top) ** 2])
+    peak = find_peak(SIX, means, noisy(means, 0.0005))
+    assert peak is not None
+    assert peak.shape == shape
+
+
+def test_a_top_before_the_range_is_no_peak() -> None:
+    means = np.concatenate([[0.1], 0.8 - 0.05 * np.log(SIX[1:] / 0.005) ** 2])
+    peak = find_peak(SIX, means, noisy(means, 0.0005))
+    assert peak is not None
+    assert (peak.shape, peak.share) == ("cannot tell", 0.0)
+
+
 def test_strength_zero_takes_no_part_in_a_peak() -> None:
     lifted = parabola(0.05)
     lifted[0] = 0.99

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.__main__ import main
 from analysis.configurations import configurations
 from analysis.results import Results, ResultsError
 from analysis.rows import TableError
@@ -479,3 +480,74 @@ def test_one_bare_array_and_a_folder_are_refused(tmp_path: Path):
     np.save(path, BITS)
     assert refused(ROWS, bits=path)[0].startswith(f"{path}: holds no array of shape")
     assert refused(ROWS, bits=tmp_path) == [f"{tmp_path}: is a folder; name an .npz file"]
+
+
+def test_the_command_writes_a_report_and_says_how_it_read_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, out = write(tmp_path, GOOD), tmp_path / "out"
+    options = ["--images", "1000", "--classes", "10", "--objective-radius", "8/255"]
+    assert main([str(path), "-o", str(out), *options, "--attack", "PGD-20"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(
+        "table: 6 trials, 0 absent trials, 3 configurations, 3 methods, 2 seeds, "
+    )
+    assert "; PGD-20, linf, radii 0.0156863, 0.0313725, objective 0.0313725; reference" in said
+    assert said.endswith("out/index.html\n")
+    again = tmp_path / "again"
+    assert main([str(out / "front.json"), "-o", str(again)]) == 0
+    assert (again / "index.html").read_bytes() == (out / "index.html").read_bytes()
+
+
+COMMANDS = {
+    "a mistake in the table": (["bad.csv", "-o", "out", "--images", "10"], "bad.csv:2: clean: "),
+    "no table": (["no.csv", "-o", "out", "--images", "10"], "no.csv: cannot be read: No such file"),
+    "no front.json": (["no.json", "-o", "out"], "no.json: "),
+    "a table for a front.json": (["bad.json", "-o", "out"], "front.json"),
+    "too much for a front.json": (
+        ["no.json", "-o", "out", "--images", "10"],
+        "no.json: holds a whole report and takes only -o, got --images too; drop it",
+    ),
+    "an occupied folder": (["good.csv", "-o", ".", "--images", "10"], "/"),
+}
+
+
+@pytest.mark.parametrize(("words", "says"), COMMANDS.values(), ids=COMMANDS)
+def test_a_mistake_is_one_line_and_exit_code_two(
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    Path("good.csv").write_text(GOOD)
+    Path("bad.csv").write_text(GOOD.replace("0.95", "x", 1))
+    Path("bad.json").write_text(GOOD)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert error.count("\n") == 1
+
+
+ARGUMENTS = {
+    "nothing": [],
+    "no folder": ["table.csv"],
+    "no images": ["table.csv", "-o", "out", "--images", "0"],
+    "an odd radius": ["table.csv", "-o", "out", "--objective-radius", "8/x"],
+    "an odd floor": ["table.csv", "-o", "out", "--clean-floor", "1"],
+    "an unknown option": ["table.csv", "-o", "out", "--imagse", "7"],
+    "an unknown norm": ["table.csv", "-o", "out", "--norm", "l3"],
+}
+
+
+@pytest.mark.parametrize("words", ARGUMENTS.values(), ids=ARGUMENTS)
+def test_a_wrong_argument_is_one_line_and_exit_code_two(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    assert left.value.code == 2
+    error = capsys.readouterr().err
+    assert error.endswith("; see python -m analysis --help\n")
+    assert error.count("\n") == 1

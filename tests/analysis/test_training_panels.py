@@ -22,7 +22,8 @@ from analysis.search_panels import (
     parallel_caption,
     searched_methods,
 )
-from analysis.training import chosen_training, training_findings
+from analysis.training import chosen_training
+from analysis.training_findings import training_findings
 from analysis.training_panels import fig_training, training_caption
 from analysis.training_tables import importance_table, training_table
 
@@ -67,7 +68,17 @@ def trained(digits: Results) -> Results:
 
 
 def texts(figure: Figure) -> list[Text]:
-    return [text for text in figure.findobj(Text) if text.get_text().strip()]
+    """List the texts that are drawn: tick labels beyond the ends of an axis are not."""
+    beyond = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for label in (tick.label1, tick.label2)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    found = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    return [text for text in found if text not in beyond and text.get_visible()]
 
 
 def assert_inside(figure: Figure) -> None:
@@ -77,8 +88,6 @@ def assert_inside(figure: Figure) -> None:
     page = figure.bbox
     boxes = []
     for text in texts(figure):
-        if not text.get_visible():
-            continue
         box = text.get_window_extent(renderer)
         assert box.x0 >= page.x0 - 1, text.get_text()
         assert box.x1 <= page.x1 + 1, text.get_text()

@@ -1,0 +1,179 @@
+"""Outcome tables: the numbers of gaps, rates, attack strength, equivalent ε, and of the gate."""
+
+from analysis.curves import FamilyFit
+from analysis.document import Analysis
+from analysis.equivalence import Equivalence, Equivalent
+from analysis.front_layers import thinned
+from analysis.gaps import Gap
+from analysis.phrases import points_text
+from analysis.tables import Cell, Table, interval_cell, method_cell
+from analysis.words import attack_text, method_text, percent, value_text, values_text
+
+MOST_PLACES = 7
+"""Clean accuracies at which a curve is read for its table."""
+
+
+def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
+    """Read a gap at a few clean accuracies of its shared range."""
+    threat = analysis.results.threat
+    return Table(
+        key=key,
+        caption=f"Robust accuracy of {method_text(gap.first)} minus {method_text(gap.second)} at "
+        "equal clean accuracy, in pp, with its simultaneous 95% band and the envelope over the "
+        f"families that fit about as well; {attack_text(threat, gap.radius)}; {gap.estimand}.",
+        columns=("Clean accuracy (%)", "Gap", "Band", "Envelope"),
+        rows=tuple(
+            (
+                Cell(text=percent(gap.clean[at]), order=gap.clean[at]),
+                Cell(text=points_text(gap.estimate[at]), order=gap.estimate[at]),
+                Cell(text=_ends(gap.low[at], gap.high[at])),
+                Cell(text=_ends(gap.envelope_low[at], gap.envelope_high[at])),
+            )
+            for at in thinned(len(gap.clean), MOST_PLACES).tolist()
+        ),
+    )
+
+
+def rate_table(analysis: Analysis) -> Table:
+    """Read the exchange rates at a few clean accuracies, and their knees."""
+    rates = [rate for rate in analysis.primary.rates if rate.clean]
+    return Table(
+        key="rates",
+        caption="Robust points gained per clean point given up along each fitted front, with "
+        f"pointwise 95% intervals; {analysis.estimand}.",
+        columns=("Method", "Clean accuracy (%)", "Rate", "Interval"),
+        rows=tuple(
+            (
+                method_cell(analysis.results, rate.method),
+                Cell(text=percent(rate.clean[at]), order=rate.clean[at]),
+                Cell(text=f"{rate.estimate[at]:.2g}", order=rate.estimate[at]),
+                Cell(text=f"{rate.low[at]:.2g} to {rate.high[at]:.2g}"),
+            )
+            for rate in rates
+            for at in thinned(len(rate.clean), MOST_PLACES).tolist()
+        ),
+    )
+
+
+def margin_table(analysis: Analysis) -> Table:
+    """Give accuracy at every radius, and where half of it is lost, of each method's choice."""
+    results, found = analysis.results, analysis.found
+    drawn = [margin for margin in analysis.margins if margin.curve is not None or margin.refusal]
+    chosen = {one.best for one in analysis.selection.methods}
+    shown = [margin for margin in drawn if margin.row in chosen or margin.curve is not None]
+    return Table(
+        key="attack-table",
+        caption="Accuracy in % at every attack radius of each method's most robust configuration "
+        "as chosen, and the radius at which half of its clean accuracy is lost, with 95% "
+        f"intervals; {results.threat.attack}, {results.threat.norm}; {analysis.estimand}.",
+        columns=(
+            "Configuration",
+            "Clean",
+            *(value_text(radius) for radius in results.threat.radii),
+            "Half lost at",
+        ),
+        rows=tuple(
+            (
+                method_cell(
+                    results, found[margin.row].method, values_text(found[margin.row].values)
+                ),
+                *(interval_cell(value) for value in margin.accuracies),
+                Cell(
+                    text=value_text(margin.fit.half_radius.estimate),
+                    below=f"{margin.fit.half_radius.low:.3g}–{margin.fit.half_radius.high:.3g}",
+                    order=margin.fit.half_radius.estimate,
+                )
+                if margin.fit is not None
+                else Cell(text="no fit"),
+            )
+            for margin in shown
+        ),
+    )
+
+
+def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) -> Table:
+    """Give, for each ρ, the training ε that is as robust, or the levels that it lies between."""
+    return Table(
+        key=key,
+        caption=f"The training ε of {method_text(equivalence.adversarial)} at which it is as "
+        f"robust as {method_text(equivalence.sam)} with each ρ, with 95% intervals; a bracket "
+        f"where the data do not give a value; {equivalence.estimand}.",
+        columns=("ρ", "Robust accuracy (%)", "Equivalent ε", "ε to train next"),
+        rows=tuple(
+            (
+                Cell(
+                    text="–" if value.rho is None else value_text(value.rho),
+                    order="" if value.rho is None else value.rho,
+                ),
+                interval_cell(value.robust),
+                _epsilon_cell(value),
+                Cell(text="–" if value.next_level is None else value_text(value.next_level)),
+            )
+            for value in equivalence.values
+        ),
+    )
+
+
+def gate_table(analysis: Analysis) -> Table:
+    """List every family fitted to every method's front, with the gate that draws or refuses it."""
+    rows = [
+        (fit, family) for fit in analysis.primary.fits for family in fit.families if family.gate
+    ]
+    # A family need not be asked every condition.
+    asked = {row.number: row.condition for _, family in rows for row in family.gate}
+    conditions = dict(sorted(asked.items()))
+    return Table(
+        key="gates",
+        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations to the "
+        "curve, in units of seed noise; AICc chooses among the families that pass; ✓ passes, ✗ "
+        "fails, with what was measured and the threshold.",
+        columns=(
+            "Method",
+            "Family",
+            "χ²⊥",
+            "AICc",
+            *conditions.values(),
+        ),
+        rows=tuple(
+            (
+                method_cell(analysis.results, fit.method),
+                Cell(
+                    text=family.family,
+                    below="drawn" if family.family == fit.chosen else "",
+                    order=family.family,
+                ),
+                Cell(text=f"{family.chi2:.1f}", order=family.chi2),
+                Cell(text="–" if family.aicc is None else f"{family.aicc:.1f}"),
+                *(_gate_cell(family, number) for number in conditions),
+            )
+            for fit, family in rows
+        ),
+    )
+
+
+def _epsilon_cell(value: Equivalent) -> Cell:
+    if value.epsilon is not None:
+        low, high = value.epsilon.low, value.epsilon.high
+        return Cell(
+            text=value_text(value.epsilon.estimate),
+            below=f"{low:.3g}–{high:.3g}",
+            order=value.epsilon.estimate,
+        )
+    parts = [
+        f"above {value_text(value.floor)}" if value.floor is not None else "",
+        f"below {value_text(value.ceiling)}" if value.ceiling is not None else "",
+    ]
+    return Cell(text=", ".join(part for part in parts if part) or "unknown")
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{points_text(low)} to {points_text(high)}"
+
+
+def _gate_cell(family: FamilyFit, number: int) -> Cell:
+    row = next((row for row in family.gate if row.number == number), None)
+    if row is None:
+        return Cell(text="–")
+    if row.passed:
+        return Cell(text="✓", order=1)
+    return Cell(text=f"✗ {row.measured}", below=row.threshold, order=0)
