@@ -1,10 +1,16 @@
-"""Results in, findings out: dominance, attainment, hypervolume, and the report.
+"""Results in, findings out: replicates, fronts, fitted curves, responses, and the report.
 
-What needs matplotlib is imported where it is used: `analysis.plots`, `analysis.report`.
+A table of accuracies is enough: `analyse(read_table("table.csv", num_test=10_000))`. What needs
+matplotlib is imported where it is used: `analysis.plots`, `analysis.report`.
 """
 
+from analysis.bootstrap import Replicates, draw_replicates
 from analysis.choice import Choice, MethodFront, choose
+from analysis.claims import Finding, Interval
+from analysis.combine import combine
 from analysis.configurations import ConfigurationResult, Spread, configurations
+from analysis.curves import FrontFit, fit_fronts
+from analysis.document import Analysis, View, analyse, read_json, write_json
 from analysis.front import (
     attained,
     attainment_surface,
@@ -16,6 +22,8 @@ from analysis.front import (
 )
 from analysis.results import (
     AbsentTrial,
+    History,
+    Importance,
     MethodNote,
     Results,
     ResultsError,
@@ -25,28 +33,44 @@ from analysis.results import (
     configuration_key,
     nested_bits,
 )
+from analysis.table import read_table
 
 __all__ = [
     "AbsentTrial",
+    "Analysis",
     "Choice",
     "ConfigurationResult",
+    "Finding",
+    "FrontFit",
+    "History",
+    "Importance",
+    "Interval",
     "MethodFront",
     "MethodNote",
+    "Replicates",
     "Results",
     "ResultsError",
     "Spread",
     "ThreatModel",
     "TrialResult",
+    "View",
     "accuracies",
+    "analyse",
     "attained",
     "attainment_surface",
     "choose",
+    "combine",
     "comparable",
     "configuration_key",
     "configurations",
     "dominates",
+    "draw_replicates",
+    "fit_fronts",
     "hypervolume",
     "mean_attainable_robustness",
     "nested_bits",
     "nondominated",
+    "read_json",
+    "read_table",
+    "write_json",
 ]

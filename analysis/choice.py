@@ -119,6 +119,7 @@ def _method_front(
     results: Results, note: MethodNote, found: tuple[ConfigurationResult, ...]
 ) -> MethodFront:
     own = tuple(c for c in found if c.method == note.name)
+    declared = results.seeds_of(note.name)
     candidates = ranked(own)
     values = choice_values(candidates, results)
     kept = np.flatnonzero(nondominated(values))
@@ -127,7 +128,7 @@ def _method_front(
     # Ties in robust accuracy go to the cleaner one, which comes first.
     best = candidates[max(by_clean, key=lambda row: float(values[row, 1]))] if members else None
     absent = {seed for member in members for seed in member.absent_seeds}
-    complete = tuple(seed for seed in results.seeds if seed not in absent) if members else ()
+    complete = tuple(seed for seed in declared if seed not in absent) if members else ()
     radius, floor = results.threat.objective, results.clean_floor
     by_seed = tuple(
         float(mean_attainable_robustness(points, floor))

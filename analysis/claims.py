@@ -55,7 +55,7 @@ class Finding:
 def interval(estimate: float, replicates: Array) -> Interval:
     """Give an estimate with the percentile interval of its replicates (B,).
 
-    >>> interval(0.5, np.linspace(0.0, 1.0, 1001))
+    >>> interval(0.5, np.arange(1025.0) / 1024)
     Interval(estimate=0.5, low=0.025, high=0.975)
     """
     low, high = np.percentile(replicates, TAILS)

@@ -18,7 +18,7 @@ from analysis.configurations import ConfigurationResult
 from analysis.costs import CostContrast, measure_cost_contrast
 from analysis.dominance import MethodDominance, measure_dominance
 from analysis.front import mean_attainable_robustness
-from analysis.fronts import entering, intervals, points_at
+from analysis.fronts import area_intervals, area_lifts, entering, points_at
 from analysis.pairs import compared, primary_pair
 from analysis.results import Array, Results
 from analysis.simultaneous import sup_t
@@ -54,6 +54,9 @@ class Contrast:
     adjusted_low: float
     """Ends of the interval that holds for all contrasts of this radius and estimand together."""
     adjusted_high: float
+    lift: float
+    """By how much replicates lie above the estimate: noise lifts the front of more, or closer,
+    configurations by more. The intervals are extended against it by twice as much."""
     primary: bool
     """The one that was declared (or follows from the methods) before the data: the objective
     radius, the default estimand."""
@@ -104,7 +107,7 @@ def measure_contrasts(
     estimates, areas = _areas(results, rows, means, drawn)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
-    values = intervals(np.array(list(estimates.values())), _stacked(areas))
+    values = area_intervals(np.array(list(estimates.values())), _stacked(areas))
     listed = _listed(results, tuple(rows), chief)
     return Contrasts(
         radius=radius,
@@ -183,6 +186,7 @@ def _contrasts(
     differences = np.array([estimates[a] - estimates[b] for a, b in pairs])
     drawn = np.column_stack([areas[a] - areas[b] for a, b in pairs])
     together = sup_t(differences, drawn)
+    downwards, upwards = area_lifts(differences, drawn)
     return tuple(
         Contrast(
             first=first,
@@ -192,13 +196,15 @@ def _contrasts(
             difference=difference,
             adjusted_low=low,
             adjusted_high=high,
+            lift=lift,
             primary=(first, second) == chief,
         )
-        for (first, second), difference, low, high in zip(
+        for (first, second), difference, low, high, lift in zip(
             pairs,
-            intervals(differences, drawn),
-            together.low.tolist(),
-            together.high.tolist(),
+            area_intervals(differences, drawn),
+            (together.low - downwards).tolist(),
+            (together.high + upwards).tolist(),
+            (drawn.mean(axis=0) - differences).tolist(),
             strict=True,
         )
     )

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.claims import Estimand, Interval
 from analysis.configurations import ConfigurationResult
 from analysis.front import mean_attainable_robustness
-from analysis.fronts import intervals
+from analysis.fronts import area_intervals, area_lifts
 from analysis.results import Array, Results
 from analysis.simultaneous import sup_t
 
@@ -114,10 +114,11 @@ def _cost_points(
     ).transpose(2, 0, 1)
     gaps, gaps_drawn = estimates[:, 0] - estimates[:, 1], areas[:, :, 0] - areas[:, :, 1]
     together = sup_t(gaps, gaps_drawn)
+    downwards, upwards = area_lifts(gaps, gaps_drawn)
     columns = (
-        intervals(estimates[:, 0], areas[:, :, 0]),
-        intervals(estimates[:, 1], areas[:, :, 1]),
-        intervals(gaps, gaps_drawn),
+        area_intervals(estimates[:, 0], areas[:, :, 0]),
+        area_intervals(estimates[:, 1], areas[:, :, 1]),
+        area_intervals(gaps, gaps_drawn),
     )
     return tuple(
         CostPoint(
@@ -127,8 +128,8 @@ def _cost_points(
             first=columns[0][at],
             second=columns[1][at],
             difference=columns[2][at],
-            adjusted_low=float(together.low[at]),
-            adjusted_high=float(together.high[at]),
+            adjusted_low=float(together.low[at] - downwards[at]),
+            adjusted_high=float(together.high[at] + upwards[at]),
         )
         for at, (budget, both) in enumerate(zip(budgets, within, strict=True))
     )

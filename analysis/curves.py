@@ -132,13 +132,8 @@ def fit_points(
             gate=gate,
             floor=floor,
         )
-        candidates = point_fits(data)
-        scatter = scatter_of(data, candidates, num_seeds)
-        if scatter is not None:
-            data = widened(data, scatter)
-            candidates = point_fits(data)
         noise = np.random.default_rng([seed, *rows]).standard_normal(replicates.shape[:2])
-        fits = family_fits(data, candidates, noise * (scatter or 0.0))
+        fits, scatter = _all_fits(data, num_seeds, noise)
         concave = concave_fit(points, data.covariances)
     passing = [fit for fit in fits if fit.passed and fit.family != CHECK]
     best = aicc_of(passing[0]) if passing else 0.0
@@ -182,6 +177,18 @@ def _fitted(
     return [row_of[c.key] for c in front.members], f"the members chosen {where}"
 
 
+def _all_fits(
+    data: FitData, num_seeds: tuple[int, ...], noise: Array
+) -> tuple[list[FamilyFit], float | None]:
+    """Fit all families, with τ where the points do not lie on one curve; noise: (B, n) normal."""
+    candidates = point_fits(data)
+    scatter = scatter_of(data, candidates, num_seeds)
+    if scatter is None:
+        return family_fits(data, candidates, np.zeros_like(noise)), None
+    data = widened(data, scatter)
+    return family_fits(data, point_fits(data), scatter * noise), scatter
+
+
 def _regular(covariances: Array) -> Array:
     regular = covariances.copy()
     most = STRONGEST_CORRELATION * np.sqrt(covariances[:, 0, 0] * covariances[:, 1, 1])
@@ -198,6 +205,8 @@ def _refusal(gate: tuple[GateRow, ...], fits: list[FamilyFit]) -> tuple[str, str
     candidates = [fit for fit in fits if fit.family != CHECK]
     rows = candidates[0].gate if candidates else gate
     failed = next(row for row in rows if not row.passed)
-    where = f" ({candidates[0].family} family, which fits best)" if candidates else ""
-    reason = f"{failed.condition}{where}: {failed.measured}, needed {failed.threshold}"
-    return reason, failed.way_out
+    measured = f"{failed.measured}, needed {failed.threshold}"
+    if not candidates:
+        return measured, failed.way_out
+    where = f"{candidates[0].family} family, which fits best"
+    return f"{failed.condition} ({where}): {measured}", failed.way_out

@@ -7,6 +7,7 @@ do not know.
 
 import json
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from analysis.alarms import Alarm, find_alarms
 from analysis.bootstrap import COUNT, Replicates, draw_replicates
@@ -77,7 +78,7 @@ class Analysis:
         """Give the view at the objective radius under the default estimand."""
         return self.view(self.results.threat.objective_radius)
 
-    @property
+    @cached_property
     def found(self) -> tuple[ConfigurationResult, ...]:
         """Give the configurations: the rows that views refer to."""
         return configurations(self.results)

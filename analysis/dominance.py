@@ -10,8 +10,8 @@ from analysis.configurations import ConfigurationResult
 from analysis.front import dominance_shares
 from analysis.results import Array
 
-CHUNK = 16_000_000
-"""Differences that are held in memory at a time."""
+CHUNK = 32
+"""Configurations whose differences are held at a time: few enough for a processor's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def measure_dominance(
     first, second = drawn[:, rows[0]], drawn[:, rows[1]]
     estimates = means[rows[0]][:, np.newaxis] - means[rows[1]]
     factor, half = _half_widths(first, second, estimates)
-    shares, reverse = dominance_shares(first, second), dominance_shares(second, first).T
+    shares = dominance_shares(first, second)
     claimed = np.all((estimates - half > 0) & (half > 0), axis=-1)
 
     def pair(i: int, j: int) -> Dominance:
@@ -82,7 +82,7 @@ def measure_dominance(
             first=rows[0][i],
             second=rows[1][j],
             share=float(shares[i, j]),
-            reverse=float(reverse[i, j]),
+            reverse=float(dominance_shares(second[:, [j]], first[:, [i]])[0, 0]),
             clean=clean,
             robust=robust,
             claimed=bool(claimed[i, j]),
@@ -111,22 +111,31 @@ def _closest(claimed: Array, shares: Array, estimates: Array, half: Array) -> li
 
 def _half_widths(first: Array, second: Array, estimates: Array) -> tuple[float, Array]:
     """Give q and q · se (F, S, 2): the same as `sup_t` of all differences, a few at a time."""
-    count = len(first)
-    errors = np.empty(estimates.shape)
+    # Deviations from each row's mean over replicates, (2, rows, B).
+    one, other = (np.ascontiguousarray(p.transpose(2, 1, 0)) for p in (first, second))
+    centres = one.mean(axis=-1), other.mean(axis=-1)
+    one -= centres[0][..., np.newaxis]
+    other -= centres[1][..., np.newaxis]
+    count = one.shape[-1]
+    squares = np.sum(one**2, axis=-1)[:, :, np.newaxis] + np.sum(other**2, axis=-1)[:, np.newaxis]
+    variances = (squares - 2 * one @ other.transpose(0, 2, 1)) / (count - 1)
+    # A spread of equal numbers is rounding, not zero.
+    errors = np.sqrt(np.where(variances > 1e-18, variances, 0.0))
+    scales = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
+    offsets = (
+        centres[0][:, :, np.newaxis] - centres[1][:, np.newaxis] - estimates.transpose(2, 0, 1)
+    )
     farthest = np.zeros(count)
-    step = max(CHUNK // (2 * count * max(second.shape[1], 1)), 1)
-    for start in range(0, first.shape[1], step):
-        some = slice(start, start + step)
-        off = first[:, some, np.newaxis] - second[:, np.newaxis]
-        errors[some] = off.std(axis=0, ddof=1)
-        # A spread of equal numbers is rounding, not zero.
-        errors[some][errors[some] < 1e-12] = 0.0
-        moving = errors[some] > 0
-        scale = np.where(moving, errors[some], 1.0)
-        distance = np.abs(off - estimates[some]) / scale * moving
-        np.maximum(farthest, distance.max(axis=(1, 2, 3), initial=0.0), out=farthest)
+    for accuracy, row in np.ndindex(one.shape[:2]):
+        for start in range(0, other.shape[1], CHUNK):
+            some = slice(start, start + CHUNK)
+            distance = one[accuracy, row] - other[accuracy, some]
+            distance += offsets[accuracy, row, some, np.newaxis]
+            distance *= scales[accuracy, row, some, np.newaxis]
+            np.abs(distance, out=distance)
+            np.maximum(farthest, distance.max(axis=0), out=farthest)
     factor = float(np.quantile(farthest, LEVEL))
-    return factor, factor * errors
+    return factor, factor * errors.transpose(1, 2, 0)
 
 
 def _best_row(found: tuple[ConfigurationResult, ...], choice: Choice, method: str) -> int | None:

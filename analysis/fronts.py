@@ -149,6 +149,35 @@ def intervals(estimates: Array, replicates: Array) -> list[Interval]:
     ]
 
 
+def area_intervals(estimates: Array, replicates: Array) -> list[Interval]:
+    """Give intervals of attainable robust accuracies, or of differences of them.
+
+    Percentiles, extended against the lift of a maximum by noise (`area_lifts`); where nothing is
+    lifted the two are the same. estimates: (K,); replicates: (B, K).
+    """
+    downwards, upwards = area_lifts(estimates, replicates)
+    return [
+        Interval(estimate=one.estimate, low=one.low - down, high=one.high + up)
+        for one, down, up in zip(
+            intervals(estimates, replicates), downwards.tolist(), upwards.tolist(), strict=True
+        )
+    ]
+
+
+def area_lifts(estimates: Array, replicates: Array) -> tuple[Array, Array]:
+    """Give by how much intervals of areas are extended downwards and upwards, (K,) each.
+
+    A front is a maximum, which noise lifts: replicates lie above the means by about as much as the
+    means lie above the truth, so percentiles lie too high by twice that. Of 60 configurations
+    within 4 points of a front percentiles covered 91% and of 166 such 73%, extended ones 97% and
+    100%, at 3 seeds; where few compete both covered 96%. Two equal methods, one with twice (three,
+    six) times the configurations on the same places, were told apart in 6 (22, 55)% of studies by
+    percentiles, in 4 (7, 17)% by extended ones: the lift itself is underestimated.
+    """
+    lifts = 2 * (replicates.mean(axis=0) - estimates) if len(estimates) else estimates
+    return np.maximum(lifts, 0.0), np.maximum(-lifts, 0.0)
+
+
 def _memberships(
     found: tuple[ConfigurationResult, ...], means: Array, drawn: Array
 ) -> tuple[Membership, ...]:
@@ -190,7 +219,7 @@ def _surface(
     median, optimistic, pessimistic = attainment_surfaces(own, shares, surface_grid(own))
     estimate = mean_attainable_robustness(means[list(rows)], results.clean_floor)
     by_replicate = mean_attainable_robustness(own, results.clean_floor)
-    (attainable,) = intervals(np.array([estimate]), by_replicate[:, np.newaxis])
+    (attainable,) = area_intervals(np.array([estimate]), by_replicate[:, np.newaxis])
     return FrontSurface(
         method=name,
         rows=rows,

@@ -1,6 +1,7 @@
 """Gap findings: what is said of fitted fronts, their gap at equal clean accuracy, their trade."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from analysis.claims import Finding, Interval
 from analysis.curves import FrontFit
@@ -145,7 +146,8 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
     )
     low, high = sorted((sign * stretch.band[0], sign * stretch.band[1]))
     middle = sum(stretch.estimate) / 2
-    return _finding(
+    # It holds on the whole of the range that it names, though that is a part of the shared one.
+    finding = _finding(
         results,
         gap,
         text,
@@ -153,6 +155,7 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
         within=(stretch.low, stretch.high),
         reason="" if gap.status == "claimed" else gap.reason,
     )
+    return replace(finding, status="claimed")
 
 
 def _not_separated(results: Results, gap: Gap) -> Finding:

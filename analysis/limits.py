@@ -117,10 +117,11 @@ def _absent_text(results: Results) -> str:
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
     lacking = [
         f"{method_text(front.note.name)} (seed "
-        + ", ".join(str(seed) for seed in results.seeds if seed not in front.complete_seeds)
+        + ", ".join(str(seed) for seed in declared if seed not in front.complete_seeds)
         + ")"
         for front in choice.fronts
-        if front.members and len(front.complete_seeds) < len(results.seeds)
+        for declared in [results.seeds_of(front.note.name)]
+        if front.members and len(front.complete_seeds) < len(declared)
     ]
     incomplete = [c for front in choice.fronts for c in front.configurations if not c.complete]
     consequence = ""

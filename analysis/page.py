@@ -29,6 +29,8 @@ MOST_BYTES = 480_000
 """Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
 MOST_FINDINGS = 5
 """Claims, and refusals, that stand open; the others unfold."""
+MOST_UNFOLDED = 60
+"""So many of each kind are in the page at all; findings.md has every one."""
 AROUND_BYTES = 1_000
 """What the page writes around a figure, and about one that is left out, at most."""
 SECTIONS = {
@@ -107,6 +109,7 @@ def _render(
         said=[f for f in findings if f.status == "claimed"],
         unsaid=[f for f in findings if f.status != "claimed"],
         most=MOST_FINDINGS,
+        most_unfolded=MOST_UNFOLDED,
         nothing_said="Nothing is claimed: the reasons stand below."
         if results.trials
         else "No trial of this study has a result: nothing can be said about its methods.",

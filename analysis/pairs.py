@@ -54,8 +54,10 @@ def compared(results: Results, present: tuple[str, ...]) -> tuple[tuple[str, str
 def primary_pair(results: Results, present: tuple[str, ...]) -> tuple[str, str] | None:
     """Give the methods of the primary contrast: as declared, else the first pair compared.
 
-    None if fewer than two methods have results.
+    None if fewer than two methods have results, and in a comparison of studies.
     """
+    if results.is_comparison:
+        return None
     if results.primary is not None:
         return results.primary if set(results.primary) <= set(present) else None
     pairs = compared(results, present) or tuple(combinations(present, 2))

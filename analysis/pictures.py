@@ -11,7 +11,7 @@ from analysis.canvas import svg
 from analysis.captions import front_conditions, front_reading, front_title
 from analysis.document import Analysis
 from analysis.plots import fig_front
-from analysis.tables import Table, interval_text
+from analysis.tables import Table, interval_text, printed_share
 from analysis.words import configuration_text, percent, value_text
 
 MOST_TITLED = 80
@@ -106,6 +106,6 @@ def _titles(analysis: Analysis, radius: float) -> dict[str, str]:
     return {
         f"c{row}": f"{configuration_text(c, 30)}\nclean {percent(member.clean.estimate)}% "
         f"[{interval_text(member.clean)}]\nrobust {percent(member.robust.estimate)}% "
-        f"[{interval_text(member.robust)}]\nP(on front) {member.on_study_front:.2f}"
+        f"[{interval_text(member.robust)}]\nP(on front) {printed_share(member.on_study_front)}"
         for row, (c, member) in enumerate(zip(found, members, strict=True))
     }

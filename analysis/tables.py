@@ -11,6 +11,7 @@ from analysis.choice import Choice, choose
 from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, Spread
 from analysis.document import Analysis
+from analysis.dominance_findings import share_text
 from analysis.front import attained
 from analysis.fronts import FrontSurface
 from analysis.palette import method_styles
@@ -214,6 +215,15 @@ def interval_text(value: Interval) -> str:
     return f"{percent(value.low)}–{percent(value.high)}"
 
 
+def printed_share(share: float) -> str:
+    """Print a share of replicates, never as 0 or 1: they are some thousands, not all.
+
+    >>> printed_share(0.0), printed_share(0.456), printed_share(1.0)
+    ('< 0.01', '0.46', '> 0.99')
+    """
+    return share_text(share).removeprefix("= ")
+
+
 def method_cell(results: Results, method: str, below: str = "") -> Cell:
     """Print a method with a swatch of its colour."""
     style = method_styles(results.methods)[method]
@@ -253,8 +263,8 @@ def _configuration_row(
         *(_spread_cell(over_seeds) for over_seeds in validation if over_seeds is not None),
         *(interval_cell(value) for value in (member.clean, *robust)),
         Cell(
-            text=f"{member.on_study_front:.2f}",
-            below=f"{member.on_method_front:.2f}",
+            text=printed_share(member.on_study_front),
+            below=printed_share(member.on_method_front),
             order=member.on_study_front,
         ),
         Cell(text="study" if on_study_front else "method" if on_method_front else "–", order=place),

@@ -200,7 +200,7 @@ def main() -> None:
     cases = []
     for num_trials in CASES:
         words = [sys.executable, __file__, "--case", str(num_trials)]
-        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        done = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
         cases.append(json.loads(done.stdout))
     found = {"machine": machine(), "images": IMAGES, "replicates": REPLICATES, "cases": cases}
     (HERE / "report.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -26,7 +26,7 @@ from analysis.front_tables import (
     dominance_table,
     hypervolume_table,
 )
-from analysis.fronts import Fronts, measure_fronts, points_at
+from analysis.fronts import Fronts, area_intervals, measure_fronts, points_at
 from analysis.results import Results
 from analysis.simultaneous import sup_t
 
@@ -86,6 +86,17 @@ def test_estimates_without_noise_keep_no_width_and_no_part_in_the_factor():
     alone = sup_t(np.zeros(1), noise[:, :1]).factor
     assert both.factor == pytest.approx(alone, abs=1e-12)
     assert sup_t(np.array([0.3]), np.full((9, 1), 0.3)).factor == 0.0
+
+
+def test_area_intervals_are_extended_against_the_lift_by_twice_its_size():
+    replicates = np.linspace(0.0, 1.0, 1001)[:, np.newaxis]
+    (plain,) = area_intervals(np.array([0.5]), replicates)
+    assert (plain.low, plain.high) == pytest.approx((0.025, 0.975), abs=1e-12)
+    (lifted,) = area_intervals(np.array([0.4]), replicates)
+    assert (lifted.low, lifted.high) == pytest.approx((0.025 - 0.2, 0.975), abs=1e-12)
+    (lowered,) = area_intervals(np.array([0.6]), replicates)
+    assert (lowered.low, lowered.high) == pytest.approx((0.025, 0.975 + 0.2), abs=1e-12)
+    assert area_intervals(np.empty(0), np.empty((9, 0))) == []
 
 
 def test_fronts_hold_the_shares_and_areas_of_their_replicates(draw: Draw):
@@ -294,6 +305,18 @@ def test_costs_that_cannot_be_equal_are_named(
     )
     assert said in findings[0].text
     assert findings[0].status == status
+
+
+def test_many_more_configurations_on_the_same_places_are_warned_of(draw: Draw):
+    many = [("sam", {"rho": i}, 0.9, 0.5) for i in range(12)]
+    results = draw([("at", {"epsilon": 0.1}, 0.9, 0.5), *many], sides=SIDES)
+    (contrast,) = contrasts_of(results).contrasts
+    assert contrast.lift < 0
+    assert contrast.ends[1] > contrast.difference.estimate
+    (said,) = of_kind(findings_of(results), "hypervolume difference")
+    assert "“sam” has 12 configurations against 1, and noise favours the front of more" in said.text
+    (plain,) = of_kind(findings_of(draw(AT + SAM, sides=SIDES)), "hypervolume difference")
+    assert "noise favours" not in plain.text
 
 
 def test_one_seed_each_claims_nothing(draw: Draw):
