@@ -20,6 +20,7 @@ from analysis.family_fits import (
     scatter_of,
     widened,
 )
+from analysis.front import dominance_shares
 from analysis.gate import GateRow, point_rows
 from analysis.results import Array, Results
 
@@ -27,6 +28,10 @@ __all__ = ["Curve", "FamilyFit", "FamilyName", "FrontFit", "GateRow", "fit_front
 
 CLOSE = 2.0
 """Difference of AICc up to which families count as equally good: a finding holds in each."""
+CERTAIN = 0.99
+"""Share of replicates in which one configuration dominates another, from which on it surely does:
+through points of one falling curve this is rare, and beyond a peak the rule."""
+ALL = "all its configurations"
 STRONGEST_CORRELATION = 0.999
 """Of clean and robust errors: a singular covariance would leave a distance undefined."""
 
@@ -74,8 +79,10 @@ def fit_fronts(
 ) -> list[FrontFit]:
     """Fit every method's front at one radius, by default the objective radius.
 
-    A method of one varied strength is fitted through all its configurations, any other through the
-    members of its front. By default under the estimand of headline numbers.
+    A method of one varied strength is fitted through all its configurations but those that another
+    of them certainly dominates, beyond the peak of robust accuracy, say: a front does not pass
+    through them. Any other method is fitted through the members of its front. By default under the
+    estimand of headline numbers.
     """
     radius = results.threat.objective_radius if radius is None else radius
     estimand = replicates.default if estimand is None else estimand
@@ -84,6 +91,10 @@ def fit_fronts(
     fits = []
     for front in choice.fronts:
         rows, which = _fitted(front, choice, found)
+        if which == ALL:
+            dominated = _certainly_dominated(replicates.of(estimand)[:, rows][:, :, columns])
+            which = f"all but {sum(dominated)} that others dominate" if any(dominated) else ALL
+            rows = [row for row, out in zip(rows, dominated, strict=True) if not out]
         fits.append(
             fit_points(
                 replicates.means[np.ix_(rows, columns)],
@@ -172,9 +183,15 @@ def _fitted(
     """Give the rows that are fitted, and what is said of them."""
     row_of = {c.key: row for row, c in enumerate(found)}
     if not front.note.searched and varied_strength(front.configurations) is not None:
-        return [row_of[c.key] for c in front.configurations], "all its configurations"
+        return [row_of[c.key] for c in front.configurations], ALL
     where = "on validation" if choice.on_validation else "on test, not selected independently"
     return [row_of[c.key] for c in front.members], f"the members chosen {where}"
+
+
+def _certainly_dominated(drawn: Array) -> list[bool]:
+    """Mark the configurations that another one dominates in nearly all replicates (B, n, 2)."""
+    shares = dominance_shares(drawn, drawn)
+    return [bool(share >= CERTAIN) for share in shares.max(axis=0, initial=0.0)]
 
 
 def _all_fits(
