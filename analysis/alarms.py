@@ -76,6 +76,14 @@ def find_alarms(results: Results) -> tuple[Alarm, ...]:
     return tuple(_alarm(results, groups[group]) for group in order)
 
 
+def cell_text(trial: TrialResult, *, seed: bool = True) -> str:
+    """Name a trial as alarms do; without its seed, its configuration."""
+    which = f"seed {trial.seed}" if seed else ""
+    return " ".join(
+        part for part in (method_text(trial.method), values_text(trial.values), which) if part
+    )
+
+
 def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
     cells = tuple(dict.fromkeys(sign.cell for sign in signs))
     first = signs[0]
@@ -92,7 +100,7 @@ def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
 
 
 def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
-    cell = _cell_text(trial)
+    cell = cell_text(trial)
     if trial.bits is None:
         sign = _Sign(kind="no bits", severity="unchecked", cell=cell, strength=0.0, text="")
         return [sign, *_grey_signs(results, cell, np.array([trial.clean, *trial.robust]))]
@@ -222,8 +230,3 @@ def _tail_signs(results: Results) -> list[_Sign]:
         )
         for row in np.flatnonzero(odd)
     ]
-
-
-def _cell_text(trial: TrialResult) -> str:
-    parts = (method_text(trial.method), values_text(trial.values), f"seed {trial.seed}")
-    return " ".join(part for part in parts if part)

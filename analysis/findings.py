@@ -5,6 +5,7 @@ from dataclasses import replace
 from analysis.claims import Finding
 from analysis.document import Analysis, View
 from analysis.dominance_findings import dominance_findings
+from analysis.exclusion import exclusion_findings
 from analysis.front_findings import contrast_findings
 from analysis.gap_findings import gap_findings, rate_findings, refusal_findings, scatter_findings
 from analysis.pairs import compared, sides
@@ -21,11 +22,12 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     """
     results, view = analysis.results, analysis.primary
     if not results.trials:
-        return ()
+        return tuple(exclusion_findings(results, analysis.exclusion))
     perturbing = {note.name for note in results.methods if sides(note)}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
         *contrast_findings(results, view.contrasts),
+        *exclusion_findings(results, analysis.exclusion),
         *(f for gap in view.gaps for f in gap_findings(results, gap)),
         *dominance_findings(results, view.contrasts),
         *equivalence_findings(results, view.equivalences),

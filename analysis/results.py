@@ -137,7 +137,7 @@ class Results:
     """Methods (first, second) of the primary contrast, the normalised hypervolume difference at
     the objective radius; None: the first adversarial training against the first SAM."""
     is_comparison: bool = False
-    """Put together from several studies: no contrast was declared beforehand, so none is primary."""
+    """Put together from several studies: no contrast was declared beforehand, none is primary."""
     histories: tuple[History, ...] = ()
     importances: tuple[Importance, ...] = ()
 

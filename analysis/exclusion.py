@@ -1,0 +1,111 @@
+"""Exclusion: trials whose attack failed are left out, and what that changes is told."""
+
+from dataclasses import dataclass, replace
+
+from analysis.alarms import Alarm, cell_text
+from analysis.bootstrap import draw_replicates
+from analysis.claims import Finding
+from analysis.configurations import configurations
+from analysis.contrasts import Contrast, measure_contrasts
+from analysis.phrases import interval_text, points_text, requirements_text
+from analysis.results import AbsentTrial, Results, TrialResult
+from analysis.words import attack_text, count_text, method_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exclusion:
+    """The trials that were left out, and the primary contrast with them."""
+
+    trials: int
+    """How many were left out, and"""
+    total: int
+    """of how many."""
+    cells: tuple[str, ...]
+    with_all: Contrast | None
+    """The primary contrast as it would be with them; None where there is none."""
+
+
+def leave_out(results: Results, alarms: tuple[Alarm, ...]) -> Results:
+    """Turn the trials with a failing alarm into absent ones, with the alarm as their reason.
+
+    An alarm about a configuration leaves out all its trials. Robust accuracy under an attack that
+    failed is no upper bound of anything.
+    """
+    reasons = {
+        cell: alarm.kind for alarm in alarms if alarm.severity == "failure" for cell in alarm.cells
+    }
+    kept: list[TrialResult] = []
+    absent = list(results.absent)
+    for trial in results.trials:
+        reason = reasons.get(cell_text(trial)) or reasons.get(cell_text(trial, seed=False))
+        if reason is None:
+            kept.append(trial)
+            continue
+        absent.append(
+            AbsentTrial(
+                method=trial.method,
+                values=trial.values,
+                seed=trial.seed,
+                status="failed",
+                reason=f"left out, as its evaluation cannot be trusted: {reason}",
+                run=trial.run,
+            )
+        )
+    if len(kept) == len(results.trials):
+        return results
+    return replace(results, trials=tuple(kept), absent=tuple(absent))
+
+
+def measure_exclusion(
+    results: Results, used: Results, *, count: int, seed: int
+) -> Exclusion | None:
+    """Measure the primary contrast with all trials; None if none was left out."""
+    if used is results:
+        return None
+    found = configurations(results)
+    drawn = draw_replicates(results, found, count=count, seed=seed)
+    radius = results.threat.objective_radius
+    kept = {cell_text(trial) for trial in used.trials}
+    return Exclusion(
+        trials=len(results.trials) - len(used.trials),
+        total=len(results.trials),
+        cells=tuple(cell_text(t) for t in results.trials if cell_text(t) not in kept),
+        with_all=measure_contrasts(results, found, drawn, radius, drawn.default).primary,
+    )
+
+
+def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Finding]:
+    """Say how many trials were left out and what the primary contrast would be with them."""
+    if exclusion is None:
+        return []
+    named = ", ".join(exclusion.cells[:4])
+    more = len(exclusion.cells) - 4
+    listed = f"{named} and {more} more" if more > 0 else named
+    verb = "was" if exclusion.trials == 1 else "were"
+    text = (
+        f"{exclusion.trials} of {count_text(exclusion.total, 'trial')} {verb} left out, because an "
+        f"alarm says that the attack failed on them: {listed}."
+    )
+    contrast = exclusion.with_all
+    if contrast is None:
+        return [Finding(kind="left out", text=text, status="bracketed", reason="see the alarms")]
+    difference = contrast.difference
+    text += (
+        f" With them, {method_text(contrast.first)} minus {method_text(contrast.second)} would be "
+        f"{points_text(difference.estimate)} pp of robust accuracy, on average over "
+        f"{requirements_text(results)} (95% interval "
+        f"{interval_text(difference.low, difference.high)}; "
+        f"{attack_text(results.threat, contrast.radius)}; {contrast.estimand})."
+    )
+    return [
+        Finding(
+            kind="left out",
+            text=text,
+            status="bracketed",
+            estimate=difference.estimate,
+            low=difference.low,
+            high=difference.high,
+            estimand=contrast.estimand,
+            reason="see the alarms: repair the evaluation and launch again",
+        )
+    ]
