@@ -39,11 +39,18 @@ def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> s
     absent = f", {len(results.absent)} absent" if results.absent else ""
     return (
         f"{count_text(len(analysis.found), 'configuration')} × "
-        f"{count_text(len(results.seeds), 'seed')} "
+        f"{seeds_text(results)} "
         f"({count_text(len(results.trials), 'trial')}{absent}) · "
         f"{count_text(results.num_test, 'test image')} · {attack_text(results.threat, radius)} · "
         f"95% intervals: {ESTIMAND_TEXTS[estimand]}"
     )
+
+
+def seeds_text(results: Results) -> str:
+    """Count the declared seeds of a method; from the fewest to the most where methods differ."""
+    counts = [len(results.seeds_of(note.name)) for note in results.methods]
+    least, most = min(counts, default=0), max(counts, default=0)
+    return count_text(most, "seed") if least == most else f"{least} to {count_text(most, 'seed')}"
 
 
 def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
@@ -54,7 +61,8 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     families = ", ".join(
         f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
-    several = len(results.seeds) > 1 and len(results.trials) <= MOST_SEED_POINTS
+    several = any(len(c.trials) > 1 for c in analysis.found)
+    several = several and len(results.trials) <= MOST_SEED_POINTS
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
         "Dots: single seeds" if several else "",

@@ -19,8 +19,8 @@ from analysis.words import shortened
 
 LEAST_RATE, LARGEST_RATE = 0.02, 50.0
 """Exchange rates that are drawn: beyond them a front is flat, or ends."""
-MOST_HALF_WIDTHS = 4.0
-"""Beyond the gap, in half-widths of the middle of its band, that are drawn."""
+MOST_HALF_WIDTHS = 2.5
+"""Beyond the gap, in half-widths of its simultaneous band at its median, that are drawn."""
 MESSAGE_WIDTH = 62
 """Letters of a line of what is said in place of a figure."""
 LEAST_SPAN = 0.01
@@ -45,11 +45,11 @@ def fig_gap(results: Results, gap: Gap) -> Figure:
         axes.fill_between(
             clean, 100 * np.array(gap.low), 100 * np.array(gap.high), color=colour, alpha=0.22, lw=0
         )
+        low, high = gap_limits(gap)
+        axes.set_ylim(low, high)
         for edge in (gap.envelope_low, gap.envelope_high):
             axes.plot(clean, 100 * np.array(edge), color=colour, lw=0.8, ls="--")
         axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8, zorder=4)
-        low, high = _gap_limits(gap)
-        axes.set_ylim(low, high)
         _draw_outside(axes, gap)
         for stretch in gap.separated:
             # A bar at the foot, in the colour of the method that is ahead.
@@ -159,16 +159,16 @@ def _message(figure: Figure, axes: Axes, text: str) -> Figure:
     return figure
 
 
-def _gap_limits(gap: Gap) -> tuple[float, float]:
+def gap_limits(gap: Gap) -> tuple[float, float]:
     """Give the vertical range in percent, with 0 in it and room for both names.
 
-    Where one of the fronts ends, its band explodes: the axis follows the gap and the band of the
-    middle of the range, and the rest is cut.
+    Where one of the fronts ends, its band explodes, and a family that is hardly bound by the data
+    has an envelope without use: the axis follows the gap and its simultaneous band, and what
+    reaches farther is cut.
     """
-    lows, highs = np.array(gap.envelope_low), np.array(gap.envelope_high)
-    reach = MOST_HALF_WIDTHS * float(np.median(highs - lows)) / 2
-    low = max(float(lows.min()), min(gap.estimate) - reach)
-    high = min(float(highs.max()), max(gap.estimate) + reach)
+    reach = MOST_HALF_WIDTHS * float(np.median(np.subtract(gap.high, gap.low))) / 2
+    low = max(min(*gap.envelope_low, *gap.low), min(gap.estimate) - reach)
+    high = min(max(*gap.envelope_high, *gap.high), max(gap.estimate) + reach)
     low, high = min(low, 0.0), max(high, 0.0)
     room = 0.14 * max(high - low, LEAST_SPAN)
     return 100 * (low - room), 100 * (high + room)
@@ -194,6 +194,12 @@ def _draw_outside(axes: Axes, gap: Gap) -> None:
         fontsize=8,
         color=MUTED,
     )
+
+
+def is_cut(gap: Gap) -> bool:
+    """Tell whether the band or the envelope of a gap reaches out of its figure."""
+    low, high = (end / 100 for end in gap_limits(gap))
+    return min(*gap.envelope_low, *gap.low) < low or max(*gap.envelope_high, *gap.high) > high
 
 
 def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None:

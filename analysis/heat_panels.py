@@ -94,7 +94,8 @@ def _draw_scale(figure: Figure, low: float, high: float, text: str) -> None:
     axes = figure.add_axes((0.87, 0.13, 0.025, 0.84))
     axes.grid(visible=False)
     for step in range(40):
-        axes.add_patch(Rectangle((0, step / 40), 1, 1 / 40, fc=_colour(step / 39), lw=0))
+        # Each reaches to the top and is covered by the next: no seams between them.
+        axes.add_patch(Rectangle((0, step / 40), 1, 1 - step / 40, fc=_colour(step / 39), lw=0))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_xticks([])

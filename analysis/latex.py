@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.captions import ESTIMAND_TEXTS
+from analysis.captions import ESTIMAND_TEXTS, seeds_text
 from analysis.choice import choose
 from analysis.claims import Interval
 from analysis.document import Analysis
@@ -77,7 +77,7 @@ def table_tex(analysis: Analysis) -> str:
     threat = attack_text(results.threat, results.threat.objective_radius)
     note = (
         f"{results.study}: accuracies in %, {count_text(results.num_test, 'test image')}, "
-        f"{count_text(len(results.seeds), 'seed')}; robust under {results.threat.attack}, "
+        f"{seeds_text(results)}; robust under {results.threat.attack}, "
         f"{results.threat.norm}, chosen at {threat}; ± half of the 95% interval over "
         f"{ESTIMAND_TEXTS[analysis.estimand]}; bold: its interval lies above all others of its "
         "column."

@@ -4,11 +4,14 @@ from analysis.curves import FamilyFit
 from analysis.document import Analysis
 from analysis.equivalence import Equivalence, Equivalent
 from analysis.front_layers import thinned
+from analysis.gap_panels import LARGEST_RATE
 from analysis.gaps import Gap
 from analysis.phrases import points_text
 from analysis.tables import Cell, Table, interval_cell, method_cell
 from analysis.words import attack_text, method_text, percent, value_text, values_text
 
+LEAST_PRINTED_RATE = 0.05
+"""Exchange rates below it would be printed as 0.0."""
 MOST_PLACES = 7
 """Clean accuracies at which a curve is read for its table."""
 
@@ -46,8 +49,8 @@ def rate_table(analysis: Analysis) -> Table:
             (
                 method_cell(analysis.results, rate.method),
                 Cell(text=percent(rate.clean[at]), order=rate.clean[at]),
-                Cell(text=f"{rate.estimate[at]:.2g}", order=rate.estimate[at]),
-                Cell(text=f"{rate.low[at]:.2g} to {rate.high[at]:.2g}"),
+                Cell(text=rate_text(rate.estimate[at]), order=rate.estimate[at]),
+                Cell(text=f"{rate_text(rate.low[at])} to {rate_text(rate.high[at])}"),
             )
             for rate in rates
             for at in thinned(len(rate.clean), MOST_PLACES).tolist()
@@ -149,6 +152,17 @@ def gate_table(analysis: Analysis) -> Table:
             for fit, family in rows
         ),
     )
+
+
+def rate_text(rate: float) -> str:
+    """Print an exchange rate; near the end of a front it grows without bound and says no number.
+
+    >>> rate_text(1.0), rate_text(0.31), rate_text(0.004), rate_text(630.0)
+    ('1.0', '0.3', '< 0.1', '> 50')
+    """
+    if rate > LARGEST_RATE:
+        return f"> {LARGEST_RATE:g}"
+    return f"{rate:.1f}" if not 0 < rate < LEAST_PRINTED_RATE else f"< {2 * LEAST_PRINTED_RATE:g}"
 
 
 def _epsilon_cell(value: Equivalent) -> Cell:

@@ -11,15 +11,21 @@ from analysis.captions import ESTIMAND_TEXTS
 from analysis.document import Analysis
 from analysis.forest import fig_hypervolume
 from analysis.front_tables import contrast_table, cost_table, dominance_table
-from analysis.gap_panels import fig_gap, fig_rate, fig_residuals
+from analysis.gap_panels import fig_gap, fig_rate, fig_residuals, is_cut
 from analysis.gaps import Gap
 from analysis.heat_panels import fig_heat
 from analysis.outcome_tables import equivalence_table, gap_table, margin_table, rate_table
 from analysis.pictures import Picture, Plan
 from analysis.response_panels import fig_equivalence, fig_margins, fig_response
-from analysis.search_panels import fig_importance, fig_parallel
+from analysis.search_panels import (
+    fig_importance,
+    fig_parallel,
+    importance_caption,
+    parallel_caption,
+    searched_methods,
+)
 from analysis.tables import Table
-from analysis.training_panels import fig_training
+from analysis.training_panels import fig_training, training_caption
 from analysis.training_tables import importance_table, training_table
 from analysis.words import SYMBOLS, attack_text, count_text, method_text, value_text
 
@@ -70,12 +76,15 @@ def _plan(
 
 def _conditions(analysis: Analysis) -> str:
     """State against what, on how many images, and for what the intervals of a panel stand."""
+    estimand = ESTIMAND_TEXTS[analysis.estimand]
+    return f"{_measured(analysis)}; 95% intervals over {estimand}."
+
+
+def _measured(analysis: Analysis) -> str:
+    """State against what, and on how many images, for a panel without intervals."""
     threat = analysis.results.threat
-    return (
-        f"{attack_text(threat, threat.objective_radius)}; "
-        f"{count_text(analysis.results.num_test, 'test image')}; 95% intervals over "
-        f"{ESTIMAND_TEXTS[analysis.estimand]}."
-    )
+    attack = attack_text(threat, threat.objective_radius)
+    return f"{attack}; {count_text(analysis.results.num_test, 'test image')}"
 
 
 def _said(analysis: Analysis, kind: str) -> str:
@@ -118,11 +127,13 @@ def _gap_plans(analysis: Analysis) -> list[Plan]:
 
 def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
     name = f"the gap between {method_text(gap.first)} and {method_text(gap.second)}"
+    cut = "What reaches out of the figure is in the table. " if is_cut(gap) else ""
     caption = (
         f"{_said(analysis, 'gap') if number == 0 else ''}Robust accuracy of "
         f"{method_text(gap.first)} minus that of {method_text(gap.second)} at equal clean "
         "accuracy. Band: simultaneous, chosen families; dashed: envelope over all families that "
-        f"fit about as well. {_conditions(analysis)}"
+        "fit about as well; bar at the foot: the band excludes 0. "
+        f"{cut}{_conditions(analysis)}"
     )
     draw, tables = (
         partial(fig_gap, analysis.results, gap),
@@ -172,7 +183,10 @@ def _attack_plans(analysis: Analysis) -> list[Plan]:
     caption = (
         f"{_said(analysis, 'attack strength')}Accuracy against attack radius of each method's most "
         "robust configuration as chosen; lines: fitted survival curves with pointwise bands. "
-        f"Radius 0 is clean accuracy. {_conditions(analysis)}"
+        "Radius 0 is clean accuracy. White diamonds: where half of it is lost. "
+        f"{analysis.results.threat.attack}, {analysis.results.threat.norm}; "
+        f"{count_text(analysis.results.num_test, 'test image')}; 95% intervals over "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}."
     )
     draw = partial(fig_margins, analysis.results, analysis.margins)
     name = "accuracy against attack radius"
@@ -184,9 +198,10 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
     for number, heat in enumerate(analysis.primary.heat_maps):
         name = f"robust accuracy of {method_text(heat.method)} over ρ and ε"
         caption = (
-            f"Robust accuracy of {method_text(heat.method)} over ρ and ε: mean ± standard error, "
-            "in %; crossed where it is on the study's front in at least half of the replicates. "
-            f"{_conditions(analysis)}"
+            f"Robust accuracy of {method_text(heat.method)} over ρ and ε: "
+            f"{'mean ± standard error, in %' if heat.is_grid else 'the darker, the higher'}; "
+            "crossed where it is on the study's front in at least half of the replicates. "
+            f"{_measured(analysis)}."
         )
         draw = partial(fig_heat, analysis.results, heat)
         plans.append(_plan("heat", f"heat{number}", name, caption, draw, numbers="configurations"))
@@ -195,26 +210,13 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
 
 def _search_plans(analysis: Analysis) -> list[Plan]:
     results, plans = analysis.results, []
-    threat = results.threat
-    searched = {note.name for note in results.methods if note.searched}
-    if any(c.method in searched and c.values for c in analysis.found):
-        caption = (
-            "Searches as parallel coordinates: hyperparameters, then the accuracies reached by "
-            "them; darker is more robust, thick lines are members of the front. "
-            f"{count_text(results.num_validation, 'validation image')}, "
-            f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}."
-            if results.num_validation
-            else "Searches as parallel coordinates: hyperparameters, then the accuracies reached "
-            "by them; darker is more robust, thick lines are members of the front."
-        )
+    if searched_methods(results, analysis.found):
+        caption = parallel_caption(results, analysis.found)
         draw = partial(fig_parallel, results, analysis.found)
         name = "searches as parallel coordinates"
         plans.append(_plan("search", "parallel", name, caption, draw, numbers="configurations"))
     if results.importances:
-        caption = (
-            "Importances: how far each hyperparameter tells the best configurations of a search "
-            "from all of it. Of this search alone; no cause."
-        )
+        caption = importance_caption(results)
         draw, tables = partial(fig_importance, results), (importance_table(results),)
         name = "importances of hyperparameters"
         plans.append(_plan("search", "importance", name, caption, draw, tables=tables))
@@ -225,11 +227,8 @@ def _training_plans(analysis: Analysis) -> list[Plan]:
     results = analysis.results
     if not results.histories:
         return []
-    caption = (
-        "Validation accuracy against epoch of each method's chosen configuration: robust solid, "
-        "clean dashed, seeds faint; marks: the checkpoint best."
-    )
     draw, tables = partial(fig_training, results), (training_table(results),)
+    caption = training_caption(results)
     return [_plan("training", "training-curves", "training", caption, draw, tables=tables)]
 
 
@@ -239,7 +238,7 @@ def _diagnostic_plans(analysis: Analysis) -> list[Plan]:
         return []
     caption = (
         "Distances of the configurations from their curves, in standard errors of seed noise; "
-        f"between −2 and 2 lie about 95% where a curve is right. {_conditions(analysis)}"
+        f"between −2 and 2 lie about 95% where a curve is right. {_measured(analysis)}."
     )
     draw = partial(fig_residuals, analysis.results, fits)
     return [_plan("diagnostics", "residuals", "residuals", caption, draw, numbers="gates")]

@@ -66,7 +66,7 @@ def _canvas(
 ) -> tuple[Figure, Axes]:
     if not header:
         return new_axes(6.6, 5.1, left=0.09, right=0.985, top=0.96, bottom=0.1)
-    title = textwrap.wrap(shortened(front_title(analysis, radius), 218), 111)
+    title = textwrap.wrap(_whole_words(front_title(analysis, radius), 218), 111)
     conditions = textwrap.wrap(front_conditions(analysis, radius, estimand), 200)
     reading = textwrap.wrap(front_reading(analysis, radius, estimand), 212)
     above = 0.42 + 0.22 * len(title) + 0.17 * len(conditions)
@@ -86,6 +86,11 @@ def _canvas(
     text = "\n".join(reading)
     figure.text(0.012, 0.08 / height, text, va="bottom", fontsize=7.5, color=MUTED)
     return figure, axes
+
+
+def _whole_words(text: str, most: int) -> str:
+    """Cut a text that is too long between two words; a single word that is, anywhere."""
+    return shortened(textwrap.shorten(text, most, placeholder=" …"), most)
 
 
 def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]:

@@ -62,7 +62,7 @@ def fig_training(results: Results) -> Figure:
         figure.text(
             0.02,
             1 - 0.16 / height,
-            "dashed: clean   solid: robust   faint: seeds   ○ checkpoint best",
+            "dashed: clean · solid: robust · faint: seeds · circle: checkpoint best",
             fontsize=8,
             color=MUTED,
             va="center",

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from study import storage, tracking
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
 
 GRID_ONLY = """\
 grid:
