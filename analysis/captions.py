@@ -7,6 +7,8 @@ from analysis.framing import left_out_text
 from analysis.results import Results
 from analysis.words import attack_text, count_text, value_text
 
+MOST_RINGS = 24
+"""With more configurations only members of fronts have a ring: the others' would hide them."""
 MOST_SEED_POINTS = 400
 """More trials than this are drawn as means alone: single seeds would be one grey cloud."""
 ESTIMAND_TEXTS: dict[Estimand, str] = {
@@ -66,7 +68,9 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
         "Dots: single seeds" if several else "",
-        "rings: 95% regions of configurations' means",
+        "rings: 95% regions of "
+        + ("front members'" if len(analysis.found) > MOST_RINGS else "configurations'")
+        + " means",
         f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
         if fitted
         else "",

@@ -13,6 +13,21 @@ RESERVED = (
     *("validation_clean", "validation_robust", "cost", "seconds", "run", "status", "reason"),
     *("weights", "inputs", "bits"),
 )
+OTHER_NAMES = {
+    "method": ("algorithm", "algo", "optimizer", "model", "trainer", "approach"),
+    "seed": ("random_seed", "run_seed", "rng_seed", "trial", "repeat"),
+    "clean": (
+        *("accuracy", "acc", "clean_acc", "clean_accuracy", "natural", "nat_acc", "standard_acc"),
+        *("test_acc", "test_accuracy", "test_clean"),
+    ),
+    "robust_": (
+        *("robust_acc", "robust_accuracy", "adv", "adv_acc", "adv_accuracy", "adversarial"),
+        *("pgd", "pgd_acc", "aa", "aa_acc", "autoattack"),
+    ),
+}
+"""What other people call the columns that a table needs."""
+MOST_NAMED = 12
+"""Columns of a table that a message lists."""
 ROBUST, VALIDATION = "robust_", "validation_robust"
 
 
@@ -37,7 +52,7 @@ def read_columns(
     """
     for name in REQUIRED:
         if name not in rows.columns:
-            problems.add(rows.header, f"needs a column {name}; add it")
+            problems.add(rows.header, f"needs a column {name}; {_remedy(name, rows.columns)}")
     robust = _radii(rows, ROBUST, problems)
     validated = _radii(rows, f"{VALIDATION}_", problems)
     values = []
@@ -45,16 +60,17 @@ def read_columns(
         is_result = name in RESERVED or name.startswith((ROBUST, f"{VALIDATION}_")) or not name
         if is_result or name in ignore:
             continue
-        near = difflib.get_close_matches(name.lower(), [*RESERVED, ROBUST], n=1, cutoff=0.8)
-        if near:
-            meant = f"{ROBUST}<radius>" if near == [ROBUST] else near[0]
+        meant = _meant(name)
+        # Where a needed column is missing, the message about it names this one.
+        needed = meant in REQUIRED or (meant.startswith(ROBUST) and not robust)
+        if meant and (meant in rows.columns or not needed):
             text = f"is no column of a table; did you mean {meant}? Rename it, or ignore it "
             text += "(--ignore)"
             problems.add(rows.header, text, name)
         values.append(name)
     if not robust:
-        text = f"needs a column {ROBUST}<radius>, as in robust_0.031 or robust_8/255; add one"
-        problems.add(rows.header, text)
+        text = f"needs a column {ROBUST}<radius>, as in robust_0.031 or robust_8/255; "
+        problems.add(rows.header, text + _remedy(ROBUST, rows.columns))
         return Columns(robust={}, objective_radius=0.0, validation=None, values=())
     objective = _objective(rows, asked, tuple(robust.values()), tuple(validated.values()), problems)
     return Columns(
@@ -63,6 +79,35 @@ def read_columns(
         validation=_validation(rows, validated, objective, problems),
         values=tuple(values),
     )
+
+
+def _meant(name: str) -> str:
+    """Guess the column that a name means; empty if it may well be a hyperparameter."""
+    plain = _plain(name)
+    if plain.startswith(ROBUST) and radius(plain.removeprefix(ROBUST)) is not None:
+        return plain
+    near = difflib.get_close_matches(plain, [*RESERVED, ROBUST], n=1, cutoff=0.8)
+    return f"{ROBUST}<radius>" if near == [ROBUST] else "".join(near)
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip().replace(" ", "_").replace("-", "_")
+
+
+def _remedy(name: str, columns: Sequence[str]) -> str:
+    """Say how to come by a missing column: by renaming what looks like it, else by adding it."""
+    shown = f"{ROBUST}<radius>" if name == ROBUST else name
+    like = [
+        column
+        for column in columns
+        if column not in RESERVED
+        and (_plain(column) in OTHER_NAMES.get(name, ()) or _meant(column).startswith(name))
+    ]
+    if like:
+        return f"rename {like[0]} if it is that"
+    if name == "seed":
+        return "add it, 0 in each row if every configuration was trained once"
+    return f"the table has {', '.join(columns[:MOST_NAMED])}; rename one, or add {shown}"
 
 
 def _radii(rows: Rows, start: str, problems: Problems) -> dict[str, float]:

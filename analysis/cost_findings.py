@@ -14,6 +14,7 @@ from analysis.phrases import (
     points_text,
     requirements_text,
 )
+from analysis.repeats import held_back
 from analysis.results import Results
 from analysis.words import attack_text, count_text, method_text, value_text
 
@@ -29,7 +30,8 @@ def cost_finding(
 ) -> Finding:
     """Say how two methods compare at the least budget at which both have configurations."""
     if contrast.points:
-        return _compared(results, found, contrasts, contrast, contrast.points[0])
+        said = _compared(results, found, contrasts, contrast, contrast.points[0])
+        return held_back(said, found, (contrast.first, contrast.second))
     one, other = method_text(contrast.first), method_text(contrast.second)
     reason = (
         f"the training cost of {one if contrast.first_costs is None else other} is not recorded; "
@@ -60,9 +62,7 @@ def _compared(
     interval = f"95% interval {interval_text(low, high)}, exploratory, adjusted over {budgets}; "
     text = (
         f"At a training cost of at most {value_text(point.budget)} {UNIT}, "
-        f"{method_text(contrast.first)} attains {_more(point.difference.estimate)} robust "
-        f"accuracy {'than' if point.difference.estimate else 'as'} "
-        f"{method_text(contrast.second)}, on average over {requirements_text(results)} "
+        f"{_said(contrast, point, separated)}, on average over {requirements_text(results)} "
         f"({interval if known else ''}{attack_text(results.threat, contrast.radius)}; {design}; "
         f"{contrast.estimand}; {_costs(contrast)})."
         f"{'' if separated else f' Cannot tell: {reason}.'} {_note(contrast)}"
@@ -82,10 +82,17 @@ def _compared(
     )
 
 
-def _more(difference: float) -> str:
-    if difference == 0:
-        return "as much"
-    return f"{points_text(abs(difference))} pp {'more' if difference > 0 else 'less'}"
+def _said(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
+    """Name the difference: as one method being ahead only where the two are separated."""
+    first, second = method_text(contrast.first), method_text(contrast.second)
+    gap = point.difference.estimate
+    if not separated:
+        return (
+            f"{first} and {second} are not separated in robust accuracy, "
+            f"{first} minus {second} being {points_text(gap)} pp"
+        )
+    more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
+    return f"{first} attains {more} robust accuracy than {second}"
 
 
 def _costs(contrast: CostContrast) -> str:

@@ -8,6 +8,7 @@ from analysis.configurations import ConfigurationResult, configurations
 from analysis.contrasts import Contrasts
 from analysis.dominance import Dominance, MethodDominance
 from analysis.phrases import NO_SEEDS, design_text, interval_text, points_text
+from analysis.repeats import held_back
 from analysis.results import Results
 from analysis.words import attack_text, configuration_text, count_text, method_text, values_text
 
@@ -22,9 +23,10 @@ def dominance_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
     found = configurations(results)
     said = []
     for pair in contrasts.dominances:
-        said.append(_each_finding(results, found, contrasts, pair))
+        own = [_each_finding(results, found, contrasts, pair)]
         if pair.best is not None:
-            said.append(_best_finding(results, found, contrasts, pair, pair.best))
+            own.append(_best_finding(results, found, contrasts, pair, pair.best))
+        said += [held_back(finding, found, (pair.first, pair.second)) for finding in own]
     return said
 
 
@@ -128,7 +130,7 @@ def _blank(
 
 def _conditions(results: Results, contrasts: Contrasts, pair: MethodDominance, design: str) -> str:
     return (
-        f"95% intervals adjusted over {count_text(pair.pairs, 'pair')}; "
+        f"95% intervals, exploratory, adjusted over {count_text(pair.pairs, 'pair')}; "
         f"{attack_text(results.threat, contrasts.radius)}; {design}; {contrasts.estimand}"
     )
 

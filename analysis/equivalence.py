@@ -230,7 +230,7 @@ def _equivalent(
     place: Place = "between"
     if claimed:
         place = "value"
-    elif ceiling is not None and positive and ceiling <= positive[0]:
+    elif ceiling is not None and positive and low < positive[0] >= ceiling:
         place, ceiling = "below", positive[0]
     elif ceiling is None and low > curve.levels[-1]:
         place, floor = "above", float(curve.levels[-1])

@@ -7,6 +7,7 @@ from analysis.claims import Finding
 from analysis.configurations import ConfigurationResult, configurations
 from analysis.equivalence import INSIDE, Equivalence, Equivalent
 from analysis.phrases import NO_SEEDS, design_text, estimand_text
+from analysis.repeats import held_back
 from analysis.results import Results
 from analysis.slope import NARROW, Slope
 from analysis.words import (
@@ -32,9 +33,10 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
             said.append(_unsaid(results, found, one))
             continue
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
-        said += [_value_finding(results, found, one, v) for v in one.values if v in kept]
+        own = [_value_finding(results, found, one, v) for v in one.values if v in kept]
         if one.values:
-            said.append(_slope_finding(results, found, one))
+            own.append(_slope_finding(results, found, one))
+        said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]
     return said
 
 
@@ -45,6 +47,8 @@ def bracket_text(value: Equivalent) -> str:
     """
     floor = None if value.floor is None else value_text(value.floor)
     ceiling = None if value.ceiling is None else value_text(value.ceiling)
+    if floor is not None and floor == ceiling:
+        return f"of {floor}"
     if floor is not None and ceiling is not None:
         return f"between {floor} and {ceiling}"
     if ceiling is not None:

@@ -16,6 +16,7 @@ from analysis.phrases import (
     points_text,
     requirements_text,
 )
+from analysis.repeats import held_back, unrepeated_text
 from analysis.results import Results
 from analysis.words import attack_text, method_text, percent
 
@@ -64,7 +65,8 @@ def _contrast_finding(
     )
     if not contrasts.seed_noise:
         return _refused(results, contrast, first, second, finding)
-    return _worded(results, found, contrasts, contrast, first, second, finding)
+    said = _worded(results, found, contrasts, contrast, first, second, finding)
+    return held_back(said, found, (contrast.first, contrast.second))
 
 
 def _worded(
@@ -80,11 +82,9 @@ def _worded(
     assert finding.low is not None
     assert finding.high is not None
     one, other = method_text(first.method), method_text(second.method)
-    count = len(contrasts.contrasts)
-    adjusted = f"adjusted over {count} contrasts" if count > 1 else "the only contrast"
     conditions = (
         f"95% interval {interval_text(finding.low, finding.high)}, "
-        f"{'primary contrast, not adjusted' if contrast.primary else adjusted}; "
+        f"{_adjusted(contrasts, contrast)}; "
         f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
         f"{estimand_text(results, contrast.estimand, first.value.estimate)}"
     )
@@ -108,6 +108,17 @@ def _worded(
         f"{gap} ({conditions}). Cannot tell: {reason}."
     )
     return replace(finding, text=text, status="bracketed", reason=reason)
+
+
+def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
+    """Say what an interval is adjusted for: never for other radii and other studies."""
+    if contrast.primary:
+        return "primary contrast, not adjusted"
+    # Every two methods with results are contrasted, and all of them adjusted together.
+    count = len(contrasts.hypervolumes) * (len(contrasts.hypervolumes) - 1) // 2
+    if count == 1:
+        return "exploratory, not adjusted"
+    return f"exploratory, adjusted over the {count} contrasts at this radius"
 
 
 def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
@@ -159,8 +170,9 @@ def _nothing_to_compare(
     reason = f"{number} results, and two are needed; run the trials that are missing"
     alone = "".join(
         f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
-        f"average over {requirements_text(results)} "
-        f"({attack_text(results.threat, one.radius)}; {design_text(results, found, (one.rows,))})."
+        f"average over {requirements_text(results)} ({_alone(found, contrasts, one)}"
+        f"{attack_text(results.threat, one.radius)}; {design_text(results, found, (one.rows,))}; "
+        f"{estimand_text(results, one.estimand, one.value.estimate)})."
         for one in contrasts.hypervolumes
     )
     return Finding(
@@ -169,5 +181,14 @@ def _nothing_to_compare(
         status="refused",
         reason=reason,
         estimand=contrasts.estimand,
-        primary=True,
+        # In a comparison of studies none was declared, nor is one at another radius.
+        primary=contrasts.radius == results.threat.objective_radius and not results.is_comparison,
     )
+
+
+def _alone(found: Sequence[ConfigurationResult], contrasts: Contrasts, one: Hypervolume) -> str:
+    """Print the interval of one method's hypervolume, where its noise is known."""
+    unknown = unrepeated_text(found, (one.method,))
+    if not contrasts.seed_noise or unknown:
+        return f"no interval, as {unknown}; "
+    return f"95% interval {percent(one.value.low)} to {percent(one.value.high)}%; "

@@ -1,17 +1,19 @@
 """Front labels: what is written into the main figure, and beside what."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from analysis.canvas import INK, layer
 from analysis.labels import Label
-from analysis.results import Array
+from analysis.results import Array, Value
 from analysis.scene import Arrow, MethodScene, Scene
-from analysis.words import percent, shortened, values_text
+from analysis.words import SYMBOLS, percent, shortened, values_text
 
 NAME = 28
 """Letters of a method's name."""
+MOST_VALUES = 2
+"""Values that name a point; the table has all."""
 LABELLED = 4
 """At most this many points of a method carry their values."""
 
@@ -66,15 +68,27 @@ def value_labels(scene: Scene) -> list[Label]:
         chosen = _spaced(members, LABELLED) + _spaced(others, LABELLED - len(members))
         labels += [
             Label(
-                text=values_text(method.shown[row].values, 2),
+                text=point_text(method.shown[row].values),
                 anchors=_pairs(method.points[row : row + 1]),
                 colour=method.style.text_colour,
                 gid=layer(method.key),
             )
             for row in chosen
-            if method.shown[row].values
+            if point_text(method.shown[row].values)
         ]
     return labels
+
+
+def point_text(values: Mapping[str, Value]) -> str:
+    """Name a point by its values; of many, by the ones that have a symbol, at most two of them.
+
+    >>> point_text({"rho": 0.1, "weight_decay": 0.0001, "epsilon": 0.02, "loss": "trades"})
+    'ρ=0.1 ε=0.02'
+    """
+    if len(values) <= MOST_VALUES:
+        return shortened(values_text(values, 2), NAME)
+    known = {name: value for name, value in values.items() if name in SYMBOLS}
+    return values_text(dict(list(known.items())[:MOST_VALUES]), 2)
 
 
 def gap_label(arrow: Arrow) -> Label:

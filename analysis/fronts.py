@@ -49,6 +49,10 @@ class Membership:
     """P: the share of replicates in which no configuration of any method dominates it."""
     on_method_front: float
     """P: the same among its method's configurations."""
+    cleanest: float
+    """P: the share of replicates in which none of any method has a higher clean accuracy, and"""
+    most_robust: float
+    """a higher robust accuracy; a tie counts for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +193,7 @@ def _memberships(
     for name in dict.fromkeys(methods.tolist()):
         rows = np.flatnonzero(methods == name)
         own[rows] = on_front(drawn[:, rows]).mean(axis=0)
+    highest = np.mean(drawn >= drawn.max(axis=1, keepdims=True), axis=0)
     centred = drawn - drawn.mean(axis=0)
     covariances = np.einsum("bnx,bny->nxy", centred, centred) / max(len(drawn) - 1, 1)
     clean, robust = (intervals(means[:, at], drawn[:, :, at]) for at in (0, 1))
@@ -201,6 +206,8 @@ def _memberships(
             covariance=((a[0], a[1]), (b[0], b[1])),
             on_study_front=float(study[row]),
             on_method_front=float(own[row]),
+            cleanest=float(highest[row, 0]),
+            most_robust=float(highest[row, 1]),
         )
         for row, (c, (a, b)) in enumerate(zip(found, covariances.tolist(), strict=True))
     )

@@ -13,11 +13,12 @@ EQUAL_COST = 0.01
 """Relative difference of training costs from which on it is told."""
 
 
-def gap_findings(results: Results, gap: Gap) -> list[Finding]:
+def gap_findings(results: Results, gap: Gap, pairs: int = 1) -> list[Finding]:
     """Say where one method is more robust at equal clean accuracy, or why nothing can be said.
 
     A method is called more robust only where the simultaneous band excludes 0 in every pair of
-    families that fit about as well; else the two are not separated, and the band is told.
+    families that fit about as well; else the two are not separated, and the band is told. `pairs`:
+    how many gaps a study looks at, over which no band is adjusted.
     """
     if gap.status == "refused":
         text = (
@@ -25,10 +26,10 @@ def gap_findings(results: Results, gap: Gap) -> list[Finding]:
             f"{method_text(gap.second)} at {attack_text(results.threat, gap.radius)}: {gap.reason}."
         )
         return [_finding(results, gap, text, reason=_with_way_out(gap.reason, gap.way_out))]
-    found = [_stretch_finding(results, gap, stretch) for stretch in gap.separated]
+    found = [_stretch_finding(results, gap, stretch, pairs) for stretch in gap.separated]
     if not found:
-        found = [_not_separated(results, gap)]
-    return [*found, _crossing_finding(results, gap)]
+        found = [_not_separated(results, gap, pairs)]
+    return [*found, _crossing_finding(results, gap, pairs)]
 
 
 def rate_findings(results: Results, rate: Rate) -> list[Finding]:
@@ -128,7 +129,7 @@ def _rate_finding(
     )
 
 
-def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
+def _stretch_finding(results: Results, gap: Gap, stretch: Stretch, pairs: int) -> Finding:
     behind = gap.second if stretch.ahead == gap.first else gap.first
     sign = 1.0 if stretch.ahead == gap.first else -1.0
     wider = ""
@@ -142,7 +143,7 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
         f"At equal clean accuracy between {_range((stretch.low, stretch.high))}, "
         f"{method_text(stretch.ahead)} is {_points(stretch.estimate)} more robust than "
         f"{method_text(behind)} (95% simultaneous band {_points(stretch.band)}{wider}; "
-        f"{_conditions(results, gap)}).{part}{_cost_text(gap)}"
+        f"{_conditions(results, gap, pairs)}).{part}{_cost_text(gap)}"
     )
     low, high = sorted((sign * stretch.band[0], sign * stretch.band[1]))
     middle = sum(stretch.estimate) / 2
@@ -158,7 +159,7 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch) -> Finding:
     return replace(finding, status="claimed")
 
 
-def _not_separated(results: Results, gap: Gap) -> Finding:
+def _not_separated(results: Results, gap: Gap, pairs: int) -> Finding:
     assert gap.range is not None, "a gap that is not refused has a range"
     band = min(gap.envelope_low), max(gap.envelope_high)
     known = ""
@@ -169,9 +170,9 @@ def _not_separated(results: Results, gap: Gap) -> Finding:
     text = (
         f"At equal clean accuracy between {_range(gap.range)}, {method_text(gap.first)} and "
         f"{method_text(gap.second)} are not separated: the gap is "
-        f"{_points((min(gap.estimate), max(gap.estimate)))}, and its 95% simultaneous band "
-        f"{_points((min(gap.low), max(gap.high)))} contains 0 "
-        f"({_points(band)} over all families that fit about as well; {_conditions(results, gap)})."
+        f"{_points((min(gap.estimate), max(gap.estimate)))} (95% simultaneous band "
+        f"{_points((min(gap.low), max(gap.high)))}, {_points(band)} over all families that fit "
+        f"about as well, which excludes 0 nowhere; {_conditions(results, gap, pairs)})."
         f"{known}{_cost_text(gap)}"
     )
     middle = gap.estimate[len(gap.estimate) // 2]
@@ -180,7 +181,7 @@ def _not_separated(results: Results, gap: Gap) -> Finding:
     )
 
 
-def _crossing_finding(results: Results, gap: Gap) -> Finding:
+def _crossing_finding(results: Results, gap: Gap, pairs: int) -> Finding:
     assert gap.crossing is not None, "a gap that is not refused was looked through for crossings"
     assert gap.range is not None, "a gap that is not refused has a range"
     crossing, names = gap.crossing, f"{method_text(gap.first)} and {method_text(gap.second)}"
@@ -188,7 +189,7 @@ def _crossing_finding(results: Results, gap: Gap) -> Finding:
         at = crossing.clean
         text = (
             f"The fitted fronts of {names} cross at {percent(at.estimate)}% clean accuracy (95% "
-            f"interval {percent(at.low)} to {percent(at.high)}%; {_conditions(results, gap)})."
+            f"interval {percent(at.low)} to {percent(at.high)}%; {_conditions(results, gap, pairs)})."
         )
         numbers: tuple[float, float, float] | None = (at.estimate, at.low, at.high)
         reason = ""
@@ -196,7 +197,7 @@ def _crossing_finding(results: Results, gap: Gap) -> Finding:
         text = (
             f"No crossing of {names} is established between {_range(gap.range)}: the sign of their "
             f"gap changes in {percent(crossing.probability)}% of replicates "
-            f"({_conditions(results, gap)})."
+            f"({_conditions(results, gap, pairs)})."
         )
         numbers, reason = None, "a crossing is told if 95% of replicates have one"
     return Finding(
@@ -240,9 +241,10 @@ def _finding(
     )
 
 
-def _conditions(results: Results, gap: Gap) -> str:
+def _conditions(results: Results, gap: Gap, pairs: int) -> str:
     return "; ".join(
         (
+            *((f"exploratory, not adjusted over {pairs} pairs of methods",) if pairs > 1 else ()),
             attack_text(results.threat, gap.radius),
             _counts(results, gap.configurations, gap.seeds),
             gap.estimand,

@@ -122,7 +122,8 @@ def _gap(
     whole = len(stretches) == 1 and (stretches[0].low, stretches[0].high) == (clean[0], clean[-1])
     before, beyond = _outside(first_fit, second_fit, ends, floor)
     parts = ", ".join(f"{percent(s.low)} to {percent(s.high)}%" for s in stretches)
-    partly = f"the band excludes 0 only from {parts}" if stretches else "the band contains 0"
+    whose = "the band" if len(pairs) == 1 else "the band over all families that fit about as well"
+    partly = f"{whose} excludes 0 {f'only from {parts}' if stretches else 'nowhere'}"
     return Gap(
         first=names[0],
         second=names[1],

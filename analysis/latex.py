@@ -8,6 +8,8 @@ from analysis.claims import Interval
 from analysis.document import Analysis
 from analysis.words import attack_text, count_text, value_text, values_text
 
+SURE = 0.95
+"""Bold is what is the best with a greater probability than this."""
 MOST_ROWS = 40
 """With more configurations, only the members of the methods' fronts are listed."""
 
@@ -53,7 +55,7 @@ def escaped(text: str) -> str:
 def table_tex(analysis: Analysis) -> str:
     """Write the configurations with test accuracies and the half-widths of their intervals.
 
-    Bold is only what is surely the best of its column: its 95% interval lies above all others.
+    Bold is only what is the best of its column with a probability above 0.95.
     """
     results, found = analysis.results, analysis.found
     rows = list(range(len(found)))
@@ -79,8 +81,8 @@ def table_tex(analysis: Analysis) -> str:
         f"{results.study}: accuracies in %, {count_text(results.num_test, 'test image')}, "
         f"{seeds_text(results)}; robust under {results.threat.attack}, "
         f"{results.threat.norm}, chosen at {threat}; ± half of the 95% interval over "
-        f"{ESTIMAND_TEXTS[analysis.estimand]}; bold: its interval lies above all others of its "
-        "column."
+        f"{ESTIMAND_TEXTS[analysis.estimand]}; bold: the best of its column, P > "
+        f"{SURE}."
     )
     return "\n".join(
         [
@@ -101,18 +103,19 @@ def table_tex(analysis: Analysis) -> str:
 def _columns(analysis: Analysis) -> list[tuple[Sequence[Interval], int | None]]:
     """Give, for clean accuracy and each radius, the intervals by row and the surely best row."""
     views = [analysis.view(radius) for radius in analysis.results.threat.radii]
-    clean = [one.clean for one in views[0].fronts.configurations]
-    robust = [[one.robust for one in view.fronts.configurations] for view in views]
-    return [(column, _surely_best(column)) for column in (clean, *robust)]
+    listed = [view.fronts.configurations for view in views]
+    clean = [one.clean for one in listed[0]], _surely_best([one.cleanest for one in listed[0]])
+    robust = [
+        ([one.robust for one in each], _surely_best([one.most_robust for one in each]))
+        for each in listed
+    ]
+    return [clean, *robust]
 
 
-def _surely_best(column: Sequence[Interval]) -> int | None:
-    """Give the row whose interval lies above all others; None if there is none, or one row."""
-    if len(column) < 2:
-        return None
-    best = max(range(len(column)), key=lambda row: column[row].low)
-    others = [value.high for row, value in enumerate(column) if row != best]
-    return best if column[best].low > max(others) else None
+def _surely_best(shares: Sequence[float]) -> int | None:
+    """Give the row that is the best in more than 95% of replicates; None if none is, or one row."""
+    sure = [row for row, share in enumerate(shares) if share > SURE]
+    return sure[0] if len(sure) == 1 and len(shares) > 1 else None
 
 
 def _number(column: Sequence[Interval], row: int, best: int | None) -> str:

@@ -62,7 +62,9 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
 
 def _interval_text(analysis: Analysis) -> str:
     parts = [
-        f"All intervals are 95% percentiles of {analysis.replicates} replicates. Seed noise is "
+        f"Intervals are 95% percentiles of {analysis.replicates} replicates; those of hypervolumes "
+        "and their differences are extended against the lift of a maximum by noise, those called "
+        "adjusted or simultaneous are max-T (sup-t). Seed noise is "
         "resampled from the residuals "
         + (
             "of all methods together, as one has too few seeds for its own; "

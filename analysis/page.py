@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from analysis.choice import choose
 from analysis.document import Analysis
-from analysis.limits import limits
+from analysis.limits import Limit, limits
 from analysis.markdown import ordered
 from analysis.notes import method_notes
 from analysis.outcome_tables import gate_table
@@ -27,8 +27,18 @@ from analysis.words import shortened
 
 MOST_BYTES = 480_000
 """Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
-MOST_FINDINGS = 5
-"""Claims, and refusals, that stand open; the others unfold."""
+MOST_FINDINGS = 4
+"""Claims that stand open; the others unfold."""
+MOST_LIMITS = 3
+"""Things a study cannot say that stand open, so that the main figure is near; the rest unfolds."""
+GRAVEST = (
+    "Anything about accuracy",
+    "Absent trials",
+    "Other attacks",
+    "Other seeds",
+    "Other images",
+)
+"""Limits in the order in which they stand open, after the gravest refusal."""
 MOST_UNFOLDED = 60
 """So many of each kind are in the page at all; findings.md has every one."""
 AROUND_BYTES = 1_000
@@ -80,7 +90,8 @@ def page(analysis: Analysis) -> str:
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
     pictures, left_out = _fitting([*fronts[:1], *panels, *fronts[1:]], MOST_BYTES - rest)
-    return _render(template, analysis, pictures, left_out)
+    # A thin space groups digits, and a line must not end there.
+    return _render(template, analysis, pictures, left_out).replace("\u2009", "\u202f")
 
 
 def parted(text: str) -> tuple[str, str]:
@@ -93,6 +104,16 @@ def parted(text: str) -> tuple[str, str]:
     return said, bracket + conditions
 
 
+def gravest_first(bounds: Sequence[Limit], *, on_validation: bool) -> list[Limit]:
+    """Order what bounds a whole study: what is missing, then what could change its numbers most.
+
+    Without validation data, that the best were chosen on test data comes first of all.
+    """
+    order = GRAVEST if on_validation else ("Other choices", *GRAVEST)
+    places = {topic: place for place, topic in enumerate(order)}
+    return sorted(bounds, key=lambda bound: places.get(bound.topic, len(order)))
+
+
 def _render(
     template: Template,
     analysis: Analysis,
@@ -103,17 +124,21 @@ def _render(
     fronts = [picture for picture in pictures.values() if picture.section == "front"]
     findings = ordered(analysis.findings)
     styles = method_styles(results.methods)
+    unsaid = [f for f in findings if f.status != "claimed"]
+    bounds = gravest_first(limits(results, choice), on_validation=choice.on_validation)
+    open_limits = MOST_LIMITS - len(unsaid[:1])
     return template.render(
         results=results,
         alarms=analysis.alarms,
         said=[f for f in findings if f.status == "claimed"],
-        unsaid=[f for f in findings if f.status != "claimed"],
+        unsaid=unsaid,
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
         nothing_said="Nothing is claimed: the reasons stand below."
         if results.trials
         else "No trial of this study has a result: nothing can be said about its methods.",
-        limits=limits(results, choice),
+        limits=bounds,
+        open_limits=open_limits,
         fronts=sorted(fronts, key=lambda picture: picture.order),
         methods=[
             Control(

@@ -11,7 +11,13 @@ from matplotlib.figure import Figure
 from analysis import front_layers as layers
 from analysis.aside import asides
 from analysis.canvas import INK, MUTED, layer, look, new_axes
-from analysis.captions import MOST_SEED_POINTS, front_conditions, front_reading, front_title
+from analysis.captions import (
+    MOST_RINGS,
+    MOST_SEED_POINTS,
+    front_conditions,
+    front_reading,
+    front_title,
+)
 from analysis.claims import Estimand
 from analysis.document import Analysis
 from analysis.front_labels import (
@@ -55,7 +61,8 @@ def fig_front(
         axes.set_xlim(scene.limits[:2])
         axes.set_ylim(0.0, scene.limits[2])
         if scene.methods:
-            _draw(axes, scene, len(analysis.results.trials) <= MOST_SEED_POINTS)
+            with_seeds = len(analysis.results.trials) <= MOST_SEED_POINTS
+            _draw(axes, scene, with_seeds, all_rings=len(analysis.found) <= MOST_RINGS)
         else:
             axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
     return figure
@@ -65,7 +72,7 @@ def _canvas(
     analysis: Analysis, radius: float, estimand: Estimand, header: bool
 ) -> tuple[Figure, Axes]:
     if not header:
-        return new_axes(6.6, 5.1, left=0.09, right=0.985, top=0.96, bottom=0.1)
+        return new_axes(6.0, 4.7, left=0.095, right=0.985, top=0.955, bottom=0.105)
     title = textwrap.wrap(_whole_words(front_title(analysis, radius), 218), 111)
     conditions = textwrap.wrap(front_conditions(analysis, radius, estimand), 200)
     reading = textwrap.wrap(front_reading(analysis, radius, estimand), 212)
@@ -105,11 +112,11 @@ def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]
     ]
 
 
-def _draw(axes: Axes, scene: Scene, with_seeds: bool) -> None:
+def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> None:
     markers, lines, strokes = [np.empty((0, 4))], [np.empty((0, 4))], [np.empty((0, 4))]
     for method in scene.methods:
         for drawn in method.drawn:
-            solid, faint = _draw_estimand(axes, method, drawn)
+            solid, faint = _draw_estimand(axes, method, drawn, all_rings=all_rings)
             lines += solid
             strokes += faint
         if with_seeds and len(method.seeds) > len(method.points):
@@ -148,7 +155,7 @@ def _left_over(axes: Axes, labels: list[Label], boxes: list[Array]) -> list[str]
 
 
 def _draw_estimand(
-    axes: Axes, method: MethodScene, drawn: Drawn
+    axes: Axes, method: MethodScene, drawn: Drawn, *, all_rings: bool
 ) -> tuple[list[Array], list[Array]]:
     """Draw what belongs to a method under an estimand; return its solid and its faint boxes."""
     gid, style = layer(method.key, drawn.key), method.style
@@ -158,8 +165,10 @@ def _draw_estimand(
     )
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
     steps = step_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
-    layers.draw_regions(axes, method.points, drawn.covariances, style, gid)
-    faint = [layers.region_boxes(axes, method.points, drawn.covariances)]
+    ringed = method.is_member | all_rings
+    regions = method.points[ringed], drawn.covariances[ringed]
+    layers.draw_regions(axes, *regions, style, gid)
+    faint = [layers.region_boxes(axes, *regions)]
     if not fitted:
         return [steps], faint
     for other in drawn.close:

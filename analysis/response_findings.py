@@ -8,6 +8,7 @@ from analysis.configurations import ConfigurationResult, configurations
 from analysis.equivalence_findings import equivalence_findings
 from analysis.margins import Margin
 from analysis.phrases import NO_SEEDS, design_text, estimand_text
+from analysis.repeats import held_back
 from analysis.response import Response
 from analysis.results import Results
 from analysis.words import (
@@ -16,12 +17,16 @@ from analysis.words import (
     configuration_text,
     method_text,
     percent,
+    resolution,
     value_text,
 )
 
 __all__ = ["equivalence_findings", "margin_findings", "response_findings"]
 
 PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
+MISFIT, MISFIT_ERRORS = 0.02, 3.0
+"""A curve that misses a measured accuracy by more, and by so many standard errors of its images, is
+another curve than that of the data: an interval of its parameters does not contain the distance."""
 SAME_NETWORKS = "no configuration has two seeds: the interval holds for these networks alone"
 
 
@@ -29,7 +34,7 @@ def response_findings(results: Results, responses: Sequence[Response]) -> list[F
     """Say of each method that varies one strength where its robust accuracy peaks, or why not."""
     found = configurations(results)
     return [
-        _peak_finding(results, found, response)
+        held_back(_peak_finding(results, found, response), found, (response.method,))
         for response in responses
         if response.peak is not None
     ]
@@ -38,7 +43,11 @@ def response_findings(results: Results, responses: Sequence[Response]) -> list[F
 def margin_findings(results: Results, margins: Sequence[Margin]) -> list[Finding]:
     """Say of each configuration that is drawn at which radius half of its accuracy is lost."""
     found = configurations(results)
-    return [_margin_finding(results, found, margin) for margin in margins if margin.drawn]
+    return [
+        held_back(_margin_finding(results, found, margin), found, (found[margin.row].method,))
+        for margin in margins
+        if margin.drawn
+    ]
 
 
 def _peak_finding(
@@ -120,7 +129,9 @@ def _margin_finding(
         text = f"{_capital(subject)} ({percent(clean.estimate)}%) is lost {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
-    reason = "" if margin.seed_noise else SAME_NETWORKS
+    missed = _missed(results, margin)
+    lone = "" if margin.seed_noise else SAME_NETWORKS
+    reason = "; ".join(part for part in (lone, missed) if part)
     return replace(
         finding,
         text=f"{_capital(subject)} ({percent(clean.estimate)}%) is lost at attack radius "
@@ -128,12 +139,23 @@ def _margin_finding(
         f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {_family(margin.fit.family)} "
         f"survival curve, at most {percent(margin.fit.misfit)} pp from the measured accuracies; "
         f"{conditions}).",
-        status="claimed" if margin.seed_noise else "bracketed",
+        status="bracketed" if reason else "claimed",
         estimate=half.estimate,
         low=half.low,
         high=half.high,
         family=margin.fit.family,
         reason=reason,
+    )
+
+
+def _missed(results: Results, margin: Margin) -> str:
+    """Say that the curve does not follow the measured accuracies; empty if it does."""
+    assert margin.fit is not None
+    allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
+    if margin.fit.misfit <= allowed:
+        return ""
+    return (
+        f"the curve misses the data, which lose it {_between(margin)}, more than the interval says"
     )
 
 

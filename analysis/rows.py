@@ -12,6 +12,8 @@ from analysis.results import ResultsError, Value
 
 MOST_PROBLEMS = 100
 """More mistakes than this are counted, not shown."""
+WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""What the files of spreadsheet programs start with."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _WHOLE = re.compile(r"[-+]?\d+")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
@@ -188,7 +190,10 @@ def _csv_rows(path: Path, problems: Problems) -> Rows:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        if content.startswith(WORKBOOK):
+            raise TableError(f"{path}: is a workbook or an archive; save its sheet as UTF-8 CSV")
+        return content.decode("utf-8-sig")
     except IsADirectoryError as error:
         raise TableError(f"{path}: is a folder; name a CSV file") from error
     except OSError as error:

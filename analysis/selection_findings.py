@@ -36,7 +36,7 @@ def _on_validation(
         f"{results.threat.validation_attack}."
     )
     if one.overstatement is not None:
-        text += f" By the noise of test numbers {percent(one.truly)}% are truly on it."
+        text += f" By the noise of test numbers {percent(one.truly)}% are expected to be on it."
     best = next((member for member in one.members if member.row == one.best), None)
     if best is not None and best.validation is not None:
         text += f" {_arrow(found, best, best.validation[1])}"
@@ -59,10 +59,8 @@ def _on_test(
         f"The best of {one.configurations} configurations of {name} was chosen on the test images"
     )
     if one.overstatement is None:
-        return _finding(
-            results, found, selection, one,
-            f"{best}; by how much it looks too good is not said: {NO_SEEDS}.",
-        )  # fmt: skip
+        text = f"{best}; by how much it looks too good is not said: {_unknown(found)}."
+        return _finding(results, found, selection, one, text)
     text = (
         f"{best}, not selected independently: its robust accuracy is optimistic by about "
         f"{_bias(one.overstatement)} pp."
@@ -70,9 +68,9 @@ def _on_test(
     if one.held_out is not None:
         text += (
             f" On average over {requirements_text(results)} its front attains "
-            f"{percent(one.attainable)}% as it stands, which is too much, and "
+            f"{percent(one.attainable)}% as it stands, which errs upwards, and "
             f"{percent(one.held_out)}% when each seed reads a front chosen on the others, which "
-            "is too little."
+            "errs downwards."
         )
     return _finding(results, found, selection, one, text)
 
@@ -86,6 +84,13 @@ def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) ->
 
 def _bias(fraction: float) -> str:
     return points_text(max(fraction, 0.0))
+
+
+def _unknown(found: Sequence[ConfigurationResult]) -> str:
+    """Say why replicates do not vary."""
+    if all(len(c.trials) == 1 for c in found):
+        return NO_SEEDS
+    return "no two seeds of a configuration differ under attack, so its noise is unknown"
 
 
 def _finding(
@@ -106,5 +111,5 @@ def _finding(
         estimand=selection.estimand,
         n=design,
         interval_method="bias by replicates, without an interval",
-        reason=NO_SEEDS if one.overstatement is None else "",
+        reason=_unknown(found) if one.overstatement is None else "",
     )

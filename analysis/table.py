@@ -9,7 +9,8 @@ column is a hyperparameter, blank where the row's method has none. A report's `s
 table.
 """
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,13 @@ from analysis.trial_rows import TrialRows
 
 SIDES = {"rho": "sam", "epsilon": "pgd"}
 """A method with such a hyperparameter above 0 has this side, if the table has no sides."""
+OPTION_NAMES = {
+    "images": "num_test",
+    "validation_images": "num_validation",
+    "classes": "num_classes",
+}
+"""What options are called by the command, and here."""
+NORMS, CHECKPOINTS = ("linf", "l2"), ("best", "last")
 UNNAMED_ATTACK = "an unnamed attack"
 
 
@@ -74,7 +82,7 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
     >>> read_table(rows, num_test=1000).trials[0].robust
     (0.4,)
     """
-    told, problems = Options(**options), Problems()
+    told, problems = _options(options), Problems()
     rows = read_rows(source, problems)
     columns = read_columns(rows, told.objective_radius, told.ignore, problems)
     problems.check()  # without columns, every row would be a mistake
@@ -86,6 +94,29 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
         return _results(rows, columns, told, reader)
     except ResultsError as error:
         raise TableError(f"{rows.name}: {error}") from error
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    """Check the options of a notebook, as the command does those of a shell."""
+    known = Options.__dataclass_fields__
+    odd = [name for name in given if name not in known]
+    if odd:
+        near = difflib.get_close_matches(OPTION_NAMES.get(odd[0], odd[0]), [*known], n=1)
+        said = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise TableError(f"{odd[0]} is no option of a table; {said}")
+    told = Options(**given)
+    for name in ("num_test", "num_validation", "num_classes"):
+        count = getattr(told, name)
+        if count is not None and (not hasattr(count, "__index__") or count < 1):
+            raise TableError(f"{name} must be a whole number from 1 on, got {count!r}")
+    if told.norm not in NORMS:
+        raise TableError(f"norm must be one of {', '.join(NORMS)}, got {told.norm!r}")
+    if told.checkpoint not in CHECKPOINTS:
+        raise TableError(f"checkpoint must be one of best, last, got {told.checkpoint!r}")
+    for name in ("searched", "ignore"):
+        if isinstance(getattr(told, name), str):
+            raise TableError(f"{name} must be a list of names, got the text {getattr(told, name)}")
+    return told
 
 
 def _check_options(

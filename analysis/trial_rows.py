@@ -137,6 +137,9 @@ class TrialRows:
             elif found is None or found < 0:
                 got = "nothing" if cell is None else cell
                 out = "a trial without results has another status than done" if cell is None else ""
+                share = number(str(cell).removesuffix("%").strip())
+                if str(cell).endswith("%") and share is not None:
+                    out = f"write {share / 100:g}"
                 text = f"must be a fraction in [0, 1], got {got}{'; ' if out else ''}{out}"
                 self._problems.add(row.place, text, column)
             else:

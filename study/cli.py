@@ -151,12 +151,14 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
         from study.reporting import report_studies
 
         try:
-            page, fragment = report_studies(specs, project_folder(file))
+            report = report_studies(specs, project_folder(file))
         except ResultsError as error:
             _leave(str(error))
-        if fragment:
-            print(f"in MLflow (study ui): {fragment}")
-        print(f"open: {os.path.relpath(page)}")
+        for name in report.without_results:
+            print(f"{name}: no trial has a result yet; study launch {name}{_file_option(file)}")
+        if report.address:
+            print(f"in MLflow (study ui): {report.address}")
+        print(f"open: {os.path.relpath(report.page)}")
 
     _guarded(write)
 

@@ -1,7 +1,7 @@
 """From records to a report: `read_results` for a notebook, `report_study` for the command."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,17 @@ EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
 FINDINGS = "findings.md"
 """The file of a report that becomes the run's note."""
 REST = "More stands in the report."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Where a report is, and which of its studies have nothing to report."""
+
+    page: Path
+    address: str
+    """The fragment of its address in the MLflow UI; empty if no study was ever launched."""
+    without_results: tuple[str, ...]
+    """Studies of which no trial has a result."""
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
@@ -72,29 +83,30 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         return replace(results, histories=_histories(spec, client, results, done))
 
 
-def report_study(spec: StudySpec, project: Path) -> tuple[Path, str]:
+def report_study(spec: StudySpec, project: Path) -> Report:
     """Write one study's report; as `report_studies` does."""
     return report_studies((spec,), project)
 
 
-def report_studies(specs: Sequence[StudySpec], project: Path) -> tuple[Path, str]:
+def report_studies(specs: Sequence[StudySpec], project: Path) -> Report:
     """Write the report bundle of a study, or of several side by side, and log it in MLflow.
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
-    Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. Returns the page's path,
-    and the fragment of its address in the MLflow UI, of the first study that was ever launched;
-    empty if none was. Raises `ResultsError` if studies cannot be compared.
+    Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
+    that on the first study that was ever launched. Raises `ResultsError` if studies cannot be
+    compared.
     """
     from analysis.combine import combine
     from analysis.report import write_report  # matplotlib: a second, only for a report
 
     found = [read_results(spec, project) for spec in specs]
+    empty = tuple(results.study for results in found if not results.trials)
     name = "+".join(spec.name for spec in specs)
     results = found[0] if len(found) == 1 else combine(found)
     page = write_report(results, project / "reports" / name)
     store = storage.find_store(project)
     if not storage.store_exists(store):
-        return page, ""
+        return Report(page=page, address="", without_results=empty)
     client = storage.connect(store)
     addresses = []
     with storage.recording(store):
@@ -106,7 +118,8 @@ def report_studies(specs: Sequence[StudySpec], project: Path) -> tuple[Path, str
             elif runs is not None:
                 place = f"comparison/{name}"
                 addresses.append(tracking.log_report(client, runs, page.parent, place))
-    return page, addresses[0] if addresses else ""
+    address = addresses[0] if addresses else ""
+    return Report(page=page, address=address, without_results=empty)
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:

@@ -65,7 +65,9 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
     assert "12 trials: 0 done, 0 running" in output
     code, output = project.run("report", "tiny")
     assert code == 0, output
-    assert output == "open: reports/tiny/index.html\n"
+    hint, last = output.splitlines()
+    assert hint == "tiny: no trial has a result yet; study launch tiny"
+    assert last == "open: reports/tiny/index.html"
     assert (project.folder / "reports" / "tiny" / "index.html").is_file()
 
 

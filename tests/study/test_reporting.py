@@ -197,9 +197,10 @@ def test_a_report_of_two_studies_is_logged_with_both(
     done: Callable[..., StudySpec], project: Path
 ) -> None:
     one, two = done("one"), done("two", **{"rho: [0.1, 0.2]": "rho: [0.3]", "[0, 1]": "[1, 2]"})
-    page, fragment = reporting.report_studies((one, two), project)
-    assert page == project / "reports" / "one+two" / "index.html"
-    assert fragment.endswith("/artifacts/comparison/one+two/index.html")
+    report = reporting.report_studies((one, two), project)
+    assert report.page == project / "reports" / "one+two" / "index.html"
+    assert report.without_results == ()
+    assert report.address.endswith("/artifacts/comparison/one+two/index.html")
     client = storage.connect(storage.find_store(project))
     for spec in (one, two):
         runs = tracking.find_study(client, spec.name)
