@@ -10,8 +10,9 @@ from analysis.canvas import INK, MUTED
 from analysis.document import Analysis, View
 from analysis.gaps import Gap
 from analysis.palette import MethodStyle, method_styles
+from analysis.panels import panel_name
 from analysis.results import Array
-from analysis.words import shortened, value_text
+from analysis.words import value_text
 
 Draw = Callable[[Axes], None]
 RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -51,7 +52,7 @@ def _draw_gap(axes: Axes, gap: Gap) -> None:
     axes.set_xlim(clean[0], clean[-1])
     axes.set_ylim(_seen(100 * np.array(gap.estimate), low, high))
     axes.set_xlabel("Clean accuracy (%)", fontsize=8)
-    first, second = (shortened(name, NAME) for name in (gap.first, gap.second))
+    first, second = (panel_name(name, NAME) for name in (gap.first, gap.second))
     _title(axes, f"Robust accuracy of {first} minus {second} (pp)")
 
 
@@ -91,7 +92,7 @@ def _draw_forest(
     ]
     primary = view.contrasts.primary
     if primary is not None:
-        text = f"{shortened(primary.first, 8)} − {shortened(primary.second, 8)}"
+        text = f"{panel_name(primary.first, 8)} − {panel_name(primary.second, 8)}"
         rows.append((text, primary.difference, INK, "d"))
     for place, (_, value, colour, marker) in enumerate(rows):
         ends = 100 * value.low, 100 * value.high
@@ -112,7 +113,7 @@ def _draw_forest(
     axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= max(1.1 * high, 10.0)])
     axes.set_ylim(-len(rows) + 0.4, 0.6)
     axes.set_yticks(
-        [-place for place in range(len(rows))], [shortened(name, 19) for name, *_ in rows]
+        [-place for place in range(len(rows))], [panel_name(name, 19) for name, *_ in rows]
     )
     if low < 0:
         axes.axvline(0.0, color="#8C8C8C", lw=0.9)

@@ -101,6 +101,7 @@ def _remedy(name: str, columns: Sequence[str]) -> str:
         column
         for column in columns
         if column not in RESERVED
+        and not column.startswith(ROBUST)
         and (_plain(column) in OTHER_NAMES.get(name, ()) or _meant(column).startswith(name))
     ]
     if like:

@@ -77,7 +77,7 @@ def _compared(
         estimand=contrast.estimand,
         range=(results.clean_floor, 1.0),
         n=design,
-        interval_method="max-T over replicates",
+        interval_method="max-T over replicates, extended against the lift of a maximum by noise",
         reason="" if separated else reason,
     )
 

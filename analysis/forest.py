@@ -9,9 +9,10 @@ from analysis.canvas import INK, MUTED, look
 from analysis.claims import Interval
 from analysis.contrasts import Contrast, Contrasts
 from analysis.palette import method_styles
+from analysis.panels import panel_name
 from analysis.phrases import points_text
 from analysis.results import Results
-from analysis.words import attack_text, shortened
+from analysis.words import attack_text
 
 MOST_CONTRASTS = 10
 """More are in the table alone."""
@@ -53,7 +54,9 @@ def _block(figure: Figure, top: float, height: float) -> Axes:
 def _draw_values(axes: Axes, results: Results, contrasts: Contrasts) -> None:
     styles, values = method_styles(results.methods), contrasts.hypervolumes
     axes.set_ylim(len(values) - 0.5, -0.5)
-    axes.set_yticks(range(len(values)), [shortened(one.method, 18) for one in values], fontsize=8.5)
+    axes.set_yticks(
+        range(len(values)), [panel_name(one.method, 18) for one in values], fontsize=8.5
+    )
     for at, (one, tick) in enumerate(zip(values, axes.get_yticklabels(), strict=True)):
         style = styles[one.method]
         tick.set(color=style.text_colour, fontweight="bold")
@@ -66,7 +69,7 @@ def _draw_values(axes: Axes, results: Results, contrasts: Contrasts) -> None:
 
 def _draw_differences(axes: Axes, results: Results, pairs: Sequence[Contrast]) -> None:
     axes.set_ylim(len(pairs) - 0.5, -0.5)
-    names = [f"{shortened(one.first, 10)} − {shortened(one.second, 10)}" for one in pairs]
+    names = [f"{panel_name(one.first, 11)} − {panel_name(one.second, 11)}" for one in pairs]
     axes.set_yticks(range(len(pairs)), names, fontsize=8)
     drawn = []
     for at, (one, tick) in enumerate(zip(pairs, axes.get_yticklabels(), strict=True)):

@@ -131,7 +131,6 @@ def _rate_finding(
 
 def _stretch_finding(results: Results, gap: Gap, stretch: Stretch, pairs: int) -> Finding:
     behind = gap.second if stretch.ahead == gap.first else gap.first
-    sign = 1.0 if stretch.ahead == gap.first else -1.0
     wider = ""
     if stretch.envelope != stretch.band:
         wider = f", {_points(stretch.envelope)} over all families that fit about as well"
@@ -145,14 +144,12 @@ def _stretch_finding(results: Results, gap: Gap, stretch: Stretch, pairs: int) -
         f"{method_text(behind)} (95% simultaneous band {_points(stretch.band)}{wider}; "
         f"{_conditions(results, gap, pairs)}).{part}{_cost_text(gap)}"
     )
-    low, high = sorted((sign * stretch.band[0], sign * stretch.band[1]))
-    middle = sum(stretch.estimate) / 2
     # It holds on the whole of the range that it names, though that is a part of the shared one.
     finding = _finding(
         results,
         gap,
         text,
-        numbers=(sign * middle, low, high),
+        numbers=(sum(stretch.estimate) / 2, *stretch.band),
         within=(stretch.low, stretch.high),
         reason="" if gap.status == "claimed" else gap.reason,
     )
@@ -189,7 +186,8 @@ def _crossing_finding(results: Results, gap: Gap, pairs: int) -> Finding:
         at = crossing.clean
         text = (
             f"The fitted fronts of {names} cross at {percent(at.estimate)}% clean accuracy (95% "
-            f"interval {percent(at.low)} to {percent(at.high)}%; {_conditions(results, gap, pairs)})."
+            f"interval {percent(at.low)} to {percent(at.high)}%; "
+            f"{_conditions(results, gap, pairs)})."
         )
         numbers: tuple[float, float, float] | None = (at.estimate, at.low, at.high)
         reason = ""

@@ -13,9 +13,8 @@ from analysis.configurations import configurations
 from analysis.curves import FrontFit
 from analysis.gaps import Gap, Rate
 from analysis.palette import MethodStyle, method_styles
-from analysis.panels import spread_heights
+from analysis.panels import panel_name, spread_heights
 from analysis.results import Array, Results
-from analysis.words import shortened
 
 LEAST_RATE, LARGEST_RATE = 0.02, 50.0
 """Exchange rates that are drawn: beyond them a front is flat, or ends."""
@@ -138,7 +137,7 @@ def fig_residuals(results: Results, fits: Sequence[FrontFit]) -> Figure:
                 ms=6.5,
                 mfc="white" if style.searched else style.colour,
                 mec=style.colour,
-                label=f"{shortened(fit.method, 14)} ({fit.chosen})",
+                label=f"{panel_name(fit.method, 14)} ({fit.chosen})",
             )
         axes.set_ylim(-farthest, farthest)
         axes.legend(
@@ -211,7 +210,7 @@ def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None
             axes.text(
                 1.02,
                 height,
-                f"{shortened(method, 14)}\nahead",
+                f"{panel_name(method, 14)}\nahead",
                 transform=axes.transAxes,
                 va=side,
                 fontsize=9,
@@ -233,7 +232,7 @@ def _name_ends(
         axes.text(
             1.015,
             min(height, 0.98),
-            shortened(rate.method, 14),
+            panel_name(rate.method, 14),
             transform=axes.transAxes,
             va="center",
             fontweight="bold",

@@ -6,6 +6,9 @@ from analysis.claims import Finding
 from analysis.document import Analysis
 from analysis.words import attack_text, count_text
 
+LEADING = ("gap", "dominance", "equivalent epsilon")
+"""Kinds of findings that answer what a study is made for."""
+
 
 def escaped_markdown(text: str) -> str:
     r"""Write a text so that Markdown prints it as it is, on one line.
@@ -46,14 +49,15 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
     """Put the primary contrast first, then claims, brackets and refusals.
 
-    Of each, the first of every kind leads, so that ten differences do not hide a gap.
+    The first of each leading kind goes before the rest, so that ten differences do not hide a gap.
     """
     places = {"claimed": 0, "bracketed": 1, "refused": 2}
     seen: set[tuple[str, str]] = set()
     keys: list[tuple[bool, int, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
-        keys.append((not finding.primary, places[finding.status], kind in seen, len(keys)))
+        leads = finding.kind in LEADING and kind not in seen
+        keys.append((not finding.primary, places[finding.status], not leads, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
 

@@ -27,7 +27,7 @@ from analysis.search_panels import (
 from analysis.tables import Table
 from analysis.training_panels import fig_training, training_caption
 from analysis.training_tables import importance_table, training_table
-from analysis.words import SYMBOLS, attack_text, count_text, method_text, value_text
+from analysis.words import SYMBOLS, attack_text, count_text, method_text
 
 MOST_GAPS = 3
 """Pairs of methods whose gap is drawn."""

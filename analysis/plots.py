@@ -96,8 +96,9 @@ def _canvas(
 
 
 def _whole_words(text: str, most: int) -> str:
-    """Cut a text that is too long between two words; a single word that is, anywhere."""
-    return shortened(textwrap.shorten(text, most, placeholder=" …"), most)
+    """Cut a text that is too long between two words; where one word is very long, anywhere."""
+    cut = textwrap.shorten(text, most, placeholder=" …")
+    return cut if len(cut) > most // 2 or cut == text else shortened(text, most)
 
 
 def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]:

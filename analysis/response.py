@@ -9,6 +9,7 @@ import numpy as np
 from analysis.bootstrap import Replicates
 from analysis.claims import TAILS, Estimand, Interval, interval
 from analysis.configurations import ConfigurationResult
+from analysis.front import on_front
 from analysis.isotonic import falling
 from analysis.palette import is_standard
 from analysis.results import Array, Results
@@ -152,7 +153,7 @@ def measure_heat_maps(
             continue
         if drawn is None:
             drawn = replicates.of(estimand)[..., [0, column]]
-            shares = front_shares(drawn)
+            shares = on_front(drawn).mean(axis=0)
         errors = drawn[:, own].std(axis=0, ddof=1)
         means = replicates.means[own][:, [0, column]]
         cells = tuple(
@@ -238,26 +239,6 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
         reason += f"{best:.3g}: it does not fit; values around the highest mean would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     return Peak(shape="peak", at=top, best=best, share=share, reason="")
-
-
-def front_shares(drawn: Array) -> Array:
-    """Give the share of replicates (B, N, 2) in which no other row dominates a row: (N,).
-
-    Both columns are maximised and equal rows do not dominate each other. Rows are visited by
-    falling first column, ties by the second: one is dominated if an earlier one has a higher second
-    column, or the same one and a higher first.
-    """
-    first, second = drawn[..., 0], drawn[..., 1]
-    order = np.lexsort((-second, -first), axis=-1)
-    x, y = np.take_along_axis(first, order, -1), np.take_along_axis(second, order, -1)
-    highest = np.maximum.accumulate(y, axis=-1)
-    # The first row that has the highest second column so far has the highest first column too.
-    is_new = np.diff(highest, axis=-1, prepend=-np.inf) > 0
-    holder = np.maximum.accumulate(np.where(is_new, np.arange(x.shape[-1]), 0), axis=-1)
-    kept = (y == highest) & (x == np.take_along_axis(x, holder, -1))
-    shares = np.zeros(x.shape[-1])
-    np.add.at(shares, order, kept)
-    return shares / len(drawn)
 
 
 def _falling(means: Array, drawn: Array) -> tuple[Interval, ...]:

@@ -154,9 +154,7 @@ def _missed(results: Results, margin: Margin) -> str:
     allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
     if margin.fit.misfit <= allowed:
         return ""
-    return (
-        f"the curve misses the data, which lose it {_between(margin)}, more than the interval says"
-    )
+    return f"the interval leaves out how the curve misses the data: they lose it {_between(margin)}"
 
 
 def _between(margin: Margin) -> str:

@@ -27,6 +27,7 @@ from analysis.marks import (
     strength_axis,
 )
 from analysis.palette import MethodStyle, method_styles
+from analysis.panels import panel_name
 from analysis.response import Response
 from analysis.results import Array, Results
 from analysis.words import SYMBOLS, method_text, shortened, value_text, values_text
@@ -114,7 +115,7 @@ def fig_margins(results: Results, margins: Sequence[Margin]) -> Figure:
         for margin, height in zip(shown, spread_between(ends, 5.5, 101.0), strict=True):
             method = found[margin.row].method
             axes.annotate(
-                shortened(method, 14),
+                panel_name(method, 14),
                 (radii[-1], height),
                 xytext=(9, 0),
                 textcoords="offset points",

@@ -181,7 +181,7 @@ def _draw_parallel(
             lines[row],
             color=style.colour,
             alpha=0.15 + 0.75 * float(share),
-            lw=(2.2 if len(members) <= 8 else 1.5) if is_member else 0.9,
+            lw=2.2 if is_member else 0.9,
             marker=style.marker if is_member else "",
             ms=4,
             mfc="white",

@@ -382,3 +382,23 @@ def test_a_crossing_that_is_sure_is_told(
     finding = gap_findings(results, gap)[-1]
     assert finding.status == "claimed"
     assert "cross at 90.0% clean accuracy (95% interval 88.0 to 92.0%" in finding.text
+
+
+def test_a_gap_that_only_other_families_doubt_is_not_said_to_contain_0(
+    results: Results, outcome: tuple[Replicates, list[FrontFit], Gap]
+):
+    gap = outcome[2]
+    doubted = replace(
+        gap,
+        status="bracketed",
+        separated=(),
+        low=(0.02,) * len(gap.low),
+        high=(0.05,) * len(gap.high),
+        envelope_low=(-0.01,) * len(gap.low),
+        envelope_high=(0.06,) * len(gap.high),
+    )
+    text = gap_findings(results, doubted, 3)[0].text
+    assert "95% simultaneous band 2.0 to 5.0 pp, −1.0 to 6.0 pp over all families" in text
+    assert "excludes 0 nowhere" in text
+    assert "exploratory, not adjusted over 3 pairs of methods" in text
+    assert "contains 0" not in text

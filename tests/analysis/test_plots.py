@@ -19,9 +19,13 @@ from matplotlib.path import Path
 from matplotlib.text import Annotation
 
 from analysis.canvas import look, new_axes, png, svg
+from analysis.captions import front_reading
 from analysis.document import Analysis, analyse
 from analysis.examples import draw_examples
+from analysis.front_labels import point_text
 from analysis.front_layers import MEMBER, OTHER, SEED, coarse, draw_regions, staircase
+from analysis.gap_panels import gap_limits, is_cut
+from analysis.gaps import Gap
 from analysis.labels import Label, marker_boxes, place_labels
 from analysis.palette import (
     ADVERSARIAL_TRAINING,
@@ -32,7 +36,7 @@ from analysis.palette import (
     method_styles,
 )
 from analysis.panels import spread_heights
-from analysis.plots import fig_front
+from analysis.plots import _whole_words, fig_front
 from analysis.results import MethodNote, Results
 from analysis.scene import gather
 from analysis.words import values_text
@@ -126,6 +130,63 @@ def test_a_configuration_left_of_the_figure_is_pointed_at(analysed: Analysis):
     figure = fig_front(analysed, 0.1)
     assert figure.axes[0].get_xlim()[0] > 80
     assert any(text.startswith("ε=0.25: 6") for text in texts(figure))
+
+
+def test_a_title_that_is_too_long_ends_between_two_words():
+    finding = "at equal clean accuracy " * 20
+    cut = _whole_words(finding, 218)
+    assert len(cut) <= 218
+    assert cut.endswith(" …")
+    assert set(cut.removesuffix(" …").split()) == {"at", "equal", "clean", "accuracy"}
+    assert len(_whole_words("x" * 300, 218)) == 218
+
+
+def test_with_many_configurations_only_members_have_rings(
+    clear: Analysis, draw: Callable[..., Results]
+):
+    def rings(analysis: Analysis) -> int:
+        axes = fig_front(analysis, analysis.results.threat.objective_radius).axes[0]
+        curved = [p.get_path() for p in axes.patches if p.get_path().codes is not None]
+        return sum(int(np.sum(path.codes == Path.CURVE4)) // 12 for path in curved)
+
+    assert rings(clear) == len(clear.found)
+    cells = [("at", {"epsilon": 0.01 * k}, 0.9 - 0.002 * k, 0.3 + 0.004 * k) for k in range(1, 27)]
+    cells += [("at", {"epsilon": 0.5}, 0.7, 0.2)]
+    many = analyse(draw(cells, seeds=(0, 1), noise=0.0, num_test=1000), replicates=10)
+    assert rings(many) < len(many.found)
+    assert "rings: 95% regions of front members' means" in front_reading(many, 0.1, many.estimand)
+
+
+def test_a_point_with_many_values_is_named_by_two():
+    assert point_text({"rho": 0.1, "weight_decay": 0.0001, "loss": "x", "epsilon": 0.02}) == (
+        "ρ=0.1 ε=0.02"
+    )
+    assert point_text({"a": 1, "b": 2, "c": 3}) == ""
+
+
+def test_a_gap_s_axis_follows_the_simultaneous_band():
+    gap = Gap(
+        first="at",
+        second="sam",
+        radius=0.1,
+        estimand="population",
+        status="bracketed",
+        reason="",
+        range=(0.8, 0.9),
+        clean=(0.8, 0.85, 0.9),
+        estimate=(0.06, 0.05, 0.04),
+        low=(0.04, 0.03, -0.3),
+        high=(0.08, 0.07, 0.4),
+        envelope_low=(-0.5, 0.02, -0.6),
+        envelope_high=(0.9, 0.09, 0.7),
+    )
+    low, high = gap_limits(gap)
+    assert -4 < low < 0 < 8 < high < 15
+    assert is_cut(gap)
+    narrow = replace(gap, low=(0.04, 0.03, 0.02), high=(0.08, 0.07, 0.06))
+    near = replace(narrow, envelope_low=narrow.low, envelope_high=narrow.high)
+    assert not is_cut(near)
+    assert gap_limits(near)[0] <= 0
 
 
 def test_steps_have_right_angles_and_end_at_the_edge():

@@ -14,12 +14,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from analysis.captions import seeds_text
 from analysis.choice import choose
 from analysis.claims import Interval
 from analysis.document import Analysis, analyse, read_json, write_json
 from analysis.latex import escaped, table_tex
 from analysis.limits import limits
-from analysis.page import page
+from analysis.markdown import ordered
+from analysis.page import MOST_LIMITS, gravest_first, page
 from analysis.report import FILES, bundle, rerender, write_report
 from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
 from analysis.tables import configuration_table, front_table, printed_share
@@ -698,3 +700,55 @@ def test_the_report_knows_its_template_wherever_it_is_run(
 ):
     monkeypatch.chdir(tmp_path)
     assert page_of(one_trial).startswith("<!DOCTYPE html>")
+
+
+def test_the_main_figure_is_near_and_all_limits_are_in_the_page(digits: Results):
+    analysis = analysed(digits)
+    text = page(analysis)
+    section = text[text.index("What this study cannot say</h2>") :]
+    section = section[: section.index("</section>")]
+    shown, folded = section.split("<details>")
+    assert shown.count("<li") == MOST_LIMITS
+    assert "Absent trials." in shown
+    unsaid = [f for f in analysis.findings if f.status != "claimed"]
+    bounds = limits(digits, choose(digits))
+    assert folded.count("<li") == len(unsaid) + len(bounds) - MOST_LIMITS
+    assert f"{len(unsaid) + len(bounds) - MOST_LIMITS} more limits" in folded
+    for bound in bounds:
+        assert f"<b>{bound.topic}.</b>" in section
+
+
+def test_a_choice_on_test_data_is_the_gravest_limit(digits: Results):
+    bounds = limits(digits, choose(digits))
+    assert gravest_first(bounds, on_validation=False)[0].topic == "Other choices"
+    assert gravest_first(bounds, on_validation=True)[0].topic == "Absent trials"
+
+
+def test_the_first_finding_of_each_leading_kind_is_not_hidden_by_many_others(digits: Results):
+    some = analysed(digits).findings[0]
+    kinds = ("contrast", "contrast", "gap", "gap", "dominance")
+    findings = tuple(
+        replace(some, kind=kind, text=str(n), status="claimed", primary=n == 1)
+        for n, kind in enumerate(kinds)
+    )
+    assert [f.text for f in ordered(findings)] == ["1", "2", "4", "0", "3"]
+
+
+def test_digits_are_grouped_by_spaces_at_which_no_line_ends(digits_page: str):
+    assert "\N{THIN SPACE}" not in digits_page
+
+
+@pytest.mark.parametrize(
+    ("own", "says"), [((0, 1), "2 to 3 seeds"), ((0,), "1 to 3 seeds"), (None, "3 seeds")]
+)
+def test_seeds_are_counted_by_method(digits: Results, own: tuple[int, ...] | None, says: str):
+    first, *others = digits.methods
+    kept = (
+        digits.trials
+        if own is None
+        else tuple(t for t in digits.trials if t.method != first.name or t.seed in own)
+    )
+    results = replace(digits, methods=(replace(first, seeds=own), *others), trials=kept)
+    assert seeds_text(results) == says
+    if own == (0, 1):
+        assert f"images, {says};" in table_tex(analysed(results))

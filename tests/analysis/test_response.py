@@ -9,12 +9,10 @@ import pytest
 from analysis.bootstrap import draw_replicates
 from analysis.codec import from_plain, to_plain
 from analysis.configurations import configurations
-from analysis.front import nondominated
 from analysis.response import (
     HeatMap,
     Response,
     find_peak,
-    front_shares,
     measure_heat_maps,
     measure_responses,
     strength_name,
@@ -188,17 +186,3 @@ def test_heat_map_of_a_grid_and_of_a_search(draw: Draw, digits: Results) -> None
     assert [(cell.rho, cell.epsilon) for cell in grid.cells[:2]] == [(0.05, 0.02), (0.1, 0.02)]
     assert all(0 <= cell.on_front <= 1 and cell.robust_error > 0 for cell in grid.cells)
     assert from_plain(HeatMap, to_plain(grid)) == grid
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_front_shares_equal_a_count_over_the_replicates(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    drawn = np.round(rng.random((60, 9, 2)), 1 + seed % 2)  # many ties
-    expected = np.mean([nondominated(values) for values in drawn], axis=0)
-    np.testing.assert_allclose(front_shares(drawn), expected, rtol=0, atol=1e-15)
-
-
-def test_front_shares_of_equal_points_and_zeros() -> None:
-    np.testing.assert_array_equal(front_shares(np.zeros((4, 3, 2))), [1.0, 1.0, 1.0])
-    drawn = np.array([[[0.9, 0.0], [0.8, 0.0], [0.9, 0.0]]])
-    np.testing.assert_array_equal(front_shares(drawn), [1.0, 0.0, 1.0])

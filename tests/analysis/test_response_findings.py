@@ -12,7 +12,8 @@ from analysis.choice import choose
 from analysis.claims import Finding, Interval
 from analysis.codec import from_plain, to_plain
 from analysis.configurations import configurations
-from analysis.equivalence import Equivalence, measure_equivalences
+from analysis.equivalence import Equivalence, Equivalent, measure_equivalences
+from analysis.equivalence_findings import bracket_text
 from analysis.margins import Margin, measure_margins
 from analysis.response import Response, measure_responses
 from analysis.response_findings import equivalence_findings, margin_findings, response_findings
@@ -199,3 +200,32 @@ def test_zero_robust_accuracy_and_no_trials_are_said(draw: Draw, digits: Results
         assert finding.status != "claimed"
         assert not FORBIDDEN.search(finding.text), finding.text
     assert every(measure(replace(digits, trials=()))) == []
+
+
+def test_a_survival_curve_that_misses_the_data_claims_no_radius(known: Measured) -> None:
+    results, _, _, margins, _ = known
+    fitted = next(margin for margin in margins if margin.drawn and margin.fit is not None)
+    assert fitted.fit is not None
+    (kept,) = margin_findings(results, [fitted])
+    assert kept.status == "claimed"
+    missing = replace(fitted, fit=replace(fitted.fit, misfit=0.2))
+    (found,) = margin_findings(results, [missing])
+    assert found.status == "bracketed"
+    assert "leaves out how the curve misses the data: they lose it between" in found.reason
+    assert found.reason in found.text
+
+
+def test_an_epsilon_exactly_at_the_first_level_is_not_called_below_it() -> None:
+    at = Equivalent(
+        row=0,
+        rho=0.1,
+        robust=Interval(estimate=0.0, low=0.0, high=0.0),
+        status="bracketed",
+        place="between",
+        epsilon=None,
+        floor=0.1,
+        ceiling=0.1,
+        next_level=None,
+        inside=0.0,
+    )
+    assert bracket_text(at) == "of 0.1"

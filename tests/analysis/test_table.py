@@ -1,5 +1,6 @@
 """A good table is read as it is meant; a bad one gets one clear line for each mistake."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,24 +172,56 @@ BAD = {
     "no seed": (
         lambda t: t.replace("seed", "Seed", 1),
         [
-            "table.csv:1: needs a column seed; add it",
-            "table.csv:1: Seed: is no column of a table; did you mean seed? Rename it, or "
-            "ignore it (--ignore)",
+            "table.csv:1: needs a column seed; rename Seed if it is that",
         ],
     ),
     "no clean": (
         lambda t: t.replace("clean", "x", 1),
-        ["table.csv:1: needs a column clean; add it"],
+        [
+            "table.csv:1: needs a column clean; the table has method, rho, epsilon, seed, x, "
+            "robust_4/255, robust_8/255; rename one, or add clean"
+        ],
+    ),
+    "no column as it should be": (
+        lambda t: (
+            t.replace("method", "Algo", 1)
+            .replace("seed", "run_seed", 1)
+            .replace("clean", "clean acc", 1)
+            .replace("robust_4/255,robust_8/255", "AA,pgd", 1)
+        ),
+        [
+            "table.csv:1: needs a column method; rename Algo if it is that",
+            "table.csv:1: needs a column seed; rename run_seed if it is that",
+            "table.csv:1: needs a column clean; rename clean acc if it is that",
+            "table.csv:1: needs a column robust_<radius>, as in robust_0.031 or robust_8/255; "
+            "rename AA if it is that",
+        ],
+    ),
+    "no seed at all": (
+        lambda t: re.sub(r"(?m),(seed|\d)(?=,(clean|0\.))", "", t),
+        [
+            "table.csv:1: needs a column seed; add it, 0 in each row if every configuration was "
+            "trained once"
+        ],
+    ),
+    "percent signs": (
+        lambda t: t.replace("0.95,0.2,", "95%,0.2,", 1),
+        ["table.csv:2: clean: must be a fraction in [0, 1], got 95%; write 0.95"],
+    ),
+    "a capital radius": (
+        lambda t: t.replace("robust_4", "Robust_4", 1),
+        [
+            "table.csv:1: Robust_4/255: is no column of a table; did you mean robust_4/255? "
+            "Rename it, or ignore it (--ignore)"
+        ],
     ),
     "no radius": (
         lambda t: t.replace("robust_4/255", "robust_low").replace(",robust_8/255", ",robust"),
         [
             "table.csv:1: robust_low: must end in a radius above 0, as in robust_0.031 or "
             "robust_8/255; rename it",
-            "table.csv:1: robust: is no column of a table; did you mean robust_<radius>? "
-            "Rename it, or ignore it (--ignore)",
             "table.csv:1: needs a column robust_<radius>, as in robust_0.031 or robust_8/255; "
-            "add one",
+            "rename robust if it is that",
         ],
     ),
     "one radius twice": (
@@ -375,7 +408,16 @@ OPTIONS = {
         "table.csv: has no column loss to ignore; it has method, rho, epsilon, seed, clean, "
         "robust_4/255, robust_8/255",
     ),
-    "no images": ({"num_test": 0}, "table.csv: table: needs num_test >= 1"),
+    "no images": ({"num_test": 0}, "num_test must be a whole number from 1 on, got 0"),
+    "images as text": (
+        {"num_test": "1000"},
+        "num_test must be a whole number from 1 on, got '1000'",
+    ),
+    "the command's word": ({"images": 9}, "images is no option of a table; did you mean num_test?"),
+    "a misspelt option": ({"atack": "PGD"}, "atack is no option of a table; did you mean attack?"),
+    "a norm": ({"norm": "l1"}, "norm must be one of linf, l2, got 'l1'"),
+    "a checkpoint": ({"checkpoint": "end"}, "checkpoint must be one of best, last, got 'end'"),
+    "a name for names": ({"searched": "at"}, "searched must be a list of names, got the text at"),
     "a floor": ({"clean_floor": 1.0}, "table.csv: table: clean_floor must lie in [0, 1)"),
 }
 
@@ -400,6 +442,16 @@ def test_a_status_that_is_none_is_refused():
 def test_what_is_no_table_is_refused(source: object):
     [message] = refused(source)
     assert message.startswith("a table is the path of a CSV file, a data frame or a list of dicts")
+
+
+def test_a_workbook_is_refused(tmp_path: Path):
+    [found] = refused(write(tmp_path, b"PK\x03\x04 and so on"))
+    assert found.endswith("table.csv: is a workbook or an archive; save its sheet as UTF-8 CSV")
+
+
+def test_what_other_people_call_seeds_may_be_a_hyperparameter_beside_them(tmp_path: Path):
+    table = GOOD.replace("rho", "model", 1)
+    assert "model" in read_table(write(tmp_path, table), num_test=1000).trials[2].values
 
 
 def test_a_folder_and_a_missing_file_are_refused(tmp_path: Path):
