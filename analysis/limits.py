@@ -80,7 +80,7 @@ def _resolution_text(results: Results, choice: Choice) -> str:
     )
     return (
         f"{count_text(results.num_test, 'test image')} determine an accuracy of {bounds} points "
-        "(95 %: 1.96√(a(1−a)/n)). Intervals for the population contain this, those for this test "
+        "(95%: 1.96√(a(1−a)/n)). Intervals for the population contain this, those for this test "
         "set do not. Population means images like these, not another data set, corruption or "
         "network."
     )
