@@ -56,9 +56,10 @@ def _each_finding(
         text = f"Which configurations of {one} dominate those of {other} is not said: {NO_SEEDS}."
         return replace(finding, text=text, status="refused", reason=NO_SEEDS)
     verb = "is" if len(claimed) == 1 else "are"
+    among = f"{count_text(total, 'configuration')} of {other}"
+    shown = f"{len(claimed)} of {among} {verb}" if claimed else f"None of {among} is shown to be"
     parts = [
-        f"{len(claimed)} of {count_text(total, 'configuration')} of {other} {verb} dominated by a "
-        f"configuration of {one}, more accurate both clean and under attack"
+        f"{shown} dominated by a configuration of {one}, more accurate both clean and under attack"
     ]
     if claimed:
         listed = [_named_pair(found, each) + f", {_differences(each)}" for each in claimed]
