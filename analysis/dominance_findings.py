@@ -57,7 +57,7 @@ def _each_finding(
         return replace(finding, text=text, status="refused", reason=NO_SEEDS)
     verb = "is" if len(claimed) == 1 else "are"
     among = f"{count_text(total, 'configuration')} of {other}"
-    shown = f"{len(claimed)} of {among} {verb}" if claimed else f"None of {among} is shown to be"
+    shown = f"{len(claimed)} of {among} {verb}" if claimed else f"Of {among}, none is shown to be"
     parts = [
         f"{shown} dominated by a configuration of {one}, more accurate both clean and under attack"
     ]
