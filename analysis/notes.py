@@ -53,10 +53,10 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             topic="Known coverage",
             text="Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
             "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
-            "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted front "
-            "94%, the gap's simultaneous band 97% where the family is chosen by "
-            "AICc, an equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier "
-            "than that: skewed, or with collapsed seeds.",
+            "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
+            "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
+            "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
+            "that: skewed, or with collapsed seeds.",
         ),
     )
 
