@@ -12,8 +12,6 @@ import numpy as np
 
 from analysis.configurations import ConfigurationResult, configurations, spread
 from analysis.front import (
-    attained,
-    attainment_surface,
     comparable,
     mean_attainable_robustness,
     nondominated,
@@ -100,19 +98,6 @@ def seed_points(
         ).reshape(-1, 2)
         for seed in seeds
     ]
-
-
-def attained_by_seeds(front: MethodFront, radius: int, clean: Array) -> Array | None:
-    """Give the least, median and greatest attained robust accuracy over the complete seeds.
-
-    clean: (G,) requirements; returns (3, G), or None without a complete seed. The median is what
-    at least half of the seeds attain.
-    """
-    staircases = seed_points(front.members, radius, front.complete_seeds)
-    if not staircases:
-        return None
-    shares = (1.0, 0.5, 1.0 / len(staircases))
-    return np.array([attained(attainment_surface(staircases, share), clean) for share in shares])
 
 
 def _method_front(

@@ -4,36 +4,10 @@ from analysis.claims import Interval
 from analysis.configurations import configurations
 from analysis.contrasts import Contrasts
 from analysis.dominance_findings import share_text
-from analysis.palette import method_styles
-from analysis.phrases import design_text, points_text, requirements_text
+from analysis.phrases import points_text, requirements_text
 from analysis.results import Results
 from analysis.tables import Cell, Table
-from analysis.words import attack_text, method_text, percent, shortened, value_text, values_text
-
-
-def hypervolume_table(results: Results, contrasts: Contrasts) -> Table:
-    """Give each method's mean attainable robust accuracy with its interval."""
-    found, styles = configurations(results), method_styles(results.methods)
-    return Table(
-        key="hypervolumes",
-        caption=f"Mean attainable robust accuracy over {requirements_text(results)}, in %, with "
-        f"its 95% interval; {attack_text(results.threat, contrasts.radius)}; "
-        f"{contrasts.estimand}.",
-        columns=("Method", "Mean attainable robust accuracy", "From", "Measured on"),
-        rows=tuple(
-            (
-                Cell(text=shortened(one.method, 40), colour=styles[one.method].colour),
-                Cell(
-                    text=percent(one.value.estimate),
-                    below=f"{percent(one.value.low)}–{percent(one.value.high)}",
-                    order=one.value.estimate,
-                ),
-                Cell(text=one.which),
-                Cell(text=design_text(results, found, (one.rows,))),
-            )
-            for one in contrasts.hypervolumes
-        ),
-    )
+from analysis.words import attack_text, method_text, value_text, values_text
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.choice import attained_by_seeds, choose
+from analysis.choice import choose
 from analysis.configurations import configurations
 from analysis.framing import frame, left_out, left_out_text
-from analysis.front import attained, comparable, mean_attainable_robustness, nondominated
+from analysis.front import comparable, mean_attainable_robustness, nondominated
 from analysis.results import Results, TrialResult
 
 
@@ -132,21 +132,6 @@ def test_seeds_that_lack_a_member_are_not_compared(digits: Results):
     ]
     assert front.attainable_by_seed == tuple(slow)
     assert front.attainable == pytest.approx(np.mean(slow))
-
-
-def test_the_surfaces_of_three_seeds_are_their_staircases_in_order(digits: Results):
-    front, asked = choose(digits).fronts[2], np.array([0.97, 0.98, 0.99])
-    surfaces = attained_by_seeds(front, 1, asked)
-    staircases = [
-        attained(
-            np.array(
-                [(t.clean, t.robust[1]) for c in front.members for t in c.trials if t.seed == s]
-            ),
-            asked,
-        )
-        for s in digits.seeds
-    ]
-    np.testing.assert_array_equal(surfaces, np.sort(staircases, axis=0))
 
 
 def test_a_collapsed_configuration_is_left_out_of_the_frame_and_named(digits: Results):

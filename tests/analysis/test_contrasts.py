@@ -24,7 +24,6 @@ from analysis.front_tables import (
     contrast_table,
     cost_table,
     dominance_table,
-    hypervolume_table,
 )
 from analysis.fronts import Fronts, area_intervals, measure_fronts, points_at
 from analysis.results import Results
@@ -34,7 +33,7 @@ Draw = Callable[..., Results]
 SIDES = {"at": "none + pgd", "sam": "sam + none", "standard": "none + none"}
 AT = [("at", {"epsilon": 0.01 * i}, 0.97 - 0.02 * i, 0.40 + 0.05 * i) for i in range(1, 7)]
 SAM = [("sam", {"rho": 0.1 * i}, 0.93 - 0.01 * i, 0.20 + 0.02 * i) for i in range(1, 6)]
-TABLES = (hypervolume_table, contrast_table, cost_table, dominance_table)
+TABLES = (contrast_table, cost_table, dominance_table)
 
 
 def contrasts_of(results: Results, count: int = 400) -> Contrasts:

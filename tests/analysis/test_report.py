@@ -21,6 +21,7 @@ from analysis.document import Analysis, analyse, read_json, write_json
 from analysis.latex import escaped, table_tex
 from analysis.limits import limits
 from analysis.markdown import ordered
+from analysis.outcome_tables import equivalence_table
 from analysis.page import MOST_LIMITS, gravest_first, page
 from analysis.report import FILES, bundle, rerender, write_report
 from analysis.results import AbsentTrial, MethodNote, Results, ResultsError, TrialResult
@@ -752,3 +753,12 @@ def test_seeds_are_counted_by_method(digits: Results, own: tuple[int, ...] | Non
     assert seeds_text(results) == says
     if own == (0, 1):
         assert f"images, {says};" in table_tex(analysed(results))
+
+
+def test_the_table_of_equivalent_radii_holds_each_rho_of_the_outcome(digits_analysis: Analysis):
+    (equivalence, *_) = digits_analysis.primary.equivalences
+    table = equivalence_table(digits_analysis, equivalence, "equivalent")
+    assert len(table.rows) == len(equivalence.values) > 0
+    for row, value in zip(table.rows, equivalence.values, strict=True):
+        assert len(row) == len(table.columns)
+        assert any(f"{100 * value.robust.estimate:.1f}" in cell.text for cell in row)

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.alarms import find_alarms
 from analysis.bootstrap import draw_replicates
 from analysis.canvas import svg
 from analysis.choice import choose
@@ -18,12 +16,6 @@ from analysis.heat_panels import fig_heat
 from analysis.margins import Margin, measure_margins
 from analysis.response import HeatMap, Response, measure_heat_maps, measure_responses
 from analysis.response_panels import fig_equivalence, fig_margins, fig_response
-from analysis.response_tables import (
-    alarm_table,
-    equivalence_table,
-    margin_table,
-    response_table,
-)
 from analysis.results import Results
 
 Draw = Callable[..., Results]
@@ -136,19 +128,3 @@ def test_a_response_draws_every_interval_in_percent(digits: Results) -> None:
     heights = {round(float(line.get_ydata()[0]), 6) for line in axes.lines if line.get_marker()}
     for value in measured.responses[1].robust:
         assert round(100 * value.estimate, 6) in heights
-
-
-def test_tables_hold_the_numbers_of_the_outcomes(digits: Results) -> None:
-    measured = measure(digits)
-    results = measured.results
-    table = response_table(results, measured.responses[1])
-    assert table.columns == ("ε", "Clean", "Clean, fitted", "Robust")
-    assert [row[0].text for row in table.rows][:2] == ["0", "0.005"]
-    assert table.rows[0][-1].text == f"{100 * measured.responses[1].robust[0].estimate:.1f}"
-    table = equivalence_table(results, measured.equivalences[0])
-    assert len(table.rows) == 4
-    table = margin_table(results, measured.margins)
-    assert len(table.rows) == len(measured.margins)
-    assert np.all([len(row) == len(table.columns) for row in table.rows])
-    assert alarm_table(find_alarms(results)).rows[0][0].text == "unchecked"
-    assert margin_table(results, ()).rows == ()
