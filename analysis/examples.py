@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.typing import LineStyleType
 from numpy.typing import NDArray
 
@@ -15,8 +16,12 @@ from analysis.words import shortened, value_text
 Images = NDArray[np.floating]
 Classes = NDArray[np.integer]
 
+Place = tuple[float, float]
+"""Left and upper edge of an image's square, in inches."""
 COLUMNS = 10
 """Samples beside each other; more go below."""
+SIDE = 0.74
+"""Of the square of an image, in inches."""
 WRONG, RIGHT = "#B3261E", "#2E7D4F"
 
 
@@ -46,17 +51,18 @@ def draw_examples(
     changed = int(np.sum((predicted_clean == labels) & (predicted_adversarial != labels)))
     right = int(np.sum(predicted_clean == labels))
     with look():
-        figure, cells = _cells(count)
-        for sample, (top, middle, bottom) in enumerate(cells):
+        figure, axes, places = _cells(count)
+        for sample, (top, middle, bottom) in enumerate(places):
             label = int(labels[sample])
-            _draw_image(top, clean[sample])
-            _mark(top, int(predicted_clean[sample]), label, classes)
-            _draw_image(middle, adversarial[sample])
-            _mark(middle, int(predicted_adversarial[sample]), label, classes)
+            _draw_image(axes, top, clean[sample])
+            _mark(axes, top, int(predicted_clean[sample]), label, classes)
+            _draw_image(axes, middle, adversarial[sample])
+            _mark(axes, middle, int(predicted_adversarial[sample]), label, classes)
             change = np.asarray(adversarial[sample], dtype=np.float64) - clean[sample]
             largest = max(float(np.abs(change).max()), 1e-12)
-            _draw_image(bottom, 0.5 + 0.5 * change / largest)
-            _frame(bottom, MUTED, 0.5, "-")
+            _draw_image(axes, bottom, 0.5 + 0.5 * change / largest)
+            _frame(axes, bottom, MUTED, 0.5, "-")
+        axes.set(xlim=(0, figure.get_figwidth()), ylim=(figure.get_figheight(), 0))
         figure.text(
             0.1 / figure.get_figwidth(),
             1 - 0.12 / figure.get_figheight(),
@@ -72,57 +78,70 @@ def draw_examples(
         return png(figure, dpi=150)
 
 
-def _cells(count: int) -> tuple[Figure, list[tuple[Axes, Axes, Axes]]]:
-    """Make a figure with three named rows for each line of samples, and each sample's axes."""
+def _cells(count: int) -> tuple[Figure, Axes, list[tuple[Place, Place, Place]]]:
+    """Make a figure with three named rows for each line of samples, and each sample's places.
+
+    There is one pair of axes, in inches from the upper left corner: a pair for each image would
+    take longer to make than all the rest.
+    """
     columns = min(count, COLUMNS)
     lines = -(-count // columns)
     width, height = max(columns + 1.0, 4.5), 3.6 * lines + 0.6
     figure = Figure(figsize=(width, height), dpi=100)
-    axes = figure.subplots(3 * lines, columns, squeeze=False)
-    top, bottom = 1 - 0.75 / height, 0.1 / height
-    figure.subplots_adjust(
-        left=1.0 / width, right=0.99, top=top, bottom=bottom, hspace=0.42, wspace=0.12
-    )
-    for cell in axes.flat:
-        cell.axis("off")
-    for row, first in enumerate(axes[:, 0]):
-        name = ("clean", "adversarial", "change,\nenlarged")[row % 3]
-        beside = {"transform": first.transAxes, "ha": "right", "va": "center"}
-        first.text(-0.14, 0.5, name, color=MUTED, fontsize=9, **beside)
-    places = [divmod(sample, columns) for sample in range(count)]
-    return figure, [tuple(axes[3 * line : 3 * line + 3, column]) for line, column in places]
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.axis("off")
+    across, down = (0.99 * width - 1.0) / columns, (height - 0.85) / (3 * lines)
+    places = []
+    for sample in range(count):
+        line, column = divmod(sample, columns)
+        left = 1.0 + (column + 0.5) * across - SIDE / 2
+        tops = [0.7 + (3 * line + row + 1) * down - SIDE for row in range(3)]
+        places.append(tuple((left, top) for top in tops))
+        if column == 0:
+            for top, name in zip(tops, ("clean", "adversarial", "change,\nenlarged"), strict=True):
+                middle = top + SIDE / 2
+                axes.text(
+                    left - 0.12, middle, name, color=MUTED, fontsize=9, ha="right", va="center"
+                )
+    return figure, axes, places  # type: ignore[return-value]
 
 
-def _draw_image(axes: Axes, image: Images) -> None:
+def _draw_image(axes: Axes, place: Place, image: Images) -> None:
     pixels = np.clip(np.moveaxis(np.asarray(image, dtype=np.float64), 0, -1), 0.0, 1.0)
-    if pixels.shape[-1] == 1:
-        axes.imshow(pixels[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    else:
-        axes.imshow(pixels, interpolation="nearest")
+    pixels = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    height, width = np.array(pixels.shape[:2]) / max(pixels.shape[:2]) * SIDE
+    left, top = place[0] + (SIDE - width) / 2, place[1] + (SIDE - height) / 2
+    axes.imshow(
+        pixels,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+        aspect="auto",
+        extent=(left, left + width, top + height, top),
+    )
 
 
-def _mark(axes: Axes, predicted: int, label: int, classes: Sequence[str]) -> None:
+def _mark(axes: Axes, place: Place, predicted: int, label: int, classes: Sequence[str]) -> None:
     right = predicted == label
     colour = RIGHT if right else WRONG
-    name = shortened(classes[predicted], 11)
-    apart = ",\n" if len(name) > 4 else ", "
-    axes.set_title(
-        f"✓ {name}" if right else f"✗ {name}{apart}is {shortened(classes[label], 11)}",
+    name, truth = shortened(classes[predicted], 11), shortened(classes[label], 11)
+    apart = ",\n" if len(name) + len(truth) > 5 else ", "
+    axes.text(
+        place[0] + SIDE / 2,
+        place[1] - 0.05,
+        f"✓ {name}" if right else f"✗ {name}{apart}is {truth}",
+        ha="center",
+        va="bottom",
         fontsize=9,
         color=colour,
         fontweight="normal" if right else "bold",
-        pad=4,
     )
     if not right:
-        _frame(axes, colour, 2.2, (0, (3, 1.5)))
+        _frame(axes, place, colour, 2.2, (0, (3, 1.5)))
 
 
-def _frame(axes: Axes, colour: str, width: float, dash: LineStyleType) -> None:
-    axes.axis("on")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_edgecolor(colour)
-        spine.set_linewidth(width)
-        spine.set_linestyle(dash)
+def _frame(axes: Axes, place: Place, colour: str, width: float, dash: LineStyleType) -> None:
+    axes.add_patch(
+        Rectangle(place, SIDE, SIDE, fill=False, edgecolor=colour, linewidth=width, linestyle=dash)
+    )

@@ -22,5 +22,7 @@ class TrialContext:
     """Versions, commit and whatever else names the launch."""
     states: Path
     """Folder of the cells' checkpoints while they are trained."""
+    expected_trials: Mapping[str, float]
+    """By shape of training (`study.cost`): open cells at the launch, per slot."""
     workers_lock: Path | None
     """Held while a worker lives; None on a cluster, whose nodes share no locks."""

@@ -12,7 +12,8 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
     """Name the shape of a training: all that decides its duration, without what only moves numbers.
 
     Two cells of one shape differ in seed, radii of weights and inputs, learning rate, momentum and
-    weight decay; data, network, epochs, batch size, sides, steps and evaluation are the same.
+    weight decay; data, network, epochs, batch size, precision, sides, steps, evaluation and version
+    of the numerics are the same.
     """
     training = canonical["training"]
     method = {
@@ -23,8 +24,10 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
     shape = {
         "data": canonical["data"],
         "model": canonical["model"],
-        "epochs": training["epochs"],
-        "batch_size": training["batch_size"],
+        "numerics": canonical["numerics"],
+        "training": {
+            key: training[key] for key in ("epochs", "batch_size", "precision") if key in training
+        },
         "method": method,
         "attack": canonical["evaluation"]["attack"],
         "radii": len(canonical["evaluation"]["radii"]),

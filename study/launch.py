@@ -7,18 +7,20 @@ import signal
 import subprocess
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from study import cluster, storage, tracking
+from study import cluster, space, storage, tracking
 from study.context import TrialContext
+from study.cost import shape_key
 from study.interrupts import Interrupted, Interrupts
 from study.lease import Lease
 from study.lock import await_workers, hold_launch
-from study.plan import Plan, RunStatus, make_plan
+from study.plan import Plan, RunStatus, make_plan, open_configs
 from study.space import Cell
 from study.spec import StudySpec
 from study.storage import Store
@@ -167,7 +169,7 @@ def _run(
                 tracking.begin_study(client, runs)
                 progress = Progress(spec, plan, searcher, num_slots)
                 tuner = _tuner(
-                    spec, project, store, runs, dataset, searcher, watch, progress, num_slots
+                    spec, plan, project, store, runs, dataset, searcher, watch, progress, num_slots
                 )
                 with progress, warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -199,6 +201,7 @@ def _fit(tuner: Any, watch: Any) -> None:
 
 def _tuner(
     spec: StudySpec,
+    plan: Plan,
     project: Path,
     store: Store,
     runs: StudyRuns,
@@ -222,6 +225,7 @@ def _tuner(
         runs=runs,
         tags=launch_tags(project),
         states=folder / "states",
+        expected_trials=expected_trials(spec, plan, num_slots),
         workers_lock=None if cluster.is_joined() else folder / "workers.lock",
     )
     return tune.Tuner(
@@ -247,6 +251,13 @@ def _tuner(
             verbose=0,
         ),
     )
+
+
+def expected_trials(spec: StudySpec, plan: Plan, num_slots: int) -> dict[str, float]:
+    """Count a plan's open cells by the shape of their training, per slot."""
+    canonicals = (space.canonical(config, plan.fingerprint) for config in open_configs(spec, plan))
+    counts = Counter(shape_key(canonical) for canonical in canonicals)
+    return {shape: count / num_slots for shape, count in counts.items()}
 
 
 def launch_tags(project: Path) -> dict[str, str]:

@@ -195,6 +195,8 @@ def _check_cells(spec: StudySpec, notes: Notes) -> None:
 def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
     if error.field == "data":
         return (spec.name, "data", "name")
+    if error.field == "precision":
+        return (spec.name, "training", error.field)
     if error.field in StudySpec.model_fields:
         return (spec.name, error.field)
     return (spec.name, "methods", method)

@@ -295,6 +295,13 @@ class TrialRun:
         self._pending.clear()
         self._flushed = time.monotonic()
 
+    def label(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run, in one call."""
+        from mlflow.entities import RunTag
+
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        self._client.log_batch(self.id, tags=labels)
+
     def finish(self, metrics: Mapping[str, float], folder: Path) -> None:
         """Record the results and every file in `folder`, then end the run as FINISHED.
 

@@ -1,6 +1,7 @@
 """The Ray trainable: pulls a trial epoch by epoch, reports to Ray, closes its run in every end."""
 
 import traceback
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -24,6 +25,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
         """Keep the config; nothing is opened before the first `step`."""
         self._context = context
         self._trial: Trial | None = None
+        self._seen: Counter[str] = Counter()
         self._lock = context.workers_lock and hold_shared(context.workers_lock)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -41,7 +43,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
 
         try:
             if self._trial is None:
-                self._trial = Trial(self._context, self.config, self.trial_id)
+                self._trial = Trial(self._context, self.config, self.trial_id, self._seen)
             result = self._trial.advance()
         except Exception as error:
             result = self._fail(error)

@@ -6,6 +6,7 @@ import os
 import platform
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from study import naming, space, storage, tracking
 from study.context import TrialContext
+from study.cost import shape_key
 from study.settings import SIDES
 from study.space import Cell, Configuration
 from study.spec import StudySpec
@@ -23,6 +25,7 @@ from study.tracking import TrialRun
 from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
 from trainers.config import TrainConfig
 from trainers.data import sample_hash
+from trainers.engine import Engine
 from trainers.evaluate import Evaluation, Examples, adversarial_examples, evaluate
 from trainers.train import EpochMetrics, TrainState, new_state, train
 
@@ -37,7 +40,14 @@ class DivergedError(RuntimeError):
 class Trial:
     """One cell in training: its run, its state, its generator of epochs."""
 
-    def __init__(self, context: TrialContext, ray_config: dict[str, Any], ray_trial: str) -> None:
+    def __init__(
+        self,
+        context: TrialContext,
+        ray_config: dict[str, Any],
+        ray_trial: str,
+        seen: Counter[str],
+    ) -> None:
+        """Rebuild the cell. seen: trials that this worker had before, by shape; counts this one."""
         self._run: TrialRun | None = None
         self._context = context
         self._started = time.monotonic()
@@ -46,10 +56,19 @@ class Trial:
         self._ray_trial = ray_trial
         self._device = torch.device("cuda" if context.spec.resources.gpu > 0 else "cpu")
         torch.set_num_threads(context.spec.resources.cpu)
+        self._canonical = space.canonical(self._cell.config, context.dataset.fingerprint)
+        self._later_trials = self._count(seen)
         self._client = storage.connect(context.store)
         self._state_file = context.states / f"{self._cell.key}.pt"
         self._state: TrainState
+        self._labels: dict[str, str] = {}
         self._epochs: Iterator[EpochMetrics] | None = None
+
+    def _count(self, seen: Counter[str]) -> float:
+        """Count this trial; returns how many more of its shape this worker can expect."""
+        shape = shape_key(self._canonical)
+        seen[shape] += 1
+        return max(0.0, self._context.expected_trials.get(shape, 0.0) - seen[shape])
 
     def advance(self) -> dict[str, Any]:
         """Do the next piece of work and give what Ray is told of it."""
@@ -66,6 +85,7 @@ class Trial:
         epoch = next(self._epochs, None)
         if epoch is None:
             return self._finish(self._run)
+        self._label(self._run)
         self._run.log(epoch_values(epoch), epoch.epoch)
         if epoch.diverged:
             raise DivergedError(
@@ -81,6 +101,12 @@ class Trial:
             "validation_clean": epoch.validation_clean,
             "validation_robust": epoch.validation_robust,
         }
+
+    def _label(self, run: TrialRun) -> None:
+        """Say on the run what the training is executed by, whenever that is news."""
+        if self._labels != self._state.engine:
+            self._labels = dict(self._state.engine)
+            run.label({f"engine.{name}": value for name, value in self._labels.items()})
 
     def fail(self, reason: str, details: str, would_repeat: bool) -> None:
         """End the trial as FAILED."""
@@ -121,12 +147,14 @@ class Trial:
         self._state = state or new_state(config, self._context.dataset, self._device)
         for epoch in self._state.metrics:
             self._run.log(epoch_values(epoch), epoch.epoch)
-        self._epochs = train(config, self._context.dataset, self._device, self._state)
+        steps = math.ceil(len(self._context.dataset.train.labels) / config.training.batch_size)
+        later_steps = round(self._later_trials * steps * config.training.epochs)
+        engine = Engine(later_steps=later_steps)
+        self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
 
     def _tags(self) -> dict[str, str]:
         """Name the trial so that a run killed in its first second still tells its cell."""
         configuration = self._cell.configuration
-        canonical = space.canonical(self._cell.config, self._context.dataset.fingerprint)
         return {
             **self._context.tags,
             "study": self._context.spec.name,
@@ -136,7 +164,7 @@ class Trial:
             "block": configuration.block,
             "number": str(configuration.number),
             "values": json.dumps(dict(configuration.values)),
-            "config": json.dumps(canonical, sort_keys=True),
+            "config": json.dumps(self._canonical, sort_keys=True),
             "ray_trial": self._ray_trial,
             "hardware": hardware(self._device),
         }
@@ -159,7 +187,8 @@ class Trial:
     def _resolved(self) -> dict[str, Any]:
         """Give the cell's whole config, defaults included, with what only names it."""
         return {
-            **space.canonical(self._cell.config, self._context.dataset.fingerprint),
+            **self._canonical,
+            "engine": self._state.engine,
             "cell": self._cell.key,
             "study": self._context.spec.name,
             "method_name": self._cell.configuration.method,

@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
 SCHEDULES = ("cosine", "step")
+PRECISIONS = ("float32", "bfloat16")
 DEFAULT_WIDTHS = {"small_cnn": 16, "preact_resnet18": 64}
 MODELS = tuple(DEFAULT_WIDTHS)
 LARGEST_RHO = 10.0
@@ -155,6 +156,9 @@ class TrainingConfig:
     weight_decay: float
     schedule: str
     """`cosine`: half a cosine to 0 over all steps; `step`: × 0.1 after 75 % and 90 % of them."""
+    precision: str = "float32"
+    """Of a deep network's body in training: between its stem and its last layer. Weights, inputs,
+    their gradients, losses and every evaluation are float32 in both."""
 
     def __post_init__(self) -> None:
         """Check every number against its range."""
@@ -165,6 +169,8 @@ class TrainingConfig:
         _check_number(self.weight_decay, "weight_decay", "must be ≥ 0", lambda x: x >= 0)
         rule = f"must be one of {', '.join(SCHEDULES)}"
         _check(self.schedule in SCHEDULES, "schedule", rule, self.schedule)
+        rule = f"must be one of {', '.join(PRECISIONS)}"
+        _check(self.precision in PRECISIONS, "precision", rule, self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +238,11 @@ class TrainConfig:
     """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
 
     def __post_init__(self) -> None:
-        """Check the seed, and the data set's name."""
+        """Check the seed, the data set's name, and that the precision applies."""
         _check_count(self.seed, "seed", 0)
         known = self.data == "digits" or (self.data.startswith("folder:") and len(self.data) > 7)
         _check(known, "data", "must be digits or folder:PATH", self.data)
+        rule = f"must be float32 for {self.model.name}, whose layers are too few to be rounded"
+        precision = self.training.precision
+        may_round = self.model.name != "small_cnn"
+        _check(may_round or precision == "float32", "precision", rule, precision)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from trainers.attacks import Attacked, pgd
 from trainers.config import EvaluationConfig, Norm, PgdAttack
 from trainers.data import Split
+from trainers.engine import Classify, Engine, classifier
 from trainers.inputs import BALLS
-from trainers.models import evaluation_view
 from trainers.repeatable import repeatable
 from trainers.streams import generator
 
@@ -60,9 +60,10 @@ def evaluate(
     evaluation: EvaluationConfig,
     seed: int,
     device: torch.device,
+    engine: Engine | None = None,
 ) -> Evaluation:
     """Judge `model` on all samples of `split`, without an attack and at every radius."""
-    view = evaluation_view(model, frozen=True)
+    view = classifier(model, split.images.shape[1:], device, engine or Engine())
     rows = [clean_bits(view, split, divisor, device)]
     for radius in evaluation.radii:
         batches = attacked_batches(
@@ -104,10 +105,11 @@ def adversarial_examples(
     evaluation: EvaluationConfig,
     seed: int,
     device: torch.device,
+    engine: Engine | None = None,
     count: int = 8,
 ) -> Examples:
     """Attack `count` samples, spread evenly over `split`, at the objective radius."""
-    view = evaluation_view(model, frozen=True)
+    view = classifier(model, split.images.shape[1:], device, engine or Engine())
     few = spread(split, count)
     ((images, labels),) = _batches(few, divisor, device, len(few.labels))
     (attacked,) = attacked_batches(
@@ -140,7 +142,7 @@ def spread(split: Split, count: int) -> Split:
     return Split(images=split.images[index], labels=split.labels[index])
 
 
-def clean_bits(view: nn.Module, split: Split, divisor: int, device: torch.device) -> Bits:
+def clean_bits(view: Classify, split: Split, divisor: int, device: torch.device) -> Bits:
     """Classify every sample without an attack; `view` is in evaluation mode. (n,)."""
     with torch.no_grad():
         batches = _batches(split, divisor, device, BATCH_SIZE)
@@ -149,7 +151,7 @@ def clean_bits(view: nn.Module, split: Split, divisor: int, device: torch.device
 
 
 def attacked_batches(
-    view: nn.Module,
+    view: Classify,
     split: Split,
     divisor: int,
     *,

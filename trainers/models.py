@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from trainers.config import ModelConfig
 from trainers.data import Dataset
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) -> nn.Module:
     """Build a network for the images and classes of `data`, in training mode, on the CPU.
@@ -32,20 +34,60 @@ def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) 
     return model
 
 
-def evaluation_view(model: nn.Module, frozen: bool) -> nn.Module:
+def evaluation_view(model: nn.Module) -> nn.Module:
     """Return the same network in evaluation mode: its own modules, the same weights and buffers.
 
     Nothing of `model` is touched by using the view, and every later change of its weights shows.
-    frozen: weights are detached (same storage), so that no gradient with respect to them is kept.
+    Weights are detached (same storage), so that no gradient with respect to them is kept; every
+    layer computes in float32, whatever the precision of the training.
     """
-    shared: dict[int, Tensor] = {}
-    for weight in model.parameters():
-        shared[id(weight)] = (
-            nn.Parameter(weight.detach(), requires_grad=False) if frozen else weight
-        )
-    for buffer in model.buffers():
-        shared[id(buffer)] = buffer
-    return copy.deepcopy(model, shared).eval()
+    shared: dict[int, Tensor] = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+        for weight in model.parameters()
+    }
+    shared |= {id(buffer): buffer for buffer in model.buffers()}
+    view = copy.deepcopy(model, shared).eval()
+    set_precision(view, torch.float32)
+    return view
+
+
+def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let the body of a network, all between its stem and its last layer, compute in `dtype`.
+
+    Its weights stay float32; so do input, normalisation, stem, last layer and logits: the rounding
+    of a normalised input to bfloat16 would be half as large as a small perturbation of it.
+    """
+    for module in model.modules():
+        if isinstance(module, ToBody):
+            module.dtype = dtype
+
+
+class ToBody(nn.Module):
+    """The border between the float32 stem and the body of a network."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.dtype = torch.float32
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Round to the body's precision."""
+        return x.to(self.dtype)
+
+
+class FromBody(nn.Module):
+    """The border between the body of a network and its float32 head."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return to float32."""
+        return x.to(torch.float32)
+
+
+class Conv(nn.Conv2d):
+    """A convolution in the precision of its input; its weights are kept in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (B, C, H, W)."""
+        return F.conv2d(x, self.weight.to(x.dtype), None, self.stride, self.padding)
 
 
 class Normalise(nn.Module):
@@ -98,13 +140,11 @@ class PreActBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
         nn.Module.__init__(self)
         self.norm1 = nn.BatchNorm2d(channels_in)
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv(channels_in, channels_out, 3, stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.conv2 = Conv(channels_out, channels_out, 3, padding=1, bias=False)
         changes = stride != 1 or channels_in != channels_out
-        self.shortcut = (
-            nn.Conv2d(channels_in, channels_out, 1, stride, bias=False) if changes else None
-        )
+        self.shortcut = Conv(channels_in, channels_out, 1, stride, bias=False) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, channels_in, H, W); returns (B, channels_out, H / stride, W / stride)."""
@@ -132,11 +172,13 @@ def preact_resnet18(width: int, data: Dataset) -> nn.Module:
     return nn.Sequential(
         Normalise(data),
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        ToBody(),
         *stages,
         nn.BatchNorm2d(before),
         nn.ReLU(),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
+        FromBody(),
         nn.Linear(before, len(data.classes)),
     )
 

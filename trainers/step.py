@@ -27,14 +27,20 @@ class Sides(NamedTuple):
 
 
 class Network(NamedTuple):
-    """What a training writes, in fixed storage, and a view of it for attacks."""
+    """What a training writes, in fixed storage, and the same network as attacks see it."""
 
     model: nn.Module
-    """In training mode."""
-    view: nn.Module
-    """The same weights and buffers, in evaluation mode."""
+    """In training mode: its structure, for other weights than its own."""
+    classify: Callable[[Tensor], Tensor]
+    """At its own weights, recording batch statistics."""
+    attacked: Callable[[Tensor], Tensor]
+    """In evaluation mode, differentiable with respect to images."""
+    refresh: Callable[[], None]
+    """Bring `attacked` up to the weights and statistics of now."""
     names: list[str]
     weights: list[Tensor]
+    buffer_names: list[str]
+    buffers: list[Tensor]
     momentum: list[Tensor]
 
 
@@ -72,13 +78,23 @@ def new_sums(device: torch.device) -> Sums:
 
 
 def step(
-    sides: Sides, network: Network, numbers: Numbers, source: Source, draw: Draw, sums: Sums
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    source: Source,
+    draw: Draw,
+    sums: Sums,
+    updated: Callable[..., tuple[Tensor, Tensor]] | None = None,
 ) -> None:
-    """Take one step: augment, craft x′ at w, take the gradient by the weight side, update w."""
+    """Take one step: augment, craft x′ at w, take the gradient by the weight side, update w.
+
+    updated: another form of `update`, if not the plain one.
+    """
     stored, labels = sides.take(source, draw)
     images = stored.to(torch.float32) / numbers.divisor
+    network.refresh()
     crafted = sides.craft(
-        network.view,
+        network.attacked,
         cross_entropy_sum,
         images,
         labels,
@@ -86,25 +102,45 @@ def step(
         numbers.epsilon,
         numbers.step_length,
     )
+    loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
+    with torch.no_grad():
+        sums.loss.add_(loss * len(labels))
+        sums.correct.add_((logits.argmax(1) == labels).sum())
+        sums.seen.add_(len(labels))
+        sums.is_finite.logical_and_(loss.isfinite())
+
+
+def update(
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    images: Tensor,
+    crafted: Tensor,
+    labels: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Take the gradient on the crafted images by the weight side, and update w.
+
+    Returns the loss (0-d) and the logits (B, K) at the weights before the update.
+    """
 
     def loss_at(weights: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        classify = network.model if weights is None else _moved(network, weights)
+        classify = network.classify
+        if weights is not None:
+            classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
         return sides.loss(classify, images, crafted, labels)
 
     loss, logits, gradients = sides.gradients(loss_at, network.weights, numbers.rho)
     with torch.no_grad():
         descend(network.weights, network.momentum, gradients, numbers)
-        sums.loss.add_(loss.detach() * len(labels))
-        sums.correct.add_((logits.detach().argmax(1) == labels).sum())
-        sums.seen.add_(len(labels))
-        sums.is_finite.logical_and_(loss.detach().isfinite())
+    return loss.detach(), logits.detach()
 
 
-def _moved(network: Network, weights: list[Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return the network at other weights; its batch statistics go to copies, thrown away."""
+def at(
+    network: Network, weights: list[Tensor], buffers: list[Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Return the network at other weights; its batch statistics are recorded in `buffers`."""
     tensors = dict(zip(network.names, weights, strict=True))
-    for name, buffer in network.model.named_buffers():
-        tensors[name] = buffer.clone()
+    tensors |= dict(zip(network.buffer_names, buffers, strict=True))
     return lambda images: functional_call(network.model, tensors, (images,))
 
 

@@ -8,23 +8,21 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.batches import PADDING, Draw, on_device, take, take_cropped
-from trainers.config import ConfigError, Pgd, PgdAttack, Sam, TrainConfig, TrainingConfig
+from trainers.batches import PADDING, Draw
+from trainers.config import ConfigError, PgdAttack, TrainConfig, TrainingConfig
 from trainers.data import Dataset
+from trainers.engine import Engine, classifier
 from trainers.evaluate import attacked_batches, clean_bits
-from trainers.inputs import Crafting, crafting
-from trainers.losses import LOSSES
-from trainers.models import build_model, evaluation_view
+from trainers.models import build_model
+from trainers.payoff import compiling
+from trainers.program import Program, program_for
 from trainers.repeatable import repeatable
-from trainers.step import Network, Numbers, Sides, Sums, new_sums, step
 from trainers.streams import generator
-from trainers.weights import perturbing
 
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
 """Judges the whole validation part after every epoch."""
@@ -80,6 +78,8 @@ class TrainState:
     """The `state_dict` of the model at the best epoch; empty before there is one."""
     metrics: list[EpochMetrics] = field(default_factory=list)
     """Of all finished epochs."""
+    engine: dict[str, str] = field(default_factory=dict)
+    """What the last epoch was executed by; it decides no number but by rounding."""
 
 
 def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
@@ -87,6 +87,8 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     check_batches(config, len(data.train.labels))
     initial = generator(config.seed, "initial weights", device=torch.device("cpu"))
     model = build_model(config.model, data, initial).to(device).train()
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     momentum = [torch.zeros_like(weight) for weight in model.parameters()]
     return TrainState(model=model, momentum=momentum)
 
@@ -100,56 +102,64 @@ def check_batches(config: TrainConfig, num_train: int) -> None:
 
 
 def train(
-    config: TrainConfig, data: Dataset, device: torch.device, state: TrainState | None = None
+    config: TrainConfig,
+    data: Dataset,
+    device: torch.device,
+    state: TrainState | None = None,
+    engine: Engine | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train one network; yield each epoch's metrics as it ends.
 
-    The caller stops by not asking for the next. `state` is written in place and, between two
-    epochs, is all that a later call needs to go on. A divergence ends the training at its epoch.
+    The caller stops by not asking for the next. `state` is written in place between two epochs
+    only, and is all that a later call needs to go on. A divergence ends the training at its epoch.
+    engine: what the steps may be executed by; by default all that costs nothing to begin with.
     """
+    engine = engine or Engine()
     check_batches(config, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
-    take_batch = take_cropped if data.augment else take
-    input_side, weight_side = crafting(config.method.inputs), perturbing(config.method.weights)
-    loss = LOSSES[type(config.method.loss)]
-    sides = Sides(take_batch, input_side.craft, weight_side.gradients, loss)
-    network, source = _network(state), on_device(data, device)
-    numbers = _numbers(config, data.divisor, device)
-    learning_rates = _learning_rates(config.training, len(source.labels))
+    learning_rates = _learning_rates(config.training, len(data.train.labels))
     while state.epoch < config.training.epochs and not _has_diverged(state):
-        started = time.perf_counter()
-        sums = new_sums(device)
-        rates = learning_rates[state.epoch].to(torch.float32).to(device)
-        draws = _draws(config, data, input_side, state.epoch, device)
-        with repeatable():
-            for learning_rate, draw in zip(rates, draws, strict=True):
-                numbers.learning_rate.copy_(learning_rate)
-                step(sides, network, numbers, source, draw, sums)
-        trained = _read(sums, network, input_side.num_passes, weight_side.num_passes)
-        trained["learning_rate"] = float(learning_rates[state.epoch, 0])
-        trained["seconds"] = time.perf_counter() - started
-        yield _finish_epoch(config, data, device, state, trained)
+        rates = learning_rates[state.epoch]
+        with compiling(config, data, device, engine, state.epoch) as is_compiled:
+            program = program_for(config, data, state.model, device, engine, is_compiled)
+            trained = _train_epoch(config, data, device, state, program, rates)
+        yield _finish_epoch(config, data, device, state, trained, engine)
 
 
-def _network(state: TrainState) -> Network:
-    weights = dict(state.model.named_parameters())
-    view = evaluation_view(state.model, frozen=False)
-    return Network(state.model, view, list(weights), list(weights.values()), state.momentum)
+def _train_epoch(
+    config: TrainConfig,
+    data: Dataset,
+    device: torch.device,
+    state: TrainState,
+    program: Program,
+    learning_rates: Tensor,
+) -> dict[str, Any]:
+    """Take an epoch's steps; returns what is known of it then. learning_rates: of its steps."""
+    started = time.perf_counter()
+    is_prepared = program.is_prepared
+    program.load(state.model, state.momentum)
+    rates = learning_rates.to(torch.float32).to(device)
+    draws = _draws(config, data, program, state.epoch, device)
+    with repeatable():
+        for rate, draw in zip(rates, draws, strict=True):
+            program.run(rate, draw)
+    trained = _read(program)
+    program.store(state.model, state.momentum)
+    seconds = time.perf_counter() - started
+    if is_prepared:
+        program.step_seconds = min(program.step_seconds, seconds / len(rates))
+    state.engine = _then(state.engine, program.describe())
+    return {**trained, "learning_rate": float(learning_rates[0]), "seconds": seconds}
 
 
-def _numbers(config: TrainConfig, divisor: int, device: torch.device) -> Numbers:
-    """Put on the device what may differ between trials of one shape; 0 where nothing uses it."""
-    weights, inputs, training = config.method.weights, config.method.inputs, config.training
-    number = partial(torch.tensor, dtype=torch.float32, device=device)
-    return Numbers(
-        learning_rate=number(0.0),
-        momentum=number(training.momentum),
-        weight_decay=number(training.weight_decay),
-        rho=number(weights.rho if isinstance(weights, Sam) else 0.0),
-        epsilon=number(inputs.epsilon if isinstance(inputs, Pgd) else 0.0),
-        step_length=number(inputs.step_length if isinstance(inputs, Pgd) else 0.0),
-        divisor=number(divisor),
-    )
+def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
+    """Say what an epoch was executed by, and what earlier ones were where that differs."""
+    changed = {name for name, value in now.items() if before.get(name, value) != value}
+    kept = {
+        n: b if (b := before.get(n, "")).endswith(now[n]) else f"{b}, then {now[n]}"
+        for n in changed
+    }
+    return now | kept
 
 
 def _learning_rates(training: TrainingConfig, num_train: int) -> Tensor:
@@ -175,7 +185,7 @@ SCHEDULES = {"cosine": _cosine, "step": _step}
 
 
 def _draws(
-    config: TrainConfig, data: Dataset, input_side: Crafting, epoch: int, device: torch.device
+    config: TrainConfig, data: Dataset, program: Program, epoch: int, device: torch.device
 ) -> Iterator[Draw]:
     """Draw everything random about the batches of an epoch; `epoch` counts from 0."""
 
@@ -195,23 +205,23 @@ def _draws(
         batch = slice(start, start + size)
         index = order[batch]
         shape = (len(index), *data.image_shape)
-        yield Draw(index, corner[batch], is_flipped[batch], input_side.draw(shape, noise))
+        yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
 
 
-def _read(
-    sums: Sums, network: Network, num_input_passes: int, num_weight_passes: int
-) -> dict[str, Any]:
+def _read(program: Program) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device."""
-    norms = torch.stack(torch._foreach_norm(network.weights))
+    sums = program.sums
+    norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
+    num_passes = program.num_input_passes + program.num_weight_passes
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,
-        "forward_passes": int(seen) * (num_input_passes + num_weight_passes),
-        "input_backward_passes": int(seen) * num_input_passes,
-        "weight_backward_passes": int(seen) * num_weight_passes,
+        "forward_passes": int(seen) * num_passes,
+        "input_backward_passes": int(seen) * program.num_input_passes,
+        "weight_backward_passes": int(seen) * program.num_weight_passes,
         "diverged": not finite,
     }
 
@@ -222,6 +232,7 @@ def _finish_epoch(
     device: torch.device,
     state: TrainState,
     trained: dict[str, Any],
+    engine: Engine,
 ) -> EpochMetrics:
     """Validate, keep the weights if they are the best, and count the epoch as finished."""
     started = time.perf_counter()
@@ -230,7 +241,7 @@ def _finish_epoch(
     trained["diverged"] |= is_late and trained["train_loss"] > limit
     clean = robust = math.nan
     if not trained["diverged"]:
-        clean, robust = _validate(config, data, device, state.model)
+        clean, robust = _validate(config, data, device, state.model, engine)
     score = (clean + robust) / 2
     is_best = score > state.best_score
     state.epoch += 1
@@ -252,10 +263,10 @@ def _finish_epoch(
 
 @repeatable()
 def _validate(
-    config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module
+    config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
 ) -> tuple[float, float]:
     """Clean accuracy, and robust accuracy (nested) at the objective radius."""
-    view = evaluation_view(model, frozen=True)
+    view = classifier(model, data.image_shape, device, engine)
     is_right = clean_bits(view, data.validation, data.divisor, device)
     batches = attacked_batches(
         view,

@@ -278,7 +278,7 @@ def _neighbours(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         if is_dataclass(old):
             for below, new in _neighbours(old, place):
                 yield below, replace(value, **{item.name: new})
-        elif place not in ("data", "evaluation.checkpoint"):
+        elif place not in ("data", "evaluation.checkpoint", "training.precision"):
             change = OTHER.get(item.name, lambda number: number + 1)
             yield place, replace(value, **{item.name: change(old)})
 
@@ -289,6 +289,13 @@ NEIGHBOURS = dict(_neighbours(a_config()))
 @pytest.mark.parametrize(("place", "changed"), NEIGHBOURS.items(), ids=NEIGHBOURS)
 def test_every_field_that_decides_numbers_changes_the_key(place, changed):
     assert space.cell_key(changed, DATA) != space.cell_key(a_config(), DATA), place
+
+
+def test_the_precision_is_in_the_key():
+    model = ModelConfig(name="preact_resnet18", width=4)
+    exact = a_config(model=model)
+    rounded = replace(exact, training=replace(exact.training, precision="bfloat16"))
+    assert space.cell_key(rounded, DATA) != space.cell_key(exact, DATA)
 
 
 def test_the_side_itself_is_in_the_key():
@@ -318,7 +325,7 @@ def test_a_key_is_the_hash_of_this_json():
         '"norm":"linf","step_size":"auto","steps":5}},"loss":{"cross_entropy":{}},'
         '"weights":{"sam":{"rho":0.1}}},"model":{"name":"small_cnn","width":8},'
         f'"numerics":{NUMERICS_VERSION},"seed":0,"training":{{"batch_size":64,"epochs":20,'
-        '"learning_rate":0.1,"momentum":0.9,"schedule":"cosine","weight_decay":0.0}}'
+        '"learning_rate":0.1,"momentum":0.9,"precision":"float32","schedule":"cosine","weight_decay":0.0}}'
     )
     assert space.cell_key(a_config(), DATA) == hashlib.sha256(text.encode()).hexdigest()
 

@@ -17,6 +17,7 @@ from trainers.config import (
     TrainingConfig,
 )
 from trainers.data import Dataset, Split, load_data
+from trainers.program import forget_programs
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -26,6 +27,13 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _no_programs() -> Iterator[None]:
+    """Let no test find what another one, which may have replaced functions, has prepared."""
+    yield
+    forget_programs()
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def watch(
             if isinstance(module, Normalise) and module.training:
                 images.append(arguments[0].detach().clone())
 
-        monkeypatch.setattr("trainers.train.step", record)
+        monkeypatch.setattr("trainers.program.step", record)
         monkeypatch.setattr("trainers.train._validate", lambda *arguments: (0.0, 0.0))
         handle = nn.modules.module.register_module_forward_pre_hook(hook)
         try:

@@ -10,6 +10,7 @@ from torch import Tensor
 from trainers.config import CrossEntropy, TrainConfig
 from trainers.data import Dataset
 from trainers.losses import LOSSES, cross_entropy
+from trainers.program import forget_programs
 from trainers.train import EpochMetrics, TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -31,6 +32,7 @@ def run(
             return change(loss, next(calls)), logits
 
         monkeypatch.setitem(LOSSES, CrossEntropy, changed)
+        forget_programs()
         config = make_config()
         state = new_state(config, few_digits, cpu)
         assert list(train(config, few_digits, cpu, state)) == state.metrics

@@ -146,7 +146,7 @@ def test_attack_equals_an_obvious_twin(
     few = Split(images=digits.test.images[:60], labels=digits.test.labels[:60])
     found = evaluate(trained, few, 16, judged, 3, cpu)
 
-    model = evaluation_view(trained, frozen=False)
+    model = evaluation_view(trained)
     x, y = torch.tensor(few.images).float() / 16, torch.tensor(few.labels)
     is_right = torch.ones(60, dtype=torch.bool)
     for restart in range(2):

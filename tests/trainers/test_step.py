@@ -35,10 +35,18 @@ def numbers(**values: float) -> Numbers:
 
 def network(config: TrainConfig, data: Dataset) -> Network:
     model = build_model(config.model, data, torch.Generator().manual_seed(3)).train()
-    named = dict(model.named_parameters())
-    momentum = [torch.zeros_like(weight) for weight in named.values()]
-    view = evaluation_view(model, frozen=False)
-    return Network(model, view, list(named), list(named.values()), momentum)
+    named, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    return Network(
+        model=model,
+        classify=model,
+        attacked=evaluation_view(model),
+        refresh=lambda: None,
+        names=list(named),
+        weights=list(named.values()),
+        buffer_names=list(buffers),
+        buffers=list(buffers.values()),
+        momentum=[torch.zeros_like(weight) for weight in named.values()],
+    )
 
 
 def sides(weight_side: WeightSide, input_side: InputSide) -> Sides:
@@ -168,7 +176,6 @@ def test_zero_learning_rate_leaves_weights_bit_identical(
     assert [weight.data_ptr() for weight in trained.weights] == addresses
     assert all(weight.grad is None and weight.requires_grad for weight in trained.weights)
     assert trained.model.training
-    assert not trained.view.training
 
 
 def test_weight_decay_is_absent_from_the_ascent(make_config: MakeConfig, digits: Dataset) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig
 from trainers.data import Dataset
+from trainers.engine import PLAIN
 from trainers.evaluate import adversarial_examples, evaluate
 from trainers.step import step
 from trainers.streams import generator
@@ -123,10 +124,10 @@ def test_training_validation_and_evaluation_keep_cudnn_to_a_fixed_order(
     config = make_config(epochs=1)
     state = new_state(config, few_digits, cpu)
     seen: list[bool] = []
-    judged = config.evaluation, 0, cpu
+    judged = config.evaluation, 0, cpu, PLAIN
     with torch.backends.cudnn.flags(enabled=True, deterministic=False):
         with watching_forwards(lambda: seen.append(torch.backends.cudnn.deterministic)):
-            for _ in train(config, few_digits, cpu, state):
+            for _ in train(config, few_digits, cpu, state, PLAIN):
                 assert not torch.backends.cudnn.deterministic
             evaluate(state.model, few_digits.test, 16, *judged)
             adversarial_examples(state.model, few_digits.test, 16, *judged)
@@ -172,7 +173,7 @@ def test_input_noise_does_not_move_the_batch_order(
             seen.append(arguments[4].samples.tolist())
             step(*arguments)
 
-        monkeypatch.setattr("trainers.train.step", record)
+        monkeypatch.setattr("trainers.program.step", record)
         run(make_config(method, epochs=2), few_digits)
         return seen
 
@@ -245,7 +246,7 @@ def test_reported_passes_are_those_that_ran(
     monkeypatch.setattr(nn.Sequential, "forward", forward)
     monkeypatch.setattr(torch.autograd, "grad", counting_grad)
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", remember_batch)
-    (metrics,) = train(config, few_digits, cpu, state)
+    (metrics,) = train(config, few_digits, cpu, state, PLAIN)
     reported = (
         metrics.forward_passes,
         metrics.input_backward_passes,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from trainers.config import TrainConfig
 from trainers.data import Dataset
+from trainers.engine import PLAIN
 from trainers.inputs import BALLS
 from trainers.models import Normalise, evaluation_view
 from trainers.streams import generator
@@ -44,7 +45,7 @@ def validation_noise(images: Tensor) -> Tensor:
 
 def judged_by_hand(model: nn.Module, data: Dataset) -> tuple[float, float]:
     """All samples to the end; robust if right unattacked and at the start and after each step."""
-    view = evaluation_view(model, frozen=True)
+    view = evaluation_view(model)
     x = torch.tensor(data.validation.images).float() / 16
     y = torch.tensor(data.validation.labels)
     clean = view(x).argmax(1) == y
@@ -94,7 +95,7 @@ def test_every_epoch_sees_the_same_images_the_same_noise_and_ten_steps(
 ) -> None:
     images = torch.tensor(data.validation.images).float() / 16
     start = (images + RADIUS * validation_noise(images)).clamp(0, 1)
-    epochs = train(config, data, CPU)
+    epochs = train(config, data, CPU, engine=PLAIN)
     for _ in range(3):
         with watching_evaluation() as seen:
             next(epochs)

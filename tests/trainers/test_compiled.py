@@ -1,0 +1,73 @@
+"""Tests of the compiled update: the same numbers but for rounding, for every trial of a shape."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainers.config import Method, Pgd, Sam, TrainConfig
+from trainers.data import Dataset
+from trainers.engine import Engine
+from trainers.train import TrainState, new_state, train
+
+MakeConfig = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+SAM_PGD = Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
+NEVER = Engine(compiled="never", narrow=False)
+ALWAYS = Engine(compiled="always", narrow=False)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"),
+    pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler"),
+]
+
+
+def run(config: TrainConfig, data: Dataset, engine: Engine) -> TrainState:
+    state = new_state(config, data, CPU)
+    list(train(config, data, CPU, state, engine))
+    return state
+
+
+def assert_close(ours: TrainState, theirs: TrainState) -> None:
+    for a, b in zip(ours.metrics, theirs.metrics, strict=True):
+        assert a.train_loss == pytest.approx(b.train_loss, rel=1e-4)
+        assert a.train_accuracy == pytest.approx(b.train_accuracy, abs=1 / 150)
+    for (name, tensor), twin in zip(
+        ours.model.state_dict().items(), theirs.model.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(tensor, twin, rtol=1e-2, atol=1e-3, msg=name)
+
+
+def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
+    make_config: MakeConfig, few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    other = Method(weights=Sam(rho=0.05), inputs=Pgd(norm="linf", epsilon=0.02, steps=2))
+    configs = [
+        make_config(SAM_PGD, learning_rate=0.01, epochs=2),
+        make_config(other, learning_rate=0.005, epochs=2, seed=1, weight_decay=0.01),
+    ]
+    for number, config in enumerate(configs):
+        with torch.compiler.set_stance("fail_on_recompile" if number else "default"):
+            compiled = run(config, few_digits, ALWAYS)
+        assert compiled.engine["update"] == "torch.compile"
+        assert_close(compiled, run(config, few_digits, NEVER))
+
+
+def test_without_a_compiler_the_training_goes_on_by_operators_with_a_notice(
+    make_config: MakeConfig, few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch._dynamo.reset()
+    config = make_config(width=3)
+    with (
+        torch._inductor.config.patch({"cpp.cxx": (None, "no-such-compiler")}),
+        pytest.warns(RuntimeWarning, match=r"torch\.compile failed, so steps run by operators"),
+    ):
+        state = run(config, few_digits, ALWAYS)
+    assert state.engine["update"] == "operators"
+    plain = run(config, few_digits, NEVER)
+    assert [m.train_loss for m in state.metrics] == [m.train_loss for m in plain.metrics]

@@ -1,0 +1,154 @@
+"""Tests of programs: what trials of one shape share never shows in their numbers."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainers.config import CrossEntropy, Method, Pgd, Sam, TrainConfig
+from trainers.data import Dataset
+from trainers.engine import PLAIN, Engine
+from trainers.losses import LOSSES, cross_entropy
+from trainers.program import MOST_PROGRAMS, forget_programs, known_program
+from trainers.train import TrainState, new_state, train
+
+MakeConfig = Callable[..., TrainConfig]
+CPU = torch.device("cpu")
+METHODS = {
+    "standard": (Method(), Method()),
+    "sam": (Method(weights=Sam(rho=0.2)), Method(weights=Sam(rho=0.05))),
+    "sam and pgd": (
+        Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2)),
+        Method(weights=Sam(rho=0.1), inputs=Pgd(norm="linf", epsilon=0.02, steps=2)),
+    ),
+    "pgd l2": (
+        Method(inputs=Pgd(norm="l2", epsilon=0.5, steps=2)),
+        Method(inputs=Pgd(norm="l2", epsilon=0.1, steps=2, step_size=0.3)),
+    ),
+}
+ENGINES = {"plain": PLAIN, "default": Engine()}
+
+
+def run(config: TrainConfig, data: Dataset, engine: Engine) -> TrainState:
+    state = new_state(config, data, CPU)
+    list(train(config, data, CPU, state, engine))
+    return state
+
+
+def assert_same(ours: TrainState, theirs: TrainState) -> None:
+    for name, tensor in ours.model.state_dict().items():
+        assert torch.equal(tensor, theirs.model.state_dict()[name]), name
+    assert all(torch.equal(a, b) for a, b in zip(ours.momentum, theirs.momentum, strict=True))
+    assert [m.train_loss for m in ours.metrics] == [m.train_loss for m in theirs.metrics]
+    assert ours.best_score == theirs.best_score
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
+@pytest.mark.parametrize("pair", METHODS.values(), ids=METHODS)
+def test_a_trial_after_another_of_its_shape_equals_the_trial_alone(
+    pair: tuple[Method, Method], engine: Engine, make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    first = make_config(pair[0])
+    second = make_config(pair[1], seed=1, learning_rate=0.02, momentum=0.5, weight_decay=0.01)
+    run(first, few_digits, engine)
+    program = known_program(second, few_digits, CPU, engine, is_compiled=False)
+    assert program is not None  # it serves the second trial, too
+    after = run(second, few_digits, engine)
+    assert known_program(second, few_digits, CPU, engine, is_compiled=False) is program
+    forget_programs()
+    assert_same(after, run(second, few_digits, engine))
+
+
+def test_two_trainings_taking_turns_do_not_mix(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    configs = [make_config(METHODS["sam"][i], seed=i) for i in (0, 1)]
+    states = [new_state(config, few_digits, CPU) for config in configs]
+    turns = [
+        train(config, few_digits, CPU, state) for config, state in zip(configs, states, strict=True)
+    ]
+    assert len(list(zip(*turns, strict=True))) == 3
+    for config, state in zip(configs, states, strict=True):
+        assert_same(state, run(config, few_digits, Engine()))
+
+
+def test_an_epoch_that_fails_leaves_the_training_as_it_was_before(
+    make_config: MakeConfig, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count()
+
+    def failing(*arguments: Any) -> tuple[Tensor, Tensor]:
+        if next(calls) == 4:  # in the middle of the second of three epochs
+            raise RuntimeError("out of memory")
+        return cross_entropy(*arguments)
+
+    config = make_config()
+    whole = run(config, few_digits, Engine())
+    forget_programs()
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, CrossEntropy, failing)
+        state = new_state(config, few_digits, CPU)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            list(train(config, few_digits, CPU, state))
+    assert state.epoch == 1
+    forget_programs()
+    list(train(config, few_digits, CPU, state))
+    assert_same(state, whole)
+
+
+def test_programs_of_a_process_share_one_copy_of_the_data_and_are_few(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    sources, configs = set(), [make_config(width=1 + i, epochs=1) for i in range(MOST_PROGRAMS + 1)]
+    for config in configs:
+        run(config, few_digits, Engine())
+        program = known_program(config, few_digits, CPU, Engine(), is_compiled=False)
+        assert program is not None
+        sources.add(program.source.images.data_ptr())
+    assert len(sources) == 1
+    is_kept = [known_program(c, few_digits, CPU, Engine(), is_compiled=False) for c in configs]
+    assert [program is not None for program in is_kept] == [False] + [True] * MOST_PROGRAMS
+
+
+def test_data_that_only_looks_the_same_gets_a_program_of_its_own(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    config = make_config(epochs=1)
+    turned = replace(
+        few_digits, train=replace(few_digits.train, images=few_digits.train.images[::-1].copy())
+    )
+    ours, other = run(config, few_digits, Engine()), run(config, turned, Engine())
+    assert ours.metrics[0].train_loss != other.metrics[0].train_loss
+
+
+@pytest.mark.parametrize("name", ["standard", "sam and pgd", "pgd l2"])
+def test_engines_agree_but_for_rounding(
+    name: str, make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    """At a learning rate that lets a rounding stay small: a kink of the loss may multiply it."""
+    config = make_config(METHODS[name][0], learning_rate=0.01, width=8)
+    plain, fast = (run(config, few_digits, engine) for engine in (PLAIN, Engine()))
+    assert plain.engine["attack"] == "operators"
+    for ours, theirs in zip(fast.metrics, plain.metrics, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-3)
+        assert ours.validation_clean == pytest.approx(theirs.validation_clean, abs=1 / 40)
+        assert ours.validation_robust == pytest.approx(theirs.validation_robust, abs=2 / 40)
+
+
+def test_a_training_says_what_it_was_executed_by(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    said = run(make_config(epochs=1), few_digits, PLAIN).engine
+    assert said == {
+        "device": "cpu",
+        "precision": "float32",
+        "memory_format": "channels_last",
+        "step": "operators",
+        "update": "operators",
+        "attack": "operators",
+        "threads": "1",
+    }

@@ -1,0 +1,88 @@
+"""The update and the attack's pass through torch.compile.
+
+The update is traced to one flat graph of operators, forward and backward passes together, with all
+tensors as arguments: weights and numbers may hold other contents in the next trial.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from trainers.step import Network, Numbers, Sides, at, update
+
+
+def compiled_update(
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    images: Tensor,
+    crafted: Tensor,
+    labels: Tensor,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Compile `trainers.step.update` for batches of this shape; nothing that is given is written.
+
+    Returns a function of `update`'s signature, for this network's storage or any of its shape.
+    """
+
+    def pure(
+        weights: list[Tensor],
+        buffers: list[Tensor],
+        momentum: list[Tensor],
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        own = at(network, weights, buffers)
+        traced = network._replace(classify=own, weights=weights, buffers=buffers, momentum=momentum)
+        return update(sides, traced, numbers, images, crafted, labels)
+
+    def copies(tensors: list[Tensor]) -> list[Tensor]:
+        return [tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in tensors]
+
+    is_crafted = crafted is not images
+    example = (
+        copies(network.weights),
+        copies(network.buffers),
+        copies(network.momentum),
+        Numbers(*copies(list(numbers))),
+        images,
+        crafted,
+        labels,
+    )
+    graph = make_fx(pure)(*example)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        compiled(*example)  # compiles
+
+    def run(
+        sides: Sides,
+        network: Network,
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            loss, logits = compiled(
+                network.weights,
+                network.buffers,
+                network.momentum,
+                numbers,
+                images,
+                crafted if is_crafted else images,
+                labels,
+            )
+        return loss, logits
+
+    return run
+
+
+def compiled_classifier(view: nn.Module, batch_size: int) -> Callable[[Tensor], Tensor]:
+    """Compile a network in evaluation mode for batches of one size; others are run as they are."""
+    compiled = torch.compile(view, fullgraph=True, dynamic=False)
+    return lambda images: compiled(images) if len(images) == batch_size else view(images)
