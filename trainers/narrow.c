@@ -47,25 +47,29 @@ typedef float vec __attribute__((vector_size(4 * LANES), aligned(4), may_alias))
 typedef int ints __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef short shorts __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
-/* How many of n pixels or vectors a block takes: a divisor of n up to `limit`. */
+/* How many of n rows, columns or vectors a block takes, up to `limit`: a divisor of n; of columns
+   that only if it is large enough, as a last block may be moved back over the one before. */
 #define TRY(n, limit, d, other) ((d) <= (limit) && (n) % (d) == 0 ? (d) : (other))
 #define DIVISOR(n, limit) TRY(n, limit, n, TRY(n, limit, 8, TRY(n, limit, 7, TRY(n, limit, 6, \
     TRY(n, limit, 5, TRY(n, limit, 4, TRY(n, limit, 3, TRY(n, limit, 2, 1))))))))
+#define CEILING(n, d) (((n) + (d) - 1) / (d))
+#define CUT(n, limit) ((n) <= (limit) || 2 * DIVISOR(n, limit) > (limit) \
+    ? DIVISOR(n, limit) : CEILING(n, CEILING(n, limit)))
 
 enum {
     PARTS = WIDE / LANES,
-    CLASS_PARTS = (CLASSES + LANES - 1) / LANES,
+    CLASS_PARTS = CEILING(CLASSES, LANES),
     HALF_HEIGHT = HEIGHT / 2,
     HALF_WIDTH = WIDTH / 2,
     AREA = HALF_HEIGHT * HALF_WIDTH,
-    STEM_PAIRS = DIVISOR(HALF_WIDTH, SUMS),
+    STEM_PAIRS = CUT(HALF_WIDTH, SUMS),
     STEM_COLUMNS = 2 * STEM_PAIRS,
     STEM_ROWS = DIVISOR(HEIGHT, SUMS / STEM_PAIRS),
-    STEM_BLOCKS = HEIGHT / STEM_ROWS * ((WIDTH + STEM_COLUMNS - 1) / STEM_COLUMNS) * PARTS,
-    MIDDLE_COLUMNS = 2 * DIVISOR(HALF_WIDTH, SUMS / 4),
-    LAST_COLUMNS = DIVISOR(HALF_WIDTH, SUMS),
+    STEM_BLOCKS = HEIGHT / STEM_ROWS * CEILING(WIDTH, STEM_COLUMNS) * PARTS,
+    MIDDLE_COLUMNS = 2 * CUT(HALF_WIDTH, SUMS / 4),
+    LAST_COLUMNS = CUT(HALF_WIDTH, SUMS),
     LAST_ROWS = DIVISOR(HALF_HEIGHT, SUMS / LAST_COLUMNS),
-    LAST_BLOCKS = AREA / (LAST_ROWS * LAST_COLUMNS) * PARTS,
+    LAST_BLOCKS = HALF_HEIGHT / LAST_ROWS * CEILING(HALF_WIDTH, LAST_COLUMNS) * PARTS,
     WINDOW_PARTS = DIVISOR(2 * PARTS, SUMS / 4),
     GROUP = LANES >= 8 && WIDTH >= 8 ? 8 : WIDTH >= 4 ? 4 : 2,
 };
@@ -202,7 +206,8 @@ static void last_forward(const struct packed *w, ints *kept) {
         ints bits = {0};
         convolve_pooled(sums, w->last_bias[part], row, column, w->last[part][0][0]);
         EACH(s, LAST_ROWS * LAST_COLUMNS) {
-            totals[part] += relu(sums[s]);
+            int is_new = HALF_WIDTH % LAST_COLUMNS == 0 || column + s % LAST_COLUMNS >= left;
+            if (is_new) totals[part] += relu(sums[s]); /* once, where blocks overlap */
             bits |= above(sums[s], s);
         }
         if (kept) *kept++ = bits;

@@ -25,7 +25,7 @@ from trainers.models import Normalise
 
 SOURCE = Path(__file__).with_name("narrow.c")
 LARGEST_WIDTH = 32
-"""Of the network. With vectors of eight (AVX2) a pass took 0.7 to 0.8 of torch's time at width 32
+"""Of the network. With vectors of eight (AVX2) a pass took 0.7 to 0.9 of torch's time at this width
 and 0.9 at 64; with vectors of sixteen (AVX-512) 0.4 to 0.6, and 0.6 to 0.8."""
 CONVOLUTIONS = (1, 4, 8)
 """Where they stand among the layers, each before its batch normalisation."""
@@ -36,7 +36,8 @@ TARGETS = ("-march=native", "-mcpu=native")
 PATIENCE_SECONDS = 60
 """For a compilation, which takes one second or two."""
 
-_failures: list[str] = []
+_failures: dict[tuple[str, ...], str] = {}
+"""By compiler: what could not be compiled last."""
 
 
 class Shape(NamedTuple):
@@ -171,7 +172,7 @@ def narrow_classifier(view: nn.Module, image_shape: tuple[int, ...]) -> NarrowCl
     is not one for which it is faster, and where nothing compiles (`compiler_notice` says why).
     The storage of the view's weights and buffers must stay where it is.
     """
-    layers = list(view.children())
+    layers: list[Any] = list(view.children())
     channels, height, width = image_shape
     if not _is_small_cnn(view, layers) or layers[1].in_channels != channels:
         return None
@@ -186,13 +187,11 @@ def narrow_classifier(view: nn.Module, image_shape: tuple[int, ...]) -> NarrowCl
 def is_faster(shape: Shape) -> bool:
     """Say by the shape alone whether the C is faster than torch, as far as was measured.
 
-    Networks of an even width up to `LARGEST_WIDTH`, and images that are cut into blocks of enough
-    columns: half an image's width must be at most 12, or have a divisor from 4 to 8.
+    Networks of an even width up to 16, or of one that four divides up to `LARGEST_WIDTH`.
     """
-    half = shape.width // 2
-    is_cut = 1 <= half <= 12 or any(half % columns == 0 for columns in range(4, 9))
-    is_narrow = shape.narrow % 2 == 0 and shape.narrow <= LARGEST_WIDTH
-    return is_narrow and is_cut and shape.height >= 2
+    step = 2 if shape.narrow <= 16 else 4
+    is_narrow = shape.narrow % step == 0 and shape.narrow <= LARGEST_WIDTH
+    return is_narrow and min(shape.height, shape.width) >= 2
 
 
 def compiler_notice() -> str:
@@ -200,11 +199,12 @@ def compiler_notice() -> str:
 
     The missing compiler is noticed at any time, a failed compilation once it has happened.
     """
-    if _compiler() is None:
-        named = os.environ.get("CC", "")
-        missing = f"CC={named} is not found" if named else f"no {', '.join(COMPILERS)} on the PATH"
-        return f"{missing}: attacks on a small_cnn run through torch, several times slower"
-    return _failures[-1] if _failures else ""
+    compiler = _compiler()
+    if compiler is not None:
+        return _failures.get(compiler, "")
+    named = os.environ.get("CC", "")
+    missing = f"CC={named} is not found" if named else f"no {', '.join(COMPILERS)} on the PATH"
+    return f"{missing}: attacks on a small_cnn run through torch, several times slower"
 
 
 def _pointers(convolution: Any, norm: Any) -> _Convolution:
@@ -280,7 +280,7 @@ def _compiled(compiler: tuple[str, ...], shape: Shape) -> ctypes.CDLL | None:
                 reason = reason or error.stderr.strip().partition("\n")[0]
             except (OSError, subprocess.TimeoutExpired) as error:
                 reason = reason or str(error)
-    _failures.append(
+    _failures[compiler] = (
         f"{compiler[0]} could not compile {SOURCE.name} ({reason}): "
         "attacks on this small_cnn run through torch, several times slower"
     )

@@ -24,6 +24,7 @@ from trainers.engine import Engine, narrowed
 from trainers.inputs import crafting, input_gradient
 from trainers.losses import LOSSES, cross_entropy_sum
 from trainers.models import PRECISIONS, Conv, evaluation_view, set_precision
+from trainers.narrow import compiler_notice
 from trainers.step import Network, Numbers, Sides, new_sums, step, update
 from trainers.weights import perturbing
 
@@ -246,7 +247,10 @@ def _network(
         buffers=list(buffers),
         momentum=[torch.zeros_like(weight) for weight in weights],
     )
-    return network, "fused" if narrow else "operators"
+    if narrow:
+        return network, "fused"
+    notice = compiler_notice() if engine.narrow and device.type == "cpu" else ""
+    return network, f"operators: {notice}" if notice else "operators"
 
 
 def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from trainers import train as training
 from trainers.checkpoint import load_state, save_state
 from trainers.config import Method, Pgd, Sam, TrainConfig
 from trainers.data import Dataset
+from trainers.engine import PLAIN, Engine
 from trainers.evaluate import evaluate
 from trainers.repeatable import repeatable
 from trainers.train import EpochMetrics, new_state, train
@@ -26,30 +27,34 @@ GPU = torch.device("cuda")
 METHOD = Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
 
 
-@pytest.fixture
-def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def watched() -> Iterator[None]:
     """Make any wait for the device an error, from an epoch's first draw to its last step."""
-
-    @contextmanager
-    def watched() -> Iterator[None]:
-        with repeatable():
-            torch.cuda.set_sync_debug_mode("error")
-            try:
-                yield
-            finally:
-                torch.cuda.set_sync_debug_mode("default")
-
-    monkeypatch.setattr(training, "repeatable", watched)
+    with repeatable():
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
-@pytest.mark.usefixtures("_no_waiting")
+@pytest.mark.parametrize("engine", [PLAIN, Engine()], ids=["launched", "captured"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_no_epoch_waits_for_the_device_before_its_end(
-    norm: str, make_config: MakeConfig, few_digits: Dataset, make_images: Callable[..., Dataset]
+    norm: str,
+    engine: Engine,
+    make_config: MakeConfig,
+    few_digits: Dataset,
+    make_images: Callable[..., Dataset],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    method = replace(METHOD, inputs=Pgd(norm=norm, epsilon=0.1, steps=2))  # type: ignore[arg-type]
+    """The first training captures its steps, which may wait; the second one only replays them."""
+    config = make_config(replace(METHOD, inputs=Pgd(norm=norm, epsilon=0.1, steps=2)))  # type: ignore[arg-type]
     for data in (few_digits, make_images((3, 32, 32), count=96)):
-        assert len(list(train(make_config(method), data, GPU))) == 3
+        list(train(config, data, GPU, engine=engine))
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "repeatable", watched)
+            assert len(list(train(config, data, GPU, engine=engine))) == 3
 
 
 def judged(metrics: EpochMetrics) -> tuple[float, ...]:

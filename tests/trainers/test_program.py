@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainers.batches import Draw
 from trainers.config import CrossEntropy, Method, Pgd, Sam, TrainConfig
 from trainers.data import Dataset
 from trainers.engine import PLAIN, Engine
 from trainers.losses import LOSSES, cross_entropy
-from trainers.program import MOST_PROGRAMS, forget_programs, known_program
+from trainers.program import MOST_PROGRAMS, Program, forget_programs, known_program
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -152,3 +153,31 @@ def test_a_training_says_what_it_was_executed_by(
         "attack": "operators",
         "threads": "1",
     }
+
+
+PREACT = {"model": "preact_resnet18", "width": 2, "precision": "bfloat16"}
+
+
+@pytest.mark.parametrize("settings", [{}, PREACT], ids=["small_cnn", "preact_resnet18"])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=["as stored", "cropped"])
+@pytest.mark.parametrize("pair", METHODS.values(), ids=METHODS)
+def test_a_step_neither_waits_for_its_device_nor_leaves_it(
+    pair: tuple[Method, Method],
+    shape: tuple[int, int, int],
+    settings: dict[str, Any],
+    make_config: MakeConfig,
+    make_images: Callable[..., Dataset],
+) -> None:
+    """On the device that has shapes and no values, reading one fails, as does any other device."""
+    data, meta = make_images(shape), torch.device("meta")
+    config = make_config(pair[0], batch_size=12, **settings)
+    model = new_state(config, data, CPU).model.to(meta)
+    program = Program(config, data, model, meta, Engine(captured=False), is_compiled=False)
+    program.set_numbers(config)
+    program.load(model, program.network.momentum)
+    places = torch.zeros((12, 2), dtype=torch.int64, device=meta)
+    noise = torch.zeros((12, *shape), device=meta)
+    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise)
+    program.run(torch.zeros((), device=meta), draw)
+    with pytest.raises(RuntimeError, match="meta"):
+        program.sums.loss.item()

@@ -1,0 +1,96 @@
+"""The scripts themselves, in their quick form."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+pytestmark = pytest.mark.slow
+
+
+def run_quick(script: str, output: Path) -> tuple[int, dict[str, Any], str]:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / script), "--quick", "--device", "cpu", "--output", output],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    (found,) = output.glob("*.json")
+    (text,) = output.glob("*.txt")
+    assert found.stem == text.stem == f"{Path(script).stem}-cpu-digits"
+    assert text.read_text(encoding="utf-8") == done.stdout
+    return done.returncode, json.loads(found.read_text(encoding="utf-8")), done.stdout
+
+
+def ratios(value: Any) -> Iterator[dict[str, float]]:
+    """Find every ratio of a result."""
+    if isinstance(value, dict) and value.keys() == {"median", "low", "high"}:
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from ratios(inner)
+
+
+def assert_ratios(found: dict[str, Any], count: int) -> None:
+    every = list(ratios(found))
+    assert len(every) == count
+    for one in every:
+        assert 0 < one["low"] <= one["high"] < math.inf
+        assert one["median"] > 0
+
+
+def test_steps_are_measured_against_baseline_and_limit(tmp_path: Path) -> None:
+    code, found, text = run_quick("train_step.py", tmp_path)
+    assert code == 0
+    assert_ratios(found, 4 * 2)
+    assert [result["method"] for result in found["results"]] == [
+        "standard",
+        "sam",
+        "at_10",
+        "sam_at_10",
+    ]
+    for result in found["results"]:
+        for side in result["sides"].values():
+            assert 0 < side["share_of_peak"]["float32"] < 1
+            assert side["samples_per_second"] > 0
+        assert result["engines"]["uncompiled"]["device"] == "cpu"
+    assert "sam_at_10  baseline" in text
+
+
+def test_trials_are_measured_in_one_process_and_in_fresh_ones(tmp_path: Path) -> None:
+    code, found, _ = run_quick("trial.py", tmp_path)
+    assert code == 0
+    assert {result["in"] for result in found["results"]} == {"one process", "fresh processes"}
+    for result in found["results"]:
+        for side in result["sides"].values():
+            assert side["seconds"][0] > 0
+            assert all(0 <= accuracy <= 1 for accuracy in side["reached"].values())
+    assert_ratios(found, 2 * 2 * len(found["results"]))
+
+
+def test_trials_at_once_are_measured_against_one(tmp_path: Path) -> None:
+    code, found, _ = run_quick("packing.py", tmp_path)
+    assert code == 0
+    (result,) = found["results"]
+    assert result["trials"].keys() == {"1", "2"}
+    assert result["trials"]["1"]["against_one"]["median"] == 1.0
+    assert_ratios(found, 2)
+
+
+def test_parity_holds_step_by_step_and_its_exit_code_says_what_the_tables_say(
+    tmp_path: Path,
+) -> None:
+    code, found, text = run_quick("parity.py", tmp_path)
+    assert all(one["passes"] for one in found["steps"]), text
+    assert len(found["steps"]) == 6
+    assert len(found["seeds"]) == 3 * 2
+    assert code == int(not all(one["passes"] for one in found["seeds"]))
+    for one in found["seeds"]:
+        assert len(one["ours"]) == len(one["baseline"]) == 2
