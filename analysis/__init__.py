@@ -1,16 +1,18 @@
 """Results in, findings out: replicates, fronts, fitted curves, responses, and the report.
 
 A table of accuracies is enough: `analyse(read_table("table.csv", num_test=10_000))`. What needs
-matplotlib is imported where it is used: `analysis.plots`, `analysis.report`.
+matplotlib is imported where it is used: `analysis.plots`, `analysis.report`. What needs scipy is
+imported with its first use, half a second: the nondominated points of a study do not wait for it.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from analysis.bootstrap import Replicates, draw_replicates
 from analysis.choice import Choice, MethodFront, choose
 from analysis.claims import Finding, Interval
 from analysis.combine import combine
 from analysis.configurations import ConfigurationResult, Spread, configurations
-from analysis.curves import FrontFit, fit_fronts
-from analysis.document import Analysis, View, analyse, read_json, write_json
 from analysis.front import (
     attained,
     attainment_surface,
@@ -34,6 +36,10 @@ from analysis.results import (
     nested_bits,
 )
 from analysis.table import read_table
+
+if TYPE_CHECKING:
+    from analysis.curves import FrontFit, fit_fronts
+    from analysis.document import Analysis, View, analyse, read_json, write_json
 
 __all__ = [
     "AbsentTrial",
@@ -74,3 +80,16 @@ __all__ = [
     "read_table",
     "write_json",
 ]
+
+_BY_SCIPY = {
+    "curves": ("FrontFit", "fit_fronts"),
+    "document": ("Analysis", "View", "analyse", "read_json", "write_json"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of `_BY_SCIPY` when it is first asked for."""
+    for module, names in _BY_SCIPY.items():
+        if name in names:
+            return getattr(import_module(f"analysis.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,7 +9,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
     **storage.ENVIRONMENT,
 }
 """Set, where the user has not, before ray is imported; workers inherit it."""
@@ -85,13 +87,19 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
 
 @contextlib.contextmanager
 def ray_session(
-    spec: StudySpec, project: Path, store: Store, data_bytes: int, interrupts: Interrupts
+    spec: StudySpec,
+    project: Path,
+    store: Store,
+    data_bytes: int,
+    interrupts: Interrupts,
+    meanwhile: Callable[[], None],
 ) -> Iterator[int]:
     """Start Ray in this process, or join the cluster of `RAY_ADDRESS`, for as long as needed.
 
-    Yields the number of slots. Quiet, without telemetry and without dashboard. Raises
-    `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that could
-    not reach a store in a local file.
+    Yields the number of slots. Quiet, without telemetry and without dashboard. The start is seconds
+    of waiting for other processes: `meanwhile` is done in them, and its error is raised here.
+    Raises `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that
+    could not reach a store in a local file.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -112,7 +120,8 @@ def ray_session(
         options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes
     ended = threading.Event()
     try:
-        _await(_start(options, ended), interrupts)
+        started, done = _start(options, ended), _in_thread(meanwhile)
+        _await(started, done, interrupts)
         _refuse_unreachable_store(store)
         resources = ray.cluster_resources()
         yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
@@ -150,20 +159,47 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     return started
 
 
-def _await(started: "Future[Any]", interrupts: Interrupts) -> None:
+def use_started_workers() -> None:
+    """Let trials run in the worker processes that Ray starts with itself, one for each CPU.
+
+    Tune gives trials a variable for PyTorch Lightning, and Ray would start workers anew for it: a
+    second of launch, and two idle processes. What users set for clouds is still handed on.
+    """
+    from ray.tune.execution import class_cache
+
+    class_cache.DEFAULT_ENV_VARS.clear()
+
+
+def _in_thread(work: Callable[[], None]) -> "Future[None]":
+    """Do some work in a thread of its own, so that the main thread can look after the signals."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:  # whatever it is, the main thread raises it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts) -> None:
     """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back.
 
-    A cluster that cannot be joined is the user's to mend. A signal waits for the start to end, but
-    not for ever.
+    A cluster that cannot be joined is the user's to mend. A signal waits for the start to end, and
+    for the work beside it, but not for ever.
     """
     stopped = None
-    try:
-        while not wait([started], timeout=0.05).done:
-            interrupts.retake()
-            stopped = stopped or (time.monotonic() if interrupts.stopped_by else None)
-            if stopped is not None and time.monotonic() - stopped > PATIENCE_SECONDS:
-                interrupts.check()
+    while wait([started, done], timeout=0.05).not_done:
         interrupts.retake()
+        stopped = stopped or (time.monotonic() if interrupts.stopped_by else None)
+        if stopped is not None and time.monotonic() - stopped > PATIENCE_SECONDS:
+            interrupts.check()
+    interrupts.retake()
+    done.result()
+    try:
         started.result()
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,13 @@ from study import cluster, space, storage, tracking
 from study.context import TrialContext
 from study.cost import shape_key
 from study.interrupts import Interrupted, Interrupts
-from study.lease import Lease
+from study.ledger import Ledger
 from study.lock import await_workers, hold_launch
 from study.plan import Plan, RunStatus, make_plan, open_configs
 from study.space import Cell
 from study.spec import StudySpec
 from study.storage import Store
 from study.tracking import StudyRuns
-from study.view import view_tag
 from trainers.config import NUMERICS_VERSION, ConfigError
 from trainers.data import Dataset, data_fingerprint, load_data
 
@@ -73,15 +72,24 @@ def data_cache(project: Path) -> Path:
 
 def current_plan(spec: StudySpec, project: Path) -> Plan:
     """Make a study's plan from what is recorded; read-only, without a lock."""
+    return _plan(spec, project, storage.find_store(project), is_alone=False)
+
+
+def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
+    """Make the plan; who is alone at work on a study finds no trial of it running."""
     fingerprint = data_fingerprint(spec.data.name, data_cache(project))
-    store = storage.find_store(project)
     if not storage.store_exists(store):
         return make_plan(spec, fingerprint, ())
-    client = storage.connect(store)
     with storage.recording(store):
-        return make_plan(
-            spec, fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
+        records = tracking.read_trials(tracking.open_source(store), spec.evaluation.checkpoint)
+    if is_alone:
+        records = tuple(
+            replace(record, status="KILLED")
+            if record.study == spec.name and record.status == "RUNNING"
+            else record
+            for record in records
         )
+    return make_plan(spec, fingerprint, records)
 
 
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
@@ -98,37 +106,27 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     folder = project / "runs"
     with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
         await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
-        fingerprint = data_fingerprint(spec.data.name, data_cache(project))
-        client = storage.connect(store)
-        with storage.recording(store):
-            runs = tracking.open_study(client, store, spec, launch_tags(project))
-            client.set_experiment_tag(runs.experiment, *view_tag(spec, runs))
-            lease = None if store.artifacts else Lease(client, runs)
-            if lease is not None:
-                lease.take()
+        ledger = Ledger(spec, store, launch_tags(project))
         status: RunStatus = "FAILED"
         try:
-            with storage.recording(store):
-                tracking.close_runs(client, runs, "its launch was killed")
-                plan = make_plan(
-                    spec, fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
-                )
+            if store.is_shared:
+                ledger.open()
+            plan = _plan(spec, project, store, is_alone=True)
             announce(plan)
-            outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             if plan.num_open > 0:
                 dataset = load_data(spec.data.name, data_cache(project))
                 _refuse_single_samples(spec, dataset)
-                outcome = _run(spec, project, store, client, runs, plan, dataset, interrupts, lease)
+                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts)
+            else:
+                ledger.open()
+                outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
             raise
         finally:
-            with interrupts.deferred(), storage.recording(store):
-                tracking.close_runs(client, runs, "stopped before its last epoch")
-                tracking.end_study(client, runs, status)
-                if lease is not None:
-                    lease.release()
+            with interrupts.deferred():
+                ledger.end(status)
     return outcome
 
 
@@ -144,16 +142,16 @@ def _run(
     spec: StudySpec,
     project: Path,
     store: Store,
-    client: Any,
-    runs: StudyRuns,
+    ledger: Ledger,
     plan: Plan,
     dataset: Dataset,
     interrupts: Interrupts,
-    lease: Lease | None,
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch is to end."""
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not cluster.is_joined():  # what torch.compile made serves every worker, and later launches
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
     from study.progress import Progress  # ray, optuna: seconds, only when there is work
     from study.searcher import StudySearcher
     from study.watch import Watch
@@ -161,25 +159,24 @@ def _run(
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
     max_failures = max(3, math.ceil(0.2 * plan.num_open))
-    watch = Watch(searcher, client, runs, interrupts, lease, max_failures)
+    session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
     with interrupts.deferred():
         try:
-            with cluster.ray_session(spec, project, store, data_bytes, interrupts) as num_slots:
+            with session as num_slots:
                 interrupts.check()
-                tracking.begin_study(client, runs)
-                progress = Progress(spec, plan, searcher, num_slots)
-                tuner = _tuner(
-                    spec, plan, project, store, runs, dataset, searcher, watch, progress, num_slots
+                tracking.begin_study(ledger.client, ledger.runs)
+                watch = Watch(
+                    searcher, ledger.client, ledger.runs, interrupts, ledger.lease, max_failures
                 )
+                progress = Progress(spec, plan, searcher, num_slots)
+                context = _context(spec, plan, project, store, ledger.runs, dataset, num_slots)
+                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     _fit(tuner, watch)
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-        with storage.recording(store):
-            after = make_plan(
-                spec, plan.fingerprint, tracking.read_trials(client, spec.evaluation.checkpoint)
-            )
+        after = _plan(spec, project, store, is_alone=False)
     return Outcome(
         plan=after,
         started=plan.num_open,
@@ -199,13 +196,32 @@ def _fit(tuner: Any, watch: Any) -> None:
         )
 
 
-def _tuner(
+def _context(
     spec: StudySpec,
     plan: Plan,
     project: Path,
     store: Store,
     runs: StudyRuns,
     dataset: Dataset,
+    num_slots: int,
+) -> TrialContext:
+    """Gather what the launch's trials share."""
+    folder = project / "runs"
+    return TrialContext(
+        spec=spec,
+        dataset=dataset,
+        store=store,
+        runs=runs,
+        tags=launch_tags(project),
+        states=folder / "states",
+        expected_trials=expected_trials(spec, plan, num_slots),
+        workers_lock=None if cluster.is_joined() else folder / "workers.lock",
+    )
+
+
+def _tuner(
+    project: Path,
+    context: TrialContext,
     searcher: Any,
     watch: Any,
     progress: Any,
@@ -217,17 +233,8 @@ def _tuner(
     from study.trainable import CellTrainable
     from study.watch import WatchStopper
 
-    folder = project / "runs"
-    context = TrialContext(
-        spec=spec,
-        dataset=dataset,
-        store=store,
-        runs=runs,
-        tags=launch_tags(project),
-        states=folder / "states",
-        expected_trials=expected_trials(spec, plan, num_slots),
-        workers_lock=None if cluster.is_joined() else folder / "workers.lock",
-    )
+    cluster.use_started_workers()
+    spec = context.spec
     return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(CellTrainable, context=context),
@@ -243,7 +250,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            storage_path=str(folder / "ray"),
+            storage_path=str(project / "runs" / "ray"),
             stop=WatchStopper(watch),
             failure_config=tune.FailureConfig(max_failures=1),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

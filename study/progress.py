@@ -14,11 +14,11 @@ from rich.text import Text
 
 from study import naming
 from study.cost import relative_cost
-from study.plan import Plan, open_configs
+from study.plan import Plan, mean_objectives, open_configs
 from study.searcher import StudySearcher
 from study.space import Cell, Configuration
 from study.spec import StudySpec
-from study.standing import front_so_far
+from study.standing import Objectives, front_so_far
 
 REFRESH_SECONDS = 0.5
 MAX_FRONT_ROWS = 8
@@ -49,10 +49,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._seconds = 0.0
         self._cost_measured = 0.0
         self._cost_left = sum(relative_cost(config) for config in open_configs(spec, plan))
-        self._objectives: dict[Configuration, dict[int, tuple[float, float] | None]] = {}
+        self._objectives: dict[Configuration, dict[int, Objectives | None]] = {}
         for planned in plan.cells:
             known = planned.record.objectives if planned.record else None
             self._note(planned.cell, known)
+        self._front, self._num_known = front_so_far(
+            {configuration: seeds.values() for configuration, seeds in self._objectives.items()}
+        )
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stderr=False
         )
@@ -97,6 +100,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._done += 1
             objectives = (result["objective_clean"], result["objective_robust"])
             self._note(cell, objectives)
+            self._extend_front(cell.configuration)
             found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
             self._say(f"{self._count()} {self._name(cell)}: {found}")
         else:
@@ -129,11 +133,20 @@ class Progress(tune.Callback):  # type: ignore[misc]
         for kept in (self._latest, self._cells, self._begun):
             kept.pop(trial_id, None)
 
-    def _note(self, cell: Cell, objectives: tuple[float, float] | None) -> None:
+    def _note(self, cell: Cell, objectives: Objectives | None) -> None:
         seeds = self._objectives.setdefault(
             cell.configuration, dict.fromkeys(self._spec.seeds, None)
         )
         seeds[cell.seed] = objectives
+
+    def _extend_front(self, configuration: Configuration) -> None:
+        """Set a configuration against the front alone: what the front dominates never returns."""
+        mean = mean_objectives(self._objectives[configuration].values())
+        if mean is not None:
+            self._num_known += 1
+            self._front, _ = front_so_far(
+                {member: [point] for member, point in (*self._front, (configuration, mean))}
+            )
 
     def _say(self, line: str, is_trouble: bool = False) -> None:
         """Print a line that stays: everything without a terminal, trouble also with one."""
@@ -184,13 +197,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def _front_table(self) -> Iterator[RenderableType]:
         """Draw the nondominated configurations among those with every seed in."""
-        rows, num_known = front_so_far(
-            {configuration: seeds.values() for configuration, seeds in self._objectives.items()}
-        )
+        rows = self._front
         if not rows:
             return
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for title in (f"front so far ({len(rows)} of {num_known})", "clean", "robust"):
+        for title in (f"front so far ({len(rows)} of {self._num_known})", "clean", "robust"):
             table.add_column(title, header_style="dim")
         for configuration, (clean, robust) in rows[-MAX_FRONT_ROWS:]:
             name = naming.configuration_name(self._spec, configuration)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from analysis.results import (
     AbsentTrial,
@@ -14,12 +13,14 @@ from analysis.results import (
     TrialResult,
 )
 from study import naming, space, storage, tracking
+from study.filing import Entry, Filing
 from study.importance import measure_importances
 from study.launch import current_plan, data_cache
 from study.parts import AnalysisSpec
 from study.plan import Plan, PlannedCell, TrialRecord
 from study.spec import StudySpec
-from trainers.config import PgdAttack
+from study.storage import Store
+from trainers.config import VALIDATION_ATTACK, PgdAttack
 from trainers.data import Dataset, load_data
 
 MOST_HISTORIES = 100
@@ -43,15 +44,12 @@ class Report:
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read what a study found, and all that it did not, from its records."""
-    from trainers.train import VALIDATION_ATTACK  # torch: a second, only for results
-
     plan = current_plan(spec, project)
     dataset = load_data(spec.data.name, data_cache(project))
     store = storage.find_store(project)
-    client = storage.connect(store) if plan.count("done") else None
     done = [planned for planned in plan.cells if planned.state == "done"]
     with storage.recording(store):
-        trials = tuple(_trial_result(spec, client, planned) for planned in done)
+        trials = tuple(_trial_result(spec, store, planned) for planned in done)
     evaluation = spec.evaluation
     declared = spec.analysis or AnalysisSpec()
     floor = declared.clean_floor
@@ -80,7 +78,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         importances=measure_importances(spec, plan),
     )
     with storage.recording(store):
-        return replace(results, histories=_histories(spec, client, results, done))
+        return replace(results, histories=_histories(spec, store, results, done))
 
 
 def report_study(spec: StudySpec, project: Path) -> Report:
@@ -96,30 +94,37 @@ def report_studies(specs: Sequence[StudySpec], project: Path) -> Report:
     that on the first study that was ever launched. Raises `ResultsError` if studies cannot be
     compared.
     """
+    store = storage.find_store(project)
+    if not storage.store_exists(store):
+        page, empty = _write(specs, project)
+        return Report(page=page, address="", without_results=empty)
+    with Filing(store) as filing:
+        page, empty = _write(specs, project)
+        addresses = filing.file(page.parent, [_entry(spec, specs, page.parent) for spec in specs])
+    address = addresses[0] if addresses else ""
+    return Report(page=page, address=address, without_results=empty)
+
+
+def _write(specs: Sequence[StudySpec], project: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write the bundle; give its page, and the studies that have nothing to report."""
     from analysis.combine import combine
     from analysis.report import write_report  # matplotlib: a second, only for a report
 
     found = [read_results(spec, project) for spec in specs]
-    empty = tuple(results.study for results in found if not results.trials)
-    name = "+".join(spec.name for spec in specs)
     results = found[0] if len(found) == 1 else combine(found)
-    page = write_report(results, project / "reports" / name)
-    store = storage.find_store(project)
-    if not storage.store_exists(store):
-        return Report(page=page, address="", without_results=empty)
-    client = storage.connect(store)
-    addresses = []
-    with storage.recording(store):
-        for spec in specs:
-            runs = tracking.find_study(client, spec.name)
-            if runs is not None and len(specs) == 1:
-                note = study_note(spec, page.parent)
-                addresses.append(tracking.log_report(client, runs, page.parent, "report", note))
-            elif runs is not None:
-                place = f"comparison/{name}"
-                addresses.append(tracking.log_report(client, runs, page.parent, place))
-    address = addresses[0] if addresses else ""
-    return Report(page=page, address=address, without_results=empty)
+    page = write_report(results, project / "reports" / _report_name(specs))
+    return page, tuple(results.study for results in found if not results.trials)
+
+
+def _report_name(specs: Sequence[StudySpec]) -> str:
+    return "+".join(spec.name for spec in specs)
+
+
+def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
+    """Say where a study's parent run gets the report, and its note if the report is its own."""
+    if len(specs) == 1:
+        return Entry(study=spec.name, place="report", note=study_note(spec, folder))
+    return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:
@@ -145,13 +150,13 @@ def attack_name(attack: PgdAttack) -> str:
     return f"PGD-{attack.steps}, {restarts}"
 
 
-def _trial_result(spec: StudySpec, client: object, planned: PlannedCell) -> TrialResult:
+def _trial_result(spec: StudySpec, store: Store, planned: PlannedCell) -> TrialResult:
     """Read one finished cell."""
     record = planned.record
     assert record is not None
     assert record.objectives is not None
     evaluation, metrics = spec.evaluation, record.metrics
-    bits = tracking.read_bits(client, record)  # type: ignore[arg-type]
+    bits = tracking.read_bits(store, record)
     names = [
         tracking.robust_name(evaluation.checkpoint, evaluation.norm, radius)
         for radius in evaluation.radii
@@ -173,7 +178,7 @@ def _trial_result(spec: StudySpec, client: object, planned: PlannedCell) -> Tria
 
 
 def _histories(
-    spec: StudySpec, client: object, results: Results, done: Sequence[PlannedCell]
+    spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
 ) -> tuple[History, ...]:
     """Read how trials trained: all of a small study, else those of the chosen configurations."""
     from analysis.choice import choose
@@ -182,20 +187,23 @@ def _histories(
     if len(runs) > MOST_HISTORIES:
         chosen = [front.best for front in choose(results).fronts if front.best is not None]
         runs = {trial.run for configuration in chosen for trial in configuration.trials}
+    if not runs:
+        return ()
+    source = tracking.open_source(store)
     return tuple(
         history
         for planned in done
         if planned.record is not None and planned.record.run in runs
-        for history in [_history(spec, client, planned, planned.record)]
+        for history in [_history(spec, source, planned, planned.record)]
         if history is not None
     )
 
 
 def _history(
-    spec: StudySpec, client: Any, planned: PlannedCell, record: TrialRecord
+    spec: StudySpec, source: tracking.Source, planned: PlannedCell, record: TrialRecord
 ) -> History | None:
     """Read one trial's epochs; None if it recorded none."""
-    epochs = tracking.read_epochs(client, record.run, EPOCH_METRICS)
+    epochs = tracking.read_epochs(source, record.run, EPOCH_METRICS)
     if not epochs:
         return None
     train, clean, robust = zip(*epochs.values(), strict=True)

@@ -42,6 +42,11 @@ class Store:
         return self.uri.startswith("sqlite:")
 
     @property
+    def is_shared(self) -> bool:
+        """Whether launches of other projects may record here: the user named the store."""
+        return not self.artifacts
+
+    @property
     def shown(self) -> str:
         """The address without user and password, for messages."""
         return masked(self.uri)

@@ -9,19 +9,21 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 from zipfile import BadZipFile
 
+from study.database import Database, RunRow, open_database
 from study.plan import RunStatus, TrialRecord
 from study.spec import StudySpec
-from study.storage import Store, TrackingError
+from study.storage import Store, TrackingError, connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 EXPERIMENT_TAG = "rhoeps"
+TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
 """What MLflow's databases hold of a tag, and so of a run's note."""
@@ -31,6 +33,10 @@ TAGS = {"study", "cell", "method", "block", "number", "config"}
 """What every trial's run says of itself; a run without them is somebody else's."""
 ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
 """What a finished trial must have left, besides its metrics."""
+
+
+Source: TypeAlias = "Database | MlflowClient"
+"""What runs are read from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +99,21 @@ def open_study(
     return runs
 
 
-def read_trials(client: "MlflowClient", checkpoint: str) -> tuple[TrialRecord, ...]:
+def open_source(store: Store) -> Source:
+    """Open what a store's runs are read from: its file where that is possible, else MLflow."""
+    return open_database(store) or connect(store)
+
+
+def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
     """Read every trial of every study in the store, with the objectives of one checkpoint."""
-    experiments = client.search_experiments(filter_string=f"tags.{EXPERIMENT_TAG} = 'study'")
-    ids = [experiment.experiment_id for experiment in experiments]
-    runs = _search(client, ids, "tags.kind = 'trial'")
-    return tuple(_record(run, checkpoint) for run in runs if run.data.tags.keys() >= TAGS)
+    if isinstance(source, Database):
+        rows = source.runs((EXPERIMENT_TAG, "study"), ("kind", "trial"))
+    else:
+        tagged = f"tags.{EXPERIMENT_TAG} = 'study'"
+        experiments = source.search_experiments(filter_string=tagged)
+        ids = [experiment.experiment_id for experiment in experiments]
+        rows = [_row(run) for run in _search(source, ids, TRIALS)]
+    return tuple(_record(row, checkpoint) for row in rows if row.tags.keys() >= TAGS)
 
 
 def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
@@ -112,20 +127,33 @@ def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iter
             return
 
 
-def _record(run: "Run", checkpoint: str) -> TrialRecord:
+def _row(run: "Run") -> RunRow:
+    """Take what is read of MLflow's run."""
+    return RunRow(
+        id=run.info.run_id,
+        status=run.info.status,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+        artifacts=run.info.artifact_uri,
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+    )
+
+
+def _record(row: RunRow, checkpoint: str) -> TrialRecord:
     """Read one trial run."""
-    tags, metrics = run.data.tags, run.data.metrics
+    tags, metrics = row.tags, row.metrics
     canonical = json.loads(tags["config"])
-    status: RunStatus = run.info.status
-    started, ended = run.info.start_time / 1000, run.info.end_time
+    status = cast(RunStatus, row.status)
+    started, ended = row.started / 1000, row.ended
     is_complete = (
         status == "FINISHED"
         and all(name in metrics for name in _required_metrics(canonical["evaluation"]))
-        and _has_artifacts(run.info.artifact_uri)
+        and _has_artifacts(row.artifacts)
     )
     clean, robust = objective_names(checkpoint)
     return TrialRecord(
-        run=run.info.run_id,
+        run=row.id,
         study=tags["study"],
         cell_key=tags["cell"],
         block=tags["block"],
@@ -140,7 +168,7 @@ def _record(run: "Run", checkpoint: str) -> TrialRecord:
         seconds=(ended / 1000 if ended else time.time()) - started,
         metrics=metrics,
         labels=tags,
-        artifacts=run.info.artifact_uri,
+        artifacts=row.artifacts,
     )
 
 
@@ -174,12 +202,12 @@ def _has_artifacts(uri: str) -> bool:
     return folder is None or all((folder / name).is_file() for name in ARTIFACTS)
 
 
-def read_bits(client: "MlflowClient", record: TrialRecord) -> dict[str, Any]:
+def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
     """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`."""
     import numpy as np
 
     folder = local_path(record.artifacts)
-    path = folder / BITS_FILE if folder else client.download_artifacts(record.run, BITS_FILE)
+    path = folder / BITS_FILE if folder else _downloaded(store, record.run, BITS_FILE)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
@@ -189,12 +217,16 @@ def read_bits(client: "MlflowClient", record: TrialRecord) -> dict[str, Any]:
         ) from error
 
 
-def read_epochs(
-    client: "MlflowClient", run: str, names: Iterable[str]
-) -> dict[int, tuple[float, ...]]:
+def _downloaded(store: Store, run: str, name: str) -> Path:
+    return Path(connect(store).download_artifacts(run, name))
+
+
+def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tuple[float, ...]]:
     """Read metrics that a run recorded at each epoch: their values by epoch, where all were."""
     by_name = [
-        {metric.step: metric.value for metric in client.get_metric_history(run, name)}
+        source.history(run, name)
+        if isinstance(source, Database)
+        else {metric.step: metric.value for metric in source.get_metric_history(run, name)}
         for name in names
     ]
     epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
@@ -213,13 +245,14 @@ def find_finished(
 ) -> tuple[float, float] | None:
     """Give a cell's objectives if the study has it finished, None if it has not."""
     chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
-    records = (_record(run, checkpoint) for run in _search(client, [runs.experiment], chosen))
+    found = _search(client, [runs.experiment], chosen)
+    records = (_record(_row(run), checkpoint) for run in found)
     return next((record.objectives for record in records if record.objectives), None)
 
 
 def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
     """End every running trial run of the study as KILLED."""
-    running = "tags.kind = 'trial' and attributes.status = 'RUNNING'"
+    running = f"{TRIALS} and attributes.status = 'RUNNING'"
     for run in list(_search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "KILLED")

@@ -192,6 +192,8 @@ class PgdAttack:
 
 
 ATTACKS: dict[str, type[Any]] = {"pgd": PgdAttack}
+VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
+"""Judges the whole validation part after every epoch of a training."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ data set, never by a trial: all trials of a study learn from, and are chosen on,
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -130,14 +131,17 @@ def _quotas(counts: NDArray[np.int64], total: int) -> list[int]:
 
 def _load_digits() -> Dataset:
     """Scikit-learn's 1797 handwritten digits, 8 × 8, in 1000 / 297 / 500."""
-    from sklearn.datasets import load_digits  # takes a second to import
-
-    bunch = load_digits()
-    images = bunch.images.astype(np.uint8)[:, np.newaxis]
-    everything = Split(images=images, labels=bunch.target.astype(np.int64))
+    # The file alone: importing scikit-learn takes one to two seconds.
+    package = find_spec("sklearn")
+    assert package is not None, "scikit-learn is a requirement"
+    assert package.origin is not None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(file, delimiter=",").astype(np.int64)
+    images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)
+    everything = Split(images=images, labels=table[:, -1])
     rest, test = split_by_class(everything, NUM_DIGITS_TEST, "digits test")
     train, validation = split_by_class(rest, NUM_DIGITS_VALIDATION, "digits validation")
-    classes = tuple(str(name) for name in bunch.target_names)
+    classes = tuple(str(label) for label in range(10))
     parts = {"train": train, "validation": validation, "test": test}
     return _dataset("digits", DIGITS_FINGERPRINT, classes, 16, **parts)
 

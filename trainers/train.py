@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.batches import PADDING, Draw
-from trainers.config import ConfigError, PgdAttack, TrainConfig, TrainingConfig
+from trainers.config import VALIDATION_ATTACK, ConfigError, TrainConfig, TrainingConfig
 from trainers.data import Dataset
 from trainers.engine import Engine, classifier
 from trainers.evaluate import attacked_batches, clean_bits
@@ -24,8 +24,6 @@ from trainers.program import Program, program_for
 from trainers.repeatable import repeatable
 from trainers.streams import generator
 
-VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
-"""Judges the whole validation part after every epoch."""
 DIVERGED_LOSS = 3.0
 """In units of ln K, the loss of a uniform guess: a mean loss above it is a divergence."""
 

@@ -216,6 +216,36 @@ def test_signal_ends_a_launch_quietly_with_every_state_true(
     assert parent_status(project, "grid") == "KILLED"
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 2.0, 3.0, 4.5])
+def test_sigterm_while_a_launch_starts_leaves_nothing_running(project: Any, seconds: float) -> None:
+    """From the plan on, Ray starts in one thread, and MLflow is imported in another."""
+    project.write(grid(epochs=100_000, seeds="[0, 1]"))
+    launcher = project.start("launch", "grid")
+    while not launcher.stdout.readline().startswith("time: "):
+        assert launcher.poll() is None
+    time.sleep(seconds)
+    below = children(launcher.pid)
+    launcher.terminate()
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGTERM, output
+    assert "Traceback" not in output
+    assert "interrupted by SIGTERM; what is finished is kept" in output
+    assert statuses(project, "grid")["RUNNING"] == 0
+    if (project.folder / "runs" / "mlflow.db").exists():
+        assert parent_status(project, "grid") == "KILLED"
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
+
+
+def test_deleted_experiment_is_said_by_a_launch_that_began_to_start_ray(project: Any) -> None:
+    project.write(grid())
+    client = storage.connect(storage.find_store(project.folder))
+    client.delete_experiment(client.create_experiment("grid"))
+    code, output = project.run("launch", "grid")
+    assert code == 2, output
+    assert "experiment grid: was deleted in MLflow but keeps its name; restore it" in output
+    assert "Traceback" not in output
+
+
 def test_second_launch_is_told_who_holds_the_first(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     first = project.start("launch", "grid")

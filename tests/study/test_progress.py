@@ -1,6 +1,7 @@
 """The live view and the plain lines, driven by the events that Ray Tune would send."""
 
 import io
+import random
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from study.plan import make_plan
 from study.progress import Progress
 from study.searcher import StudySearcher
 from study.spec import StudySpec
+from study.standing import front_so_far
 
 Read = Callable[..., StudySpec]
 
@@ -109,6 +111,24 @@ def test_front_holds_the_nondominated_with_every_seed_in(read: Read) -> None:
     assert "standard" in shown
     assert "sam rho=0.1" in shown
     assert "sam rho=0.2" not in shown
+
+
+def test_front_kept_from_trial_to_trial_is_that_of_all(read: Read) -> None:
+    rho = ", ".join(f"{place / 100}" for place in range(1, 41))
+    spec = read(text=read.text.replace("[0.1, 0.2]", f"[{rho}]"))  # type: ignore[attr-defined]
+    for seed in range(5):
+        chance = random.Random(seed)
+        launch = Launch(spec, is_terminal=False)
+        ends: dict[Any, list[tuple[float, float]]] = {}
+        for number in range(2 * 41):  # every cell of the grid, in any order but for the seeds
+            trial = launch.start(str(number))
+            configuration = launch.searcher.trial_cells[trial.trial_id].configuration
+            clean, robust = chance.choice((0.1, 0.3, 0.5)), chance.choice((0.2, 0.3, 0.4))
+            ends.setdefault(configuration, []).append((clean, robust))
+            launch.finish(trial, clean, robust)
+        rows, num_known = front_so_far(ends)
+        assert launch.progress._num_known == num_known == 41
+        assert sorted(launch.progress._front, key=str) == sorted(rows, key=str), f"seed {seed}"
 
 
 def test_worker_lost_before_its_trial_began_is_said_like_any_other(read: Read) -> None:

@@ -97,7 +97,7 @@ def test_finished_run_with_results_and_files_is_complete(
     assert record.metrics["train/loss"] == 1.5
     assert tracking.find_finished(client, runs, record.cell_key, "best") == (0.5, 0.5)
     assert tracking.find_finished(client, runs, "another", "best") is None
-    assert tracking.read_bits(client, record)["best"].tolist() == np.eye(3, dtype=bool).tolist()
+    assert tracking.read_bits(store, record)["best"].tolist() == np.eye(3, dtype=bool).tolist()
 
 
 @pytest.mark.parametrize("missing", tracking.ARTIFACTS)
@@ -174,7 +174,7 @@ def test_damaged_bits_are_said_with_the_way_out(
     open_run(client, runs, spec).finish(results(spec), folder)
     [record] = trials_of(client, "damaged")
     with pytest.raises(storage.TrackingError, match="is damaged; delete it"):
-        tracking.read_bits(client, record)
+        tracking.read_bits(store, record)
 
 
 def test_failed_run_keeps_what_it_reached(client: Any, store: Any, read: Read) -> None:
