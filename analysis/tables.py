@@ -87,7 +87,7 @@ def front_table(analysis: Analysis) -> Table:
 def configuration_table(analysis: Analysis) -> Table:
     """List every configuration: accuracies with intervals, P(on front), cost and alarms."""
     results, found, threat = analysis.results, analysis.found, analysis.results.threat
-    names = _names(found)
+    names, choice = _names(found), choose(results)
     on_validation = results.num_validation > 0
     validation = ("Validation clean", f"Validation robust {value_text(threat.objective_radius)}")
     alarmed = alarms_of(analysis)
@@ -116,7 +116,7 @@ def configuration_table(analysis: Analysis) -> Table:
             *(("Alarms",) if alarmed else ()),
         ),
         rows=tuple(
-            (*_configuration_row(analysis, row, c, names), *_alarm_cells(alarmed, row))
+            (*_configuration_row(analysis, choice, row, c, names), *_alarm_cells(alarmed, row))
             for row, c in enumerate(found)
         ),
         sortable=True,
@@ -244,9 +244,8 @@ def _attained_cell(front: FrontSurface, clean: float) -> Cell:
 
 
 def _configuration_row(
-    analysis: Analysis, row: int, c: ConfigurationResult, names: Sequence[str]
+    analysis: Analysis, choice: Choice, row: int, c: ConfigurationResult, names: Sequence[str]
 ) -> tuple[Cell, ...]:
-    choice = choose(analysis.results)
     on_method_front = any(m.key == c.key for front in choice.fronts for m in front.members)
     on_study_front = c.key in choice.study_front
     place = 2 * on_study_front + on_method_front

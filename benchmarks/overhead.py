@@ -192,6 +192,7 @@ def text(found: dict[str, Any]) -> str:
         "",
         "Targets: study --help 0.3 s, study plan 1.5 s; trial to trial 300 ms; bookkeeping after",
         "1000 trials within 10% of that after 10. Load: of the machine as the benchmark began.",
+        "Ray's workers have the usual priority here (RAY_worker_niceness=0), against outside load.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -231,6 +232,8 @@ def main() -> None:
     if told.launch:
         launch_empty(Path(told.launch[0]), int(told.launch[1]))
         return
+    # Ray's workers give way to every other process; without that, outside load falls on all alike.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), told.ray_trials)
     (HERE / "overhead.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

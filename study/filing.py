@@ -6,7 +6,6 @@ UI or what went wrong. The second one ends when the first closes the line, howev
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -46,6 +45,7 @@ class Filing:
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
             text=True,
+            start_new_session=True,  # Ctrl-C is the first process's to handle
         )
         self._tell(asdict(self._store))
         return self
@@ -118,6 +118,5 @@ def serve(lines: IO[str], answers: IO[str]) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the first process's to handle
     to_first, sys.stdout = sys.stdout, sys.stderr
     serve(sys.stdin, to_first)

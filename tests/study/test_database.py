@@ -37,7 +37,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[storage.Store, Mlf
             record(client, runs, name, end)
         client.create_run(experiment, tags={"kind": "study"})
     client.delete_experiment(experiment)
-    theirs = client.create_experiment("theirs")
+    tags = {tracking.EXPERIMENT_TAG: "another", "team": "study"}
+    theirs = client.create_experiment("theirs", tags=tags)
     record(client, tracking.StudyRuns(experiment=theirs, parent="parent"), "theirs", "FINISHED")
     return store, client
 
@@ -55,7 +56,8 @@ def record(client: Any, runs: tracking.StudyRuns, study: str, end: str) -> None:
     run = TrialRun(client, runs, "a run", labels, {"rho": 0.1})
     odd = (0.1, -0.0, math.nan, math.inf, -math.inf, 1e-320, 1 / 3)
     metrics = [Metric(f"odd/{n}", value, 5, 0) for n, value in enumerate(odd)]
-    metrics += [Metric("loss", step / 7, time, step) for step, time in ((1, 9), (2, 8), (2, 11))]
+    losses = ((0.7, 9, 1), (0.3, 11, 2), (0.5, 8, 2), (0.6, 8, 2))
+    metrics += [Metric("loss", value, time, step) for value, time, step in losses]
     metrics += [Metric("loss", math.nan, 12, 3)]
     client.log_batch(run.id, metrics=metrics)
     if end == "deleted":
@@ -141,10 +143,10 @@ def test_store_that_is_no_database_is_left_to_mlflow(
     server = storage.Store(uri="http://127.0.0.1:9", artifacts="")
     assert database.open_database(server) is None
     store = storage.find_store(tmp_path)
-    assert database.open_database(store) is None, "there is none yet"
-    assert not list(tmp_path.iterdir()), "and reading makes none"
-    (tmp_path / "runs").mkdir()
     path = Path(store.uri.removeprefix(storage.SQLITE))
+    path.parent.mkdir()
+    assert database.open_database(store) is None, "there is none yet"
+    assert not path.exists(), "and reading makes none"
     path.write_bytes(b"not a database" * 100)
     assert database.open_database(store) is None
     path.unlink()
