@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=MEASURED)
     parser.add_argument("--trials", nargs="+", type=int, default=[1, 2, 4], help="1 is among them")
     parser.add_argument("--ours", choices=FORMS, default="uncompiled", help="our side's form")
-    parser.add_argument("--seconds", type=float, default=20.0, help="that a measurement takes")
+    parser.add_argument("--seconds", type=float, default=10.0, help="that a measurement takes")
     parser.add_argument("--mps", action="store_true", help="measure with NVIDIA MPS, too")
     parser.add_argument("--worker", action="store_true", help="be one of the processes")
     told = parser.parse_args()

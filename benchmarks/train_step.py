@@ -183,7 +183,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=MEASURED)
     parser.add_argument("--ours", nargs="+", choices=FORMS, help="our side's forms")
     parser.add_argument("--workers", type=int, help="of the repaired baseline; 0: leave it out")
-    parser.add_argument("--epochs-per-round", type=int, default=1)
+    parser.add_argument("--epochs-per-round", type=int, default=2)
+    parser.set_defaults(rounds=4)
     told = parser.parse_args()
     case = read_case(told).with_parts(validation=NUM_VALIDATION)
     kind = case.device.type

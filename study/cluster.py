@@ -165,9 +165,10 @@ def use_started_workers() -> None:
     Tune gives trials a variable for PyTorch Lightning, and Ray would start workers anew for it: a
     second of launch, and two idle processes. What users set for clouds is still handed on.
     """
-    from ray.tune.execution import class_cache
+    with contextlib.suppress(ImportError, AttributeError):  # it is Ray's own, and may go
+        from ray.tune.execution import class_cache
 
-    class_cache.DEFAULT_ENV_VARS.clear()
+        class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def _in_thread(work: Callable[[], None]) -> "Future[None]":

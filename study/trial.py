@@ -27,6 +27,7 @@ from trainers.config import TrainConfig
 from trainers.data import sample_hash
 from trainers.engine import Engine
 from trainers.evaluate import Evaluation, Examples, adversarial_examples, evaluate
+from trainers.program import forget_programs
 from trainers.train import EpochMetrics, TrainState, new_state, train
 
 CHECKPOINT_SECONDS = 5.0
@@ -122,9 +123,10 @@ class Trial:
             self._run.kill(reason)
 
     def _let_go(self) -> None:
-        """Let go of the network and of the device's memory."""
+        """Let go of the training, and on a GPU of all that this worker holds there."""
         self._epochs = None
         if self._device.type == "cuda":
+            forget_programs()
             torch.cuda.empty_cache()
 
     def _open(self) -> None:

@@ -4,6 +4,7 @@ Launching some thousand kernels one by one takes the host longer than a GPU need
 graph launches them all at once.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,14 +17,19 @@ WARM_UPS = 3
 """Runs before the recording, in which cuDNN chooses kernels and memory is allocated."""
 
 
+@functools.cache
+def _pool() -> Any:
+    """Return the memory that all graphs of the process share: only one runs at a time."""
+    return torch.cuda.graph_pool_handle()
+
+
 def captured(
-    run: Callable[[Draw], None], draw: Draw, written: Sequence[Tensor], pool: Any
+    run: Callable[[Draw], None], draw: Draw, written: Sequence[Tensor]
 ) -> Callable[[Draw], None]:
     """Record `run` as a CUDA graph for draws of the shape of `draw`.
 
     `run` reads its draw and fixed tensors, writes `written` in place, and never waits for the
-    device. Their contents are the same afterwards. pool: memory shared with other graphs of the
-    process. Raises `RuntimeError` if the step cannot be recorded.
+    device. Their contents are the same afterwards. Raises `RuntimeError` if the step cannot be recorded.
     """
     fixed = Draw(*(tensor.clone() for tensor in draw))
     before = [tensor.detach().clone() for tensor in written]
@@ -35,8 +41,9 @@ def captured(
             for _ in range(WARM_UPS):
                 run(fixed)
         torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(graph, pool=pool):
-            run(fixed)
+        with torch.cuda.stream(torch.cuda.current_stream()):  # taken back if the recording fails
+            with torch.cuda.graph(graph, pool=_pool()):
+                run(fixed)
     finally:
         with torch.no_grad():
             for tensor, content in zip(written, before, strict=True):

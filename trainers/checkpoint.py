@@ -17,7 +17,7 @@ from trainers.config import TrainConfig
 from trainers.data import Dataset
 from trainers.train import EpochMetrics, TrainState, new_state
 
-STATE_FORMAT = "rhoeps training state 1"
+STATE_FORMAT = "rhoeps training state 2"
 WEIGHTS_FORMAT = "rhoeps weights 1"
 
 
@@ -37,6 +37,7 @@ def save_state(path: Path, state: TrainState, config_digest: str) -> None:
         "best_score": state.best_score,
         "best_weights": state.best_weights,
         "metrics": [asdict(metrics) for metrics in state.metrics],
+        "engine": state.engine,
     }
     _write(path, content)
 
@@ -46,7 +47,8 @@ def load_state(
 ) -> TrainState | None:
     """Return the training that `path` holds, or None where there is no such file.
 
-    Going on from it gives what an uninterrupted training would have given, bit for bit.
+    Going on from it gives what an uninterrupted training would have given, bit for bit where both
+    are executed alike.
     """
     if not path.exists():
         return None
@@ -66,6 +68,7 @@ def load_state(
         state.best_score = content["best_score"]
         state.best_weights = content["best_weights"]
         state.metrics = [EpochMetrics(**metrics) for metrics in content["metrics"]]
+        state.engine = content["engine"]
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         raise _damaged(path, error) from error
     return state

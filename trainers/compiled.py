@@ -40,7 +40,12 @@ def compiled_update(
         return update(sides, traced, numbers, images, crafted, labels)
 
     def copies(tensors: list[Tensor]) -> list[Tensor]:
-        return [tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in tensors]
+        """Copy tensors, parameters as parameters: torch.compile holds them for another type."""
+        contents = [tensor.detach().clone() for tensor in tensors]
+        return [
+            nn.Parameter(content) if isinstance(tensor, nn.Parameter) else content
+            for tensor, content in zip(tensors, contents, strict=True)
+        ]
 
     is_crafted = crafted is not images
     example = (
@@ -82,7 +87,13 @@ def compiled_update(
     return run
 
 
-def compiled_classifier(view: nn.Module, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """Compile a network in evaluation mode for batches of one size; others are run as they are."""
-    compiled = torch.compile(view, fullgraph=True, dynamic=False)
-    return lambda images: compiled(images) if len(images) == batch_size else view(images)
+def compiled_classifier(view: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """Compile a network in evaluation mode for batches of the shape of `images`.
+
+    It reads the weights of now, and may be differentiated with respect to the images. Batches of
+    other sizes are run as they are.
+    """
+    size = len(images)
+    graph = make_fx(view)(images)  # a code object of its own: torch.compile limits those of one
+    compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+    return lambda images: compiled(images) if len(images) == size else view(images)

@@ -1,8 +1,9 @@
 """How passes are executed: which of the faster forms are used where they apply.
 
-No choice made here moves a number by more than the rounding of float32, so none of it belongs to a
-`TrainConfig`; what was used is in `TrainState.engine`. The precision does move numbers: it is part
-of the configuration.
+No choice made here changes a pass by more than the rounding of float32, as another processor would,
+so none of it belongs to a `TrainConfig`. A training multiplies roundings: two that are executed
+unlike end as two seeds of one configuration do, which is why `TrainState.engine` says what was
+used. The precision changes what is computed, and is part of the configuration.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from trainers.config import TrainConfig
+from trainers.config import NUMERICS_VERSION, TrainConfig
 from trainers.data import Dataset
 from trainers.engine import Engine
 from trainers.program import Program, known_program, shape
@@ -29,6 +29,8 @@ EXPECTED_SECONDS = {"cpu": 30.0, "cuda": 90.0}
 """Of a first compilation, before one was measured: 15 to 30 s for the small network on one core."""
 EXPECTED_SHARE = 0.15
 """Of a step's time that is saved, before it was measured: 10 to 30 % on one core."""
+LEAST_EPOCHS = 2
+"""That both forms ran, and were timed, before one is called faster."""
 LOAD_SECONDS = 5.0
 """Of taking over from torch's cache what another process compiled: 3 to 5 s on one core."""
 
@@ -55,13 +57,15 @@ def compiling(
     plain, compiled = (known_program(config, data, device, engine, is_) for is_ in (False, True))
     file = record_file((*shape(config), data.image_shape, len(data.classes)), device)
     known = read_compilation(file)
-    if compiled is not None and compiled.is_prepared:  # in this process already
-        yield known is None or known.compiled_step_seconds < known.plain_step_seconds
+    if compiled is not None and compiled.is_prepared:  # in this process already, or not to be had
+        is_faster = known is None or known.compiled_step_seconds < known.plain_step_seconds
+        yield compiled.is_compiled and is_faster
         _note(file, plain, compiled)
         return
     num_steps = math.ceil(len(data.train.labels) / config.training.batch_size)
     left = (config.training.epochs - epochs_done) * num_steps + engine.later_steps
-    step_seconds = math.inf if plain is None else plain.step_seconds
+    is_timed = plain is not None and plain.timed_epochs >= LEAST_EPOCHS
+    step_seconds = plain.step_seconds if plain is not None and is_timed else math.inf
     if not pays(known, step_seconds, left, device.type):
         yield False
         return
@@ -83,8 +87,10 @@ def pays(known: Compilation | None, step_seconds: float, steps_left: int, device
 
 
 def _note(file: Path, plain: Program | None, compiled: Program) -> None:
-    """Write down both forms' times, once both are measured."""
-    if plain is not None and math.isfinite(plain.step_seconds + compiled.step_seconds):
+    """Write down both forms' times, once both are measured over as many epochs."""
+    if plain is None or not compiled.is_compiled:
+        return
+    if min(plain.timed_epochs, compiled.timed_epochs) >= LEAST_EPOCHS:
         write_compilation(
             file,
             Compilation(
@@ -97,7 +103,7 @@ def _note(file: Path, plain: Program | None, compiled: Program) -> None:
 def record_file(shape: tuple[object, ...], device: torch.device) -> Path:
     """Name the file of a shape's measurements on this kind of device, with this torch."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-    text = repr((shape, name, torch.__version__))
+    text = repr((shape, name, torch.get_num_threads(), torch.__version__, NUMERICS_VERSION))
     folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
     if not folder:  # torch's own default
         folder = f"{tempfile.gettempdir()}/torchinductor_{getpass.getuser()}"

@@ -28,8 +28,8 @@ from trainers.narrow import compiler_notice
 from trainers.step import Network, Numbers, Sides, new_sums, step, update
 from trainers.weights import perturbing
 
-MOST_PROGRAMS = 4
-"""Kept in a process; the one that was not used for longest goes first."""
+MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
+"""Kept in a process, on a device; the one that was not used for longest goes first."""
 
 _programs: dict[tuple[Any, ...], "Program"] = {}
 _sources: list[tuple[Dataset, torch.device, Source]] = []
@@ -50,7 +50,7 @@ def program_for(
     key = _key(config, data, device, engine, is_compiled)
     program = _programs.pop(key, None) or Program(config, data, model, device, engine, is_compiled)
     _programs[key] = program  # the last one used stands last
-    while len(_programs) > MOST_PROGRAMS:
+    while len(_programs) > MOST_PROGRAMS[device.type]:
         _programs.pop(next(iter(_programs)))
     program.set_numbers(config)
     return program
@@ -66,7 +66,9 @@ def known_program(
 def _key(
     config: TrainConfig, data: Dataset, device: torch.device, engine: Engine, is_compiled: bool
 ) -> tuple[Any, ...]:
-    return (id(data), device, engine.narrow, engine.captured, is_compiled, *shape(config))
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    chosen = engine.narrow, engine.captured, is_compiled, torch.get_num_threads(), *flags
+    return (id(data), device, *chosen, *shape(config))
 
 
 def forget_programs() -> None:
@@ -103,7 +105,9 @@ class Program:
         self._data = data  # kept, so that nothing else gets its identity, which names the program
         self._device = device
         self._is_captured = device.type == "cuda" and engine.captured
-        self._is_compiled = is_compiled
+        self._may_compile = is_compiled
+        self.is_compiled = False
+        """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
         self._precision = config.training.precision
         inputs, weights = crafting(config.method.inputs), perturbing(config.method.weights)
@@ -117,12 +121,12 @@ class Program:
         self.numbers = _numbers(data.divisor, device)
         self.sums = new_sums(device)
         self._epochs = 0
+        self.timed_epochs = 0
         self.step_seconds = math.inf
         """Of the fastest epoch that neither compiled nor captured anything."""
         self.source = _source(data, device)
         self._updates: dict[int, Callable[..., Any]] = {}
         self._runs: dict[int, Callable[[Draw], None]] = {}
-        self._pool = torch.cuda.graph_pool_handle() if self._is_captured else None
 
     def set_numbers(self, config: TrainConfig) -> None:
         """Take over what may differ between trainings of one shape; 0 where nothing uses it."""
@@ -162,14 +166,15 @@ class Program:
 
     def describe(self) -> dict[str, str]:
         """Say what the steps are executed by."""
-        first = next(m for m in self.network.model.modules() if isinstance(m, nn.Conv2d))
-        is_last = first.weight.is_contiguous(memory_format=torch.channels_last)
+        is_last = any(
+            weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
+        )
         return {
             "device": self._device.type,
             "precision": self._precision,
             "memory_format": "channels_last" if is_last else "contiguous",
             "step": "CUDA graph" if self._is_captured else "operators",
-            "update": "torch.compile" if self._is_compiled else "operators",
+            "update": "torch.compile" if self.is_compiled else "operators",
             "attack": self._attack,
             "threads": str(torch.get_num_threads()),
         }
@@ -177,14 +182,16 @@ class Program:
     def _prepare(self, draw: Draw) -> Callable[[Draw], None]:
         """Compile and capture the step for batches of one size."""
         updated = update
-        if self._is_compiled and len(draw.samples) == self._batch_size:
+        if self._may_compile and len(draw.samples) == self._batch_size:
             updated = self._compile(draw)
         run = partial(self._step, updated=updated)
         if not self._is_captured:
             return run
         written = (*self.network.weights, *self.network.buffers, *self.network.momentum)
         try:
-            return captured(run, draw, (*written, *self.sums), self._pool)
+            return captured(run, draw, (*written, *self.sums))
+        except torch.cuda.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             _notice("no CUDA graph could be captured", error)
             self._is_captured = False
@@ -206,14 +213,14 @@ class Program:
                 self._sides, self.network, self.numbers, images, crafted, labels
             )
             if self.num_input_passes and isinstance(view, nn.Module):
-                attacked = compiled_classifier(view, self._batch_size)
+                attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)
                 self.network = self.network._replace(attacked=attacked)
                 self._attack = "torch.compile"
         except Exception as error:  # torch raises many kinds, say where there is no C++ compiler
             _notice("torch.compile failed", error)
-            self._is_compiled = False
             return update
+        self.is_compiled = True
         return compiled
 
 

@@ -1,7 +1,8 @@
 """The training loop: a generator of `EpochMetrics`; one loop for all methods.
 
 Each epoch draws from streams decided by the seed, the stream's name and the epoch, so a training
-that stops after any epoch and goes on later is the same training, bit for bit.
+that stops after any epoch and goes on later is the same training, bit for bit where it is executed
+alike: a compilation that begins at another epoch rounds otherwise (`TrainState.engine` tells).
 """
 
 import math
@@ -145,6 +146,7 @@ def _train_epoch(
     program.store(state.model, state.momentum)
     seconds = time.perf_counter() - started
     if is_prepared:
+        program.timed_epochs += 1
         program.step_seconds = min(program.step_seconds, seconds / len(rates))
     state.engine = _then(state.engine, program.describe())
     return {**trained, "learning_rate": float(learning_rates[0]), "seconds": seconds}

@@ -41,6 +41,7 @@ def test_resuming_from_a_file_equals_not_stopping_bit_for_bit(
     restored = load_state(path, config, few_digits, cpu, "digest")
     assert restored is not None
     assert restored.epoch == 2
+    assert restored.engine == half.engine
     list(train(config, few_digits, cpu, restored))
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, restored.model.state_dict()[name]), name

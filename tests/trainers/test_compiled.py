@@ -45,6 +45,8 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
     other = Method(weights=Sam(rho=0.05), inputs=Pgd(norm="linf", epsilon=0.02, steps=2))
     configs = [
         make_config(SAM_PGD, learning_rate=0.01, epochs=2),
@@ -55,6 +57,7 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
             compiled = run(config, few_digits, ALWAYS)
         assert compiled.engine["update"] == "torch.compile"
         assert_close(compiled, run(config, few_digits, NEVER))
+    assert counters["stats"]["unique_graphs"] == 2  # the update, the attack
 
 
 def test_without_a_compiler_the_training_goes_on_by_operators_with_a_notice(
@@ -69,5 +72,6 @@ def test_without_a_compiler_the_training_goes_on_by_operators_with_a_notice(
     ):
         state = run(config, few_digits, ALWAYS)
     assert state.engine["update"] == "operators"
+    assert state.engine["attack"] == "operators"
     plain = run(config, few_digits, NEVER)
     assert [m.train_loss for m in state.metrics] == [m.train_loss for m in plain.metrics]

@@ -12,6 +12,7 @@ from trainers.engine import Engine
 from trainers.payoff import (
     EXPECTED_SECONDS,
     EXPECTED_SHARE,
+    LEAST_EPOCHS,
     LOAD_SECONDS,
     Compilation,
     compiling,
@@ -21,6 +22,9 @@ from trainers.payoff import (
     record_file,
     write_compilation,
 )
+from trainers.program import shape
+from trainers.step import update
+from trainers.train import new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
@@ -78,6 +82,33 @@ def test_a_cache_that_cannot_be_written_costs_no_training(
     write_compilation(file, KNOWN)
     with only_here(file) as is_only:
         assert not is_only
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile failed:RuntimeWarning")
+@pytest.mark.parametrize("fails", [False, True], ids=["compiles", "fails to compile"])
+def test_a_long_training_compiles_once_timed_and_notes_what_it_saves(
+    fails: bool, make_config: MakeConfig, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a compilation that takes no time, or fails; what is noted is there for the next."""
+
+    def compiled_update(*arguments: object) -> object:
+        if fails:
+            raise RuntimeError("no compiler")
+        return update
+
+    monkeypatch.setattr("trainers.compiled.compiled_update", compiled_update)
+    config, engine = make_config(epochs=9), Engine(later_steps=10**9, narrow=False)
+    state = new_state(config, few_digits, CPU)
+    forms = [state.engine["update"] for _ in train(config, few_digits, CPU, state, engine)]
+    file = record_file((*shape(config), few_digits.image_shape, 10), CPU)
+    if fails:
+        assert set(forms) == {"operators"}
+        assert read_compilation(file) is None
+        return
+    timed = 1 + LEAST_EPOCHS
+    assert forms[:timed] == ["operators"] * timed
+    assert forms[timed] == "operators, then torch.compile"
+    assert read_compilation(file) is not None
 
 
 def test_a_short_training_never_compiles_unless_told(

@@ -104,7 +104,8 @@ def test_an_epoch_that_fails_leaves_the_training_as_it_was_before(
 def test_programs_of_a_process_share_one_copy_of_the_data_and_are_few(
     make_config: MakeConfig, few_digits: Dataset
 ) -> None:
-    sources, configs = set(), [make_config(width=1 + i, epochs=1) for i in range(MOST_PROGRAMS + 1)]
+    most = MOST_PROGRAMS["cpu"]
+    sources, configs = set(), [make_config(width=1 + i, epochs=1) for i in range(most + 1)]
     for config in configs:
         run(config, few_digits, Engine())
         program = known_program(config, few_digits, CPU, Engine(), is_compiled=False)
@@ -112,7 +113,7 @@ def test_programs_of_a_process_share_one_copy_of_the_data_and_are_few(
         sources.add(program.source.images.data_ptr())
     assert len(sources) == 1
     is_kept = [known_program(c, few_digits, CPU, Engine(), is_compiled=False) for c in configs]
-    assert [program is not None for program in is_kept] == [False] + [True] * MOST_PROGRAMS
+    assert [program is not None for program in is_kept] == [False] + [True] * most
 
 
 def test_data_that_only_looks_the_same_gets_a_program_of_its_own(
@@ -153,6 +154,13 @@ def test_a_training_says_what_it_was_executed_by(
         "attack": "operators",
         "threads": "1",
     }
+
+
+def test_the_memory_format_said_is_that_of_the_weights(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    config = make_config(model="preact_resnet18", width=2, epochs=1)
+    assert run(config, few_digits, Engine()).engine["memory_format"] == "contiguous"
 
 
 PREACT = {"model": "preact_resnet18", "width": 2, "precision": "bfloat16"}
