@@ -29,7 +29,7 @@ def captured(
     """Record `run` as a CUDA graph for draws of the shape of `draw`.
 
     `run` reads its draw and fixed tensors, writes `written` in place, and never waits for the
-    device. Their contents are the same afterwards. Raises `RuntimeError` if the step cannot be recorded.
+    device. Their contents are the same afterwards. Raises `RuntimeError` if it cannot be recorded.
     """
     fixed = Draw(*(tensor.clone() for tensor in draw))
     before = [tensor.detach().clone() for tensor in written]
@@ -41,9 +41,9 @@ def captured(
             for _ in range(WARM_UPS):
                 run(fixed)
         torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.stream(torch.cuda.current_stream()):  # taken back if the recording fails
-            with torch.cuda.graph(graph, pool=_pool()):
-                run(fixed)
+        here = torch.cuda.stream(torch.cuda.current_stream())  # where a failed recording ends, too
+        with here, torch.cuda.graph(graph, pool=_pool()):
+            run(fixed)
     finally:
         with torch.no_grad():
             for tensor, content in zip(written, before, strict=True):
