@@ -5,7 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from trainers.config import NoWeights, TrainConfig
+from trainers.config import TrainConfig
+from trainers.methods import passes
 
 
 def shape_key(canonical: Mapping[str, Any]) -> str:
@@ -26,20 +27,19 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
         "model": canonical["model"],
         "numerics": canonical["numerics"],
         "training": {
-            key: training[key] for key in ("epochs", "batch_size", "precision") if key in training
+            key: training[key]
+            for key in ("epochs", "batch_size", "precision", "optimizer", "ema_decay")
+            if key in training
         },
         "method": method,
         "attack": canonical["evaluation"]["attack"],
-        "radii": len(canonical["evaluation"]["radii"]),
+        "radii": [
+            len(canonical["evaluation"].get(name, ())) for name in ("radii", "other_norm_radii")
+        ],
     }
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def relative_cost(config: TrainConfig) -> float:
-    """Count forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3.
-
-    A backward pass to the weights counts as two forward passes, one to the inputs as one.
-    """
-    weights, inputs = config.method.weights, config.method.inputs
-    gradients = 1 if isinstance(weights, NoWeights) else 2
-    return 3 * gradients + 2 * getattr(inputs, "steps", 0)
+    """Count forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
+    return passes(config.method).cost

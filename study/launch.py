@@ -77,7 +77,7 @@ def current_plan(spec: StudySpec, project: Path) -> Plan:
 
 def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
     """Make the plan; who is alone at work on a study finds no trial of it running."""
-    fingerprint = data_fingerprint(spec.data.name, data_cache(project))
+    fingerprint = data_fingerprint(spec.data, data_cache(project))
     if not storage.store_exists(store):
         return make_plan(spec, fingerprint, ())
     with storage.recording(store):
@@ -114,7 +114,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             plan = _plan(spec, project, store, is_alone=True)
             announce(plan)
             if plan.num_open > 0:
-                dataset = load_data(spec.data.name, data_cache(project))
+                dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts)
             else:

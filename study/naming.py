@@ -3,6 +3,7 @@
 from study import space
 from study.space import Cell, Configuration
 from study.spec import StudySpec
+from trainers.config import ModelConfig
 
 
 def configuration_name(spec: StudySpec, configuration: Configuration) -> str:
@@ -22,6 +23,13 @@ def sides_name(spec: StudySpec, method: str) -> str:
     declared = spec.methods[method]
     sides = [side.name for side in (declared.weights, declared.inputs) if side.name != "none"]
     return " + ".join(sides) or "none"
+
+
+def network_name(model: ModelConfig) -> str:
+    """Name a network as reports do: `wide_resnet, depth 28, width 10`."""
+    depth = f", depth {model.depth}" if model.depth else ""
+    layers = ", group normalisation" if model.norm_layer == "group" else ""
+    return f"{model.name}{depth}, width {model.width}{layers}"
 
 
 def _short(value: object) -> str:

@@ -32,8 +32,10 @@ from study.wording import empty, shown
 from study.yaml_source import Place
 from trainers.config import (
     ATTACKS,
+    DEFAULT_DEPTHS,
     DEFAULT_WIDTHS,
     ConfigError,
+    DataConfig,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -60,9 +62,11 @@ def _read_attack(value: Any) -> Any:
 
 
 def _read_model(value: Any) -> Any:
-    """Make the network's configuration, with the usual width of its kind."""
-    if isinstance(value, Mapping) and "name" in value and "width" not in value:
-        value = {**value, "width": DEFAULT_WIDTHS.get(value["name"], 1)}
+    """Make the network's configuration, with the usual width and depth of its kind."""
+    if isinstance(value, Mapping) and "name" in value:
+        name = value["name"]
+        usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
+        value = {**usual, **value}
     return read_part(ModelConfig, _MODEL_FORM, value)
 
 
@@ -110,30 +114,27 @@ def _read_primary(value: Any) -> Any:
 
 
 def _absolute(name: str, info: ValidationInfo) -> str:
-    """Resolve a folder against the folder of the studies file."""
-    folder = name.removeprefix("folder:")
-    if folder in (name, "") or not info.context:
+    """Resolve the path of a folder or npz file against the folder of the studies file."""
+    kind, _, path = name.partition(":")
+    if kind not in ("folder", "npz") or not path or not info.context:
         return name
-    return f"folder:{(info.context['folder'] / Path(folder).expanduser()).absolute()}"
+    return f"{kind}:{(info.context['folder'] / Path(path).expanduser()).absolute()}"
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
 _MODEL_FORM = form(ModelConfig)
+_DATA_FORM = form(DataConfig, name=Annotated[str, AfterValidator(_absolute)])
 _TRAINING_FORM = form(TrainingConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
     objective_radius=Radius,
+    other_norm_radii=tuple[Radius, ...],
     attack=Annotated[Any, BeforeValidator(_read_attack)],
 )
+_read_data = partial(read_part, DataConfig, _DATA_FORM)
 _read_training = partial(read_part, TrainingConfig, _TRAINING_FORM)
 _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
-
-
-class DataSpec(Part):
-    """The data set: `digits`, or `folder:PATH`, made absolute on reading."""
-
-    name: Annotated[str, AfterValidator(_absolute)]
 
 
 class MethodSpec(Part):
@@ -181,7 +182,7 @@ class StudySpec(Part):
 
     name: str
     about: str = ""
-    data: DataSpec
+    data: Annotated[DataConfig, BeforeValidator(_read_data)]
     model: Annotated[ModelConfig, BeforeValidator(_read_model)]
     training: Annotated[TrainingConfig, BeforeValidator(_read_training)]
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
@@ -193,7 +194,7 @@ class StudySpec(Part):
 
 
 _PARTS: dict[str, type[Part]] = {
-    "data": DataSpec,
+    "data": _DATA_FORM,
     "model": _MODEL_FORM,
     "training": _TRAINING_FORM,
     "search": SearchSpec,
@@ -236,7 +237,7 @@ def train_config(
 ) -> TrainConfig:
     """Make the configuration of one cell, as the trainers take it."""
     return TrainConfig(
-        data=spec.data.name,
+        data=spec.data,
         model=spec.model,
         training=spec.training,
         method=configured(spec.methods[method], values),

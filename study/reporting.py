@@ -45,7 +45,7 @@ class Report:
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read what a study found, and all that it did not, from its records."""
     plan = current_plan(spec, project)
-    dataset = load_data(spec.data.name, data_cache(project))
+    dataset = load_data(spec.data, data_cache(project))
     store = storage.find_store(project)
     done = [planned for planned in plan.cells if planned.state == "done"]
     with storage.recording(store):
@@ -267,8 +267,8 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> Mapping[str, s
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": "crop and flip" if dataset.augment else "none",
-        "network": f"{spec.model.name}, width {spec.model.width}",
+        "augmentation": dataset.augmentation.replace("_", " and "),
+        "network": naming.network_name(spec.model),
         "training": _shown(
             {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
         ),

@@ -38,7 +38,14 @@ SIDES: dict[str, dict[str, type[Any]]] = {
     "inputs": INPUT_SIDES,
     "loss": LOSSES,
 }
-RADIUS_FIELDS = ("epsilon", "step_size", "radii", "objective_radius")
+RADIUS_FIELDS = (
+    "epsilon",
+    "sigma",
+    "step_size",
+    "radii",
+    "objective_radius",
+    "other_norm_radii",
+)
 """The fields that may be written as papers write them: 8/255."""
 
 MOST_PROBLEMS = 100

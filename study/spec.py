@@ -13,7 +13,6 @@ from typing import Any
 
 from study.parts import (
     AnalysisSpec,
-    DataSpec,
     MethodSpec,
     ResourcesSpec,
     SearchSpec,
@@ -32,7 +31,6 @@ from trainers.config import ConfigError
 
 __all__ = [
     "AnalysisSpec",
-    "DataSpec",
     "MethodSpec",
     "Range",
     "ResourcesSpec",
@@ -193,8 +191,6 @@ def _check_cells(spec: StudySpec, notes: Notes) -> None:
 
 
 def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
-    if error.field == "data":
-        return (spec.name, "data", "name")
     if error.field == "precision":
         return (spec.name, "training", error.field)
     if error.field in StudySpec.model_fields:

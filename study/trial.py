@@ -194,7 +194,7 @@ class Trial:
             "cell": self._cell.key,
             "study": self._context.spec.name,
             "method_name": self._cell.configuration.method,
-            "data_name": self._cell.config.data,
+            "data_name": self._cell.config.data.name,
         }
 
     def _evaluate(self, folder: Path) -> dict[str, float]:
@@ -278,7 +278,7 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
         "rho": 0.0,
         "epsilon": 0.0,
         "seed": config.seed,
-        "setup.data": config.data,
+        "setup.data": config.data.name,
     }
     for declared in spec.methods.values():
         for side in ("weights", "inputs", "loss"):
@@ -289,11 +289,15 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
         params[f"sides.{side}"] = name
         for key, value in asdict(getattr(config.method, side)).items():
             params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = value
+    extent = asdict(config.data)
+    params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
     params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}
     params |= {f"setup.{key}": value for key, value in asdict(config.training).items()}
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
-    evaluation["radii"] = ", ".join(f"{radius:.6g}" for radius in config.evaluation.radii)
+    for name in ("radii", "other_norm_radii"):
+        radii = ", ".join(f"{radius:.6g}" for radius in evaluation[name])
+        evaluation[name] = radii or "none"
     params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}
     params |= {f"setup.evaluation.{key}": value for key, value in attack.items()}
     return params

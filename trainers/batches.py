@@ -10,15 +10,12 @@ from torch import Tensor
 
 from trainers.data import Dataset
 
-PADDING = 4
-"""Pixels by which a 32 × 32 image is reflected at each border before a crop of its own size."""
-
 
 class Source(NamedTuple):
     """A training part on the device."""
 
     images: Tensor
-    """(N, C, H, W) uint8; with augmentation (N, C, H + 8, W + 8)."""
+    """(N, C, H, W) uint8; with crops larger by `padding` at each border."""
     labels: Tensor
     """(N,) int64."""
 
@@ -31,25 +28,33 @@ class Draw(NamedTuple):
     corner: Tensor
     """(B, 2) int64: upper left corner of each crop; empty without augmentation."""
     is_flipped: Tensor
-    """(B,) bool; empty without augmentation."""
+    """(B,) bool, all false where nothing is mirrored; empty without augmentation."""
     noise: Tensor
     """Unit noise of the input side; empty without one."""
+
+
+def padding(image_shape: tuple[int, int, int]) -> int:
+    """Return the pixels by which images are reflected at each border before they are cropped.
+
+    An eighth of the height: 4 of a 32 × 32 image. image_shape: (C, H, W).
+    """
+    return image_shape[1] // 8
 
 
 def on_device(data: Dataset, device: torch.device) -> Source:
     """Copy the training part to the device, padded if it is going to be cropped."""
     images = torch.tensor(data.train.images, device=device)
-    if data.augment:
-        images = _padded(images)
+    if data.augmentation != "none":
+        images = _padded(images, padding(data.image_shape))
     return Source(images, torch.tensor(data.train.labels, device=device))
 
 
-def _padded(images: Tensor) -> Tensor:
+def _padded(images: Tensor, width: int) -> Tensor:
     """Reflect each image at its borders. By slices, as torch pads no uint8 by reflection."""
     for dim in (2, 3):
         size = images.shape[dim]
-        before = images.narrow(dim, 1, PADDING).flip(dim)
-        after = images.narrow(dim, size - 1 - PADDING, PADDING).flip(dim)
+        before = images.narrow(dim, 1, width).flip(dim)
+        after = images.narrow(dim, size - 1 - width, width).flip(dim)
         images = torch.cat([before, images, after], dim)
     return images
 
@@ -59,12 +64,15 @@ def take(source: Source, draw: Draw) -> tuple[Tensor, Tensor]:
     return source.images[draw.samples], source.labels[draw.samples]
 
 
-def take_cropped(source: Source, draw: Draw) -> tuple[Tensor, Tensor]:
-    """Gather a batch, each image cropped at its corner and perhaps mirrored, by one index."""
+def take_cropped(source: Source, draw: Draw, *, width: int) -> tuple[Tensor, Tensor]:
+    """Gather a batch, each image cropped at its corner and perhaps mirrored, by one index.
+
+    width: by which the source is padded.
+    """
     channels, height, width = source.images.shape[1:]
     device = source.images.device
-    rows = torch.arange(height - 2 * PADDING, device=device) + draw.corner[:, :1]
-    columns = torch.arange(width - 2 * PADDING, device=device)
+    rows = torch.arange(height - 2 * width, device=device) + draw.corner[:, :1]
+    columns = torch.arange(width - 2 * width, device=device)
     mirrored = torch.where(draw.is_flipped[:, None], columns.flip(0), columns)
     columns = mirrored + draw.corner[:, 1:]
     images = source.images[

@@ -17,7 +17,7 @@ from trainers.config import TrainConfig
 from trainers.data import Dataset
 from trainers.train import EpochMetrics, TrainState, new_state
 
-STATE_FORMAT = "rhoeps training state 2"
+STATE_FORMAT = "rhoeps training state 3"
 WEIGHTS_FORMAT = "rhoeps weights 1"
 
 
@@ -31,7 +31,8 @@ def save_state(path: Path, state: TrainState, config_digest: str) -> None:
         "format": STATE_FORMAT,
         "config_digest": config_digest,
         "model": state.model.state_dict(),
-        "momentum": list(state.momentum),
+        "moments": list(state.moments),
+        "averages": list(state.averages),
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
         "best_score": state.best_score,
@@ -61,8 +62,9 @@ def load_state(
     state = new_state(config, data, device)
     try:
         state.model.load_state_dict(content["model"])
-        for ours, saved in zip(state.momentum, content["momentum"], strict=True):
-            ours.copy_(saved)
+        for name in ("moments", "averages"):
+            for ours, saved in zip(getattr(state, name), content[name], strict=True):
+                ours.copy_(saved)
         state.epoch = content["epoch"]
         state.best_epoch = content["best_epoch"]
         state.best_score = content["best_score"]

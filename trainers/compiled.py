@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from trainers.step import Network, Numbers, Sides, at, update
+from trainers.numbers import Numbers
+from trainers.step import Network, Sides, at, update
 
 
 def compiled_update(
@@ -29,14 +30,14 @@ def compiled_update(
     def pure(
         weights: list[Tensor],
         buffers: list[Tensor],
-        momentum: list[Tensor],
+        moments: list[Tensor],
         numbers: Numbers,
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
     ) -> tuple[Tensor, Tensor]:
         own = at(network, weights, buffers)
-        traced = network._replace(classify=own, weights=weights, buffers=buffers, momentum=momentum)
+        traced = network._replace(classify=own, weights=weights, buffers=buffers, moments=moments)
         return update(sides, traced, numbers, images, crafted, labels)
 
     def copies(tensors: list[Tensor]) -> list[Tensor]:
@@ -51,7 +52,7 @@ def compiled_update(
     example = (
         copies(network.weights),
         copies(network.buffers),
-        copies(network.momentum),
+        copies(network.moments),
         Numbers(*copies(list(numbers))),
         images,
         crafted,
@@ -76,7 +77,7 @@ def compiled_update(
             loss, logits = compiled(
                 network.weights,
                 network.buffers,
-                network.momentum,
+                network.moments,
                 numbers,
                 images,
                 crafted if is_crafted else images,

@@ -1,134 +1,125 @@
 """What decides a training: `TrainConfig` and its parts, with their units, checked at construction.
 
 Units: every input radius (`epsilon`, `radii`, `step_size`) is a fraction of the pixel range [0, 1],
-whatever the stored range of the data set; `rho` is a distance between weight vectors in l2.
-Accuracies are fractions. A required field has no default; "off" is a side named none, never `None`.
-Each check raises `ConfigError`, whose `field` names the offending field of the part.
+whatever the stored range of the data set. Accuracies are fractions. A required field has no
+default; "off" is a side or a word none, never `None`. Each check raises `ConfigError`, whose
+`field` names the offending field of the part.
 """
 
+import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from trainers.checks import ConfigError, check, check_choice, check_count, check_number
+from trainers.methods import (
+    INPUT_SIDES,
+    LOSSES,
+    NORMS,
+    WEIGHT_SIDES,
+    Asam,
+    Awp,
+    CrossEntropy,
+    FgsmRs,
+    Gsam,
+    InputSide,
+    Loss,
+    Mart,
+    Method,
+    NFgsm,
+    NoInputs,
+    Noise,
+    Norm,
+    NoWeights,
+    Pgd,
+    Sam,
+    Trades,
+    WeightSide,
+)
+
+__all__ = [
+    "ATTACKS",
+    "DETECTORS",
+    "INPUT_SIDES",
+    "LOSSES",
+    "NORMS",
+    "WEIGHT_SIDES",
+    "Asam",
+    "Awp",
+    "ConfigError",
+    "CrossEntropy",
+    "DataConfig",
+    "EvaluationConfig",
+    "FgsmRs",
+    "Gsam",
+    "InputSide",
+    "Loss",
+    "Mart",
+    "Method",
+    "ModelConfig",
+    "NFgsm",
+    "NoInputs",
+    "NoWeights",
+    "Noise",
+    "Norm",
+    "Pgd",
+    "PgdAttack",
+    "Sam",
+    "Trades",
+    "TrainConfig",
+    "TrainingConfig",
+    "WeightSide",
+]
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
 
-Norm = Literal["linf", "l2"]
-NORMS: tuple[Norm, ...] = ("linf", "l2")
-SCHEDULES = ("cosine", "step")
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "bfloat16")
-DEFAULT_WIDTHS = {"small_cnn": 16, "preact_resnet18": 64}
+AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
+DETECTORS = ("stuck", "catastrophic_overfitting", "robust_overfitting")
+TORCHVISION_SETS = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
+DEFAULT_WIDTHS = {
+    "small_cnn": 16,
+    "preact_resnet18": 64,
+    "wide_resnet": 10,
+    "resnet18": 64,
+    "vit": 192,
+}
+DEFAULT_DEPTHS = {"wide_resnet": 28, "vit": 6}
+"""Of the networks that have a choice of depth."""
 MODELS = tuple(DEFAULT_WIDTHS)
-LARGEST_RHO = 10.0
-LARGEST_EPSILON_LINF = 0.5
-"""Beyond half the pixel range a grey image is within reach of every image: wrong units."""
-
-
-class ConfigError(ValueError):
-    """A value that no training can use. `field` is its name inside the part that refused it."""
-
-    def __init__(self, field: str, rule: str, value: object) -> None:
-        super().__init__(f"{field}: {rule}, got {value!r}")
-        self.field = field
-        self.rule = rule
-        self.value = value
-
-
-def _check(holds: bool, field: str, rule: str, value: object) -> None:
-    if not holds:
-        raise ConfigError(field, rule, value)
-
-
-def _check_number(value: float, field: str, rule: str, holds: Callable[[float], bool]) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    _check(is_number and math.isfinite(value) and holds(value), field, rule, value)
-
-
-def _check_count(value: int, field: str, least: int) -> None:
-    is_count = isinstance(value, int) and not isinstance(value, bool)
-    _check(is_count and value >= least, field, f"must be a whole number ≥ {least}", value)
-
-
-def _check_epsilon(value: float, norm: Norm) -> None:
-    """Check a training radius. An l2 radius has no natural bound, as it grows with the image."""
-    if norm == "linf":
-        rule = f"must lie in [0, {LARGEST_EPSILON_LINF}] of the pixel range for linf"
-        _check_number(value, "epsilon", rule, lambda e: 0 <= e <= LARGEST_EPSILON_LINF)
-    else:
-        _check_number(value, "epsilon", "must be ≥ 0", lambda e: e >= 0)
+ROUNDED_MODELS = ("preact_resnet18", "wide_resnet")
+"""Whose body may be trained in bfloat16."""
+NORM_LAYERS = ("batch", "group")
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoWeights:
-    """The weight side none: the gradient is taken at the weights themselves."""
+class DataConfig:
+    """A data set, or a part of it."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sam:
-    """The weight side SAM: the gradient is taken at w + ρ g / ‖g‖ (Foret et al. 2021, eq. 2)."""
-
-    rho: float
-    """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
+    name: str
+    """`digits`, `cifar10`, `cifar100`, `svhn`, `mnist`, `fashion_mnist`, `folder:PATH` or
+    `npz:PATH`."""
+    samples: int | Literal["all"] = "all"
+    """Training images to keep, as many of each class: validation images are not among them."""
+    test_samples: int | Literal["all"] = "all"
+    """Test images to keep, as many of each class."""
+    augmentation: str = "auto"
+    """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
+    random; `auto`: as is usual for the set, for others crop_flip where images are 32 × 32 RGB."""
 
     def __post_init__(self) -> None:
-        """Check the radius."""
-        rule = f"must lie in [0, {LARGEST_RHO:g}]"
-        _check_number(self.rho, "rho", rule, lambda rho: 0 <= rho <= LARGEST_RHO)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoInputs:
-    """The input side none: images are trained on as they are."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pgd:
-    """The input side PGD (Madry et al. 2018): projected gradient steps from a random start."""
-
-    norm: Norm
-    epsilon: float
-    """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
-    steps: int
-    step_size: float | Literal["auto"] = "auto"
-    """In units of the pixel range; `auto` is 2.5 epsilon / steps."""
-
-    def __post_init__(self) -> None:
-        """Check radius, steps and step size."""
-        _check(self.norm in NORMS, "norm", f"must be one of {', '.join(NORMS)}", self.norm)
-        _check_epsilon(self.epsilon, self.norm)
-        _check_count(self.steps, "steps", 1)
-        if self.step_size != "auto":
-            rule = "must be auto or a number > 0"
-            _check_number(self.step_size, "step_size", rule, lambda size: size > 0)
-
-    @property
-    def step_length(self) -> float:
-        """The step size with `auto` resolved."""
-        return 2.5 * self.epsilon / self.steps if self.step_size == "auto" else self.step_size
-
-
-@dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
-    """The loss cross-entropy, on the crafted images."""
-
-
-WeightSide = NoWeights | Sam
-InputSide = NoInputs | Pgd
-Loss = CrossEntropy
-
-WEIGHT_SIDES: dict[str, type[Any]] = {"none": NoWeights, "sam": Sam}
-INPUT_SIDES: dict[str, type[Any]] = {"none": NoInputs, "pgd": Pgd}
-LOSSES: dict[str, type[Any]] = {"cross_entropy": CrossEntropy}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Method:
-    """A weight side, an input side and a loss; the defaults together are standard training."""
-
-    weights: WeightSide = NoWeights()
-    inputs: InputSide = NoInputs()
-    loss: Loss = CrossEntropy()
+        """Check the name's form and the counts."""
+        kind, _, path = self.name.partition(":")
+        known = self.name in ("digits", *TORCHVISION_SETS) or (kind in ("folder", "npz") and path)
+        names = ", ".join(("digits", *TORCHVISION_SETS))
+        check(bool(known), "name", f"must be {names}, folder:PATH or npz:PATH", self.name)
+        for field in ("samples", "test_samples"):
+            if (count := getattr(self, field)) != "all":
+                check_count(count, field, 1)
+        check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,40 +128,100 @@ class ModelConfig:
 
     name: str
     width: int
-    """Channels of the first stage; `DEFAULT_WIDTHS` has the usual one of each network."""
+    """Channels of the first stage; of `wide_resnet` the widening factor, of `vit` the values of a
+    token. `DEFAULT_WIDTHS` has the usual one of each network."""
+    depth: int = 0
+    """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of one depth."""
+    norm_layer: str = "batch"
+    """Batch normalisation, or group normalisation, which no other image of the batch enters."""
 
     def __post_init__(self) -> None:
-        """Check name and width."""
-        _check(self.name in MODELS, "name", f"must be one of {', '.join(MODELS)}", self.name)
-        _check_count(self.width, "width", 1)
+        """Check name, width and depth, and that a choice of layers applies."""
+        check_choice(self.name, "name", MODELS)
+        check_count(self.width, "width", 1)
+        check_count(self.depth, "depth", 0)
+        has_depth = self.name in DEFAULT_DEPTHS
+        rule = (
+            f"must be ≥ 1 for {self.name}" if has_depth else f"{self.name} has one depth; drop it"
+        )
+        check((self.depth > 0) == has_depth, "depth", rule, self.depth)
+        if self.name == "wide_resnet":
+            rule = "must be 6n + 4, such as 16, 28 or 34"
+            check(self.depth >= 10 and self.depth % 6 == 4, "depth", rule, self.depth)
+        if self.name == "resnet18":
+            check(self.width == 64, "width", "must be 64 for torchvision's resnet18", self.width)
+        if self.name == "vit":
+            rule = "must be a multiple of 64, the width of an attention head"
+            check(self.width % 64 == 0, "width", rule, self.width)
+        check_choice(self.norm_layer, "norm_layer", NORM_LAYERS)
+        has_norms = self.name != "vit" or self.norm_layer == "batch"
+        rule = "has no effect for vit, which normalises each token; drop it"
+        check(has_norms, "norm_layer", rule, self.norm_layer)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The base optimiser (SGD with momentum) and its schedule."""
+    """The base optimiser, its schedule, and what ends a training early."""
 
     epochs: int
     batch_size: int
     learning_rate: float
     momentum: float
+    """Of SGD; AdamW's β₁, whose β₂ is 0.999."""
     weight_decay: float
+    """Of SGD it enters the gradient; AdamW's is decoupled."""
     schedule: str
-    """`cosine`: half a cosine to 0 over all steps; `step`: × 0.1 after 75 % and 90 % of them."""
+    """Over all steps: `cosine`, half a cosine to 0; `step`, × 0.1 at each of `milestones`;
+    `one_cycle`, up from 0 in two fifths of them and down to 0, both linearly."""
     precision: str = "float32"
     """Of a deep network's body in training: between its stem and its last layer. Weights, inputs,
     their gradients, losses and every evaluation are float32 in both."""
+    optimizer: str = "sgd"
+    nesterov: bool = False
+    """Whether SGD looks ahead along its momentum (Sutskever et al. 2013), as torch does."""
+    milestones: tuple[float, ...] = (0.75, 0.9)
+    """Fractions of the training at which the schedule `step` drops, increasing, in (0, 1)."""
+    ema_decay: float | Literal["none"] = "none"
+    """Per step, in [0, 1), of an exponential moving average of weights and batch statistics,
+    which then is what is validated, kept and evaluated. It rises to this as (1 + t) / (10 + t)."""
+    gradient_clip: float | Literal["none"] = "none"
+    """Largest l2 norm, over all weights, of the gradient that the base optimiser gets."""
+    end_on: tuple[str, ...] = ("stuck",)
+    """Detectors that end a training as failed; a divergence always does."""
 
     def __post_init__(self) -> None:
-        """Check every number against its range."""
-        _check_count(self.epochs, "epochs", 1)
-        _check_count(self.batch_size, "batch_size", 1)
-        _check_number(self.learning_rate, "learning_rate", "must be ≥ 0", lambda x: x >= 0)
-        _check_number(self.momentum, "momentum", "must lie in [0, 1)", lambda x: 0 <= x < 1)
-        _check_number(self.weight_decay, "weight_decay", "must be ≥ 0", lambda x: x >= 0)
-        rule = f"must be one of {', '.join(SCHEDULES)}"
-        _check(self.schedule in SCHEDULES, "schedule", rule, self.schedule)
-        rule = f"must be one of {', '.join(PRECISIONS)}"
-        _check(self.precision in PRECISIONS, "precision", rule, self.precision)
+        """Check every number against its range, and that no setting is without effect."""
+        check_count(self.epochs, "epochs", 1)
+        check_count(self.batch_size, "batch_size", 1)
+        check_number(self.learning_rate, "learning_rate", "must be ≥ 0", lambda x: x >= 0)
+        check_number(self.momentum, "momentum", "must lie in [0, 1)", lambda x: 0 <= x < 1)
+        check_number(self.weight_decay, "weight_decay", "must be ≥ 0", lambda x: x >= 0)
+        check_choice(self.schedule, "schedule", SCHEDULES)
+        check_choice(self.precision, "precision", PRECISIONS)
+        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
+        may_look = self.optimizer == "sgd" and self.momentum > 0
+        rule = "needs the optimizer sgd with momentum > 0"
+        check(may_look or not self.nesterov, "nesterov", rule, self.nesterov)
+        self._check_milestones()
+        if self.ema_decay != "none":
+            rule = "must be none or lie in [0, 1)"
+            check_number(self.ema_decay, "ema_decay", rule, lambda x: 0 <= x < 1)
+        if self.gradient_clip != "none":
+            rule = "must be none or a number > 0"
+            check_number(self.gradient_clip, "gradient_clip", rule, lambda x: x > 0)
+        for name in self.end_on:
+            check(name in DETECTORS, "end_on", f"each must be one of {', '.join(DETECTORS)}", name)
+        check(len(set(self.end_on)) == len(self.end_on), "end_on", "names each once", self.end_on)
+
+    def _check_milestones(self) -> None:
+        given = self.milestones
+        for fraction in given:
+            rule = "each must lie in (0, 1), a fraction of the training"
+            check_number(fraction, "milestones", rule, lambda x: 0 < x < 1)
+        increases = all(a < b for a, b in itertools.pairwise(given))
+        check(increases and len(given) > 0, "milestones", "must increase strictly", given)
+        applies = self.schedule == "step" or given == (0.75, 0.9)
+        check(applies, "milestones", f"has no effect with schedule {self.schedule}", given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,8 +233,8 @@ class PgdAttack:
 
     def __post_init__(self) -> None:
         """Check the counts."""
-        _check_count(self.steps, "steps", 1)
-        _check_count(self.restarts, "restarts", 1)
+        check_count(self.steps, "steps", 1)
+        check_count(self.restarts, "restarts", 1)
 
     @property
     def relative_step_size(self) -> float:
@@ -208,30 +259,48 @@ class EvaluationConfig:
     attack: PgdAttack
     checkpoint: Literal["best", "last"] = "best"
     """Which of the two evaluated checkpoints a study's numbers are read from."""
+    other_norm_radii: tuple[float, ...] = ()
+    """As `radii`, of the other norm: l2 where `norm` is linf, linf where it is l2. Evaluated on
+    test beside them; nothing is chosen by them."""
 
     def __post_init__(self) -> None:
         """Check the radii."""
-        _check(self.norm in NORMS, "norm", f"must be one of {', '.join(NORMS)}", self.norm)
-        _check(len(self.radii) > 0, "radii", "needs at least one radius", self.radii)
-        for radius in self.radii:
-            rule = "must lie in (0, 1] of the pixel range" if self.norm == "linf" else "must be > 0"
-            top = 1.0 if self.norm == "linf" else math.inf
-            _check_number(radius, "radii", f"each {rule}", lambda r, top=top: 0 < r <= top)  # type: ignore[misc]
-        increases = all(a < b for a, b in zip(self.radii, self.radii[1:], strict=False))
-        _check(increases, "radii", "must increase strictly", self.radii)
+        check_choice(self.norm, "norm", NORMS)
+        check(len(self.radii) > 0, "radii", "needs at least one radius", self.radii)
+        _check_radii(self.radii, "radii", self.norm)
+        _check_radii(self.other_norm_radii, "other_norm_radii", self.other_norm)
         listed = ", ".join(f"{radius:g}" for radius in self.radii)
         rule = f"must be one of the evaluated radii ({listed})"
-        _check(self.objective_radius in self.radii, "objective_radius", rule, self.objective_radius)
+        check(self.objective_radius in self.radii, "objective_radius", rule, self.objective_radius)
         rule = "must be best or last"
-        _check(self.checkpoint in ("best", "last"), "checkpoint", rule, self.checkpoint)
+        check(self.checkpoint in ("best", "last"), "checkpoint", rule, self.checkpoint)
+
+    @property
+    def other_norm(self) -> Norm:
+        """The norm of `other_norm_radii`."""
+        return "l2" if self.norm == "linf" else "linf"
+
+    @property
+    def threats(self) -> tuple[tuple[Norm, tuple[float, ...]], ...]:
+        """The norms that are evaluated, each with its radii; the study's own first."""
+        other = ((self.other_norm, self.other_norm_radii),) if self.other_norm_radii else ()
+        return ((self.norm, self.radii), *other)
+
+
+def _check_radii(radii: tuple[float, ...], field: str, norm: Norm) -> None:
+    rule = "must lie in (0, 1] of the pixel range" if norm == "linf" else "must be > 0"
+    top = 1.0 if norm == "linf" else math.inf
+    for radius in radii:
+        check_number(radius, field, f"each {rule}", lambda radius: 0 < radius <= top)
+    increases = all(a < b for a, b in itertools.pairwise(radii))
+    check(increases, field, "must increase strictly", radii)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the numbers of one trained network: one cell."""
 
-    data: str
-    """`digits`, or `folder:PATH` with `train/<class>/*` and `test/<class>/*` below PATH."""
+    data: DataConfig
     model: ModelConfig
     training: TrainingConfig
     method: Method
@@ -240,11 +309,14 @@ class TrainConfig:
     """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
 
     def __post_init__(self) -> None:
-        """Check the seed, the data set's name, and that the precision applies."""
-        _check_count(self.seed, "seed", 0)
-        known = self.data == "digits" or (self.data.startswith("folder:") and len(self.data) > 7)
-        _check(known, "data", "must be digits or folder:PATH", self.data)
-        rule = f"must be float32 for {self.model.name}, whose layers are too few to be rounded"
+        """Check the seed, and that precision and warm-ups apply."""
+        check_count(self.seed, "seed", 0)
+        known = ", ".join(ROUNDED_MODELS)
+        rule = f"must be float32 for {self.model.name}; bfloat16 is for the bodies of {known}"
         precision = self.training.precision
-        may_round = self.model.name != "small_cnn"
-        _check(may_round or precision == "float32", "precision", rule, precision)
+        may_round = self.model.name in ROUNDED_MODELS
+        check(may_round or precision == "float32", "precision", rule, precision)
+        for side in (self.method.weights, self.method.inputs):
+            warmup = getattr(side, "warmup_epochs", 0)
+            rule = f"must be below the {self.training.epochs} epochs of the training"
+            check(warmup < self.training.epochs, "warmup_epochs", rule, warmup)

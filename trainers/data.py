@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.config import DataConfig
+
 DIGITS_FINGERPRINT = "digits-b855613c"
 """Names the bundled digits and their split below; a test recomputes the hash."""
 NUM_DIGITS_TEST = 500
@@ -51,9 +53,8 @@ class Dataset:
     """Per channel over the training part, in units of the pixel range [0, 1]."""
     std: tuple[float, ...]
     """As `mean`; 1 for a channel without variation."""
-    augment: bool
-    """Whether training crops and flips at random. Only 32 × 32 RGB images are: those of every other
-    size or colour are trained on as they are stored."""
+    augmentation: str
+    """Of training images, drawn anew in every epoch: `none`, `crop` or `crop_flip`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -62,11 +63,9 @@ class Dataset:
         return channels, height, width
 
 
-def load_data(name: str, cache: Path) -> Dataset:
-    """Load the data set `digits` or `folder:PATH`; decoded images are kept below `cache`.
-
-    Training crops and flips the images of a folder only if they are 32 × 32 and RGB.
-    """
+def load_data(config: DataConfig, cache: Path) -> Dataset:
+    """Load a data set; what is downloaded or decoded is kept below `cache`."""
+    name = config.name
     if name == "digits":
         return _load_digits()
     from trainers import folder  # as it needs pillow, which the digits do not
@@ -77,18 +76,18 @@ def load_data(name: str, cache: Path) -> Dataset:
     part = Split(images=decoded.train_images, labels=decoded.train_labels)
     train, validation = split_by_class(part, folder.num_validation(len(part.labels)), "folder")
     test = Split(images=decoded.test_images, labels=decoded.test_labels)
-    return _dataset(
-        name, fingerprint, decoded.classes, 255, train=train, validation=validation, test=test
-    )
+    augmentation = "crop_flip" if train.images.shape[1:] == (3, 32, 32) else "none"
+    parts = {"train": train, "validation": validation, "test": test}
+    return _dataset(name, fingerprint, decoded.classes, 255, augmentation, **parts)
 
 
-def data_fingerprint(name: str, cache: Path) -> str:
+def data_fingerprint(config: DataConfig, cache: Path) -> str:
     """Name the content of a data set: cheap, as a folder's hash is remembered below `cache`."""
-    if name == "digits":
+    if config.name == "digits":
         return DIGITS_FINGERPRINT
     from trainers import folder
 
-    return folder.fingerprint(_folder_path(name), cache)
+    return folder.fingerprint(_folder_path(config.name), cache)
 
 
 def sample_hash(split: Split) -> str:
@@ -143,11 +142,16 @@ def _load_digits() -> Dataset:
     train, validation = split_by_class(rest, NUM_DIGITS_VALIDATION, "digits validation")
     classes = tuple(str(label) for label in range(10))
     parts = {"train": train, "validation": validation, "test": test}
-    return _dataset("digits", DIGITS_FINGERPRINT, classes, 16, **parts)
+    return _dataset("digits", DIGITS_FINGERPRINT, classes, 16, "none", **parts)
 
 
 def _dataset(
-    name: str, fingerprint: str, classes: Sequence[str], divisor: int, **parts: Split
+    name: str,
+    fingerprint: str,
+    classes: Sequence[str],
+    divisor: int,
+    augmentation: str,
+    **parts: Split,
 ) -> Dataset:
     """Join the parts, with the statistics of the training part."""
     mean, std = _statistics(parts["train"].images, divisor)
@@ -158,7 +162,7 @@ def _dataset(
         divisor=divisor,
         mean=mean,
         std=std,
-        augment=parts["train"].images.shape[1:] == (3, 32, 32),
+        augmentation=augmentation,
         **parts,
     )
 

@@ -16,16 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.batches import Draw, Source, on_device, take, take_cropped
+from trainers.batches import Draw, Source, on_device, padding, take, take_cropped
 from trainers.captured import captured
-from trainers.config import Pgd, Sam, TrainConfig
+from trainers.config import NoInputs, TrainConfig
 from trainers.data import Dataset
+from trainers.descent import descending, new_moments
 from trainers.engine import Engine, narrowed
 from trainers.inputs import crafting, input_gradient
-from trainers.losses import LOSSES, cross_entropy_sum
+from trainers.losses import cross_entropy_sum, minimised
+from trainers.methods import passes
 from trainers.models import PRECISIONS, Conv, evaluation_view, set_precision
 from trainers.narrow import compiler_notice
-from trainers.step import Network, Numbers, Sides, new_sums, step, update
+from trainers.numbers import no_numbers, static
+from trainers.step import Network, Sides, new_sums, step, update
 from trainers.weights import perturbing
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
@@ -45,14 +48,13 @@ def program_for(
 ) -> "Program":
     """Return the process's program for trainings of this shape, made at the first call.
 
-    model: of the shape, to be copied. The training's own numbers are put into the program.
+    model: of the shape, to be copied.
     """
     key = _key(config, data, device, engine, is_compiled)
     program = _programs.pop(key, None) or Program(config, data, model, device, engine, is_compiled)
     _programs[key] = program  # the last one used stands last
     while len(_programs) > MOST_PROGRAMS[device.type]:
         _programs.pop(next(iter(_programs)))
-    program.set_numbers(config)
     return program
 
 
@@ -79,14 +81,18 @@ def forget_programs() -> None:
 
 def shape(config: TrainConfig) -> tuple[Any, ...]:
     """Name what one program can serve: all but the numbers that are 0-d tensors, and the seed."""
-    inputs = config.method.inputs
+    method, training = config.method, config.training
     return (
         config.model,
-        config.training.batch_size,
-        config.training.precision,
-        type(config.method.weights),
-        (inputs.norm, inputs.steps) if isinstance(inputs, Pgd) else None,
-        type(config.method.loss),
+        training.batch_size,
+        training.precision,
+        training.optimizer,
+        training.nesterov,
+        training.ema_decay != "none",
+        training.gradient_clip != "none",
+        static(method.weights),
+        static(method.inputs),
+        static(method.loss),
     )
 
 
@@ -110,15 +116,22 @@ class Program:
         """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
         self._precision = config.training.precision
-        inputs, weights = crafting(config.method.inputs), perturbing(config.method.weights)
-        take_batch = take_cropped if data.augment else take
-        loss = LOSSES[type(config.method.loss)]
-        self._sides = Sides(take_batch, inputs.craft, weights.gradients, loss)
+        method = config.method
+        minimised_by = minimised(method.loss)
+        inputs = crafting(method.inputs, minimised_by.inner)
+        self._sides = Sides(
+            take=_take(data),
+            craft=inputs.craft,
+            gradients=perturbing(method.weights),
+            loss=minimised_by.loss,
+            descend=descending(config.training),
+            clips=config.training.gradient_clip != "none",
+        )
         self.draw_noise = inputs.draw
-        self.num_input_passes = inputs.num_passes
-        self.num_weight_passes = weights.num_passes
+        self._is_attacked = passes(method).input_backward > 0
+        self._is_crafted = not isinstance(method.inputs, NoInputs)
         self.network, self._attack = _network(model, config, data, device, engine)
-        self.numbers = _numbers(data.divisor, device)
+        self.numbers = no_numbers(device)
         self.sums = new_sums(device)
         self._epochs = 0
         self.timed_epochs = 0
@@ -128,32 +141,27 @@ class Program:
         self._updates: dict[int, Callable[..., Any]] = {}
         self._runs: dict[int, Callable[[Draw], None]] = {}
 
-    def set_numbers(self, config: TrainConfig) -> None:
-        """Take over what may differ between trainings of one shape; 0 where nothing uses it."""
-        weights, inputs = config.method.weights, config.method.inputs
-        self.numbers.momentum.fill_(config.training.momentum)
-        self.numbers.weight_decay.fill_(config.training.weight_decay)
-        self.numbers.rho.fill_(weights.rho if isinstance(weights, Sam) else 0.0)
-        self.numbers.epsilon.fill_(inputs.epsilon if isinstance(inputs, Pgd) else 0.0)
-        self.numbers.step_length.fill_(inputs.step_length if isinstance(inputs, Pgd) else 0.0)
-
-    def load(self, model: nn.Module, momentum: Sequence[Tensor]) -> None:
+    def load(self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]) -> None:
         """Copy a training in, and begin an epoch's sums."""
         _copy(model.parameters(), self.network.weights)
         _copy(model.buffers(), self.network.buffers)
-        _copy(momentum, self.network.momentum)
+        _copy(moments, self.network.moments)
+        _copy(averages, self.network.averages)
         _copy(new_sums(self._device), self.sums)
 
-    def store(self, model: nn.Module, momentum: Sequence[Tensor]) -> None:
+    def store(
+        self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]
+    ) -> None:
         """Copy the training out, at the end of an epoch."""
         self._epochs += 1
         _copy(self.network.weights, model.parameters())
         _copy(self.network.buffers, model.buffers())
-        _copy(self.network.momentum, momentum)
+        _copy(self.network.moments, moments)
+        _copy(self.network.averages, averages)
 
-    def run(self, learning_rate: Tensor, draw: Draw) -> None:
-        """Take one step; the host does not wait for it."""
-        self.numbers.learning_rate.copy_(learning_rate)
+    def run(self, numbers: Tensor, draw: Draw) -> None:
+        """Take one step; the host does not wait for it. numbers: a row of `numbers.schedule`."""
+        torch._foreach_copy_(list(self.numbers), list(numbers.unbind()))
         size = len(draw.samples)
         if size not in self._runs:
             self._runs[size] = self._prepare(draw)
@@ -187,7 +195,8 @@ class Program:
         run = partial(self._step, updated=updated)
         if not self._is_captured:
             return run
-        written = (*self.network.weights, *self.network.buffers, *self.network.momentum)
+        network = self.network
+        written = (*network.weights, *network.buffers, *network.moments, *network.averages)
         try:
             return captured(run, draw, (*written, *self.sums))
         except torch.cuda.OutOfMemoryError:
@@ -206,13 +215,13 @@ class Program:
 
         stored, labels = self._sides.take(self.source, draw)
         images = stored.to(torch.float32) / self.numbers.divisor
-        crafted = images.clone() if self.num_input_passes else images
+        crafted = images.clone() if self._is_crafted else images
         view = self.network.attacked
         try:
             compiled = compiled_update(
                 self._sides, self.network, self.numbers, images, crafted, labels
             )
-            if self.num_input_passes and isinstance(view, nn.Module):
+            if self._is_attacked and isinstance(view, nn.Module):
                 attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)
                 self.network = self.network._replace(attacked=attacked)
@@ -243,6 +252,7 @@ def _network(
     refresh = narrow.refresh if narrow else _round_body(view, dtype)
     names, weights = zip(*own.named_parameters(), strict=True)
     buffer_names, buffers = zip(*own.named_buffers(), strict=True)
+    is_averaged = config.training.ema_decay != "none"
     network = Network(
         model=own,
         classify=own,
@@ -252,7 +262,8 @@ def _network(
         weights=list(weights),
         buffer_names=list(buffer_names),
         buffers=list(buffers),
-        momentum=[torch.zeros_like(weight) for weight in weights],
+        moments=new_moments(config.training, list(weights)),
+        averages=[x.detach().clone() for x in (*weights, *buffers)] if is_averaged else [],
     )
     if narrow:
         return network, "fused"
@@ -281,9 +292,11 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
     return refresh
 
 
-def _numbers(divisor: int, device: torch.device) -> Numbers:
-    zeros = {name: torch.zeros((), device=device) for name in Numbers._fields}
-    return Numbers(**(zeros | {"divisor": torch.tensor(float(divisor), device=device)}))
+def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Choose how batches are gathered."""
+    if data.augmentation == "none":
+        return take
+    return partial(take_cropped, width=padding(data.image_shape))
 
 
 def _source(data: Dataset, device: torch.device) -> Source:

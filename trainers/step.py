@@ -14,16 +14,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trainers.batches import Draw, Source
-from trainers.losses import cross_entropy_sum
+from trainers.descent import average, clipped
+from trainers.numbers import Numbers
 
 
 class Sides(NamedTuple):
-    """The functions of a method, chosen before the loop."""
+    """The functions of a method and its base optimiser, chosen before the loop."""
 
     take: Callable[[Source, Draw], tuple[Tensor, Tensor]]
     craft: Callable[..., Tensor]
     gradients: Callable[..., Any]
     loss: Callable[..., tuple[Tensor, Tensor]]
+    descend: Callable[..., None]
+    clips: bool
+    """Whether long gradients are shortened."""
 
 
 class Network(NamedTuple):
@@ -41,19 +45,10 @@ class Network(NamedTuple):
     weights: list[Tensor]
     buffer_names: list[str]
     buffers: list[Tensor]
-    momentum: list[Tensor]
-
-
-class Numbers(NamedTuple):
-    """0-d tensors on the device: what may differ between trials of one shape."""
-
-    learning_rate: Tensor
-    momentum: Tensor
-    weight_decay: Tensor
-    rho: Tensor
-    epsilon: Tensor
-    step_length: Tensor
-    divisor: Tensor
+    moments: list[Tensor]
+    """Of the base optimiser (`trainers.descent`)."""
+    averages: list[Tensor]
+    """Moving averages of weights and buffers; empty where none are kept."""
 
 
 class Sums(NamedTuple):
@@ -93,17 +88,11 @@ def step(
     stored, labels = sides.take(source, draw)
     images = stored.to(torch.float32) / numbers.divisor
     network.refresh()
-    crafted = sides.craft(
-        network.attacked,
-        cross_entropy_sum,
-        images,
-        labels,
-        draw.noise,
-        numbers.epsilon,
-        numbers.step_length,
-    )
+    crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers)
     loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
     with torch.no_grad():
+        if network.averages:
+            average(network.averages, [*network.weights, *network.buffers], numbers)
         sums.loss.add_(loss * len(labels))
         sums.correct.add_((logits.argmax(1) == labels).sum())
         sums.seen.add_(len(labels))
@@ -127,11 +116,13 @@ def update(
         classify = network.classify
         if weights is not None:
             classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
-        return sides.loss(classify, images, crafted, labels)
+        return sides.loss(classify, images, crafted, labels, numbers)
 
-    loss, logits, gradients = sides.gradients(loss_at, network.weights, numbers.rho)
+    loss, logits, gradients = sides.gradients(loss_at, network.weights, network.names, numbers)
     with torch.no_grad():
-        descend(network.weights, network.momentum, gradients, numbers)
+        if sides.clips:
+            gradients = clipped(gradients, numbers)
+        sides.descend(network.weights, network.moments, gradients, numbers)
     return loss.detach(), logits.detach()
 
 
@@ -142,21 +133,3 @@ def at(
     tensors = dict(zip(network.names, weights, strict=True))
     tensors |= dict(zip(network.buffer_names, buffers, strict=True))
     return lambda images: functional_call(network.model, tensors, (images,))
-
-
-def descend(
-    weights: list[Tensor],
-    momentum: list[Tensor],
-    gradients: tuple[Tensor, ...],
-    numbers: Numbers,
-) -> None:
-    """Update by SGD with momentum m ← μ m + g + λ w, w ← w - η m, all in place.
-
-    The convention of torch.optim.SGD: weight decay λ enters the gradient, and the momentum is not
-    damped. A first momentum of zero is torch's first step.
-    """
-    decayed = torch._foreach_mul(weights, numbers.weight_decay)
-    torch._foreach_add_(decayed, gradients)
-    torch._foreach_mul_(momentum, numbers.momentum)
-    torch._foreach_add_(momentum, decayed)
-    torch._foreach_sub_(weights, torch._foreach_mul(momentum, numbers.learning_rate))

@@ -5,6 +5,7 @@ that stops after any epoch and goes on later is the same training, bit for bit w
 alike: a compilation that begins at another epoch rounds otherwise (`TrainState.engine` tells).
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.batches import PADDING, Draw
-from trainers.config import VALIDATION_ATTACK, ConfigError, TrainConfig, TrainingConfig
+from trainers.batches import Draw, padding
+from trainers.config import VALIDATION_ATTACK, ConfigError, TrainConfig
 from trainers.data import Dataset
+from trainers.descent import new_moments
 from trainers.engine import Engine, classifier
 from trainers.evaluate import attacked_batches, clean_bits
+from trainers.methods import passes
 from trainers.models import build_model
+from trainers.numbers import Numbers, schedule
 from trainers.payoff import compiling
 from trainers.program import Program, program_for
 from trainers.repeatable import repeatable
@@ -65,8 +69,10 @@ class TrainState:
 
     model: nn.Module
     """In training mode. Its weights and buffers are written in place."""
-    momentum: list[Tensor]
-    """As `model.parameters()`."""
+    moments: list[Tensor]
+    """Of the base optimiser: as `model.parameters()`, twice with AdamW."""
+    averages: list[Tensor]
+    """Moving averages of the model's parameters and then buffers; empty where none are kept."""
     epoch: int = 0
     """Finished epochs."""
     best_epoch: int = 0
@@ -74,7 +80,7 @@ class TrainState:
     best_score: float = -math.inf
     """Mean of the best epoch's validation accuracies."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    """The `state_dict` of the model at the best epoch; empty before there is one."""
+    """`evaluated_weights` at the best epoch; empty before there is one."""
     metrics: list[EpochMetrics] = field(default_factory=list)
     """Of all finished epochs."""
     engine: dict[str, str] = field(default_factory=dict)
@@ -88,13 +94,39 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    momentum = [torch.zeros_like(weight) for weight in model.parameters()]
-    return TrainState(model=model, momentum=momentum)
+    moments = new_moments(config.training, list(model.parameters()))
+    is_averaged = config.training.ema_decay != "none"
+    current = (*model.parameters(), *model.buffers())
+    averages = [tensor.detach().clone() for tensor in current] if is_averaged else []
+    return TrainState(model=model, moments=moments, averages=averages)
+
+
+def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
+    """Return the `state_dict` that is judged: the moving averages where they are kept.
+
+    It shares storage with the state.
+    """
+    weights = dict(state.model.state_dict())
+    if state.averages:
+        named = (*state.model.named_parameters(), *state.model.named_buffers())
+        weights |= {name: mean for (name, _), mean in zip(named, state.averages, strict=True)}
+    return weights
+
+
+def evaluated_model(state: TrainState) -> nn.Module:
+    """Return the network that is judged: the model itself, or one of its moving averages."""
+    if not state.averages:
+        return state.model
+    averaged = copy.deepcopy(state.model)
+    averaged.load_state_dict(evaluated_weights(state))
+    return averaged
 
 
 def check_batches(config: TrainConfig, num_train: int) -> None:
     """Refuse a last batch of one sample: batch normalisation has no variance there."""
     batch_size = config.training.batch_size
+    if config.model.norm_layer != "batch" or config.model.name == "vit":
+        return
     if num_train % batch_size == 1 or batch_size == 1:
         rule = f"must not leave a last batch of one of the {num_train} training images"
         raise ConfigError("batch_size", rule, batch_size)
@@ -116,12 +148,12 @@ def train(
     engine = engine or Engine()
     check_batches(config, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
-    learning_rates = _learning_rates(config.training, len(data.train.labels))
+    numbers = schedule(config, len(data.train.labels), data.divisor)
     while state.epoch < config.training.epochs and not _has_diverged(state):
-        rates = learning_rates[state.epoch]
+        rows = numbers[state.epoch]
         with compiling(config, data, device, engine, state.epoch) as is_compiled:
             program = program_for(config, data, state.model, device, engine, is_compiled)
-            trained = _train_epoch(config, data, device, state, program, rates)
+            trained = _train_epoch(config, data, device, state, program, rows)
         yield _finish_epoch(config, data, device, state, trained, engine)
 
 
@@ -131,25 +163,26 @@ def _train_epoch(
     device: torch.device,
     state: TrainState,
     program: Program,
-    learning_rates: Tensor,
+    numbers: Tensor,
 ) -> dict[str, Any]:
-    """Take an epoch's steps; returns what is known of it then. learning_rates: of its steps."""
+    """Take an epoch's steps; returns what is known of it then. numbers: a row for each step."""
     started = time.perf_counter()
     is_prepared = program.is_prepared
-    program.load(state.model, state.momentum)
-    rates = learning_rates.to(torch.float32).to(device)
+    program.load(state.model, state.moments, state.averages)
+    rows = numbers.to(torch.float32).to(device)
     draws = _draws(config, data, program, state.epoch, device)
     with repeatable():
-        for rate, draw in zip(rates, draws, strict=True):
-            program.run(rate, draw)
-    trained = _read(program)
-    program.store(state.model, state.momentum)
+        for row, draw in zip(rows, draws, strict=True):
+            program.run(row, draw)
+    trained = _read(program, config)
+    program.store(state.model, state.moments, state.averages)
     seconds = time.perf_counter() - started
     if is_prepared:
         program.timed_epochs += 1
-        program.step_seconds = min(program.step_seconds, seconds / len(rates))
+        program.step_seconds = min(program.step_seconds, seconds / len(rows))
     state.engine = _then(state.engine, program.describe())
-    return {**trained, "learning_rate": float(learning_rates[0]), "seconds": seconds}
+    learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
+    return {**trained, "learning_rate": learning_rate, "seconds": seconds}
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
@@ -160,28 +193,6 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
         for n in changed
     }
     return now | kept
-
-
-def _learning_rates(training: TrainingConfig, num_train: int) -> Tensor:
-    """Return the learning rate of every step, (epochs, steps per epoch), in float64."""
-    num_steps = math.ceil(num_train / training.batch_size)
-    done = torch.arange(training.epochs * num_steps, dtype=torch.float64)
-    done = done.view(training.epochs, num_steps) / (training.epochs * num_steps)
-    factors = SCHEDULES[training.schedule](done)
-    return training.learning_rate * factors
-
-
-def _cosine(done: Tensor) -> Tensor:
-    """Half a cosine from 1 to 0 over the training. done: fraction of the steps before this one."""
-    return (1 + torch.cos(math.pi * done)) / 2
-
-
-def _step(done: Tensor) -> Tensor:
-    """1, then 0.1 from three quarters of the training on, then 0.01 from nine tenths on."""
-    return 0.1 ** ((done >= 0.75).double() + (done >= 0.9).double())
-
-
-SCHEDULES = {"cosine": _cosine, "step": _step}
 
 
 def _draws(
@@ -195,12 +206,12 @@ def _draws(
     num_train, size = len(data.train.labels), config.training.batch_size
     order = torch.randperm(num_train, generator=stream("batch order"), device=device)
     augmentation, noise = stream("augmentation"), stream("input noise")
-    if data.augment:
-        corners = (num_train, 2)
-        corner = torch.randint(2 * PADDING + 1, corners, generator=augmentation, device=device)
+    corner = is_flipped = torch.empty(0, device=device)
+    if data.augmentation != "none":
+        ends = 2 * padding(data.image_shape) + 1
+        corner = torch.randint(ends, (num_train, 2), generator=augmentation, device=device)
         is_flipped = torch.randint(2, (num_train,), generator=augmentation, device=device) == 1
-    else:
-        corner = is_flipped = torch.empty(0, device=device)
+        is_flipped &= data.augmentation == "crop_flip"
     for start in range(0, num_train, size):
         batch = slice(start, start + size)
         index = order[batch]
@@ -208,20 +219,20 @@ def _draws(
         yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
 
 
-def _read(program: Program) -> dict[str, Any]:
+def _read(program: Program, config: TrainConfig) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device."""
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
-    num_passes = program.num_input_passes + program.num_weight_passes
+    each = passes(config.method)
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,
-        "forward_passes": int(seen) * num_passes,
-        "input_backward_passes": int(seen) * program.num_input_passes,
-        "weight_backward_passes": int(seen) * program.num_weight_passes,
+        "forward_passes": int(seen) * each.forward,
+        "input_backward_passes": int(seen) * each.input_backward,
+        "weight_backward_passes": int(seen) * each.weight_backward,
         "diverged": not finite,
     }
 
@@ -241,13 +252,13 @@ def _finish_epoch(
     trained["diverged"] |= is_late and trained["train_loss"] > limit
     clean = robust = math.nan
     if not trained["diverged"]:
-        clean, robust = _validate(config, data, device, state.model, engine)
+        clean, robust = _validate(config, data, device, evaluated_model(state), engine)
     score = (clean + robust) / 2
     is_best = score > state.best_score
     state.epoch += 1
     if is_best:
         state.best_epoch, state.best_score = state.epoch, score
-        tensors = state.model.state_dict().items()
+        tensors = evaluated_weights(state).items()
         state.best_weights = {name: tensor.clone() for name, tensor in tensors}
     metrics = EpochMetrics(
         epoch=state.epoch,

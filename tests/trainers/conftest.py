@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from trainers.config import (
+    DataConfig,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -44,7 +45,7 @@ def cpu() -> torch.device:
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The digits, with arrays that cannot be written, as they arrive from a shared store."""
-    data = load_data("digits", Path("unused"))
+    data = load_data(DataConfig(name="digits"), Path("unused"))
     for split in (data.train, data.validation, data.test):
         split.images.flags.writeable = split.labels.flags.writeable = False
     return data
@@ -84,7 +85,7 @@ def make_images() -> Callable[..., Dataset]:
             test=part(),
             mean=(0.5,) * shape[0],
             std=(0.29,) * shape[0],
-            augment=shape == (3, 32, 32),
+            augmentation="crop_flip" if shape == (3, 32, 32) else "none",
         )
 
     return make
@@ -99,6 +100,8 @@ def make_config() -> Callable[..., TrainConfig]:
         *,
         seed: int = 0,
         width: int = 4,
+        depth: int = 0,
+        norm_layer: str = "batch",
         model: str = "small_cnn",
         radii: tuple[float, ...] = (0.05, 0.1),
         norm: str = "linf",
@@ -114,8 +117,8 @@ def make_config() -> Callable[..., TrainConfig]:
             "schedule": "cosine",
         }
         return TrainConfig(
-            data="digits",
-            model=ModelConfig(name=model, width=width),
+            data=DataConfig(name="digits"),
+            model=ModelConfig(name=model, width=width, depth=depth, norm_layer=norm_layer),
             training=TrainingConfig(**(defaults | training)),  # type: ignore[arg-type]
             method=Method() if method is None else method,
             evaluation=EvaluationConfig(

@@ -1,0 +1,137 @@
+"""The numbers of a step: what may differ between trials of one shape, and from step to step."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.config import (
+    Asam,
+    Awp,
+    CrossEntropy,
+    FgsmRs,
+    Gsam,
+    Mart,
+    NFgsm,
+    Noise,
+    Pgd,
+    Sam,
+    Trades,
+    TrainConfig,
+    TrainingConfig,
+)
+
+ONE_CYCLE_PEAK = 0.4
+"""Fraction of a one-cycle training that the learning rate rises (Wong et al. 2020, their code)."""
+ADAM_BETA2 = 0.999
+NOT_SHAPE = (
+    *("rho", "rho_min", "eta", "alpha", "gamma"),
+    *("epsilon", "sigma", "step_size", "beta", "warmup_epochs"),
+)
+"""Settings of sides and losses that are numbers of a step; all others decide its shape."""
+
+
+class Numbers(NamedTuple):
+    """Of one step; 0-d tensors on the device. 0 where nothing uses it."""
+
+    learning_rate: Tensor
+    momentum: Tensor
+    weight_decay: Tensor
+    rho: Tensor
+    """Radius of the weight side; AWP's γ."""
+    eta: Tensor
+    alpha: Tensor
+    epsilon: Tensor
+    """Radius of the input side; σ of noise."""
+    step_length: Tensor
+    beta: Tensor
+    gradient_clip: Tensor
+    first_correction: Tensor
+    """1 - β₁^t at AdamW's t-th step."""
+    second_correction: Tensor
+    """1 - β₂^t."""
+    ema_decay: Tensor
+    divisor: Tensor
+    """The largest stored pixel value."""
+
+
+def no_numbers(device: torch.device) -> Numbers:
+    """Return numbers that are all 0, in storage of their own."""
+    return Numbers(*(torch.zeros((), device=device) for _ in Numbers._fields))
+
+
+def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
+    """Return the numbers of every step, (epochs, steps per epoch, numbers), in float64."""
+    training = config.training
+    num_steps = math.ceil(num_train / training.batch_size)
+    total = training.epochs * num_steps
+    taken = torch.arange(total, dtype=torch.float64)
+    factors = _factors(training, taken / total)
+    columns: dict[str, Any] = dict.fromkeys(Numbers._fields, 0.0)
+    columns["learning_rate"] = training.learning_rate * factors
+    columns["momentum"] = training.momentum
+    columns["weight_decay"] = training.weight_decay
+    columns["divisor"] = float(divisor)
+    if training.gradient_clip != "none":
+        columns["gradient_clip"] = training.gradient_clip
+    if training.ema_decay != "none":
+        columns["ema_decay"] = ((1 + taken) / (10 + taken)).clamp(max=training.ema_decay)
+    columns["first_correction"] = 1 - training.momentum ** (taken + 1)
+    columns["second_correction"] = 1 - ADAM_BETA2 ** (taken + 1)
+    columns |= _of_weights(config, factors, taken / num_steps)
+    columns |= _of_inputs(config, (taken + 1) / num_steps)
+    match config.method.loss:
+        case Trades(beta=beta) | Mart(beta=beta):
+            columns["beta"] = beta
+        case CrossEntropy():
+            pass
+    filled = [torch.as_tensor(columns[n], dtype=torch.float64) for n in Numbers._fields]
+    return torch.stack([column.expand(total) for column in filled], 1).view(
+        training.epochs, num_steps, -1
+    )
+
+
+def static(side: Any) -> tuple[Any, ...]:
+    """Name what of a side or loss decides the shape of a step."""
+    names = [name for name in side.__dataclass_fields__ if name not in NOT_SHAPE]
+    return (type(side), *((name, getattr(side, name)) for name in names))
+
+
+def _of_weights(config: TrainConfig, factors: Tensor, epochs: Tensor) -> dict[str, Any]:
+    """Return the weight side's numbers. factors: of the learning rate; epochs: before each step."""
+    match config.method.weights:
+        case Sam(rho=rho):
+            return {"rho": rho}
+        case Asam(rho=rho, eta=eta):
+            return {"rho": rho, "eta": eta}
+        case Gsam(rho=rho, rho_min=rho_min, alpha=alpha):
+            return {"rho": rho_min + (rho - rho_min) * factors, "alpha": alpha}
+        case Awp(gamma=gamma, warmup_epochs=warmup):
+            return {"rho": gamma * (epochs >= warmup)}
+    return {}
+
+
+def _of_inputs(config: TrainConfig, epochs: Tensor) -> dict[str, Any]:
+    """Return the input side's numbers. epochs: that have passed after each step."""
+    match config.method.inputs:
+        case Pgd() | FgsmRs() | NFgsm() as side:
+            is_warm = side.warmup_epochs == 0
+            ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
+            return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}
+        case Noise(sigma=sigma):
+            return {"epsilon": sigma}
+    return {}
+
+
+def _factors(training: TrainingConfig, done: Tensor) -> Tensor:
+    """Return the learning rate in units of its highest. done: fraction of steps before each."""
+    match training.schedule:
+        case "cosine":
+            return (1 + torch.cos(math.pi * done)) / 2
+        case "step":
+            drops = sum((done >= milestone).double() for milestone in training.milestones)
+            return torch.as_tensor(0.1**drops)
+        case _:
+            rise, fall = done / ONE_CYCLE_PEAK, (1 - done) / (1 - ONE_CYCLE_PEAK)
+            return torch.minimum(rise, fall)
