@@ -161,6 +161,13 @@ class ResourcesSpec(Part):
     """A whole number of GPUs, or a fraction of one."""
 
 
+class AutoAttackSpec(Part):
+    """How `study evaluate` attacks the members of the fronts; it decides no cell."""
+
+    samples: Annotated[int, Ge(1)] | Literal["all"] = "all"
+    """Test images, the first ones; fewer are said in the name of every number."""
+
+
 class AnalysisSpec(Part):
     """What is declared before the results are seen."""
 
@@ -189,6 +196,7 @@ class StudySpec(Part):
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
     evaluation: Annotated[EvaluationConfig, BeforeValidator(_read_evaluation)]
+    autoattack: AutoAttackSpec = AutoAttackSpec()
     resources: ResourcesSpec = ResourcesSpec()
     analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(_required, "analysis"))] = None
 
@@ -199,6 +207,7 @@ _PARTS: dict[str, type[Part]] = {
     "training": _TRAINING_FORM,
     "search": SearchSpec,
     "evaluation": _EVALUATION_FORM,
+    "autoattack": AutoAttackSpec,
     "resources": ResourcesSpec,
     "analysis": AnalysisSpec,
 }
