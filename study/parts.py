@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
-from pydantic import AfterValidator, BeforeValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from study.settings import (
     SIDES,
@@ -23,6 +23,7 @@ from study.settings import (
     distinct,
     form,
     read_choice,
+    read_number_or_word,
     read_part,
     read_side,
     rule_error,
@@ -63,7 +64,7 @@ def _read_attack(value: Any) -> Any:
 
 def _read_model(value: Any) -> Any:
     """Make the network's configuration, with the usual width and depth of its kind."""
-    if isinstance(value, Mapping) and "name" in value:
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         name = value["name"]
         usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
         value = {**usual, **value}
@@ -77,6 +78,13 @@ def _read_methods(value: Any) -> Any:
         if problems:
             raise rule_errors(problems)
     return value
+
+
+def _read_samples(value: Any) -> float | str:
+    samples = read_number_or_word(("all",), False, True, value)
+    if samples != "all" and value < 1:
+        raise rule_error(f"must be all or a whole number ≥ 1, got {value!r}; raise it")
+    return samples
 
 
 def _whole_or_fraction(gpu: float) -> float:
@@ -113,17 +121,19 @@ def _read_primary(value: Any) -> Any:
     return distinct(methods)
 
 
-def _absolute(name: str, info: ValidationInfo) -> str:
-    """Resolve the path of a folder or npz file against the folder of the studies file."""
-    kind, _, path = name.partition(":")
-    if kind not in ("folder", "npz") or not path or not info.context:
-        return name
-    return f"{kind}:{(info.context['folder'] / Path(path).expanduser()).absolute()}"
+def _read_data(value: Any, info: ValidationInfo) -> Any:
+    """Make the data set's configuration; a path is resolved against the studies file's folder."""
+    data = read_part(DataConfig, _DATA_FORM, value)
+    kind, _, path = data.name.partition(":")
+    if not path or not info.context:
+        return data
+    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
+    return replace(data, name=f"{kind}:{absolute}")
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
 _MODEL_FORM = form(ModelConfig)
-_DATA_FORM = form(DataConfig, name=Annotated[str, AfterValidator(_absolute)])
+_DATA_FORM = form(DataConfig)
 _TRAINING_FORM = form(TrainingConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
@@ -132,7 +142,6 @@ _EVALUATION_FORM = form(
     other_norm_radii=tuple[Radius, ...],
     attack=Annotated[Any, BeforeValidator(_read_attack)],
 )
-_read_data = partial(read_part, DataConfig, _DATA_FORM)
 _read_training = partial(read_part, TrainingConfig, _TRAINING_FORM)
 _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
 
@@ -164,7 +173,7 @@ class ResourcesSpec(Part):
 class AutoAttackSpec(Part):
     """How `study evaluate` attacks the members of the fronts; it decides no cell."""
 
-    samples: Annotated[int, Ge(1)] | Literal["all"] = "all"
+    samples: Annotated[int | Literal["all"], PlainValidator(_read_samples)] = "all"
     """Test images, the first ones; fewer are said in the name of every number."""
 
 

@@ -11,7 +11,8 @@ from dataclasses import MISSING, dataclass, fields
 from fractions import Fraction
 from functools import partial, reduce
 from operator import or_
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import MinLen
 from pydantic import (
@@ -160,7 +161,8 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def form(cls: type[Any], **hints: Any) -> type[Part]:
     """Make the pydantic model with the fields of a trainers' dataclass; `hints` replace types."""
-    types = get_type_hints(cls) | hints
+    own = get_type_hints(cls)
+    types = {name: _value_hint(name, hint, members_of(hint)) for name, hint in own.items()} | hints
     parts = {
         item.name: (types[item.name], ... if item.default is MISSING else item.default)
         for item in fields(cls)
@@ -262,7 +264,7 @@ def _shape(value: Any) -> str:
 
 def _setting_hint(name: str, hint: Any) -> Any:
     """Give the type of a setting in the studies file, from the type of the trainers' field."""
-    members = (hint,) if get_origin(hint) in (None, Literal) else get_args(hint)
+    members = members_of(hint)
     one = _value_hint(name, hint, members)
     several = tuple.__class_getitem__((one, ...))
     forms: list[Any] = [
@@ -281,18 +283,29 @@ def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
     """Give the type of one value: a field that takes a number or a word is read in one piece."""
     words = tuple(itertools.chain(*(get_args(m) for m in members if get_origin(m) is Literal)))
     is_radius = name in RADIUS_FIELDS
-    if float in members and words:
-        return Annotated[Any, PlainValidator(partial(_number_or_word, words, is_radius))]
-    return Radius if is_radius else hint
+    if words and (float in members or int in members):
+        reading = partial(read_number_or_word, words, is_radius, float not in members)
+        return Annotated[Any, PlainValidator(reading)]
+    return Radius if is_radius and float in members else hint
 
 
-def _number_or_word(words: tuple[str, ...], is_radius: bool, value: Any) -> float | str:
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """Give the types that a union admits, or the one type."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def read_number_or_word(
+    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: Any
+) -> float | str:
+    """Read a number or one of some words, so that a mistake gets one message."""
     number = _with_fraction(value) if is_radius else value
     if isinstance(number, str) and number in words:
         return number
-    if isinstance(number, int | float) and not isinstance(number, bool):
-        return float(number)
-    raise rule_error(f"must be {' or '.join(words)} or a number, got {value!r}")
+    kinds = int if is_whole else int | float
+    if isinstance(number, kinds) and not isinstance(number, bool):
+        return number if is_whole else float(number)
+    kind = "a whole number" if is_whole else "a number"
+    raise rule_error(f"must be {' or '.join(words)} or {kind}, got {value!r}")
 
 
 def _side_form(kind: str) -> type[Part]:

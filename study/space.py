@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from study import spec as declared
+from study.settings import SIDES
 from study.spec import Range, StudySpec, Value, settings_of
 from trainers.config import (
     ATTACKS,
@@ -22,8 +23,13 @@ from trainers.config import (
     LOSSES,
     NUMERICS_VERSION,
     WEIGHT_SIDES,
+    CrossEntropy,
+    EvaluationConfig,
     Method,
+    ModelConfig,
+    Pgd,
     TrainConfig,
+    TrainingConfig,
 )
 
 Values = tuple[tuple[str, Value], ...]
@@ -34,6 +40,17 @@ _NAMES = {
     for classes in (WEIGHT_SIDES, INPUT_SIDES, LOSSES, ATTACKS)
     for name, cls in classes.items()
 }
+_ADDED = {
+    CrossEntropy: ("label_smoothing",),
+    EvaluationConfig: ("other_norm_radii",),
+    ModelConfig: ("depth", "norm_layer"),
+    Pgd: ("warmup_epochs",),
+    TrainingConfig: (
+        *("optimizer", "nesterov", "milestones"),
+        *("ema_decay", "gradient_clip", "end_on"),
+    ),
+}
+"""Settings that came after results were recorded: a default of theirs is left out of keys."""
 _PLACEHOLDER = None
 """Stands in a search block's template for the seed and for each searched value."""
 
@@ -131,7 +148,8 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
 
     The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
     that 0 and 0.0 are one; neither study nor method name is in it, nor which checkpoint a study
-    reads, as every trial records both.
+    reads, as every trial records both. A setting that was added later is in it only where it is
+    not at its default, so that what was recorded before keeps its key.
     """
     plain = _plain(config)
     del plain["evaluation"]["checkpoint"]
@@ -234,10 +252,14 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
     """Give what a canonical form holds at a path; None where it has no such side or setting."""
-    inner: Any = recorded.get("method")
-    for key in path.split("."):
+    kind, side, name = path.split(".")
+    inner: Any = recorded
+    for key in ("method", kind, side):
         inner = inner.get(key) if isinstance(inner, Mapping) else None
-    return inner
+    if not isinstance(inner, Mapping):
+        return None
+    defaults = {item.name: item.default for item in fields(SIDES[kind][side])}
+    return inner.get(name, defaults.get(name))
 
 
 def _digest(value: Mapping[str, Any]) -> str:
@@ -251,9 +273,11 @@ def _as_json(value: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """Turn a trainers' dataclass into plain values; a choice of sides becomes `{name: fields}`."""
     cls: Any = type(value)
+    added = _ADDED.get(cls, ())
     return {
         item.name: _plain_field(getattr(value, item.name), _hints(cls)[item.name])
         for item in fields(value)
+        if item.name not in added or getattr(value, item.name) != item.default
     }
 
 

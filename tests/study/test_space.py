@@ -21,6 +21,7 @@ from study.spec import StudySpec, read_studies
 from trainers.config import (
     NUMERICS_VERSION,
     CrossEntropy,
+    DataConfig,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -93,7 +94,7 @@ def the_block(spec: StudySpec) -> Block:
 
 def a_config(**changes: Any) -> TrainConfig:
     config = TrainConfig(
-        data="digits",
+        data=DataConfig(name="digits"),
         model=ModelConfig(name="small_cnn", width=8),
         training=TrainingConfig(
             epochs=20,
@@ -267,7 +268,18 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "momentum": lambda momentum: momentum / 2,
     "epsilon": lambda epsilon: math.nextafter(epsilon, 1),
     "rho": lambda rho: math.nextafter(rho, 1),
+    "norm_layer": lambda layer: "group",
+    "optimizer": lambda optimizer: "adamw",
+    "nesterov": lambda nesterov: True,
+    "ema_decay": lambda decay: 0.5,
+    "gradient_clip": lambda clip: 1.0,
+    "end_on": lambda detectors: (),
+    "label_smoothing": lambda smoothing: 0.1,
+    "other_norm_radii": lambda radii: (0.5,),
 }
+NOT_KEYED = ("evaluation.checkpoint",)
+ELSEWHERE = ("training.precision", "training.milestones", "model.depth")
+"""They apply to other trainings than this one."""
 
 
 def _neighbours(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -275,10 +287,12 @@ def _neighbours(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     for item in fields(value):
         old = getattr(value, item.name)
         place = f"{path}.{item.name}".removeprefix(".")
+        if isinstance(old, DataConfig):
+            continue
         if is_dataclass(old):
             for below, new in _neighbours(old, place):
                 yield below, replace(value, **{item.name: new})
-        elif place not in ("data", "evaluation.checkpoint", "training.precision"):
+        elif place not in (*NOT_KEYED, *ELSEWHERE):
             change = OTHER.get(item.name, lambda number: number + 1)
             yield place, replace(value, **{item.name: change(old)})
 
@@ -291,11 +305,36 @@ def test_every_field_that_decides_numbers_changes_the_key(place, changed):
     assert space.cell_key(changed, DATA) != space.cell_key(a_config(), DATA), place
 
 
-def test_the_precision_is_in_the_key():
+@pytest.mark.parametrize(
+    "changed", [{"precision": "bfloat16"}, {"milestones": (0.5, 0.75)}], ids=["precision", "drops"]
+)
+def test_settings_of_other_trainings_are_in_the_key(changed):
     model = ModelConfig(name="preact_resnet18", width=4)
-    exact = a_config(model=model)
-    rounded = replace(exact, training=replace(exact.training, precision="bfloat16"))
-    assert space.cell_key(rounded, DATA) != space.cell_key(exact, DATA)
+    config = a_config(model=model, training=replace(a_config().training, schedule="step"))
+    other = replace(config, training=replace(config.training, **changed))
+    assert space.cell_key(other, DATA) != space.cell_key(config, DATA)
+
+
+def test_the_depth_of_a_network_is_in_the_key():
+    deep, deeper = (ModelConfig(name="wide_resnet", width=1, depth=depth) for depth in (10, 16))
+    keys = [space.cell_key(a_config(model=model), DATA) for model in (deep, deeper)]
+    assert keys[0] != keys[1]
+
+
+def test_a_searched_setting_may_have_its_default(tmp_path):
+    study = declared()
+    study["methods"] = {
+        "warm": {"inputs": {"pgd": {"norm": "linf", "epsilon": 0.1, "steps": 2}}},
+    }
+    study["methods"]["warm"]["inputs"]["pgd"]["warmup_epochs"] = {"low": 0, "high": 2}
+    spec = read(tmp_path, study)
+    block = the_block(spec)
+    for epochs in (0, 1):
+        configuration = space.suggested(block, {"inputs.pgd.warmup_epochs": epochs}, 0)
+        config = space.train_config(spec, configuration, 0)
+        recorded = json.loads(json.dumps(space.canonical(config, DATA)))
+        assert ("warmup_epochs" in recorded["method"]["inputs"]["pgd"]) == (epochs > 0)
+        assert space.taught_values(block, recorded) == {"inputs.pgd.warmup_epochs": epochs}
 
 
 def test_the_side_itself_is_in_the_key():
@@ -305,7 +344,7 @@ def test_the_side_itself_is_in_the_key():
 
 
 def test_the_data_are_known_by_their_fingerprint_alone():
-    here, there = a_config(data="folder:/here"), a_config(data="folder:/there")
+    here, there = (a_config(data=DataConfig(name=f"folder:/{name}")) for name in ("here", "there"))
     assert space.cell_key(here, DATA) == space.cell_key(there, DATA)
     assert space.cell_key(here, DATA) != space.cell_key(here, "another fingerprint")
 

@@ -276,7 +276,15 @@ def test_a_study_survives_pickling(tmp_path):
 
 
 def _filled_in(message: str) -> str:
-    for constant in ("WEIGHT_SIDES", "ATTACKS", "MODELS", "SCHEDULES"):
+    for constant in (
+        "WEIGHT_SIDES",
+        "ATTACKS",
+        "MODELS",
+        "SCHEDULES",
+        "OPTIMIZERS",
+        "DETECTORS",
+        "AUGMENTATIONS",
+    ):
         message = message.replace(constant, ", ".join(getattr(config, constant)))
     return message
 
