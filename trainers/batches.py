@@ -64,15 +64,15 @@ def take(source: Source, draw: Draw) -> tuple[Tensor, Tensor]:
     return source.images[draw.samples], source.labels[draw.samples]
 
 
-def take_cropped(source: Source, draw: Draw, *, width: int) -> tuple[Tensor, Tensor]:
+def take_cropped(source: Source, draw: Draw, *, border: int) -> tuple[Tensor, Tensor]:
     """Gather a batch, each image cropped at its corner and perhaps mirrored, by one index.
 
-    width: by which the source is padded.
+    border: pixels by which the source is padded.
     """
     channels, height, width = source.images.shape[1:]
     device = source.images.device
-    rows = torch.arange(height - 2 * width, device=device) + draw.corner[:, :1]
-    columns = torch.arange(width - 2 * width, device=device)
+    rows = torch.arange(height - 2 * border, device=device) + draw.corner[:, :1]
+    columns = torch.arange(width - 2 * border, device=device)
     mirrored = torch.where(draw.is_flipped[:, None], columns.flip(0), columns)
     columns = mirrored + draw.corner[:, 1:]
     images = source.images[

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from trainers.checks import ConfigError, check_choice, check_count, check_number
+from trainers.checks import ConfigError, check, check_choice, check_count, check_number
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -78,8 +78,9 @@ class Gsam:
 class Awp:
     """The weight side AWP: each layer moves by γ ‖w_l‖ along its gradient (Wu et al. 2020, eq. 10).
 
-    Layers are tensors of two or more dimensions. The base optimiser steps from w, as with SAM; the
-    official code lets it step at the moved weights and moves them back.
+    Layers are tensors of two or more dimensions whose name contains `weight`. The base optimiser
+    steps from w, as with SAM; the official code lets it step at the moved weights and moves them
+    back.
     """
 
     gamma: float
@@ -166,6 +167,8 @@ class NFgsm:
         """Check radius, step size and the start's scale."""
         _check_ball(self)
         check_number(self.noise_scale, "noise_scale", "must be ≥ 0", lambda scale: scale >= 0)
+        rule = "must be auto where epsilon is 0, as no projection undoes the step"
+        check(self.epsilon > 0 or self.step_size == "auto", "step_size", rule, self.step_size)
 
     @property
     def step_length(self) -> float:

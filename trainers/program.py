@@ -296,7 +296,7 @@ def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
     """Choose how batches are gathered."""
     if data.augmentation == "none":
         return take
-    return partial(take_cropped, width=padding(data.image_shape))
+    return partial(take_cropped, border=padding(data.image_shape))
 
 
 def _source(data: Dataset, device: torch.device) -> Source:

@@ -99,12 +99,14 @@ def gsam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numb
 def awp(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
     """Take the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
 
-    Wu et al. (2020), Adversarial weight perturbation helps robust generalization, equation 10, on
-    tensors of two or more dimensions as in their code. Theirs lets the optimiser step at the moved
-    weights and then moves them back; ours steps from w, as SAM does.
+    Wu et al. (2020), Adversarial weight perturbation helps robust generalization, equation 10; as
+    in their code on tensors of two or more dimensions whose name contains `weight`. Theirs lets the
+    optimiser step at the moved weights and then moves them back; ours steps from w, as SAM does.
     """
     here = plain(loss_at, weights, names, numbers)
-    is_layer = [weight.dim() >= 2 for weight in weights]
+    is_layer = [
+        weight.dim() >= 2 and "weight" in name for name, weight in zip(names, weights, strict=True)
+    ]
     lengths = torch._foreach_norm([weight.detach() for weight in weights])
     norms = torch._foreach_norm(here.gradients)
     offsets = [
