@@ -64,9 +64,10 @@ def make_loader(
 
     is_training = batch_size > 0
     steps: list[Any] = []
-    if is_training and data.augment:
+    if is_training and data.augmentation == "crop_flip":
+        _, height, width = data.image_shape
         steps += [
-            transforms.RandomCrop(32, padding=4, padding_mode="reflect"),
+            transforms.RandomCrop((height, width), padding=height // 8, padding_mode="reflect"),
             transforms.RandomHorizontalFlip(),
         ]
     steps.append(transforms.ToTensor())

@@ -1,7 +1,7 @@
 """What the benchmarks train: data set, network and settings, chosen on the command line.
 
 `digits` is the case of the bundled study; `synthetic` has 32 × 32 RGB images that can be learned,
-so that attacks find robust samples to work on; `folder:PATH` holds images of one's own.
+so that attacks find robust samples to work on; every other data set is known by its name.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from trainers.config import (
     DEFAULT_WIDTHS,
+    DataConfig,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -58,7 +59,7 @@ class Case:
         if steps.isdigit():
             sides["inputs"] = Pgd(norm="linf", epsilon=self.epsilon, steps=int(steps))
         return TrainConfig(
-            data="digits" if self.data.name == "digits" else "folder:benchmark",
+            data=DataConfig(name="digits" if self.data.name == "digits" else "folder:benchmark"),
             model=self.model,
             training=replace(self.training, **training),
             method=Method(**sides),  # type: ignore[arg-type]
@@ -91,7 +92,7 @@ def options(description: str) -> argparse.ArgumentParser:
     """Give a parser with the options that all benchmarks share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--data", help="digits, synthetic or folder:PATH; digits on a CPU")
+    parser.add_argument("--data", help="synthetic, or any name of a data set; digits on a CPU")
     parser.add_argument("--images", type=int, default=50_000, help="of the synthetic training part")
     parser.add_argument("--model", choices=DEFAULT_WIDTHS, help="the case's own, unless given")
     parser.add_argument("--epochs", type=int, help="of a training; the case's own, unless given")
@@ -110,7 +111,7 @@ def read_case(told: argparse.Namespace) -> Case:
         torch.set_num_threads(1)
     name = told.data or ("digits" if device.type == "cpu" else "synthetic")
     count = FEW["train"] if told.quick else told.images
-    data = synthetic(count) if name == "synthetic" else load_data(name, CACHE)
+    data = synthetic(count) if name == "synthetic" else load_data(DataConfig(name=name), CACHE)
     case = _digits(data, device) if name == "digits" else _colours(data, device)
     if told.model is not None:
         case = replace(case, model=ModelConfig(name=told.model, width=DEFAULT_WIDTHS[told.model]))
@@ -213,7 +214,7 @@ def synthetic(num_train: int) -> Dataset:
         test=part(max(1, num_train // 5)),
         mean=(0.5,) * 3,
         std=(0.25,) * 3,
-        augment=True,
+        augmentation="crop_flip",
     )
 
 

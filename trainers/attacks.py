@@ -64,6 +64,27 @@ def pgd(
     return Attacked(is_right, found)
 
 
+def fgsm(
+    classify: Classify, images: Tensor, labels: Tensor, *, norm: Norm, radius: float
+) -> Tensor:
+    """Take one gradient step of cross-entropy, as long as the radius, from the images themselves.
+
+    Goodfellow, Shlens and Szegedy (2015), Explaining and harnessing adversarial examples, section
+    4; by the gradient's direction in l2. (B, C, H, W) in [0, 1]. Weak: for comparison with `pgd`.
+    """
+    size = torch.tensor(radius, device=images.device)
+    _, gradient = _look(classify, images, labels, is_last=False)
+    return BALLS[norm].move(images, gradient, images, size, size)
+
+
+def noise(images: Tensor, *, norm: Norm, radius: float, draw: Callable[[int], Tensor]) -> Tensor:
+    """Move each image to a uniform point of its ball, within [0, 1]: no adversary at all.
+
+    With the `draw` of a `pgd` this is its first start. (B, C, H, W).
+    """
+    return BALLS[norm].start(images, draw(0), torch.tensor(radius, device=images.device))
+
+
 def _look(
     classify: Classify, images: Tensor, labels: Tensor, is_last: bool
 ) -> tuple[Tensor, Tensor]:

@@ -1,39 +1,47 @@
 """A data set as numpy arrays in three parts: training, validation, test.
 
-Nothing here needs torch, so that a data set can be named and fingerprinted at once. Images are
-uint8 (N, C, H, W); dividing by `divisor` gives the pixel range [0, 1]. The split is decided by the
-data set, never by a trial: all trials of a study learn from, and are chosen on, the same images.
+Nothing here needs torch to name a data set, so that it is fingerprinted at once. Images are uint8
+(N, C, H, W); dividing by `divisor` gives the pixel range [0, 1]. The split is decided by the data
+set, never by a trial: all trials of a study learn from, and are chosen on, the same images.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.config import DataConfig
+from trainers import npz, published
+from trainers.config import TORCHVISION_SETS, DataConfig
+from trainers.decoded import DataError, Decoded
+from trainers.layouts import is_tiny_imagenet
+from trainers.subset import Split, balanced, sample_hash, split_by_class
+
+__all__ = [
+    "DIGITS_FINGERPRINT",
+    "DataError",
+    "Dataset",
+    "Split",
+    "data_fingerprint",
+    "load_data",
+    "sample_hash",
+]
 
 DIGITS_FINGERPRINT = "digits-b855613c"
 """Names the bundled digits and their split below; a test recomputes the hash."""
 NUM_DIGITS_TEST = 500
 NUM_DIGITS_VALIDATION = 297
-
-
-class DataError(ValueError):
-    """Data that cannot be used; one line with place, rule, value and way out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """One part of a data set."""
-
-    images: NDArray[np.uint8]
-    """(N, C, H, W)."""
-    labels: NDArray[np.int64]
-    """(N,), each in 0 … K - 1."""
+USUAL_AUGMENTATIONS = {
+    "digits": "none",
+    "cifar10": "crop_flip",
+    "cifar100": "crop_flip",
+    "svhn": "none",
+    "mnist": "none",
+    "fashion_mnist": "none",
+}
+"""What `auto` is for the data sets whose images are known: a mirrored digit is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +50,7 @@ class Dataset:
 
     name: str
     fingerprint: str
-    """Changes with the images, the labels, or their split into parts."""
+    """Changes with the images, the labels, their split into parts, and the augmentation."""
     classes: tuple[str, ...]
     divisor: int
     """The largest stored value: 255 for images, 16 for the digits."""
@@ -50,7 +58,8 @@ class Dataset:
     validation: Split
     test: Split
     mean: tuple[float, ...]
-    """Per channel over the training part, in units of the pixel range [0, 1]."""
+    """Per channel over the training part as it is trained on, so after `samples` were chosen from
+    it; in units of the pixel range [0, 1]."""
     std: tuple[float, ...]
     """As `mean`; 1 for a channel without variation."""
     augmentation: str
@@ -64,72 +73,101 @@ class Dataset:
 
 
 def load_data(config: DataConfig, cache: Path) -> Dataset:
-    """Load a data set; what is downloaded or decoded is kept below `cache`."""
-    name = config.name
-    if name == "digits":
-        return _load_digits()
-    from trainers import folder  # as it needs pillow, which the digits do not
+    """Load a data set; what is downloaded or decoded is kept below `cache`.
 
-    path = _folder_path(name)
-    fingerprint = folder.fingerprint(path, cache)
-    decoded = folder.load(path, fingerprint, cache)
-    part = Split(images=decoded.train_images, labels=decoded.train_labels)
-    train, validation = split_by_class(part, folder.num_validation(len(part.labels)), "folder")
+    The published sets are kept in the folder that the environment variable RHOEPS_DATA names, if it
+    names one. The validation part is the same whatever `samples` is.
+    Raises `DataError` for data that cannot be had or used, and for more samples than there are.
+    """
+    content = _content(config.name, cache)
+    if config.name == "digits":
+        decoded, seed = _read_digits(), "digits validation"
+        num_second, divisor = NUM_DIGITS_VALIDATION, 16
+    else:
+        decoded, seed = _decoded(config.name, content, cache)
+        num_second, divisor = num_validation(len(decoded.train_labels)), 255
+    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
+    train, validation = split_by_class(whole, num_second, seed)
     test = Split(images=decoded.test_images, labels=decoded.test_labels)
-    augmentation = "crop_flip" if train.images.shape[1:] == (3, 32, 32) else "none"
-    parts = {"train": train, "validation": validation, "test": test}
-    return _dataset(name, fingerprint, decoded.classes, 255, augmentation, **parts)
+    train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
+    test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
+    mean, std = _statistics(train.images, divisor)
+    return Dataset(
+        name=config.name,
+        fingerprint=_fingerprint(config, content),
+        classes=decoded.classes,
+        divisor=divisor,
+        train=train,
+        validation=validation,
+        test=test,
+        mean=mean,
+        std=std,
+        augmentation=_augmentation(config, train.images.shape[1:]),
+    )
 
 
 def data_fingerprint(config: DataConfig, cache: Path) -> str:
-    """Name the content of a data set: cheap, as a folder's hash is remembered below `cache`."""
-    if config.name == "digits":
+    """Name the content of a data set, and what the configuration makes of it.
+
+    Cheap: the content of a published set is known before it is downloaded, that of a file or folder
+    is remembered below `cache`. What `auto` is follows from the content, so that only another
+    choice is named.
+    """
+    return _fingerprint(config, _content(config.name, cache))
+
+
+def num_validation(num_train: int) -> int:
+    """Return 1000, but never more than a fifth of the training images.
+
+    Every epoch is judged on all of them, so that more would cost time, and images to train on.
+    """
+    return min(1000, num_train // 5)
+
+
+def _fingerprint(config: DataConfig, content: str) -> str:
+    words = [content]
+    if config.samples != "all":
+        words.append(f"train{config.samples}")
+    if config.test_samples != "all":
+        words.append(f"test{config.test_samples}")
+    if config.augmentation not in ("auto", USUAL_AUGMENTATIONS.get(config.name)):
+        words.append(config.augmentation)
+    return "-".join(words)
+
+
+def _content(name: str, cache: Path) -> str:
+    if name == "digits":
         return DIGITS_FINGERPRINT
+    if name in TORCHVISION_SETS:
+        return published.fingerprint(name)
+    kind, path = _own(name)
+    if kind == "npz":
+        return npz.fingerprint(path, cache)
+    from trainers import folder  # as it needs pillow, which the others do not
+
+    return folder.fingerprint(path, cache)
+
+
+def _decoded(name: str, content: str, cache: Path) -> tuple[Decoded, str]:
+    """Read all but the digits; return the seed of the split into training and validation, too."""
+    if name in TORCHVISION_SETS:
+        return published.load(name, cache), f"{name} validation"
+    kind, path = _own(name)
+    if kind == "npz":
+        return npz.load(path), "npz"
     from trainers import folder
 
-    return folder.fingerprint(_folder_path(config.name), cache)
+    return folder.load(path, content, cache), "folder"
 
 
-def sample_hash(split: Split) -> str:
-    """Name the samples of a part and their order; equal for trials that may be compared."""
-    digest = hashlib.sha256(repr(split.images.shape).encode())
-    digest.update(np.ascontiguousarray(split.images).tobytes())
-    digest.update(np.ascontiguousarray(split.labels.astype("<i8")).tobytes())
-    return digest.hexdigest()[:16]
+def _own(name: str) -> tuple[str, Path]:
+    """Part the name of a data set of one's own into its kind and its path."""
+    kind, _, path = name.partition(":")
+    return kind, Path(path).expanduser()
 
 
-def split_by_class(split: Split, num_second: int, seed: str) -> tuple[Split, Split]:
-    """Move `num_second` samples to a second part, each class in proportion (largest remainders).
-
-    Every class keeps at least one sample in the first part. The order in which samples are moved
-    is that of SHA-256 of seed and position, which no version of a library can change.
-    """
-    labels = split.labels
-    counts = np.bincount(labels)
-    quotas = _quotas(counts, num_second)
-    is_second = np.zeros(len(labels), dtype=bool)
-    for label, quota in enumerate(quotas):
-        positions = np.flatnonzero(labels == label)
-        keys = [hashlib.sha256(f"{seed}/{i}".encode()).digest() for i in positions]
-        order = sorted(range(len(positions)), key=keys.__getitem__)
-        is_second[positions[order[:quota]]] = True
-    first = Split(images=split.images[~is_second], labels=labels[~is_second])
-    return first, Split(images=split.images[is_second], labels=labels[is_second])
-
-
-def _quotas(counts: NDArray[np.int64], total: int) -> list[int]:
-    """Share `total` among classes in proportion to `counts`, leaving one sample in each class."""
-    shares = counts * total / counts.sum()
-    quotas = np.floor(shares).astype(int)
-    by_remainder = np.argsort(-(shares - quotas), kind="stable")
-    quotas[by_remainder[: total - quotas.sum()]] += 1
-    return [
-        min(int(quota), max(0, int(count) - 1)) for quota, count in zip(quotas, counts, strict=True)
-    ]
-
-
-def _load_digits() -> Dataset:
-    """Scikit-learn's 1797 handwritten digits, 8 × 8, in 1000 / 297 / 500."""
+def _read_digits() -> Decoded:
+    """Scikit-learn's 1797 handwritten digits, 8 × 8, in 1297 / 500."""
     # The file alone: importing scikit-learn takes one to two seconds.
     package = find_spec("sklearn")
     assert package is not None, "scikit-learn is a requirement"
@@ -139,32 +177,44 @@ def _load_digits() -> Dataset:
     images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)
     everything = Split(images=images, labels=table[:, -1])
     rest, test = split_by_class(everything, NUM_DIGITS_TEST, "digits test")
-    train, validation = split_by_class(rest, NUM_DIGITS_VALIDATION, "digits validation")
     classes = tuple(str(label) for label in range(10))
-    parts = {"train": train, "validation": validation, "test": test}
-    return _dataset("digits", DIGITS_FINGERPRINT, classes, 16, "none", **parts)
+    return Decoded(rest.images, rest.labels, test.images, test.labels, classes)
 
 
-def _dataset(
-    name: str,
-    fingerprint: str,
-    classes: Sequence[str],
-    divisor: int,
-    augmentation: str,
-    **parts: Split,
-) -> Dataset:
-    """Join the parts, with the statistics of the training part."""
-    mean, std = _statistics(parts["train"].images, divisor)
-    return Dataset(
-        name=name,
-        fingerprint=fingerprint,
-        classes=tuple(classes),
-        divisor=divisor,
-        mean=mean,
-        std=std,
-        augmentation=augmentation,
-        **parts,
-    )
+def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, least: int) -> Split:
+    """Keep as many samples as a configuration wants, in balance."""
+    if count == "all":
+        return split
+    there = len(split.labels)
+    if not least <= count <= there:
+        what = "training images beside the validation part" if field == "samples" else "test images"
+        each = f"one of each of the {least} classes" if least > 1 else "1"
+        raise DataError(
+            f"data.{field}: must lie between {each} and the {there} {what}, got {count}; change "
+            "it, or write all"
+        )
+    return balanced(split, count, seed)
+
+
+def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
+    """Decide how training images are augmented. image_shape: (C, H, W)."""
+    chosen = config.augmentation
+    if chosen == "auto":
+        chosen = USUAL_AUGMENTATIONS.get(config.name) or _own_augmentation(config, image_shape)
+    _, height, width = image_shape
+    if chosen != "none" and (height < 8 or width <= height // 8):
+        raise DataError(
+            f"data.augmentation: {chosen} pads images by an eighth of their height, so they must "
+            f"be at least 8 pixels high and wider than that, got {height} × {width}; write none"
+        )
+    return chosen
+
+
+def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
+    """Decide for images of one's own: as for CIFAR where they have its shape."""
+    kind, path = _own(config.name)
+    is_usual = image_shape == (3, 32, 32) or (kind == "folder" and is_tiny_imagenet(path))
+    return "crop_flip" if is_usual else "none"
 
 
 def _statistics(
@@ -174,16 +224,12 @@ def _statistics(
     means, stds = [], []
     values = np.arange(256) / divisor
     for channel in range(images.shape[1]):
-        weights = np.bincount(images[:, channel].ravel(), minlength=256)
+        weights = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 1024):  # as bincount works in eight bytes per value
+            some = images[start : start + 1024, channel].ravel()
+            weights += np.bincount(some, minlength=256)
         mean = float(np.average(values, weights=weights))
         variance = float(np.average((values - mean) ** 2, weights=weights))
         means.append(mean)
         stds.append(variance**0.5 or 1.0)
     return tuple(means), tuple(stds)
-
-
-def _folder_path(name: str) -> Path:
-    kind, _, path = name.partition(":")
-    if kind != "folder" or not path:
-        raise DataError(f"data: must be digits or folder:PATH, got {name!r}; correct the name")
-    return Path(path).expanduser()

@@ -1,7 +1,7 @@
 """Judge a trained network: a correctness bit for every sample at every radius.
 
 Evaluating leaves the network's mode, buffers and gradients, and the global random state, as they
-were. Letters: R radii, n samples.
+were. Letters: R radii, R2 radii of the other norm, n samples.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,9 @@ from trainers.streams import generator
 Bits = NDArray[np.bool_]
 BATCH_SIZE = 500
 """Samples per evaluation batch."""
+STREAM = "test attack"
+OTHER_STREAM = "test attack of the other norm"
+"""What the noise of each norm is drawn by, so that it does not depend on the other norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,10 @@ class Evaluation:
     """Accuracy without an attack."""
     robust: tuple[float, ...]
     """(R,) accuracy at each radius, nested: right there, at all smaller radii, and unattacked."""
+    other_bits: Bits
+    """(R2, n): as the attacked rows of `bits`, at the radii of the other norm, raw."""
+    other_robust: tuple[float, ...]
+    """(R2,) accuracy at each of these, nested: right there, at all smaller ones, and unattacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +69,40 @@ def evaluate(
     device: torch.device,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Judge `model` on all samples of `split`, without an attack and at every radius."""
+    """Judge `model` on all samples of `split`, without an attack and at every radius.
+
+    So too at the radii of the other norm, where `evaluation` has any: the same attack from noise of
+    its own.
+    """
     view = classifier(model, split.images.shape[1:], device, engine or Engine())
-    rows = [clean_bits(view, split, divisor, device)]
-    for radius in evaluation.radii:
+
+    def right(norm: Norm, radius: float, stream: str) -> Bits:
         batches = attacked_batches(
             view,
             split,
             divisor,
-            norm=evaluation.norm,
+            norm=norm,
             radius=radius,
             attack=evaluation.attack,
-            stream=(seed, "test attack"),
+            stream=(seed, stream),
             device=device,
         )
-        rows.append(torch.cat([batch.is_right for batch in batches]).cpu().numpy())
-    bits = np.stack(rows)
+        return torch.cat([batch.is_right for batch in batches]).cpu().numpy()
+
+    unattacked = clean_bits(view, split, divisor, device)
+    own = [right(evaluation.norm, radius, STREAM) for radius in evaluation.radii]
+    radii = evaluation.other_norm_radii
+    other = [right(evaluation.other_norm, radius, OTHER_STREAM) for radius in radii]
+    bits, with_other = np.stack([unattacked, *own]), np.stack([unattacked, *other])
     clean, robust = accuracies(bits)
-    return Evaluation(bits=bits, clean=clean, robust=robust)
+    _, other_robust = accuracies(with_other)
+    return Evaluation(
+        bits=bits,
+        clean=clean,
+        robust=robust,
+        other_bits=with_other[1:],
+        other_robust=other_robust,
+    )
 
 
 def nested(bits: Bits) -> Bits:
@@ -111,7 +134,7 @@ def adversarial_examples(
     """Attack `count` samples, spread evenly over `split`, at the objective radius."""
     view = classifier(model, split.images.shape[1:], device, engine or Engine())
     few = spread(split, count)
-    ((images, labels),) = _batches(few, divisor, device, len(few.labels))
+    ((images, labels),) = image_batches(few, divisor, device, len(few.labels))
     (attacked,) = attacked_batches(
         view,
         few,
@@ -145,7 +168,7 @@ def spread(split: Split, count: int) -> Split:
 def clean_bits(view: Classify, split: Split, divisor: int, device: torch.device) -> Bits:
     """Classify every sample without an attack; `view` is in evaluation mode. (n,)."""
     with torch.no_grad():
-        batches = _batches(split, divisor, device, BATCH_SIZE)
+        batches = image_batches(split, divisor, device, BATCH_SIZE)
         bits = [view(images).argmax(1) == labels for images, labels in batches]
     return torch.cat(bits).cpu().numpy()
 
@@ -166,7 +189,7 @@ def attacked_batches(
     The noise of a sample is decided by stream, restart and position: the same at every radius, and
     whatever the number of restarts.
     """
-    for number, (images, labels) in enumerate(_batches(split, divisor, device, BATCH_SIZE)):
+    for number, (images, labels) in enumerate(image_batches(split, divisor, device, BATCH_SIZE)):
 
         def draw(restart: int, number: int = number, shape: torch.Size = images.shape) -> Tensor:
             fresh = generator(*stream, restart, number, device=device)
@@ -175,7 +198,7 @@ def attacked_batches(
         yield pgd(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
 
 
-def _batches(
+def image_batches(
     split: Split, divisor: int, device: torch.device, batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images in [0, 1], (B, C, H, W) float32, and labels (B,), in the order of the split."""

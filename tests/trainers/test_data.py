@@ -1,4 +1,4 @@
-"""Tests of the data sets: the digits, the split by class, and image folders."""
+"""Tests of the data sets: the digits, image folders, and what a configuration makes of a set."""
 
 import hashlib
 import os
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainers import folder as folders
+from trainers.config import TORCHVISION_SETS, DataConfig
 from trainers.data import (
     DIGITS_FINGERPRINT,
+    USUAL_AUGMENTATIONS,
     DataError,
     Dataset,
-    Split,
     data_fingerprint,
     load_data,
+    num_validation,
     sample_hash,
-    split_by_class,
 )
 
 MakeFolder = Callable[..., Path]
@@ -53,8 +53,16 @@ def make_folder(tmp_path: Path) -> MakeFolder:
     return make
 
 
-def load(place: Path) -> Dataset:
-    return load_data(f"folder:{place}", place.parent / "cache")
+def load(place: Path, **settings: object) -> Dataset:
+    return load_data(folder_config(place, **settings), place.parent / "cache")
+
+
+def folder_config(place: Path, **settings: object) -> DataConfig:
+    return DataConfig(name=f"folder:{place}", **settings)  # type: ignore[arg-type]
+
+
+def digits_with(**settings: object) -> Dataset:
+    return load_data(DataConfig(name="digits", **settings), Path("unused"))  # type: ignore[arg-type]
 
 
 def test_digits_come_in_1000_297_and_500_with_every_class_in_proportion(digits: Dataset) -> None:
@@ -67,21 +75,29 @@ def test_digits_come_in_1000_297_and_500_with_every_class_in_proportion(digits: 
         assert part.images.dtype == np.uint8
         assert part.images.shape[1:] == digits.image_shape == (1, 8, 8)
     assert digits.train.images.max() == digits.divisor == 16
-    assert not digits.augment
+    assert digits.augmentation == "none"
 
 
 def test_digits_fingerprint_is_the_hash_of_the_three_parts(digits: Dataset) -> None:
     parts = (digits.train, digits.validation, digits.test)
     text = " ".join(sample_hash(part) for part in parts)
     assert f"digits-{hashlib.sha256(text.encode()).hexdigest()[:8]}" == DIGITS_FINGERPRINT
-    assert digits.fingerprint == DIGITS_FINGERPRINT == data_fingerprint("digits", Path("unused"))
+    assert digits.fingerprint == DIGITS_FINGERPRINT == name_of_digits()
 
 
-def test_naming_a_data_set_imports_neither_torch_nor_scikit_learn() -> None:
+def name_of_digits(**settings: object) -> str:
+    config = DataConfig(name="digits", **settings)  # type: ignore[arg-type]
+    return data_fingerprint(config, Path("unused"))
+
+
+def test_naming_data_sets_imports_no_large_library_and_touches_no_file() -> None:
+    slow = {"torch", "torchvision", "sklearn", "scipy", "PIL", "urllib.request"}
     program = (
         "import sys; from pathlib import Path; from trainers.data import data_fingerprint;"
-        "data_fingerprint('digits', Path('unused'));"
-        "print({'torch', 'sklearn', 'PIL'} & set(sys.modules))"
+        "from trainers.config import TORCHVISION_SETS, DataConfig;"
+        "[data_fingerprint(DataConfig(name=name), Path('/no/such/place'))"
+        " for name in ('digits', *TORCHVISION_SETS)];"
+        f"print({slow} & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
@@ -95,36 +111,6 @@ def test_mean_and_deviation_are_those_of_the_training_part(digits: Dataset) -> N
     assert digits.std == pytest.approx([pixels.std()], rel=1e-12)
 
 
-def test_split_by_class_moves_each_class_in_proportion_and_loses_nothing() -> None:
-    labels = np.repeat(np.arange(4), [40, 30, 20, 10]).astype(np.int64)
-    split = Split(images=np.arange(100, dtype=np.uint8).reshape(100, 1, 1, 1), labels=labels)
-    first, second = split_by_class(split, 25, "seed")
-    assert np.bincount(second.labels).tolist() in ([10, 8, 5, 2], [10, 7, 5, 3])
-    both = np.concatenate([first.images.ravel(), second.images.ravel()])
-    assert sorted(both.tolist()) == list(range(100))
-    again, other = split_by_class(split, 25, "seed"), split_by_class(split, 25, "other")
-    assert np.array_equal(second.images, again[1].images)
-    assert not np.array_equal(second.images, other[1].images)
-
-
-def test_split_by_class_leaves_every_class_in_the_first_part() -> None:
-    split = Split(images=np.zeros((7, 1, 1, 1), np.uint8), labels=np.array([0] * 6 + [1]))
-    first, second = split_by_class(split, 3, "seed")
-    assert 1 in first.labels
-    assert 1 not in second.labels
-
-
-def test_sample_hash_sees_pixels_labels_and_order() -> None:
-    images = np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2)
-    hashes = {
-        sample_hash(Split(images=images, labels=np.array([0, 1]))),
-        sample_hash(Split(images=images, labels=np.array([1, 0]))),
-        sample_hash(Split(images=images[::-1], labels=np.array([0, 1]))),
-        sample_hash(Split(images=images.reshape(2, 1, 1, 4), labels=np.array([0, 1]))),
-    }
-    assert len(hashes) == 4
-
-
 def test_folder_gives_the_pixels_of_its_files(make_folder: MakeFolder) -> None:
     place = make_folder()
     data = load(place)
@@ -135,7 +121,7 @@ def test_folder_gives_the_pixels_of_its_files(make_folder: MakeFolder) -> None:
     assert data.test.labels.tolist() == [0, 0, 0, 1, 1]
     stored = np.asarray(Image.open(place / "test" / "cat" / "1.png"))
     assert np.array_equal(data.test.images[1], stored.transpose(2, 0, 1))
-    assert not data.augment
+    assert data.augmentation == "none"
 
 
 def test_second_load_reads_no_image_and_gives_the_same(
@@ -158,7 +144,7 @@ def test_second_load_reads_no_image_and_gives_the_same(
 def test_fingerprint_sees_content_and_names_not_times(make_folder: MakeFolder) -> None:
     place = make_folder()
     cache = place.parent / "cache"
-    name = f"folder:{place}"
+    name = folder_config(place)
     first = data_fingerprint(name, cache)
     picture = place / "train" / "cat" / "0.png"
     os.utime(picture, ns=(1, 1))
@@ -193,7 +179,7 @@ def test_grey_images_have_one_channel_unless_one_is_coloured(make_folder: MakeFo
 
 
 def test_only_32_by_32_colour_images_are_augmented(make_folder: MakeFolder) -> None:
-    assert load(make_folder(size=(32, 32))).augment
+    assert load(make_folder(size=(32, 32))).augmentation == "crop_flip"
 
 
 def test_a_channel_without_variation_has_deviation_one(make_folder: MakeFolder) -> None:
@@ -206,7 +192,7 @@ def test_a_channel_without_variation_has_deviation_one(make_folder: MakeFolder) 
 
 def test_validation_has_1000_images_where_a_fifth_allows_it() -> None:
     sizes = {50_000: 1000, 9000: 1000, 6000: 1000, 5000: 1000, 4999: 999, 4000: 800, 25: 5, 5: 1}
-    assert {size: folders.num_validation(size) for size in sizes} == sizes
+    assert {size: num_validation(size) for size in sizes} == sizes
 
 
 MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -233,7 +219,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "unknown class in test": (
         lambda place: (place / "test" / "dog").rename(place / "test" / "wolf"),
-        r"test.wolf: each class must also stand in train, which has cat, dog",
+        r"test: each class must also stand in train, which has cat, dog, got wolf",
     ),
     "a file beside the classes": (
         lambda place: (place / "train" / "list.txt").write_text("cat"),
@@ -288,6 +274,100 @@ def test_too_few_training_images_are_refused(make_folder: MakeFolder) -> None:
         load(make_folder(train={"cat": 2, "dog": 2}))
 
 
-def test_unknown_data_set_is_refused() -> None:
-    with pytest.raises(DataError, match="must be digits or folder:PATH, got 'cifar10'"):
-        load_data("cifar10", Path("unused"))
+def test_the_name_and_the_samples_of_a_folder_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    """Recorded with the first version that read folders in this format, of the same files."""
+    for part, counts in {"train": {"a": 4, "b": 6}, "test": {"a": 1, "b": 2}}.items():
+        for label, count in counts.items():
+            place = tmp_path / "images" / part / label
+            place.mkdir(parents=True)
+            for number in range(count):
+                pixels = bytes((7 * number + 31 * i + len(part)) % 256 for i in range(3 * 6 * 4))
+                (place / f"{number}.ppm").write_bytes(b"P6 6 4 255 " + pixels)
+    data = load(tmp_path / "images")
+    assert data.fingerprint == "cefe2538dffd8ece56b36ca4e0a8fd36"
+    parts = (data.train, data.validation, data.test)
+    assert [sample_hash(part) for part in parts] == [
+        "73492e58ab33537e",
+        "4b3cb47f15ab1059",
+        "d54bbfc0f6bf13e8",
+    ]
+
+
+def test_samples_are_taken_from_what_is_not_validation(digits: Dataset) -> None:
+    fewer = digits_with(samples=200, test_samples=50)
+    assert np.bincount(fewer.train.labels).tolist() == [20] * 10
+    assert np.bincount(fewer.test.labels).tolist() == [5] * 10
+    assert sample_hash(fewer.validation) == sample_hash(digits.validation)
+    for part in ("train", "test"):
+        kept, whole = ({i.tobytes() for i in getattr(d, part).images} for d in (fewer, digits))
+        assert kept < whole
+    pixels = fewer.train.images / 16
+    assert fewer.mean == pytest.approx([pixels.mean()], rel=1e-12)
+    assert fewer.std == pytest.approx([pixels.std()], rel=1e-12)
+
+
+def test_all_samples_by_their_number_are_all_samples(digits: Dataset) -> None:
+    everything = digits_with(samples=1000, test_samples=500)
+    assert sample_hash(everything.train) == sample_hash(digits.train)
+    assert sample_hash(everything.test) == sample_hash(digits.test)
+
+
+TOO_MANY = {
+    "training images": (
+        {"samples": 1001},
+        r"data\.samples: .* and the 1000 training images .*1001",
+    ),
+    "less than one of a class": ({"samples": 9}, r"one of each of the 10 classes .* got 9"),
+    "test images": (
+        {"test_samples": 501},
+        r"data\.test_samples: .* and the 500 test images, got 501",
+    ),
+}
+
+
+@pytest.mark.parametrize(("settings", "message"), TOO_MANY.values(), ids=TOO_MANY)
+def test_more_samples_than_there_are_is_one_line_with_their_number(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        digits_with(**settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fingerprint_names_each_choice_that_changes_what_is_trained_on() -> None:
+    choices: list[dict[str, object]] = [
+        {},
+        {"samples": 50},
+        {"test_samples": 50},
+        {"samples": 50, "test_samples": 50},
+        {"augmentation": "crop"},
+        {"augmentation": "crop_flip"},
+    ]
+    names = [name_of_digits(**choice) for choice in choices]
+    assert len(set(names)) == len(choices)
+    assert name_of_digits(augmentation="none") == names[0] == DIGITS_FINGERPRINT
+    for choice, name in zip(choices, names, strict=True):
+        assert digits_with(**choice).fingerprint == name
+
+
+def test_auto_is_what_is_usual_for_a_published_set() -> None:
+    flipped = {name for name, usual in USUAL_AUGMENTATIONS.items() if usual == "crop_flip"}
+    assert set(USUAL_AUGMENTATIONS) == {"digits", *TORCHVISION_SETS}
+    assert flipped == {"cifar10", "cifar100"}
+    assert set(USUAL_AUGMENTATIONS.values()) == {"crop_flip", "none"}
+
+
+def test_a_chosen_augmentation_applies_to_every_set(make_folder: MakeFolder) -> None:
+    assert digits_with(augmentation="crop").augmentation == "crop"
+    place = make_folder(size=(32, 32))
+    assert load(place, augmentation="none").augmentation == "none"
+
+
+@pytest.mark.parametrize("size", [(6, 7), (1, 8)], ids=["low", "narrow"])
+def test_images_too_small_to_be_cropped_are_refused(
+    size: tuple[int, int], make_folder: MakeFolder
+) -> None:
+    place = make_folder(size=size)
+    with pytest.raises(DataError, match=f"at least 8 pixels high .* got {size[1]} × {size[0]}"):
+        load(place, augmentation="crop")
+    assert load(place).augmentation == "none"

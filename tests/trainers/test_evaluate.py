@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from trainers.attacks import pgd
 from trainers.config import EvaluationConfig, PgdAttack, TrainConfig
 from trainers.data import Dataset, Split
-from trainers.evaluate import accuracies, adversarial_examples, evaluate, nested, spread
+from trainers.evaluate import (
+    OTHER_STREAM,
+    accuracies,
+    adversarial_examples,
+    attacked_batches,
+    evaluate,
+    nested,
+    spread,
+)
 from trainers.inputs import BALLS
 from trainers.models import evaluation_view
 from trainers.streams import generator
@@ -239,6 +247,48 @@ def test_a_row_does_not_depend_on_the_other_radii(
     both = evaluate(trained, digits.test, 16, evaluation(radii=(0.03, 0.06)), 0, cpu)
     one = evaluate(trained, digits.test, 16, evaluation(radii=(0.06,)), 0, cpu)
     assert np.array_equal(both.bits[[0, 2]], one.bits)
+
+
+@pytest.mark.parametrize(("norm", "other"), [("linf", "l2"), ("l2", "linf")])
+def test_the_other_norm_is_judged_as_a_study_of_that_norm_is_from_other_noise(
+    norm: str, other: str, trained: nn.Module, digits: Dataset, cpu: torch.device
+) -> None:
+    """From one stream the bits are those of an evaluation in that norm; the own bits stay."""
+    few = Split(images=digits.test.images[:120], labels=digits.test.labels[:120])
+    alone = evaluation(norm, RADII[norm], 2)
+    both = replace(alone, other_norm_radii=RADII[other])
+    found = evaluate(trained, few, 16, both, 0, cpu)
+    assert np.array_equal(found.bits, evaluate(trained, few, 16, alone, 0, cpu).bits)
+
+    view = evaluation_view(trained)
+    rows = []
+    for radius in RADII[other]:
+        (batch,) = attacked_batches(
+            view,
+            few,
+            16,
+            norm=both.other_norm,
+            radius=radius,
+            attack=both.attack,
+            stream=(0, OTHER_STREAM),
+            device=cpu,
+        )
+        rows.append(batch.is_right.numpy())
+    assert (found.other_bits != np.stack(rows)).sum() <= 1  # rounding may decide one at the border
+    as_own = evaluate(trained, few, 16, evaluation(other, RADII[other], 2), 0, cpu)
+    assert np.abs(np.subtract(found.other_robust, as_own.robust)).max() < 0.1
+    assert not np.array_equal(found.other_bits, as_own.bits[1:])
+    _, nested_too = accuracies(np.concatenate([found.bits[:1], found.other_bits]))
+    assert found.other_robust == nested_too
+    assert found.clean > found.other_robust[0] > found.other_robust[2]
+
+
+def test_without_radii_of_the_other_norm_there_are_no_bits_of_it(
+    trained: nn.Module, few_digits: Dataset, cpu: torch.device
+) -> None:
+    found = evaluate(trained, few_digits.test, 16, evaluation(), 0, cpu)
+    assert found.other_bits.shape == (0, 40)
+    assert found.other_robust == ()
 
 
 def test_nested_accuracies_count_a_sample_once_it_is_broken() -> None:
