@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 
 from analysis.configurations import configurations
-from analysis.results import Array, Bits, Results, TrialResult, nested_bits
+from analysis.evidence import VOIDING
+from analysis.results import AbsentTrial, Array, Bits, Results, TrialResult, nested_bits
 from analysis.survival import FAMILIES, fit_survival, survival
 from analysis.words import count_text, method_text, percent, value_text, values_text
 
@@ -36,6 +37,7 @@ Kind = Literal[
     "a smaller radius breaks more",
     "accuracy where none should be left",
     "a tail that no curve follows",
+    "a check fails",
     "no bits",
 ]
 ORDER: tuple[Severity, ...] = ("failure", "warning", "unchecked")
@@ -51,6 +53,13 @@ class Alarm:
     cells: tuple[str, ...]
     """The trials, as method, values and seed; the strongest first."""
     severity: Severity
+    check: str = ""
+    """Which check failed, say `check 5 (zero gradients)`; empty for another kind."""
+
+    @property
+    def reason(self) -> str:
+        """Say in a few words what the alarm is about."""
+        return f"{self.check} fails" if self.check else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +72,21 @@ class _Sign:
     strength: float
     """What the strongest is found by."""
     text: str
+    check: str = ""
 
 
 def find_alarms(results: Results) -> tuple[Alarm, ...]:
     """Look for signs of a failing attack in every trial; failures come first."""
     signs = [sign for trial in results.trials for sign in _signs_of_trial(results, trial)]
     signs += _tail_signs(results)
-    groups: dict[tuple[Severity, Kind], list[_Sign]] = {}
+    groups: dict[tuple[Severity, Kind, str], list[_Sign]] = {}
     for sign in sorted(signs, key=lambda sign: -sign.strength):
-        groups.setdefault((sign.severity, sign.kind), []).append(sign)
+        groups.setdefault((sign.severity, sign.kind, sign.check), []).append(sign)
     order = sorted(groups, key=lambda group: ORDER.index(group[0]))
     return tuple(_alarm(results, groups[group]) for group in order)
 
 
-def cell_text(trial: TrialResult, *, seed: bool = True) -> str:
+def cell_text(trial: TrialResult | AbsentTrial, *, seed: bool = True) -> str:
     """Name a trial as alarms do; without its seed, its configuration."""
     which = f"seed {trial.seed}" if seed else ""
     return " ".join(
@@ -90,25 +100,49 @@ def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
     if first.kind == "no bits":
         among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
         text = f"{among} carry no bits: whether accuracy rises with the radius was not checked."
+    elif first.kind == "a check fails":
+        among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
+        text = f"{first.check.capitalize()} fails, in {among}; {first.cell}: {first.text}"
     elif first.kind == "a tail that no curve follows":
         among = count_text(len(cells), "configuration")
         text = f"{first.kind.capitalize()}, in {among}; the strongest, {first.cell}: {first.text}."
     else:
         among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
         text = f"{first.kind.capitalize()}, in {among}; the strongest, {first.cell}: {first.text}."
-    return Alarm(kind=first.kind, text=text, cells=cells, severity=first.severity)
+    return Alarm(
+        kind=first.kind, text=text, cells=cells, severity=first.severity, check=first.check
+    )
 
 
 def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
     cell = cell_text(trial)
+    failed = _failed_checks(cell, trial)
     if trial.bits is None:
         sign = _Sign(kind="no bits", severity="unchecked", cell=cell, strength=0.0, text="")
-        return [sign, *_grey_signs(results, cell, np.array([trial.clean, *trial.robust]))]
+        nested = np.array([trial.clean, *trial.robust])
+        return [*failed, sign, *_grey_signs(results, cell, nested)]
     raw: Array = trial.bits.mean(axis=1, dtype=np.float64)
     return [
+        *failed,
         *_rising_signs(results, cell, trial.bits),
         *_unlucky_signs(results, cell, trial.bits),
         *_grey_signs(results, cell, raw),
+    ]
+
+
+def _failed_checks(cell: str, trial: TrialResult) -> list[_Sign]:
+    """Take over the checks that failed: the first ones void the robust accuracies."""
+    return [
+        _Sign(
+            kind="a check fails",
+            severity="failure" if check.number <= VOIDING else "warning",
+            cell=cell,
+            strength=float(-check.number),
+            text=check.text,
+            check=f"check {check.number} ({check.name})",
+        )
+        for check in trial.checks
+        if check.verdict == "fail"
     ]
 
 

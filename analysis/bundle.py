@@ -13,7 +13,8 @@ from analysis.choice import choose
 from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, Spread
 from analysis.document import Analysis
-from analysis.results import Results, ThreatModel, Value
+from analysis.evidence import strong_key
+from analysis.results import Results, ThreatModel, TrialResult, Value
 from analysis.words import method_text, values_text
 
 
@@ -27,6 +28,7 @@ def configurations_csv(analysis: Analysis) -> str:
     chosen = {c.key for front in choice.fronts for c in front.members}
     names = _value_names([c.values for c in analysis.found])
     alarms = alarms_of(analysis)
+    more = evidence_columns(analysis)
     rows = []
     for number, c in enumerate(analysis.found):
         row: dict[str, object] = {"method": c.method, **c.values}
@@ -37,6 +39,7 @@ def configurations_csv(analysis: Analysis) -> str:
             parts = _columns(over_seeds) | _ends(intervals.get(name))
             row |= {f"{name}_{part}": value for part, value in parts.items()}
         member = analysis.primary.fronts.configurations[number]
+        row |= more.get(number, {})
         row["complete"] = c.complete
         row["on_method_front"] = c.key in chosen
         row["on_study_front"] = c.key in choice.study_front
@@ -57,6 +60,7 @@ def seeds_csv(results: Results) -> str:
         row |= {"status": "done", "clean": trial.clean}
         for radius, robust in zip(results.threat.radii, trial.robust, strict=True):
             row[f"robust_{radius:g}"] = robust
+        row |= _evidence(trial, results.num_test)
         row["validation_clean"] = trial.validation_clean
         row[f"validation_robust_{results.threat.objective_radius:g}"] = trial.validation_robust
         row |= {"cost": trial.cost, "seconds": trial.seconds, "run": trial.run, "reason": ""}
@@ -67,6 +71,45 @@ def seeds_csv(results: Results) -> str:
         rows.append(row)
     names = _value_names([t.values for t in results.trials] + [a.values for a in results.absent])
     return _csv(rows, ["method", *names, "seed", "status"])
+
+
+def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
+    """Give, by row, what is known of a configuration under stronger attacks and in other norms.
+
+    Names are those of `seeds_csv`, which say attack, norm, radius and samples; with `_seeds`,
+    `_mean` and the ends of the 95% interval.
+    """
+    columns: dict[int, dict[str, float]] = {}
+    rows = {c.key: row for row, c in enumerate(analysis.found)}
+
+    def add(row: int, name: str, seeds: int, value: Interval) -> None:
+        parts = {"seeds": seeds, "mean": value.estimate, "low": value.low, "high": value.high}
+        columns.setdefault(row, {}).update({f"{name}_{k}": v for k, v in parts.items()})
+
+    for tier in analysis.tiers:
+        found, norm = tier.analysis.found, tier.analysis.results.threat.norm
+        for one in tier.attacked:
+            c, num_test = found[one.row], analysis.results.num_test
+            name = strong_key(tier.attack, norm, one.radius, tier.samples, num_test)
+            add(rows[c.key], name, len(c.trials), one.stronger)
+    for other in analysis.others:
+        for each in other.configurations:
+            for radius, value in zip(other.radii, each.robust, strict=True):
+                add(each.row, f"robust_{other.norm}_{radius:g}", each.seeds, value)
+    return columns
+
+
+def _evidence(trial: TrialResult, num_test: int) -> dict[str, float]:
+    """Name a trial's accuracies in another norm and under stronger attacks."""
+    named: dict[str, float] = {}
+    if trial.other is not None:
+        for radius, robust in zip(trial.other.radii, trial.other.robust, strict=True):
+            named[f"robust_{trial.other.norm}_{radius:g}"] = robust
+    for strong in trial.strong:
+        for radius, robust in zip(strong.radii, strong.robust, strict=True):
+            key = strong_key(strong.attack, strong.norm, radius, strong.samples, num_test)
+            named[key] = robust
+    return named
 
 
 def provenance_json(analysis: Analysis) -> str:

@@ -82,7 +82,8 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     ]
     text = "; ".join(part for part in parts if part)
     outside = left_out_text(choice, results.threat.radii.index(radius))
-    return f"{text[0].upper()}{text[1:]}. {outside}".strip()
+    lost = f"Left out: {analysis.exclusion.named}." if analysis.exclusion else ""
+    return " ".join(part for part in (f"{text[0].upper()}{text[1:]}.", outside, lost) if part)
 
 
 def _member_text(results: Results, choice: Choice, radius: float) -> str:

@@ -4,7 +4,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from analysis.results import ResultsError
@@ -89,7 +89,8 @@ def _read_dataclass(kind: Any, plain: Any, place: str) -> Any:
     try:
         return kind(**values)
     except TypeError as error:
-        lacking = [field.name for field in written if field.name not in plain]
+        needed = [one for one in written if one.default is MISSING]
+        lacking = [field.name for field in needed if field.name not in plain]
         raise ResultsError(f"{place}: lacks {', '.join(lacking)}") from error
 
 

@@ -17,15 +17,25 @@ from analysis.codec import from_plain, to_plain
 from analysis.configurations import ConfigurationResult, configurations
 from analysis.contrasts import Contrasts, measure_contrasts
 from analysis.curves import FrontFit, fit_fronts
+from analysis.diagnosis import Diagnosis, diagnoses
 from analysis.equivalence import Equivalence, measure_equivalences
 from analysis.exclusion import Exclusion, leave_out, measure_exclusion
 from analysis.fronts import Fronts, measure_fronts
 from analysis.gaps import Gap, Rate, measure_gap, measure_rate
 from analysis.margins import Margin, measure_margins
+from analysis.other_norm import OtherEvaluation, measure_other_norms
 from analysis.pairs import compared
 from analysis.response import HeatMap, Response, measure_heat_maps, measure_responses
-from analysis.results import Results, ResultsError
+from analysis.results import Results, ResultsError, TrialResult
 from analysis.selection import Selection, measure_selection
+from analysis.tiers import (
+    AttackedTwice,
+    MethodLoss,
+    TierDesign,
+    compare_attacks,
+    tier_designs,
+    tier_results,
+)
 
 SCHEMA = "rhoeps.front/1"
 
@@ -70,6 +80,12 @@ class Analysis:
     exclusion: Exclusion | None
     """What was left out for a failing alarm; None if nothing was."""
     findings: tuple[Finding, ...]
+    tiers: tuple["Tier", ...] = ()
+    """What stronger attacks left, each beside the evaluation attack."""
+    others: tuple[OtherEvaluation, ...] = ()
+    """Accuracies in other norms."""
+    diagnoses: tuple[Diagnosis, ...] = ()
+    """Checks and detections of all trials, of those left out too."""
 
     @property
     def estimand(self) -> Estimand:
@@ -90,6 +106,25 @@ class Analysis:
         """Give what was found at this radius, by default under the default estimand."""
         asked = estimand or self.estimand
         return next(v for v in self.views if v.radius == radius and v.estimand == asked)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A stronger attack as a study of its own, and beside the evaluation attack."""
+
+    attack: str
+    """Say `AutoAttack`; `analysis.results.threat.attack` names it with its samples."""
+    samples: int
+    parts: tuple[str, ...]
+    """The attacks it is made of, in the order in which they ran."""
+    partial: tuple[str, ...]
+    """Trials attacked at some of the radii only: in nothing that is said of the tier."""
+    analysis: Analysis
+    """Of the trials attacked; its findings are those that the study's findings hold too."""
+    attacked: tuple[AttackedTwice, ...]
+    """By radius, then by configuration."""
+    losses: tuple[MethodLoss, ...]
+    """At the objective radius, in the order of the methods."""
 
 
 def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Analysis:
@@ -125,13 +160,45 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         alarms=alarms,
         exclusion=measure_exclusion(given, results, count=replicates, seed=seed),
         findings=(),
+        tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
+        others=measure_other_norms(results, found, count=replicates, seed=seed),
+        diagnoses=diagnoses(given, results),
     )
     return replace(document, findings=find(document))
 
 
+def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
+    """Analyse what a stronger attack left: its own fronts, and its difference to the weaker one."""
+    from analysis.tier_findings import tier_findings  # they are made from a document, too
+
+    document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
+    attacked, losses = compare_attacks(
+        results, design, document.results, count=replicates, seed=seed
+    )
+    tier = Tier(
+        attack=design.attack,
+        samples=design.samples,
+        parts=design.parts,
+        partial=design.partial,
+        analysis=document,
+        attacked=attacked,
+        losses=losses,
+    )
+    # Nothing was declared in another norm, and nothing is compared in it.
+    own = design.norm == results.threat.norm
+    said = tier_findings(tier, results.threat.attack) if own else ()
+    return replace(tier, analysis=replace(document, findings=said))
+
+
 def without_bits(results: Results) -> Results:
     """Drop the correctness bits: what is left is what `front.json` carries."""
-    return replace(results, trials=tuple(replace(t, bits=None) for t in results.trials))
+    return replace(results, trials=tuple(_without_bits(trial) for trial in results.trials))
+
+
+def _without_bits(trial: TrialResult) -> TrialResult:
+    other = None if trial.other is None else replace(trial.other, bits=None)
+    strong = tuple(replace(one, bits=None) for one in trial.strong)
+    return replace(trial, bits=None, other=other, strong=strong)
 
 
 def write_json(analysis: Analysis) -> str:

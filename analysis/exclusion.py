@@ -11,6 +11,10 @@ from analysis.phrases import interval_text, points_text, requirements_text
 from analysis.results import AbsentTrial, Results, TrialResult
 from analysis.words import attack_text, count_text, method_text
 
+MOST_NAMED = 4
+"""Trials that are named; the alarms and the table of absent trials have all."""
+LEFT_OUT = "left out, as its evaluation cannot be trusted: "
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exclusion:
@@ -23,6 +27,19 @@ class Exclusion:
     cells: tuple[str, ...]
     with_all: Contrast | None
     """The primary contrast as it would be with them; None where there is none."""
+    reasons: tuple[str, ...] = ()
+    """Why each of the cells was left out, in a few words."""
+
+    @property
+    def named(self) -> str:
+        """Name the first few trials that were left out, each with its reason."""
+        pairs = [
+            f"{cell}, because {reason}" if reason.startswith("check ") else f"{cell} ({reason})"
+            for cell, reason in zip(self.cells, self.reasons, strict=False)
+        ]
+        more = len(self.cells) - MOST_NAMED
+        listed = "; ".join((pairs or list(self.cells))[:MOST_NAMED])
+        return f"{listed}; and {more} more" if more > 0 else listed
 
 
 def leave_out(results: Results, alarms: tuple[Alarm, ...]) -> Results:
@@ -32,7 +49,10 @@ def leave_out(results: Results, alarms: tuple[Alarm, ...]) -> Results:
     failed is no upper bound of anything.
     """
     reasons = {
-        cell: alarm.kind for alarm in alarms if alarm.severity == "failure" for cell in alarm.cells
+        cell: alarm.reason
+        for alarm in reversed(alarms)
+        if alarm.severity == "failure"
+        for cell in alarm.cells
     }
     kept: list[TrialResult] = []
     absent = list(results.absent)
@@ -47,7 +67,7 @@ def leave_out(results: Results, alarms: tuple[Alarm, ...]) -> Results:
                 values=trial.values,
                 seed=trial.seed,
                 status="failed",
-                reason=f"left out, as its evaluation cannot be trusted: {reason}",
+                reason=f"{LEFT_OUT}{reason}",
                 run=trial.run,
             )
         )
@@ -65,11 +85,12 @@ def measure_exclusion(
     found = configurations(results)
     drawn = draw_replicates(results, found, count=count, seed=seed)
     radius = results.threat.objective_radius
-    kept = {cell_text(trial) for trial in used.trials}
+    lost = used.absent[len(results.absent) :]
     return Exclusion(
         trials=len(results.trials) - len(used.trials),
         total=len(results.trials),
-        cells=tuple(cell_text(t) for t in results.trials if cell_text(t) not in kept),
+        cells=tuple(cell_text(trial) for trial in lost),
+        reasons=tuple(trial.reason.removeprefix(LEFT_OUT) for trial in lost),
         with_all=measure_contrasts(results, found, drawn, radius, drawn.default).primary,
     )
 
@@ -78,13 +99,10 @@ def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Fi
     """Say how many trials were left out and what the primary contrast would be with them."""
     if exclusion is None:
         return []
-    named = ", ".join(exclusion.cells[:4])
-    more = len(exclusion.cells) - 4
-    listed = f"{named} and {more} more" if more > 0 else named
     verb = "was" if exclusion.trials == 1 else "were"
     text = (
         f"{exclusion.trials} of {count_text(exclusion.total, 'trial')} {verb} left out, because an "
-        f"alarm says that the attack failed on them: {listed}."
+        f"alarm says that the attack failed on them: {exclusion.named}."
     )
     contrast = exclusion.with_all
     if contrast is None:

@@ -29,6 +29,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
         *contrast_findings(results, view.contrasts),
         *exclusion_findings(results, analysis.exclusion),
         *(f for gap in view.gaps for f in gap_findings(results, gap, len(view.gaps))),
+        *(f for tier in analysis.tiers for f in tier.analysis.findings),
         *dominance_findings(results, view.contrasts),
         *equivalence_findings(results, view.equivalences),
         *(f for rate in view.rates for f in rate_findings(results, rate)),

@@ -6,7 +6,7 @@ from analysis.contrasts import Contrasts
 from analysis.dominance_findings import share_text
 from analysis.phrases import points_text, requirements_text
 from analysis.results import Results
-from analysis.tables import Cell, Table
+from analysis.tables import Cell, Table, interval_cell, standard_steps
 from analysis.words import attack_text, method_text, value_text, values_text
 
 
@@ -40,16 +40,32 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
     return Table(
         key="costs",
         caption="The same difference with only the configurations that cost at most a budget to "
-        "train (forward passes per training image and epoch; standard training is 3), in pp; "
-        "95% intervals adjusted over the budgets of a pair, exploratory; "
+        "train (forward passes per training image and epoch; standard training is 3), in pp, and "
+        "what each method then attains, in %; 95% intervals adjusted over the budgets of a pair, "
+        "exploratory; "
         f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
-        columns=("First", "Second", "Budget", "Configurations", "Difference", "Adjusted interval"),
+        columns=(
+            "First",
+            "Second",
+            "Budget",
+            "Configurations",
+            "First attains",
+            "Second attains",
+            "Difference",
+            "Adjusted interval",
+        ),
         rows=tuple(
             (
                 Cell(text=method_text(one.first)),
                 Cell(text=method_text(one.second)),
-                Cell(text=value_text(point.budget), order=point.budget),
+                Cell(
+                    text=value_text(point.budget),
+                    below=standard_steps(point.budget),
+                    order=point.budget,
+                ),
                 Cell(text=f"{len(point.first_rows)} + {len(point.second_rows)}"),
+                interval_cell(point.first),
+                interval_cell(point.second),
                 _difference_cell(point.difference),
                 Cell(
                     text=_ends(point.adjusted_low, point.adjusted_high),

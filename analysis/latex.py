@@ -63,7 +63,9 @@ def table_tex(analysis: Analysis) -> str:
         chosen = {c.key for front in choose(results).fronts for c in front.members}
         rows = [row for row in rows if found[row].key in chosen]
     radii = results.threat.radii
+    more = _evidence_columns(analysis)
     heads = ["Method", "Values", "Clean", *(f"Robust {value_text(radius)}" for radius in radii)]
+    heads += [head for head, _ in more]
     columns = _columns(analysis)
     lines = [
         " & ".join(
@@ -71,6 +73,7 @@ def table_tex(analysis: Analysis) -> str:
                 escaped(found[row].method),
                 escaped(values_text(found[row].values)),
                 *(_number(column, row, best) for column, best in columns),
+                *(_number([by_row[row]], 0, None) if row in by_row else "--" for _, by_row in more),
             ]
         )
         + r" \\"
@@ -87,7 +90,7 @@ def table_tex(analysis: Analysis) -> str:
     return "\n".join(
         [
             "% needs \\usepackage{booktabs}",
-            "\\begin{tabular}{ll" + "r" * (len(radii) + 1) + "}",
+            "\\begin{tabular}{ll" + "r" * (len(heads) - 2) + "}",
             "\\toprule",
             " & ".join(escaped(head) for head in heads) + r" \\",
             "\\midrule",
@@ -98,6 +101,36 @@ def table_tex(analysis: Analysis) -> str:
             "",
         ]
     )
+
+
+def _evidence_columns(analysis: Analysis) -> list[tuple[str, dict[int, Interval]]]:
+    """Give heads and intervals by row: other norms, then stronger attacks at the objective radius.
+
+    A head names attack, samples, norm and radius; the evaluation attack of the note goes unnamed.
+    """
+    columns = [
+        (
+            f"Robust {other.norm} {value_text(radius)}",
+            {each.row: each.robust[at] for each in other.configurations},
+        )
+        for other in analysis.others
+        for at, radius in enumerate(other.radii)
+    ]
+    rows = {c.key: row for row, c in enumerate(analysis.found)}
+    for tier in analysis.tiers:
+        threat, found = tier.analysis.results.threat, tier.analysis.found
+        head = attack_text(threat, threat.objective_radius)
+        columns.append(
+            (
+                head,
+                {
+                    rows[found[one.row].key]: one.stronger
+                    for one in tier.attacked
+                    if one.radius == threat.objective_radius
+                },
+            )
+        )
+    return columns
 
 
 def _columns(analysis: Analysis) -> list[tuple[Sequence[Interval], int | None]]:

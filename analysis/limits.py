@@ -6,6 +6,7 @@ import numpy as np
 
 from analysis.choice import Choice, choice_values
 from analysis.configurations import ConfigurationResult
+from analysis.evidence import strong_text
 from analysis.results import AbsentTrial, Results
 from analysis.words import count_text, method_text, percent, resolution
 
@@ -26,12 +27,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
     return (
         Limit(topic="Other seeds", text=_seeds_text(found)),
         Limit(topic="Other images", text=_resolution_text(results, choice)),
-        Limit(
-            topic="Other attacks",
-            text=f"Robust accuracy is an upper bound: it holds under {results.threat.attack}, "
-            f"{results.threat.norm}, at the radii named here. A stronger attack may lower it; "
-            "nothing is said about other norms and radii.",
-        ),
+        Limit(topic="Other attacks", text=_attack_text(results)),
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_absence_limits(results, choice),
     )
@@ -45,6 +41,29 @@ def absent_counts(absent: tuple[AbsentTrial, ...]) -> str:
         counts[key] = counts.get(key, 0) + 1
     return ", ".join(
         f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
+    )
+
+
+def _attack_text(results: Results) -> str:
+    """Say what robust accuracy bounds, and what else was tried on how many trials."""
+    threat = results.threat
+    tried: dict[str, int] = {}
+    for trial in results.trials:
+        names = [strong_text(s.attack, s.samples, results.num_test) for s in trial.strong]
+        for name in dict.fromkeys(names):
+            tried[name] = tried.get(name, 0) + 1
+    attacked = "; ".join(
+        f"{name} was run on {count} of {count_text(len(results.trials), 'trial')}, and its numbers "
+        "stand apart"
+        for name, count in tried.items()
+    )
+    stronger = f"A stronger attack may lower it{': ' if attacked else '; '}{attacked}"
+    in_two = any(trial.other for trial in results.trials)
+    rest = "norms and radii not evaluated here" if in_two else "other norms and radii"
+    return (
+        f"Robust accuracy is an upper bound: it holds under {threat.attack}, {threat.norm}, at the "
+        f"radii named here. {stronger}{'. Nothing' if attacked else 'nothing'} is said about "
+        f"{rest}."
     )
 
 

@@ -6,7 +6,7 @@ from analysis.claims import Finding
 from analysis.document import Analysis
 from analysis.words import attack_text, count_text
 
-LEADING = ("gap", "dominance", "equivalent epsilon")
+LEADING = ("gap", "stronger attack", "dominance", "equivalent epsilon")
 """Kinds of findings that answer what a study is made for."""
 
 

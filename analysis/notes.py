@@ -26,6 +26,7 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
             f"{checkpoint}.",
         ),
+        *_tier_notes(analysis),
         Limit(topic="Intervals", text=_interval_text(analysis)),
         Limit(
             topic="Fronts",
@@ -59,6 +60,20 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             "that: skewed, or with collapsed seeds.",
         ),
     )
+
+
+def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
+    """Explain how stronger attacks stand beside the evaluation attack, where there are any."""
+    if not analysis.tiers:
+        return ()
+    names = ", ".join(dict.fromkeys(tier.analysis.results.threat.attack for tier in analysis.tiers))
+    text = (
+        f"{analysis.results.threat.attack} measured every trial: an image counts as broken if any "
+        f"start or step of it succeeded. {names} measured some: an image counts as broken if any "
+        "of its parts succeeded. Within each the worst case counts; between them nothing is "
+        "combined, no front holds numbers of both, and each number names its attack."
+    )
+    return (Limit(topic="Tiers of evaluation", text=text),)
 
 
 def _interval_text(analysis: Analysis) -> str:

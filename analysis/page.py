@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from analysis.choice import choose
+from analysis.diagnosis_tables import check_table, detection_table, verdict_table
 from analysis.document import Analysis
 from analysis.limits import Limit, limits
 from analysis.markdown import ordered
@@ -22,6 +23,13 @@ from analysis.tables import (
     count_table,
     front_table,
     method_table,
+)
+from analysis.tier_tables import (
+    attack_table,
+    other_table,
+    part_table,
+    tier_front_table,
+    tier_text,
 )
 from analysis.words import shortened
 
@@ -45,12 +53,15 @@ AROUND_BYTES = 1_000
 """What the page writes around a figure, and about one that is left out, at most."""
 SECTIONS = {
     "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
+    "strong": "Stronger attacks",
     "response": "Against the strength of training",
     "equivalence": "Which ε a ρ is worth",
     "attack": "Against the strength of the attack",
+    "other": "The other norm",
     "heat": "Across ρ and ε",
     "search": "Hyperparameters",
     "training": "Training",
+    "checks": "Diagnostics",
     "table": "All configurations",
 }
 """Sections between the main figure and the methods, in their order, with their titles."""
@@ -166,15 +177,42 @@ def _render(
 
 def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Section]:
     """Fill the sections between the main figure and the methods; empty ones are left out."""
-    tables = {"gap": [front_table(analysis)], "table": [configuration_table(analysis)]}
+    tables = section_tables(analysis)
+    attacks = ", ".join(dict.fromkeys(tier.attack for tier in analysis.tiers))
+    titles = {**SECTIONS, "strong": attacks}
+    texts = {"strong": " ".join(tier_text(analysis, tier) for tier in analysis.tiers)}
     sections = []
-    for key, title in SECTIONS.items():
+    for key, title in titles.items():
         shown = [picture for picture in pictures.values() if picture.section == key]
         filled = [table for table in tables.get(key, []) if table.rows]
         filled += [table for picture in shown for table in picture.tables]
-        if shown or filled:
-            sections.append(Section(title=title, pictures=shown, tables=filled))
+        if shown or filled or texts.get(key):
+            text = texts.get(key, "")
+            sections.append(Section(title=title, text=text, pictures=shown, tables=filled))
     return sections
+
+
+def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
+    """Give the tables that stand in a section whether its figures fit or not."""
+    strong = []
+    for number, tier in enumerate(analysis.tiers):
+        key = f"strong-attack{number}"
+        strong.append(attack_table(analysis.results, tier, key))
+        strong.append(attack_table(analysis.results, tier, f"{key}-radii", at_objective=False))
+        strong.append(part_table(tier, f"strong-parts{number}"))
+        if tier.analysis.results.threat.norm == analysis.results.threat.norm:
+            strong.append(tier_front_table(tier, f"strong-fronts{number}"))
+    return {
+        "gap": [front_table(analysis)],
+        "strong": strong,
+        "other": [
+            other_table(analysis, other, f"other{number}")
+            for number, other in enumerate(analysis.others)
+        ],
+        "training": [detection_table(analysis)],
+        "checks": [check_table(analysis), verdict_table(analysis)],
+        "table": [configuration_table(analysis)],
+    }
 
 
 def _diagnostics(analysis: Analysis, pictures: Mapping[str, Picture]) -> Section:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from analysis.canvas import svg
-from analysis.captions import ESTIMAND_TEXTS
+from analysis.captions import ESTIMAND_TEXTS, front_conditions, front_reading
 from analysis.document import Analysis
 from analysis.forest import fig_hypervolume
 from analysis.front_tables import contrast_table, cost_table, dominance_table
@@ -16,6 +16,7 @@ from analysis.gaps import Gap
 from analysis.heat_panels import fig_heat
 from analysis.outcome_tables import equivalence_table, gap_table, margin_table, rate_table
 from analysis.pictures import Picture, Plan
+from analysis.plots import fig_front
 from analysis.response_panels import fig_equivalence, fig_margins, fig_response
 from analysis.search_panels import (
     fig_importance,
@@ -39,6 +40,7 @@ def panel_plans(analysis: Analysis) -> list[Plan]:
         return []
     return [
         *_gap_plans(analysis),
+        *_strong_plans(analysis),
         *_response_plans(analysis),
         *_equivalence_plans(analysis),
         *_attack_plans(analysis),
@@ -140,6 +142,26 @@ def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
         gap_table(analysis, gap, f"gaps{number}"),
     )
     return _plan("gap", f"gap{number}", name, caption, draw, tables=(tables,))
+
+
+def _strong_plans(analysis: Analysis) -> list[Plan]:
+    """Plan a front for each stronger attack in the study's norm: its own, of its numbers alone."""
+    plans = []
+    for number, tier in enumerate(analysis.tiers):
+        own, threat = tier.analysis, tier.analysis.results.threat
+        if not own.found or threat.norm != analysis.results.threat.norm:
+            continue
+        radius, name = threat.objective_radius, f"the front under {threat.attack}"
+        caption = (
+            f"The front under {threat.attack}, of the configurations attacked; it is not mixed "
+            f"with that of {analysis.results.threat.attack}. "
+            f"{front_conditions(own, radius, own.estimand)}. "
+            f"{front_reading(own, radius, own.estimand)}"
+        )
+        draw = partial(fig_front, own, radius, header=False)
+        key, numbers = f"strong{number}", f"strong-attack{number}"
+        plans.append(_plan("strong", key, name, caption, draw, numbers=numbers))
+    return plans
 
 
 def _response_plans(analysis: Analysis) -> list[Plan]:

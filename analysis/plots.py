@@ -32,6 +32,9 @@ from analysis.results import Array
 from analysis.scene import Drawn, MethodScene, Scene, gather
 from analysis.words import attack_text, shortened
 
+LABEL_SIZE = 9.5
+LABEL_LETTERS = 56
+"""So many letters of an axis label fit beside the figure at its size; more are smaller."""
 READING_LINE = 0.135
 """Height of a line of small print in inches."""
 
@@ -57,7 +60,8 @@ def fig_front(
     with look():
         figure, axes = _canvas(analysis, radius, first, header)
         axes.set_xlabel("Clean accuracy (%)")
-        axes.set_ylabel(f"Robust accuracy (%), {attack_text(analysis.results.threat, radius)}")
+        label = f"Robust accuracy (%), {attack_text(analysis.results.threat, radius)}"
+        axes.set_ylabel(label, fontsize=LABEL_SIZE * min(1.0, LABEL_LETTERS / len(label)))
         axes.set_xlim(scene.limits[:2])
         axes.set_ylim(0.0, scene.limits[2])
         if scene.methods:

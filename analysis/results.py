@@ -12,12 +12,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.evidence import Bits as Bits
+from analysis.evidence import Check as Check
+from analysis.evidence import Detection as Detection
+from analysis.evidence import Norm, check_checks, check_other_norm, check_strong
+from analysis.evidence import OtherNorm as OtherNorm
+from analysis.evidence import StrongResult as StrongResult
+from analysis.evidence import Verdict as Verdict
 from analysis.history import History as History
 from analysis.history import Importance as Importance
 from analysis.history import ResultsError as ResultsError
 from analysis.history import Value as Value
 
-Bits = NDArray[np.bool_]
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[tuple[str, Value], ...]]
 
@@ -33,7 +39,7 @@ class ThreatModel:
     """Against which test accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
     validation_attack: str
     """The same of validation accuracies, often weaker, say `PGD-10, 1 restart`."""
-    norm: Literal["linf", "l2"]
+    norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
     objective_radius: float
@@ -82,6 +88,11 @@ class TrialResult:
     """Training cost in forward passes per training sample and epoch (standard training is 3)."""
     run: str = ""
     """The tracker's id of the run, for a reader who wants to look it up."""
+    other: OtherNorm | None = None
+    strong: tuple[StrongResult, ...] = ()
+    """What stronger attacks left, each named once."""
+    checks: tuple[Check, ...] = ()
+    detections: tuple[Detection, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +275,31 @@ def _check_trial(results: Results, trial: TrialResult) -> None:
         if isinstance(number, float) and not math.isfinite(number):
             raise ResultsError(f"{cell}: {name} must be finite, got {number}")
     _check_bits(results, trial)
+    _check_evidence(results, trial)
+
+
+def _check_evidence(results: Results, trial: TrialResult) -> None:
+    cell, threat = _cell(trial), results.threat
+    if trial.other is not None:
+        check_other_norm(cell, trial.other, threat.norm, trial.clean, results.num_test)
+        if trial.bits is not None and trial.other.bits is not None:
+            counted = accuracies(np.vstack([trial.bits[:1], trial.other.bits]))[1:]
+            if np.abs(counted - np.array(trial.other.robust)).max() > ROUNDING:
+                raise ResultsError(
+                    f"{cell}, {trial.other.norm}: accuracies {trial.other.robust} are not those of "
+                    f"the bits, {counted.tolist()}"
+                )
+    evaluated = {threat.norm: threat.radii}
+    if trial.other is not None:
+        evaluated[trial.other.norm] = trial.other.radii
+    seen: set[tuple[object, ...]] = set()
+    for strong in trial.strong:
+        check_strong(cell, strong, evaluated, results.num_test)
+        name = strong.attack, strong.norm, strong.samples, strong.parts
+        if name in seen:
+            raise ResultsError(f"{cell}: {strong.attack}, {strong.norm}, is given twice")
+        seen.add(name)
+    check_checks(cell, trial.checks)
 
 
 def _check_bits(results: Results, trial: TrialResult) -> None:

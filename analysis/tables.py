@@ -1,7 +1,7 @@
 """Tables: the numbers of a study as they are printed, row by row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,8 @@ REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 
 """Clean accuracies that a reader may ask for."""
 ASKED = 4
 """So many of them make columns."""
+STANDARD_COST = 3.0
+"""Forward passes per training image and epoch: one forward, and a backward pass worth two."""
 MOST_VALUE_COLUMNS = 4
 """With more kinds of values than this, all of them share one column."""
 
@@ -53,6 +55,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     sortable: bool = False
+    folded: str = ""
+    """What unfolds it, where it is not open from the start."""
 
 
 def front_table(analysis: Analysis) -> Table:
@@ -101,7 +105,9 @@ def configuration_table(analysis: Analysis) -> Table:
         "configuration of the study dominates it, at radius "
         f"{value_text(threat.objective_radius)}; below it, within its method. Chosen for the front "
         f"of: on {'validation' if on_validation else 'test'} data. Cost: forward passes per "
-        "training image and epoch; standard training is 3. Seconds: wall time of one trial.",
+        "training image and epoch, a backward pass to the inputs counting 1, to weights and inputs "
+        "2; below it as a multiple of standard training, which costs 3. Seconds: wall time of one "
+        "trial.",
         columns=(
             "Method",
             *(SYMBOLS.get(name, name) for name in names),
@@ -267,7 +273,7 @@ def _configuration_row(
             order=member.on_study_front,
         ),
         Cell(text="study" if on_study_front else "method" if on_method_front else "–", order=place),
-        _number_cell(mean_of([trial.cost for trial in c.trials])),
+        _cost_cell(mean_of([trial.cost for trial in c.trials])),
         _number_cell(mean_of([trial.seconds for trial in c.trials])),
     )
 
@@ -313,6 +319,21 @@ def _seeds_cell(c: ConfigurationResult) -> Cell:
 def _spread_cell(over_seeds: Spread) -> Cell:
     below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
     return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
+
+
+def standard_steps(cost: float) -> str:
+    """Print a training cost in steps of standard training, which costs 3 passes per image.
+
+    >>> standard_steps(6.0), standard_steps(23.0)
+    ('2 × standard', '7.7 × standard')
+    """
+    return f"{cost / STANDARD_COST:.2g} × standard"
+
+
+def _cost_cell(cost: float | None) -> Cell:
+    cell = _number_cell(cost)
+    multiple = "" if cost is None else standard_steps(cost).removesuffix(" standard")
+    return replace(cell, below=multiple)
 
 
 def _number_cell(number: float | None) -> Cell:

@@ -104,7 +104,7 @@ class TrialRows:
     ) -> None:
         given = self._fractions(row, ("clean", *self._columns.robust))
         validation = self._fractions(row, self._columns.validation or ())
-        extra = {name: self._amount(row, name) for name in ("cost", "seconds")}
+        cost, seconds = self._amount(row, "cost"), self._amount(row, "seconds")
         if given is None or validation is None or self._rises(row, given):
             return
         bits = None
@@ -121,8 +121,9 @@ class TrialRows:
             validation_robust=validation[1] if validation else None,
             bits=bits,
             sample_hash=None if self._file is None else self._file.sample_hash,
+            cost=cost,
+            seconds=seconds,
             run=str(row.cells.get("run", "")),
-            **extra,
         )
         self.trials.append(trial)
 

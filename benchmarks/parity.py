@@ -50,7 +50,6 @@ NUM_STEPS = 20
 QUICK_EPOCHS = 2
 LIMITS = {"clean": 0.003, "robust": 0.005}
 """Differences of accuracies that pass in (b) even where the standard error is smaller."""
-PADDING = 4
 
 
 def batches_of(
@@ -66,11 +65,12 @@ def batches_of(
     images = torch.tensor(case.data.train.images, device=device)[order]
     images = images.to(torch.float32) / case.data.divisor
     labels = torch.tensor(case.data.train.labels, device=device)[order]
-    if case.data.augment:
+    if case.data.augmentation == "crop_flip":
         random, shape = stream("augmentation"), (num_train, 2)
-        corners = torch.randint(2 * PADDING + 1, shape, generator=random, device=device)
+        width = case.data.image_shape[1] // 8
+        corners = torch.randint(2 * width + 1, shape, generator=random, device=device)
         flips = torch.randint(2, (num_train,), generator=random, device=device)
-        images = _augmented(images, corners.tolist(), flips.tolist())
+        images = _augmented(images, width, corners.tolist(), flips.tolist())
     random, size = stream("input noise"), config.training.batch_size
     for x, y in zip(images.split(size), labels.split(size), strict=True):
         start = x
@@ -79,12 +79,12 @@ def batches_of(
         yield x, start, y
 
 
-def _augmented(images: Tensor, corners: list[list[int]], flips: list[int]) -> Tensor:
-    """Crop each image from its reflection at the borders; mirror some."""
-    padded = F.pad(images, (PADDING,) * 4, mode="reflect")
-    height, width = images.shape[2:]
+def _augmented(images: Tensor, width: int, corners: list[list[int]], flips: list[int]) -> Tensor:
+    """Crop each image from its reflection at the borders, `width` wide; mirror some."""
+    padded = F.pad(images, (width,) * 4, mode="reflect")
+    rows, columns = images.shape[2:]
     cropped = [
-        one[:, top : top + height, left : left + width]
+        one[:, top : top + rows, left : left + columns]
         for one, (top, left) in zip(padded, corners, strict=True)
     ]
     pairs = zip(cropped, flips, strict=True)
@@ -128,7 +128,7 @@ def twin_epoch(
 ) -> float:
     """Take the twin through our epoch from our state before it; return the mean loss."""
     twin.model.load_state_dict(before.model.state_dict())
-    for weight, momentum in zip(twin.model.parameters(), before.momentum, strict=True):
+    for weight, momentum in zip(twin.model.parameters(), before.moments, strict=True):
         twin.optimizer.state[weight]["momentum_buffer"] = momentum.clone()
     total = 0.0
     for images, start, labels in batches_of(case, config, epoch):

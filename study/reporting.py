@@ -12,7 +12,8 @@ from analysis.results import (
     ThreatModel,
     TrialResult,
 )
-from study import naming, space, storage, tracking
+from study import evidence, naming, space, storage, tracking
+from study.attack_records import read_attacks, read_checks
 from study.filing import Entry, Filing
 from study.importance import measure_importances
 from study.launch import current_plan, data_cache
@@ -174,6 +175,12 @@ def _trial_result(spec: StudySpec, store: Store, planned: PlannedCell) -> TrialR
         seconds=metrics["seconds"],
         cost=metrics["cost/passes_per_sample"],
         run=record.run,
+        other=evidence.other_norm(evaluation, metrics, bits),
+        strong=evidence.strong_results(
+            read_attacks(store, record, evaluation.checkpoint, spec.autoattack.samples)
+        ),
+        checks=evidence.checks(read_checks(store, record, evaluation.checkpoint)),
+        detections=evidence.detections(record.labels),
     )
 
 

@@ -154,3 +154,13 @@ def test_odd_results_give_a_truthful_document(name: str, draw: Draw, toy: Toy) -
         assert "nan" not in finding.text.lower().replace("nan)", "")
         if finding.status != "claimed":
             assert finding.reason, finding.text
+
+
+def test_a_document_of_before_the_additions_is_still_read(analysis: Analysis) -> None:
+    document = json.loads(write_json(analysis))
+    for name in ("tiers", "others", "diagnoses"):
+        del document[name]
+    for trial in document["results"]["trials"]:
+        for name in ("other", "strong", "checks", "detections"):
+            del trial[name]
+    assert write_json(read_json(json.dumps(document))) == write_json(analysis)

@@ -18,6 +18,7 @@ from analysis.captions import seeds_text
 from analysis.choice import choose
 from analysis.claims import Interval
 from analysis.document import Analysis, analyse, read_json, write_json
+from analysis.front_tables import cost_table
 from analysis.latex import escaped, table_tex
 from analysis.limits import limits
 from analysis.markdown import ordered
@@ -414,6 +415,19 @@ def test_the_limits_of_a_study_are_said(
     assert words in " ".join(limit.text for limit in limits(results, choose(results)))
 
 
+def test_the_fronts_at_equal_cost_stand_in_their_table(digits_analysis: Analysis):
+    contrasts = digits_analysis.primary.contrasts
+    points = [point for one in contrasts.costs for point in one.points]
+    assert points
+    table = cost_table(digits_analysis.results, contrasts)
+    columns = [table.columns.index(name) for name in ("Budget", "First attains", "Second attains")]
+    for row, point in zip(table.rows, points, strict=True):
+        budget, first, second = (row[column] for column in columns)
+        assert budget.below == f"{point.budget / 3:.2g} × standard"
+        assert first.text == f"{100 * point.first.estimate:.1f}"
+        assert second.text == f"{100 * point.second.estimate:.1f}"
+
+
 def test_validation_accuracies_name_their_own_attack(
     digits: Results, digits_analysis: Analysis, digits_bundle: dict[str, bytes]
 ):
@@ -546,7 +560,7 @@ def test_the_cells_of_the_page_stand_below_their_headings(
             for share in (views[1].on_study_front, views[1].on_method_front)
         ),
         "Chosen for front of": row["Chosen for front of"],
-        "Cost": "5.0",
+        "Cost": "5.0|1.7 ×",
         "Seconds": seconds,
         **({"Alarms": row["Alarms"]} if "Alarms" in row else {}),
     }

@@ -1,11 +1,25 @@
 """Tests of the engine on a GPU: captured, compiled and rounded steps against plain ones."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
-from trainers.config import Method, Pgd, Sam, TrainConfig
+from trainers.config import (
+    Asam,
+    Awp,
+    FgsmRs,
+    Gsam,
+    Mart,
+    Method,
+    NFgsm,
+    Noise,
+    Pgd,
+    Sam,
+    Trades,
+    TrainConfig,
+)
 from trainers.data import Dataset
 from trainers.engine import PLAIN, Engine
 from trainers.evaluate import evaluate
@@ -26,6 +40,15 @@ METHODS = {
     "at": Method(inputs=PGD),
     "sam and at": Method(weights=Sam(rho=0.1), inputs=PGD),
     "at l2": Method(inputs=Pgd(norm="l2", epsilon=0.5, steps=2)),
+    "asam and noise": Method(weights=Asam(rho=0.5), inputs=Noise(sigma=0.1)),
+    "gsam and trades": Method(weights=Gsam(rho=0.1), inputs=PGD, loss=Trades()),
+    "awp and mart": Method(weights=Awp(gamma=0.01), inputs=PGD, loss=Mart()),
+    "fgsm_rs": Method(inputs=FgsmRs(norm="linf", epsilon=8 / 255, warmup_epochs=1)),
+    "n_fgsm l2 and trades": Method(inputs=NFgsm(norm="l2", epsilon=0.5), loss=Trades()),
+}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "nesterov, clipped": {"nesterov": True, "gradient_clip": 0.5},
+    "adamw, averaged": {"optimizer": "adamw", "ema_decay": 0.9, "learning_rate": 1e-3},
 }
 
 
@@ -57,22 +80,58 @@ def test_captured_steps_equal_launched_ones(
     assert_close(captured, plain, 1e-5)
 
 
-def test_a_captured_trial_after_another_equals_the_trial_alone(
-    make_config: MakeConfig, images: Dataset
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+def test_captured_optimisers_equal_launched_ones(
+    training: dict[str, Any], make_config: MakeConfig, images: Dataset
 ) -> None:
-    first = make_config(METHODS["sam and at"], width=8)
-    other = Method(weights=Sam(rho=0.3), inputs=Pgd(norm="linf", epsilon=2 / 255, steps=2))
-    second = make_config(other, width=8, seed=1, learning_rate=0.02, weight_decay=0.01)
+    config = make_config(METHODS["sam"], width=8, **({"learning_rate": 0.01} | training))
+    plain, captured = run(config, images, PLAIN), run(config, images, Engine(compiled="never"))
+    assert captured.engine["step"] == "CUDA graph"
+    assert_close(captured, plain, 1e-5)
+    for ours, theirs in zip(captured.averages, plain.averages, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+PAIRS = {
+    "sam and at": Method(weights=Sam(rho=0.3), inputs=Pgd(norm="linf", epsilon=2 / 255, steps=2)),
+    "gsam and trades": Method(
+        weights=Gsam(rho=0.3, rho_min=0.1, alpha=0.1),
+        inputs=Pgd(norm="linf", epsilon=2 / 255, steps=2, warmup_epochs=1),
+        loss=Trades(beta=1.0),
+    ),
+    "awp and mart": Method(
+        weights=Awp(gamma=0.005, warmup_epochs=1),
+        inputs=Pgd(norm="linf", epsilon=2 / 255, steps=2),
+        loss=Mart(beta=1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("training", [{}, *TRAININGS.values()], ids=["sgd", *TRAININGS])
+@pytest.mark.parametrize(("name", "other"), PAIRS.items(), ids=PAIRS)
+def test_a_captured_trial_after_another_equals_the_trial_alone(
+    name: str,
+    other: Method,
+    training: dict[str, Any],
+    make_config: MakeConfig,
+    images: Dataset,
+) -> None:
+    first = make_config(METHODS[name], width=8, **training)
+    settings = training | {"learning_rate": 0.02, "weight_decay": 0.01, "momentum": 0.5}
+    second = make_config(other, width=8, seed=1, **settings)
     run(first, images, Engine())
     after = run(second, images, Engine())
     forget_programs()
     alone = run(second, images, Engine())
-    for name, tensor in after.model.state_dict().items():
-        assert torch.equal(tensor, alone.model.state_dict()[name]), name
+    twins = alone.model.state_dict()
+    for key, tensor in after.model.state_dict().items():
+        assert torch.equal(tensor, twins[key]), key
+    kept, twin = (*after.moments, *after.averages), (*alone.moments, *alone.averages)
+    assert all(torch.equal(a, b) for a, b in zip(kept, twin, strict=True))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sam", "at"])
+@pytest.mark.parametrize("name", ["sam", "at", "gsam and trades", "awp and mart"])
 def test_compiled_steps_agree_with_plain_ones(
     name: str, make_config: MakeConfig, images: Dataset
 ) -> None:

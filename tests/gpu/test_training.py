@@ -3,15 +3,29 @@
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from trainers import train as training
 from trainers.checkpoint import load_state, save_state
-from trainers.config import Method, Pgd, Sam, TrainConfig
+from trainers.config import (
+    Asam,
+    Awp,
+    Gsam,
+    InputSide,
+    Mart,
+    Method,
+    NFgsm,
+    Noise,
+    Pgd,
+    Sam,
+    Trades,
+    TrainConfig,
+    WeightSide,
+)
 from trainers.data import Dataset
 from trainers.engine import PLAIN, Engine
 from trainers.evaluate import evaluate
@@ -24,7 +38,25 @@ pytestmark = [
 ]
 MakeConfig = Callable[..., TrainConfig]
 GPU = torch.device("cuda")
-METHOD = Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
+LINF = Pgd(norm="linf", epsilon=0.1, steps=2)
+L2 = Pgd(norm="l2", epsilon=0.1, steps=2)
+METHODS = {
+    "sam and at": Method(weights=Sam(rho=0.2), inputs=LINF),
+    "sam and at l2": Method(weights=Sam(rho=0.2), inputs=L2),
+    "gsam and trades": Method(weights=Gsam(rho=0.2), inputs=LINF, loss=Trades()),
+    "awp and mart l2": Method(weights=Awp(gamma=0.01), inputs=L2, loss=Mart()),
+    "asam and n_fgsm": Method(weights=Asam(rho=0.5), inputs=NFgsm(norm="linf", epsilon=0.1)),
+    "noise": Method(inputs=Noise(sigma=0.1)),
+}
+TRAININGS: dict[str, dict[str, Any]] = {
+    "sgd": {},
+    "adamw, averaged and clipped": {
+        "optimizer": "adamw",
+        "ema_decay": 0.9,
+        "gradient_clip": 0.5,
+        "learning_rate": 1e-3,
+    },
+}
 
 
 @contextmanager
@@ -39,9 +71,11 @@ def watched() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("engine", [PLAIN, Engine()], ids=["launched", "captured"])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("training_settings", TRAININGS.values(), ids=TRAININGS)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_no_epoch_waits_for_the_device_before_its_end(
-    norm: str,
+    method: Method,
+    training_settings: dict[str, Any],
     engine: Engine,
     make_config: MakeConfig,
     few_digits: Dataset,
@@ -49,7 +83,7 @@ def test_no_epoch_waits_for_the_device_before_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first training captures its steps, which may wait; the second one only replays them."""
-    config = make_config(replace(METHOD, inputs=Pgd(norm=norm, epsilon=0.1, steps=2)))  # type: ignore[arg-type]
+    config = make_config(method, **training_settings)
     for data in (few_digits, make_images((3, 32, 32), count=96)):
         list(train(config, data, GPU, engine=engine))
         with monkeypatch.context() as patch:
@@ -68,10 +102,26 @@ def judged(metrics: EpochMetrics) -> tuple[float, ...]:
     )
 
 
+ZERO_WEIGHTS = [Sam(rho=0.0), Asam(rho=0.0), Gsam(rho=0.0), Awp(gamma=0.0)]
+ZERO_INPUTS = [
+    Pgd(norm="linf", epsilon=0.0, steps=2),
+    Pgd(norm="l2", epsilon=0.0, steps=2),
+    NFgsm(norm="linf", epsilon=0.0),
+    Noise(sigma=0.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("weights", "inputs"), list(zip(ZERO_WEIGHTS, ZERO_INPUTS, strict=True)), ids=str
+)
 def test_zero_radius_and_resuming_are_exact(
-    make_config: MakeConfig, few_digits: Dataset, tmp_path: Path
+    weights: WeightSide,
+    inputs: InputSide,
+    make_config: MakeConfig,
+    few_digits: Dataset,
+    tmp_path: Path,
 ) -> None:
-    zero = Method(weights=Sam(rho=0.0), inputs=Pgd(norm="linf", epsilon=0.0, steps=2))
+    zero = Method(weights=weights, inputs=inputs)
     standard, twin = (
         new_state(make_config(), few_digits, GPU),
         new_state(make_config(zero), few_digits, GPU),

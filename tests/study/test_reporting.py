@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 
 from analysis.results import ResultsError
 from study import launch, reporting, space, storage, tracking
+from study.attack_records import AttackRecord, CheckRecord, log_attack, log_checks
+from study.evidence import strong_results
 from study.spec import StudySpec
 from study.tracking import TrialRun
 
@@ -17,6 +20,8 @@ Read = Callable[..., StudySpec]
 EPOCHS = 3
 NUM_TEST = 500
 RADII = (0.05, 0.1)
+OTHER = 0.6
+"""Accuracy at a radius of the other norm."""
 
 
 def robust_metrics(checkpoint: str, accuracies: tuple[float, ...]) -> dict[str, float]:
@@ -40,7 +45,7 @@ def record_trial(client: Any, runs: Any, spec: StudySpec, cell: Any, folder: Pat
         "block": configuration.block,
         "number": str(configuration.number),
         "config": json.dumps(
-            space.canonical(cell.config, launch.data_fingerprint("digits", folder))
+            space.canonical(cell.config, launch.data_fingerprint(cell.config.data, folder))
         ),
         "git_commit": "0123456789abcdef",
         "git_dirty": "false",
@@ -61,10 +66,14 @@ def record_trial(client: Any, runs: Any, spec: StudySpec, cell: Any, folder: Pat
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_bytes(b"x")
     best, last = (0.8, (0.5, 0.3)), (0.9, (0.4, 0.2))
-    np.savez(
-        files / tracking.BITS_FILE, best=bits(*best), last=bits(*last), sample_hash=np.array("5f1c")
-    )
-    metrics = {"seconds": 3.0, "cost/passes_per_sample": 4.0, "best/epoch": 2.0, "last/epoch": 3.0}
+    arrays = {"best": bits(*best), "last": bits(*last), "sample_hash": np.array("5f1c")}
+    metrics: dict[str, float] = {}
+    for radius in spec.evaluation.other_norm_radii:
+        arrays |= {f"{name}_other": bits(0.8, (OTHER,))[1:] for name in tracking.CHECKPOINTS}
+        names = [tracking.robust_name(name, "l2", radius) for name in tracking.CHECKPOINTS]
+        metrics |= dict.fromkeys(names, OTHER)
+    np.savez(files / tracking.BITS_FILE, **arrays)
+    metrics |= {"seconds": 3.0, "cost/passes_per_sample": 4.0, "best/epoch": 2.0, "last/epoch": 3.0}
     for checkpoint, (clean, robust) in (("best", best), ("last", last)):
         metrics |= {
             f"{checkpoint}/validation_clean": clean,
@@ -98,7 +107,7 @@ def done(project: Path, read: Read) -> Callable[..., StudySpec]:
         store = storage.find_store(project)
         client = storage.connect(store)
         runs = tracking.open_study(client, store, spec, {})
-        fingerprint = launch.data_fingerprint("digits", project)
+        fingerprint = launch.data_fingerprint(spec.data, project)
         for configuration in space.grid_configurations(spec):
             for cell in space.cells(spec, configuration, fingerprint):
                 record_trial(client, runs, spec, cell, project)
@@ -157,6 +166,64 @@ def test_a_study_that_was_never_launched_has_no_histories(tmp_path: Path, read: 
     results = reporting.read_results(declared(read, "fresh"), tmp_path)
     assert (results.trials, results.histories, results.importances) == ((), (), ())
     assert len(results.absent) == 6
+
+
+def attack(radius: float, right: int) -> AttackRecord:
+    """Make what AutoAttack left of the first 100 images, in two steps."""
+    bits = np.arange(100) < np.array([[80], [right + 5], [right]])
+    return AttackRecord(
+        checkpoint="best",
+        norm="linf",
+        radius=radius,
+        attack="AutoAttack",
+        samples=100,
+        attacks=("apgd-ce", "square"),
+        bits=bits,
+        sample_hash="first",
+    )
+
+
+def test_results_carry_attacks_checks_detections_and_the_other_norm(
+    done: Callable[..., StudySpec], project: Path, tmp_path: Path
+) -> None:
+    radii = "radii: [0.05, 0.1]"
+    more = "  autoattack: {samples: 100}\n"
+    spec = done("evaluated", more, **{radii: f"{radii}, other_norm_radii: [0.5]"})
+    store = storage.find_store(project)
+    client = storage.connect(store)
+    first = reporting.read_results(spec, project).trials[0]
+    for number, (radius, right) in enumerate([(0.05, 40), (0.1, 20)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        log_attack(client, first.run, attack(radius, right), 100, 0, {}, "a log", folder)
+    failed = CheckRecord(number=5, name="zero gradients", verdict="fail", text="Many are 0.")
+    log_checks(client, first.run, "best", [(failed, {"share": 0.5})], "fail", "a basis")
+    client.set_tag(first.run, "detected.robust_overfitting", "It fell at epoch 2.")
+
+    results = reporting.read_results(spec, project)
+    trial = next(t for t in results.trials if t.run == first.run)
+    (strong,) = trial.strong
+    assert (strong.attack, strong.samples, strong.radii) == ("AutoAttack", 100, RADII)
+    assert (strong.clean, strong.robust) == (0.8, (0.4, 0.2))
+    assert strong.survivors == ((0.45, 0.4), (0.25, 0.2))
+    assert strong.sample_hash == "first"
+    (check,) = trial.checks
+    assert (check.number, check.name, check.verdict) == (5, "zero gradients", "fail")
+    assert [(d.name, d.text) for d in trial.detections] == [
+        ("robust overfitting", "It fell at epoch 2.")
+    ]
+    assert trial.other is not None
+    assert (trial.other.norm, trial.other.radii, trial.other.robust) == ("l2", (0.5,), (OTHER,))
+    assert not any(t.strong or t.checks or t.detections for t in results.trials if t is not trial)
+
+
+def test_a_sample_that_is_wrong_without_an_attack_is_right_at_no_radius() -> None:
+    one, other = attack(0.05, 40), attack(0.1, 20)
+    bits = one.bits.copy()
+    bits[:, 0] = False
+    (strong,) = strong_results([other, replace(one, bits=bits)])
+    assert strong.radii == RADII
+    assert (strong.clean, strong.robust) == (0.79, (0.39, 0.19))
 
 
 FINDINGS = "# tiny\n\n- A finding of 1 pp.\n- Another.\n"

@@ -89,7 +89,7 @@ def test_what_is_not_to_be_augmented_is_trained_on_as_stored(
     watch: Callable[[Dataset], tuple[list[Draw], list[Tensor]]],
     make_images: Callable[..., Dataset],
 ) -> None:
-    data = replace(make_images((3, 32, 32), count=COUNT), augment=False)
+    data = replace(make_images((3, 32, 32), count=COUNT), augmentation="none")
     draws, images = watch(data)
     assert len(draws) == len(images) == 2 * EPOCHS
     for draw, batch in zip(draws, images, strict=True):

@@ -31,10 +31,12 @@ SHAPES = {
 }
 
 
-def build(shape: Shape, make_images: MakeImages, model: str = "small_cnn") -> nn.Module:
+def build(
+    shape: Shape, make_images: MakeImages, model: str = "small_cnn", **sizes: object
+) -> nn.Module:
     """Build a network in training mode, as random as its data."""
     data = make_images(shape[:3], shape.classes)
-    config = ModelConfig(name=model, width=shape.narrow)
+    config = ModelConfig(name=model, width=shape.narrow, **sizes)  # type: ignore[arg-type]
     return build_model(config, data, torch.Generator().manual_seed(1)).train()
 
 
@@ -351,9 +353,24 @@ def test_there_is_none_for_other_networks_and_shapes(
     assert narrow_classifier(change(view), shape[:3]) is None
 
 
-def test_there_is_none_for_a_residual_network_or_other_channels(make_images: MakeImages) -> None:
-    residual = build(DIGITS, make_images, "preact_resnet18")
-    assert narrow_classifier(evaluation_view(residual), DIGITS[:3]) is None
+NETWORKS: dict[str, tuple[int, dict[str, object]]] = {
+    "small_cnn": (8, {"norm_layer": "group"}),
+    "preact_resnet18": (8, {}),
+    "wide_resnet": (1, {"depth": 16}),
+    "resnet18": (64, {}),
+    "vit": (64, {"depth": 1}),
+}
+
+
+@pytest.mark.parametrize(("name", "size"), NETWORKS.items(), ids=NETWORKS)
+def test_there_is_none_for_other_networks_or_group_normalisation(
+    name: str, size: tuple[int, dict[str, object]], make_images: MakeImages
+) -> None:
+    model = build(DIGITS._replace(narrow=size[0]), make_images, name, **size[1])
+    assert narrow_classifier(evaluation_view(model), DIGITS[:3]) is None
+
+
+def test_there_is_none_for_other_channels(make_images: MakeImages) -> None:
     view = random_view(DIGITS, make_images)
     assert narrow_classifier(view, (3, 8, 8)) is None
 

@@ -1,6 +1,7 @@
 """Tests of the body in bfloat16: what stays float32, and that a small perturbation survives."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -19,10 +20,20 @@ CPU = torch.device("cpu")
 AT = Method(inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
 
 
-@pytest.fixture
-def model(make_config: MakeConfig, make_images: Callable[..., Dataset]) -> nn.Module:
+NETWORKS: dict[str, dict[str, Any]] = {
+    "preact_resnet18": {"model": "preact_resnet18", "width": 4},
+    "wide_resnet": {"model": "wide_resnet", "width": 1, "depth": 10},
+    "with group norm": {"model": "wide_resnet", "width": 1, "depth": 10, "norm_layer": "group"},
+}
+every_network = pytest.mark.parametrize("sizes", NETWORKS.values(), ids=NETWORKS)
+
+
+@pytest.fixture(params=NETWORKS)
+def model(
+    request: pytest.FixtureRequest, make_config: MakeConfig, make_images: Callable[..., Dataset]
+) -> nn.Module:
     data = make_images((3, 32, 32))
-    config = make_config(model="preact_resnet18", width=4)
+    config = make_config(**NETWORKS[request.param])
     model = build_model(config.model, data, torch.Generator().manual_seed(0)).train()
     set_precision(model, torch.bfloat16)
     return model
@@ -51,7 +62,10 @@ def test_only_the_body_is_rounded(model: nn.Module) -> None:
     assert {found[name] for name in body} == {torch.bfloat16}
     assert list(found.values())[-1] == torch.float32  # logits
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
-    assert {buffer.dtype for buffer in model.buffers()} == {torch.float32, torch.int64}
+    counts = {name for name, buffer in model.named_buffers() if buffer.dtype == torch.int64}
+    assert all(name.endswith("num_batches_tracked") for name in counts)
+    exact = [buffer for name, buffer in model.named_buffers() if name not in counts]
+    assert {buffer.dtype for buffer in exact} == {torch.float32}
 
 
 def test_every_gradient_is_float32(model: nn.Module) -> None:
@@ -94,13 +108,12 @@ def test_the_stem_sees_a_small_perturbation_that_a_rounded_input_would_lose(
     assert torch.allclose(moved, normalise(images + offset) - normalise(images), atol=0, rtol=0)
 
 
+@every_network
 def test_the_attack_sees_the_weights_of_now_rounded_once(
-    make_config: MakeConfig, make_images: Callable[..., Dataset]
+    sizes: dict[str, Any], make_config: MakeConfig, make_images: Callable[..., Dataset]
 ) -> None:
     data = make_images((3, 32, 32))
-    config = make_config(
-        AT, model="preact_resnet18", width=2, epochs=1, batch_size=12, precision="bfloat16"
-    )
+    config = make_config(AT, **sizes, epochs=1, batch_size=12, precision="bfloat16")
     state = new_state(config, data, CPU)
     list(train(config, data, CPU, state))
     assert state.engine["precision"] == "bfloat16"
@@ -111,7 +124,7 @@ def test_the_attack_sees_the_weights_of_now_rounded_once(
     assert isinstance(network.attacked, nn.Module)
     pairs = zip(network.model.modules(), network.attacked.modules(), strict=True)
     convolutions = [(own, seen) for own, seen in pairs if isinstance(own, Conv)]
-    assert len(convolutions) == 19
+    assert len(convolutions) == {"preact_resnet18": 19, "wide_resnet": 8}[sizes["model"]]
     for own, seen in convolutions:
         assert seen.weight.dtype == torch.bfloat16
         assert torch.equal(seen.weight, own.weight.detach().bfloat16())
@@ -121,14 +134,13 @@ def test_the_attack_sees_the_weights_of_now_rounded_once(
     assert torch.equal(network.attacked(images), twin(images))
 
 
+@every_network
 def test_a_rounded_training_learns_what_an_exact_one_does(
-    make_config: MakeConfig, few_digits: Dataset
+    sizes: dict[str, Any], make_config: MakeConfig, few_digits: Dataset
 ) -> None:
     found = []
     for precision in ("float32", "bfloat16"):
-        config = make_config(
-            model="preact_resnet18", width=4, epochs=6, learning_rate=0.05, precision=precision
-        )
+        config = make_config(**sizes, epochs=6, learning_rate=0.05, precision=precision)
         found.append([m.train_loss for m in train(config, few_digits, CPU)])
     assert found[1][0] == pytest.approx(found[0][0], rel=0.02)
     assert found[1][-1] == pytest.approx(found[0][-1], rel=0.3)
@@ -137,7 +149,8 @@ def test_a_rounded_training_learns_what_an_exact_one_does(
 
 
 def test_a_precision_that_cannot_apply_is_refused(make_config: MakeConfig) -> None:
-    with pytest.raises(ConfigError, match="must be float32 for small_cnn"):
-        make_config(precision="bfloat16")
+    for name, width, depth in (("small_cnn", 4, 0), ("resnet18", 64, 0), ("vit", 64, 1)):
+        with pytest.raises(ConfigError, match=f"must be float32 for {name}"):
+            make_config(model=name, width=width, depth=depth, precision="bfloat16")
     with pytest.raises(ConfigError, match="must be one of float32, bfloat16"):
         make_config(model="preact_resnet18", precision="half")

@@ -168,9 +168,7 @@ def test_asam_knows_no_scale_of_weights_and_sam_does() -> None:
     scaled = MATRIX / factors.outer(factors)
     start = tuple(
         (part * factor).view_as(tensor)
-        for part, factor, tensor in zip(
-            blocks(flat(START)), blocks(factors), START, strict=True
-        )
+        for part, factor, tensor in zip(blocks(flat(START)), blocks(factors), START, strict=True)
     )
     losses: dict[str, list[float]] = {"asam": [], "sam": []}
     for name, side in (("asam", Asam(rho=0.5, eta=0.0)), ("sam", Sam(rho=0.5))):
