@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from study import evaluation
     from study.launch import Outcome
     from study.plan import Plan
     from study.spec import StudySpec
@@ -132,6 +133,43 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
         print(f"next: {_next_command(spec, current, file)}")
 
     _guarded(show)
+
+
+@app.command()
+def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Attack the networks on the fronts by AutoAttack, at every radius, then diagnose them.
+
+    On each method's nondominated configurations that have all seeds done, and on as many test
+    images as autoattack.samples says. The same command resumes.
+
+    Example: study evaluate digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def run() -> int:
+        from study import evaluation  # torch: seconds
+
+        return _finish_evaluation(spec, file, evaluation.evaluate)
+
+    raise typer.Exit(_guarded(run))
+
+
+@app.command()
+def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Check the networks on the fronts for masked gradients, and print the checklist.
+
+    What warns or fails is a finding, and no error of the command. The same command resumes.
+
+    Example: study diagnose digits
+    """
+    spec = _choose(_read(file), name, file)
+
+    def run() -> int:
+        from study import evaluation  # torch: seconds
+
+        return _finish_evaluation(spec, file, evaluation.diagnose)
+
+    raise typer.Exit(_guarded(run))
 
 
 @app.command()
@@ -261,6 +299,30 @@ def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
     if outcome.plan.num_open:
         return f"study launch {spec.name}{_file_option(file)}   (goes on where this one ended)"
     return f"study report {spec.name}{_file_option(file)}"
+
+
+def _finish_evaluation(
+    spec: "StudySpec",
+    file: Path,
+    work: "Callable[[StudySpec, Path, Callable[[str], None]], evaluation.Outcome]",
+) -> int:
+    """Evaluate or diagnose, then print the checklist, what failed, and what to do next."""
+    from study.launch import project_folder
+    from study.summary import print_checklist
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    outcome = work(spec, project_folder(file), say)
+    option = _file_option(file)
+    if not outcome.members:
+        reason = "no configuration has all its seeds done yet; launch first"
+        _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
+    print_checklist(spec, outcome.checklist)
+    for what, reason in outcome.failures:
+        print(f"  failed  {what}: {reason}; the same command tries it again")
+    print(f"next: study report {spec.name}{option}")
+    return outcome.exit_code
 
 
 def _warn_without_gpu(spec: "StudySpec") -> None:

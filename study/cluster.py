@@ -115,6 +115,7 @@ def ray_session(
         options["runtime_env"] = {"env_vars": variables}
     else:
         _prepare_token(project)
+        options["address"] = "local"  # not a Ray that somebody else runs on this machine
         options["include_dashboard"] = False
         options["num_cpus"] = len(os.sched_getaffinity(0))
         options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes

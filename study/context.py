@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.spec import StudySpec
+from study.states import States
 from study.storage import Store
 from study.tracking import StudyRuns
 from trainers.data import Dataset
@@ -20,8 +21,8 @@ class TrialContext:
     runs: StudyRuns
     tags: Mapping[str, str]
     """Versions, commit and whatever else names the launch."""
-    states: Path
-    """Folder of the cells' checkpoints while they are trained."""
+    states: States
+    """Where cells' states are kept while they are trained."""
     expected_trials: Mapping[str, float]
     """By shape of training (`study.cost`): open cells at the launch, per slot."""
     workers_lock: Path | None

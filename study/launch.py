@@ -23,6 +23,7 @@ from study.lock import await_workers, hold_launch
 from study.plan import Plan, RunStatus, make_plan, open_configs
 from study.space import Cell
 from study.spec import StudySpec
+from study.states import FileStates, States, keep_here
 from study.storage import Store
 from study.tracking import StudyRuns
 from trainers.config import NUMERICS_VERSION, ConfigError
@@ -66,7 +67,7 @@ def project_folder(studies_file: Path) -> Path:
 
 
 def data_cache(project: Path) -> Path:
-    """Name the folder of decoded image folders."""
+    """Name the folder of downloaded and decoded data sets."""
     return project / "runs" / "data"
 
 
@@ -213,10 +214,15 @@ def _context(
         store=store,
         runs=runs,
         tags=launch_tags(project),
-        states=folder / "states",
+        states=_states(folder / "states"),
         expected_trials=expected_trials(spec, plan, num_slots),
         workers_lock=None if cluster.is_joined() else folder / "workers.lock",
     )
+
+
+def _states(folder: Path) -> States:
+    """Keep the cells' states in a folder that every worker can use."""
+    return keep_here(folder) if cluster.is_joined() else FileStates(folder=folder)
 
 
 def _tuner(

@@ -1,11 +1,13 @@
 """What the commands print of a plan, a study's state and a launch's end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from study import naming
+from study.attack_records import CheckRecord
+from study.checklist import SIGNS, make_checklist
 from study.launch import Outcome
 from study.plan import Plan, estimate_seconds
-from study.space import Configuration
+from study.space import Cell, Configuration
 from study.spec import StudySpec
 from study.standing import front_so_far
 
@@ -91,6 +93,25 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
         )
     _print_failures(spec, plan)
     _print_front(spec, plan)
+
+
+def print_checklist(
+    spec: StudySpec, networks: Iterable[tuple[Cell, Sequence[CheckRecord]]]
+) -> None:
+    """Print the checklist of networks: a line for each configuration, then what warns and fails."""
+    checklist = make_checklist(
+        (naming.configuration_name(spec, cell.configuration), cell.seed, checks)
+        for cell, checks in networks
+        if checks
+    )
+    if not checklist.legend:
+        print("no network is diagnosed yet")
+        return
+    print(f"checklist: {checklist.legend}")
+    _print_table(checklist.table)
+    print(f"  {SIGNS}")
+    for remark in checklist.remarks:
+        print(f"  {remark}")
 
 
 def _print_failures(spec: StudySpec, plan: Plan) -> None:

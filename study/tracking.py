@@ -5,8 +5,10 @@ through `MlflowClient` with explicit run ids, so no run is ever active behind th
 """
 
 import json
+import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -16,7 +18,7 @@ from zipfile import BadZipFile
 from study.database import Database, RunRow, open_database
 from study.plan import RunStatus, TrialRecord
 from study.spec import StudySpec
-from study.storage import Store, TrackingError, connect
+from study.storage import Store, TrackingError, connect, recording
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -215,6 +217,28 @@ def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
         raise TrackingError(
             f"{path}: is damaged; delete it, then launch the study: its cell runs again"
         ) from error
+
+
+def may_have(record: TrialRecord, name: str) -> bool:
+    """Look for a run's file where it lies on this machine; elsewhere trust what the run says."""
+    folder = local_path(record.artifacts)
+    return folder is None or (folder / name).is_file()
+
+
+@contextmanager
+def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
+    """Give a run's file as a path of this machine; one that lies elsewhere comes for a moment.
+
+    Raises `TrackingError` where it cannot be had.
+    """
+    folder = local_path(record.artifacts)
+    if folder is not None:
+        yield folder / name
+        return
+    with tempfile.TemporaryDirectory(prefix="rhoeps-") as place:
+        with recording(store):
+            path = Path(connect(store).download_artifacts(record.run, name, place))
+        yield path
 
 
 def _downloaded(store: Store, run: str, name: str) -> Path:

@@ -53,17 +53,17 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _fail(self, error: Exception) -> dict[str, Any]:
         """Record a trial's own failure and report it as done, so that Ray does not retry it."""
-        from study.trial import DivergedError
+        from study.trial import EndedError
 
-        is_diverged = isinstance(error, DivergedError)
+        is_ended = isinstance(error, EndedError)
         is_store_failure = storage.is_store_failure(error)
-        reason = str(error) if is_diverged else f"{type(error).__name__}: {error}"
+        reason = str(error) if is_ended else f"{type(error).__name__}: {error}"
         reason = storage.masked(" ".join(reason.split())[:500])
-        trace = "" if is_diverged else "".join(traceback.format_exception(error))
+        trace = "" if is_ended else "".join(traceback.format_exception(error))
         details = storage.masked(trace)
         try:
             if self._trial is not None:
-                self._trial.fail(reason, details, would_repeat=is_diverged)
+                self._trial.fail(reason, details, would_repeat=is_ended)
         except Exception as second:  # of the store most likely; the launcher sets the run right
             is_store_failure = is_store_failure or storage.is_store_failure(second)
             reason = f"{reason}; and this could not be recorded: {storage.masked(str(second))}"

@@ -1,21 +1,22 @@
 """Save and restore a training exactly, and the weights of a trained network by themselves.
 
-Files hold tensors, numbers, text, lists and dicts only, so that reading one runs no code. Each is
-written aside and renamed: a reader sees the old file or the new one, whenever the writer dies.
+They hold tensors, numbers, text, lists and dicts only, so that reading one runs no code. A file is
+written aside and renamed (`trainers.aside`).
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
 
+from trainers.aside import written_aside
 from trainers.config import TrainConfig
 from trainers.data import Dataset
-from trainers.train import EpochMetrics, TrainState, new_state
+from trainers.metrics import EpochMetrics
+from trainers.train import TrainState, new_state
 
 STATE_FORMAT = "rhoeps training state 3"
 WEIGHTS_FORMAT = "rhoeps weights 1"
@@ -25,7 +26,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; one line with place, rule and way out."""
 
 
-def save_state(path: Path, state: TrainState, config_digest: str) -> None:
+def save_state(target: Path | IO[bytes], state: TrainState, config_digest: str) -> None:
     """Write a training that stands between two epochs. `config_digest` names what it belongs to."""
     content = {
         "format": STATE_FORMAT,
@@ -40,24 +41,32 @@ def save_state(path: Path, state: TrainState, config_digest: str) -> None:
         "metrics": [asdict(metrics) for metrics in state.metrics],
         "engine": state.engine,
     }
-    _write(path, content)
+    if isinstance(target, Path):
+        with written_aside(target) as file:
+            torch.save(content, file)
+    else:
+        torch.save(content, target)
 
 
 def load_state(
-    path: Path, config: TrainConfig, data: Dataset, device: torch.device, config_digest: str
+    source: Path | IO[bytes],
+    config: TrainConfig,
+    data: Dataset,
+    device: torch.device,
+    config_digest: str,
 ) -> TrainState | None:
-    """Return the training that `path` holds, or None where there is no such file.
+    """Return the training that `source` holds, or None where there is no such file.
 
     Going on from it gives what an uninterrupted training would have given, bit for bit where both
     are executed alike.
     """
-    if not path.exists():
+    if isinstance(source, Path) and not source.exists():
         return None
-    content = _read(path, STATE_FORMAT, device)
+    content = _read(source, STATE_FORMAT, device)
     if content["config_digest"] != config_digest:
         raise CheckpointError(
-            f"{path}: belongs to another training, whose digest is {content['config_digest']!r} "
-            f"and not {config_digest!r}; delete it to start anew"
+            f"{_name(source)}: belongs to another training, whose digest is "
+            f"{content['config_digest']!r} and not {config_digest!r}; delete it to start anew"
         )
     state = new_state(config, data, device)
     try:
@@ -72,7 +81,7 @@ def load_state(
         state.metrics = [EpochMetrics(**metrics) for metrics in content["metrics"]]
         state.engine = content["engine"]
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise _damaged(source, error) from error
     return state
 
 
@@ -85,7 +94,8 @@ def save_weights(
         "weights": {name: tensor.detach().cpu() for name, tensor in weights.items()},
         "metadata": dict(metadata),
     }
-    _write(path, content)
+    with written_aside(path) as file:
+        torch.save(content, file)
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str | float]]:
@@ -94,36 +104,26 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str | float]]
     return content["weights"], content["metadata"]
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Write aside, force it to the disk, and rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+def _read(source: Path | IO[bytes], expected_format: str, device: torch.device) -> dict[str, Any]:
     try:
-        with aside.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _read(path: Path, expected_format: str, device: torch.device) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(source, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: there is no such checkpoint; check the path") from None
+        raise CheckpointError(f"{source}: there is no such checkpoint; check the path") from None
     except Exception as error:  # torch raises a different kind for every kind of damage
-        raise _damaged(path, error) from error
+        raise _damaged(source, error) from error
     if not isinstance(content, dict) or content.get("format") != expected_format:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
-            f"{path}: must be of the format {expected_format!r}, got {found!r}; "
+            f"{_name(source)}: must be of the format {expected_format!r}, got {found!r}; "
             "it was written by something else"
         )
     return content
 
 
-def _damaged(path: Path, error: Exception) -> CheckpointError:
+def _damaged(source: Path | IO[bytes], error: Exception) -> CheckpointError:
     first_line = str(error).strip().partition("\n")[0]
-    return CheckpointError(f"{path}: is damaged ({first_line}); delete it to start anew")
+    return CheckpointError(f"{_name(source)}: is damaged ({first_line}); delete it to start anew")
+
+
+def _name(source: Path | IO[bytes]) -> str:
+    return str(source) if isinstance(source, Path) else "the kept training state"

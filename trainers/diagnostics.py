@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trainers import soundness
 from trainers.attacks import Attacked
-from trainers.autoattack import LEAST_CLASSES, autoattack
+from trainers.autoattack import LEAST_CLASSES, attack_name, autoattack
 from trainers.config import EvaluationConfig, PgdAttack
 from trainers.data import Split
 from trainers.engine import Classify, Engine
@@ -106,7 +106,10 @@ def diagnose(
         by_scale = dict(zip((1.0, *SCALES), _accuracies(short, *other), strict=True))
         tried = (short, long, many, *other)
         survivors = torch.stack([clean, *(attacked.is_right for attacked in tried)]).all(0)
-        square, losses = _queries_and_losses(probe, survivors, strong)
+        with torch.no_grad():
+            num_classes = probe.view(probe.images[:1]).shape[1]
+        sequence = attack_name(num_classes)
+        square, losses = _queries_and_losses(probe, survivors, strong, num_classes)
         return (
             soundness.returned_images(probe, many),
             _radius_order(evaluation, bits),
@@ -119,7 +122,7 @@ def diagnose(
             _transfer(probe, survivors, rivals),
             losses,
             logit_scale(by_scale, named(SHORT), probe.place),
-            _tier_gap(evaluation, bits, strong),
+            _tier_gap(evaluation, bits, strong, sequence),
         )
 
 
@@ -139,23 +142,21 @@ def _radius_order(evaluation: EvaluationConfig, bits: Bits | None) -> Check:
 
 
 def _tier_gap(
-    evaluation: EvaluationConfig, bits: Bits | None, strong: Mapping[float, Bits]
+    evaluation: EvaluationConfig, bits: Bits | None, strong: Mapping[float, Bits], sequence: str
 ) -> Check:
     if bits is None or not strong:
-        missing = "AutoAttack" if not strong else "the evaluation"
+        missing = sequence if not strong else "the evaluation"
         return not_run(10, "tier gap", f"needs the bits of {missing}")
     attack = named(evaluation.attack)
-    return tier_gap(bits, evaluation.radii, strong, attack, evaluation.norm)
+    return tier_gap(bits, evaluation.radii, strong, attack, evaluation.norm, sequence)
 
 
 def _queries_and_losses(
-    probe: Probe, survivors: Tensor, strong: Mapping[float, Bits]
+    probe: Probe, survivors: Tensor, strong: Mapping[float, Bits], num_classes: int
 ) -> tuple[Check, Check]:
     """Rows 8, Square, and 9, logit differences. survivors: right under every PGD, (n,)."""
     index = even(QUERIED, len(probe.labels))
     few = replace(probe, split=take(probe.split, index))
-    with torch.no_grad():
-        num_classes = few.view(few.images[:1]).shape[1]
     by_loss = _survivors(few, "apgd-ce")
     white_box = survivors.cpu().numpy()[index] & by_loss
     name = next((name for name in DIFFERENCES if num_classes >= LEAST_CLASSES[name]), None)
@@ -167,7 +168,7 @@ def _queries_and_losses(
         accuracies = float(by_loss.mean()), float(by_difference.mean())
         losses = logit_differences(*accuracies, name, few.place)
     if strong:
-        return square_alone(strong, few.norm), losses
+        return square_alone(strong, few.norm, attack_name(num_classes)), losses
     share = float((white_box & ~_survivors(few, "square")).mean())
     return black_box("Square", share, f"{few.place}, after PGD and APGD"), losses
 

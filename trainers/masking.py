@@ -222,14 +222,16 @@ def logit_scale(by_scale: Mapping[float, float], attack: str, place: str) -> Che
     )
 
 
-def square_alone(strong: Mapping[float, Bits], norm: str) -> Check:
+def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) -> Check:
     """Row 8, first part: what Square breaks that no white-box attack broke, at the worst radius.
 
     strong: radius to cumulative bits (1 + A, n), clean first and Square last, as AutoAttack has it.
+    strong_attack: the name of their sequence.
     """
     shares = {radius: _share_only_last(bits) for radius, bits in strong.items()}
     radius = max(shares, key=shares.__getitem__)
-    place = f"at {norm} {radius:g} on {strong[radius].shape[1]} samples, after AutoAttack's others"
+    count = strong[radius].shape[1]
+    place = f"at {norm} {radius:g} on {count} samples, after the rest of {strong_attack}"
     return black_box("Square", shares[radius], place)
 
 
@@ -247,7 +249,12 @@ def black_box(name: str, share: float, place: str) -> Check:
 
 
 def tier_gap(
-    bits: Bits, radii: Sequence[float], strong: Mapping[float, Bits], attack: str, norm: str
+    bits: Bits,
+    radii: Sequence[float],
+    strong: Mapping[float, Bits],
+    attack: str,
+    norm: str,
+    strong_attack: str,
 ) -> Check:
     """Row 10: tier 2 minus tier 3, paired on the samples of tier 3, at the radius of most.
 
@@ -265,8 +272,8 @@ def tier_gap(
         "tier gap",
         gaps[radius],
         TIER_GAP,
-        f"{attack} leaves {_points(gaps[radius])} more than AutoAttack {place}",
-        "report AutoAttack's accuracy, as this attack overstates robustness",
+        f"{attack} leaves {_points(gaps[radius])} more than {strong_attack} {place}",
+        f"report the accuracy under {strong_attack}, as this attack overstates robustness",
         {f"gap at {radius:g}": gap for radius, gap in gaps.items()},
     )
 

@@ -8,7 +8,7 @@ alike: a compilation that begins at another epoch rounds otherwise (`TrainState.
 import copy
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,48 +19,17 @@ from trainers.batches import Draw, padding
 from trainers.config import VALIDATION_ATTACK, ConfigError, TrainConfig
 from trainers.data import Dataset
 from trainers.descent import new_moments
+from trainers.detectors import DIVERGED_LOSS, Detection, detect, largest_share
 from trainers.engine import Engine, classifier
 from trainers.evaluate import attacked_batches, clean_bits
 from trainers.methods import passes
+from trainers.metrics import EpochMetrics
 from trainers.models import build_model
 from trainers.numbers import Numbers, schedule
 from trainers.payoff import compiling
 from trainers.program import Program, program_for
 from trainers.repeatable import repeatable
 from trainers.streams import generator
-
-DIVERGED_LOSS = 3.0
-"""In units of ln K, the loss of a uniform guess: a mean loss above it is a divergence."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpochMetrics:
-    """What is known at the end of an epoch. Validation is nan where training diverged."""
-
-    epoch: int
-    """From 1."""
-    learning_rate: float
-    """Of the epoch's first step."""
-    train_loss: float
-    """Mean over the samples, each before its step."""
-    train_accuracy: float
-    """On the crafted images, each before its step."""
-    validation_clean: float
-    validation_robust: float
-    """PGD-10 at the objective radius, one start, the same noise in every epoch."""
-    forward_passes: int
-    """Samples that went forward through the network in this epoch's training."""
-    input_backward_passes: int
-    """Samples whose gradient with respect to the image was taken."""
-    weight_backward_passes: int
-    """Samples whose gradient with respect to the weights was taken."""
-    seconds: float
-    """Wall time of the epoch's training."""
-    validation_seconds: float
-    is_best: bool
-    """Whether the mean of both validation accuracies is above that of every epoch before."""
-    diverged: bool
-    """A loss or weight was not finite, or the loss was above 3 ln K after the first epoch."""
 
 
 @dataclass(kw_only=True)
@@ -122,6 +91,14 @@ def evaluated_model(state: TrainState) -> nn.Module:
     return averaged
 
 
+def detections(
+    config: TrainConfig, data: Dataset, history: Sequence[EpochMetrics]
+) -> tuple[Detection, ...]:
+    """Give what went wrong in a training on `data` so far (`trainers.detectors`)."""
+    labels = data.validation.labels
+    return detect(config, len(data.classes), len(labels), largest_share(labels), history)
+
+
 def check_batches(config: TrainConfig, num_train: int) -> None:
     """Refuse a last batch of one sample: batch normalisation has no variance there."""
     batch_size = config.training.batch_size
@@ -142,19 +119,25 @@ def train(
     """Train one network; yield each epoch's metrics as it ends.
 
     The caller stops by not asking for the next. `state` is written in place between two epochs
-    only, and is all that a later call needs to go on. A divergence ends the training at its epoch.
+    only, and is all that a later call needs to go on. A detection that ends the training, a
+    divergence among them, does so at its epoch.
     engine: what the steps may be executed by; by default all that costs nothing to begin with.
     """
     engine = engine or Engine()
     check_batches(config, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
     numbers = schedule(config, len(data.train.labels), data.divisor)
-    while state.epoch < config.training.epochs and not _has_diverged(state):
+    while state.epoch < config.training.epochs and not _has_ended(config, data, state):
         rows = numbers[state.epoch]
         with compiling(config, data, device, engine, state.epoch) as is_compiled:
             program = program_for(config, data, state.model, device, engine, is_compiled)
             trained = _train_epoch(config, data, device, state, program, rows)
         yield _finish_epoch(config, data, device, state, trained, engine)
+
+
+def _has_ended(config: TrainConfig, data: Dataset, state: TrainState) -> bool:
+    """Tell whether a detection ends the training."""
+    return any(detection.ends for detection in detections(config, data, state.metrics))
 
 
 def _train_epoch(
@@ -291,7 +274,3 @@ def _validate(
     )
     survives = torch.cat([batch.is_right for batch in batches]).cpu().numpy()
     return float(is_right.mean()), float((is_right & survives).mean())
-
-
-def _has_diverged(state: TrainState) -> bool:
-    return bool(state.metrics) and state.metrics[-1].diverged

@@ -6,12 +6,19 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ("list", "check", "plan", "launch", "status", "report", "ui")
+COMMANDS = (
+    *("list", "check", "plan", "launch", "status"),
+    *("evaluate", "diagnose", "report", "ui"),
+)
 MISTAKES = [
     pytest.param(
         ("launch", "tinny"), "studies.yaml: has no study tinny; did you mean tiny?", id="study"
     ),
     pytest.param(("status", "other"), "studies.yaml: has no study other; it has tiny", id="other"),
+    pytest.param(
+        *(("evaluate", "tinny"), "studies.yaml: has no study tinny; did you mean tiny?"),
+        id="study to evaluate",
+    ),
     pytest.param(("plan", "tiny", "--file", "no.yaml"), "no.yaml", id="file"),
     pytest.param(("check", "--file", "."), ".", id="directory"),
 ]
@@ -71,7 +78,7 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
     assert (project.folder / "reports" / "tiny" / "index.html").is_file()
 
 
-def test_gpu_is_a_warning_of_check_and_an_error_of_plan_and_launch(project: Any) -> None:
+def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -> None:
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -79,7 +86,7 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_plan_and_launch(project: Any)
     code, output = project.run("check")
     assert code == 0
     assert output.startswith("warning: tiny.resources.gpu: asks for 0.5 per trial")
-    for command in ("plan", "launch"):
+    for command in ("plan", "launch", "evaluate"):
         code, output = project.run(command, "tiny")
         assert code == 2, output
         assert output.startswith("tiny.resources.gpu: must not exceed the GPUs of the machine")

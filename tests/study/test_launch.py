@@ -3,11 +3,14 @@
 import os
 import random
 import re
+import secrets
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -98,7 +101,7 @@ def workers(launcher: "subprocess.Popen[str]") -> list[int]:
 
 def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
     """Three kills at any moment of the start, seven once trials are in flight."""
-    project.write(project.file.read_text().replace("epochs: 3", "epochs: 60"))
+    project.write(project.file.read_text().replace("epochs: 3", "epochs: 60, end_on: []"))
     chance = random.Random(20)
     for kill in range(10):
         launcher = project.start("launch", "tiny")
@@ -138,21 +141,56 @@ def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
     assert statuses(project)["FINISHED"] == 12 + 2 + 2
 
 
-def test_killed_worker_is_recorded_as_failed_and_its_cell_runs_again(project: Any) -> None:
-    project.write(grid(epochs=400, seeds="[0, 1]"))
-    launcher = project.start("launch", "grid")
-    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
-    victim = workers(launcher)[0]
-    os.kill(victim, signal.SIGKILL)
-    output, _ = launcher.communicate(timeout=200)
-    assert launcher.returncode == 0, output
+@pytest.fixture
+def cluster() -> Iterator["tuple[dict[str, str], subprocess.Popen[str]]"]:
+    """A cluster of one node that is no child of a launch: how to join it, and its head process."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    words = ["--head", "--block", "--num-cpus=2", "--include-dashboard=false"]
+    words += ["--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *words, "--disable-usage-stats"],
+        env={**os.environ, **token},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        wait_until(lambda: any("raylet/raylet" in command for _, command in children(head.pid)), 60)
+        yield {"RAY_ADDRESS": address, **token}, head
+    finally:
+        below = children(head.pid)
+        head.terminate()
+        head.communicate(timeout=60)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 60)
+
+
+def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_was(
+    project: Any, cluster: Any
+) -> None:
+    environment, head = cluster
+    project.write(grid(epochs=100_000, seeds="[0, 1]"))
+    launcher = project.start("launch", "grid", **environment)
+    states = project.folder / "runs" / "states"
+    wait_until(lambda: len([*states.glob("*.pt")]) == 2, 60)
+    os.kill(workers(head)[0], signal.SIGKILL)
+    wait_until(lambda: any("resumed" in run.data.tags for run in runs_of(project, "grid")), 60)
+    launcher.terminate()
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGTERM, output
     assert "its worker was lost; the trial starts once more" in output
     runs = runs_of(project, "grid")
-    assert Counter(run.info.status for run in runs) == {"FINISHED": 2, "FAILED": 1}
+    assert Counter(run.info.status for run in runs) == {"KILLED": 2, "FAILED": 1}
     [failed] = [run for run in runs if run.info.status == "FAILED"]
     assert failed.data.tags["reason"].startswith("its worker was lost")
-    again = [run for run in runs if run.data.tags["cell"] == failed.data.tags["cell"]]
-    assert {run.info.status for run in again} == {"FAILED", "FINISHED"}
+    [resumed] = [run for run in runs if "resumed" in run.data.tags]
+    assert resumed.data.tags["cell"] == failed.data.tags["cell"]
+    assert re.fullmatch(r"after epoch \d+", resumed.data.tags["resumed"])
+    assert not any("not_resumable" in run.data.tags for run in runs)
+    assert {path.stem for path in states.iterdir()} == {run.data.tags["cell"] for run in runs}
 
 
 def test_trial_that_raises_is_recorded_with_its_reason_and_given_up_after_two_tries(

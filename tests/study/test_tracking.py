@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,30 @@ ADDRESSES = [
 @pytest.mark.parametrize(("uri", "expected"), ADDRESSES)
 def test_artifacts_are_local_only_where_they_are_files(uri: str, expected: Path | None) -> None:
     assert tracking.local_path(uri) == expected
+
+
+def test_file_of_a_run_is_read_where_it_lies_and_fetched_from_elsewhere(
+    client: Any, store: Any, read: Read, tmp_path: Path
+) -> None:
+    spec = named(read(), "fetched")
+    runs = tracking.open_study(client, store, spec, {})
+    open_run(client, runs, spec).finish(results(spec), write_files(tmp_path / "files"))
+    [record] = trials_of(client, "fetched")
+    assert tracking.may_have(record, "config.json")
+    assert not tracking.may_have(record, "attacks/none.npz")
+    with tracking.artifact(store, record, "config.json") as path:
+        assert path.read_bytes() == b"x"
+        assert path.is_relative_to(tracking.local_path(record.artifacts))
+    elsewhere = replace(record, artifacts="mlflow-artifacts:/elsewhere")
+    assert tracking.may_have(elsewhere, "attacks/none.npz"), "only the store could tell"
+    with tracking.artifact(store, elsewhere, "config.json") as path:
+        assert path.read_bytes() == b"x"
+    assert not path.exists()
+    with (
+        pytest.raises(storage.TrackingError),
+        tracking.artifact(store, elsewhere, "attacks/none.npz"),
+    ):
+        pass
 
 
 def test_database_file_is_the_same_wherever_a_process_stands(

@@ -1,17 +1,31 @@
 """Tests of checkpoints: exact, atomic, and refused when damaged or foreign."""
 
+import io
 import itertools
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from trainers.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
-from trainers.config import Method, Pgd, Sam, TrainConfig
+from trainers.config import (
+    Asam,
+    Awp,
+    Gsam,
+    Mart,
+    Method,
+    Noise,
+    Pgd,
+    Sam,
+    Trades,
+    TrainConfig,
+)
 from trainers.data import Dataset
+from trainers.program import forget_programs
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -25,6 +39,65 @@ def half(make_config: MakeConfig, few_digits: Dataset, cpu: torch.device) -> Tra
     state = new_state(config, few_digits, cpu)
     list(itertools.islice(train(config, few_digits, cpu, state), 2))
     return state
+
+
+LINF = Pgd(norm="linf", epsilon=0.1, steps=1)
+SLOW = replace(LINF, warmup_epochs=2)
+TRAININGS: dict[str, tuple[Method, dict[str, Any]]] = {
+    "sgd, step": (METHOD, {"schedule": "step", "milestones": (0.4, 0.7)}),
+    "nesterov, one_cycle": (Method(), {"nesterov": True, "schedule": "one_cycle"}),
+    "adamw": (Method(), {"optimizer": "adamw", "learning_rate": 1e-3}),
+    "averages": (Method(weights=Gsam(rho=0.2)), {"ema_decay": 0.95}),
+    "adamw, averages, clipped": (
+        Method(weights=Asam(rho=0.5)),
+        {"optimizer": "adamw", "learning_rate": 1e-3, "ema_decay": 0.9, "gradient_clip": 0.5},
+    ),
+    "clipped": (Method(inputs=Noise(sigma=0.1)), {"gradient_clip": 0.1}),
+    "sam and trades": (Method(weights=Sam(rho=0.2), inputs=LINF, loss=Trades()), {}),
+    "warm-ups": (Method(weights=Awp(gamma=0.01, warmup_epochs=1), inputs=SLOW, loss=Mart()), {}),
+}
+
+
+@pytest.mark.parametrize(("method", "training"), TRAININGS.values(), ids=TRAININGS)
+def test_going_on_after_any_epoch_equals_not_stopping_bit_for_bit(
+    method: Method,
+    training: dict[str, Any],
+    make_config: MakeConfig,
+    few_digits: Dataset,
+    cpu: torch.device,
+) -> None:
+    config = make_config(method, batch_size=75, **training)
+    whole, after = new_state(config, few_digits, cpu), []
+    for _ in train(config, few_digits, cpu, whole):
+        after.append(kept(whole))
+    for epoch, content in enumerate(after, 1):
+        forget_programs()  # another process, with storage of its own
+        restored = load_state(io.BytesIO(content), config, few_digits, cpu, "digest")
+        assert restored is not None
+        assert restored.epoch == epoch
+        assert len(list(train(config, few_digits, cpu, restored))) == 3 - epoch
+        assert_equal(restored, whole)
+
+
+def kept(state: TrainState) -> bytes:
+    content = io.BytesIO()
+    save_state(content, state, "digest")
+    return content.getvalue()
+
+
+def assert_equal(one: TrainState, other: TrainState) -> None:
+    """Assert that two trainings are equal bit for bit, but for the time they took."""
+    for name, tensor in one.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+        assert torch.equal(one.best_weights[name], other.best_weights[name]), name
+    for ours, theirs in zip(
+        [*one.moments, *one.averages], [*other.moments, *other.averages], strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert (one.best_epoch, one.best_score) == (other.best_epoch, other.best_score)
+    assert [replace(m, seconds=0, validation_seconds=0) for m in one.metrics] == [
+        replace(m, seconds=0, validation_seconds=0) for m in other.metrics
+    ]
 
 
 def test_resuming_from_a_file_equals_not_stopping_bit_for_bit(
@@ -43,15 +116,7 @@ def test_resuming_from_a_file_equals_not_stopping_bit_for_bit(
     assert restored.epoch == 2
     assert restored.engine == half.engine
     list(train(config, few_digits, cpu, restored))
-    for name, tensor in whole.model.state_dict().items():
-        assert torch.equal(tensor, restored.model.state_dict()[name]), name
-        assert torch.equal(whole.best_weights[name], restored.best_weights[name]), name
-    for ours, theirs in zip(whole.momentum, restored.momentum, strict=True):
-        assert torch.equal(ours, theirs)
-    assert (whole.best_epoch, whole.best_score) == (restored.best_epoch, restored.best_score)
-    assert [replace(m, seconds=0, validation_seconds=0) for m in whole.metrics] == [
-        replace(m, seconds=0, validation_seconds=0) for m in restored.metrics
-    ]
+    assert_equal(restored, whole)
 
 
 def test_no_file_is_no_training(
@@ -87,6 +152,12 @@ def test_damaged_or_foreign_file_is_refused_by_name(
     save_weights(path, half.model.state_dict(), {})
     with pytest.raises(CheckpointError, match="must be of the format"):
         load(make_config(METHOD))
+    for damaged in (b"", whole[:1000]):
+        with pytest.raises(CheckpointError, match="the kept training state: is damaged"):
+            load_state(io.BytesIO(damaged), make_config(METHOD), few_digits, cpu, "digest")
+    averaged = make_config(METHOD, ema_decay=0.9)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_state(io.BytesIO(whole), averaged, few_digits, cpu, "digest")
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(

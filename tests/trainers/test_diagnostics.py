@@ -423,7 +423,7 @@ def test_square_counts_what_it_breaks_alone_at_the_worst_radius(alone: int, verd
         0.1: fabricated(0.9, 0.5, 0.5),
         0.2: fabricated(0.9, 0.4, 0.4 - alone / 500),
     }
-    check = square_alone(strong, "linf")
+    check = square_alone(strong, "linf", "AutoAttack")
     assert check.verdict == verdict
     assert check.numbers == {"broken alone": pytest.approx(alone / 500)}
 
@@ -439,7 +439,7 @@ def test_the_tiers_are_compared_on_the_first_samples(gap: int, verdict: str) -> 
         0.2: fabricated(0.99, (60 - gap) / 100, count=100),
         0.1: fabricated(0.99, 0.99, count=100),
     }
-    check = tier_gap(bits, (0.1, 0.2), strong, "PGD", "linf")
+    check = tier_gap(bits, (0.1, 0.2), strong, "PGD", "linf", "AutoAttack")
     assert check.verdict == verdict
     assert check.numbers == {
         "gap at 0.2": pytest.approx(gap / 100),

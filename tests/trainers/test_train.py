@@ -17,7 +17,14 @@ from trainers.engine import PLAIN
 from trainers.evaluate import adversarial_examples, evaluate
 from trainers.step import step
 from trainers.streams import generator
-from trainers.train import TrainState, check_batches, new_state, train
+from trainers.train import (
+    TrainState,
+    check_batches,
+    evaluated_model,
+    evaluated_weights,
+    new_state,
+    train,
+)
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -30,9 +37,9 @@ def run(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
 
 
 def tensors(state: TrainState) -> dict[str, Tensor]:
-    """Everything that training writes: weights, batch statistics, momentum."""
-    momentum = {f"momentum {i}": tensor for i, tensor in enumerate(state.momentum)}
-    return state.model.state_dict() | momentum
+    """Everything that training writes: weights, batch statistics, moments."""
+    moments = {f"moment {i}": tensor for i, tensor in enumerate(state.moments)}
+    return state.model.state_dict() | moments
 
 
 def differing(one: TrainState, other: TrainState) -> list[str]:
@@ -88,11 +95,10 @@ def test_same_seed_gives_same_training_and_another_seed_another(
     assert differing(first, other) != []
 
 
-@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_going_on_after_an_epoch_equals_not_stopping(
-    method: Method, make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
 ) -> None:
-    config = make_config(method)
+    config = make_config(METHODS["sam and pgd l2"])
     state = new_state(config, few_digits, cpu)
     assert len(list(itertools.islice(train(config, few_digits, cpu, state), 1))) == 1
     assert len(list(train(config, few_digits, cpu, state))) == 2
@@ -295,6 +301,83 @@ def test_divergence_ends_the_training_at_its_epoch(
     assert not state.metrics[-1].is_best
     assert math.isnan(state.metrics[-1].validation_robust)
     assert list(train(config, few_digits, torch.device("cpu"), state)) == []
+
+
+def test_a_training_that_is_stuck_ends_at_its_epoch_unless_the_study_goes_on(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(learning_rate=0.0, epochs=7)
+    state = run(config, few_digits)
+    assert [m.epoch for m in state.metrics] == [1, 2, 3, 4, 5]
+    assert list(train(config, few_digits, cpu, state)) == []
+    going_on = make_config(learning_rate=0.0, epochs=7, end_on=())
+    assert [m.epoch for m in train(going_on, few_digits, cpu, state)] == [6, 7]
+
+
+def test_averaging_with_decay_zero_is_no_averaging_in_what_is_evaluated(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    plain = run(make_config(METHODS["sam"]), few_digits)
+    averaged = run(make_config(METHODS["sam"], ema_decay=0.0), few_digits)
+    assert differing(plain, averaged) == []
+    assert without_seconds(plain) == without_seconds(averaged)
+    for judged in (evaluated_weights, lambda state: state.best_weights):
+        theirs = judged(averaged)
+        assert all(torch.equal(t, theirs[name]) for name, t in judged(plain).items())
+
+
+@pytest.mark.parametrize("decay", [0.3, 0.99])
+def test_averages_follow_the_rising_decay_step_by_step(
+    decay: float, make_config: MakeConfig, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a loop over single numbers; with decay 0.99 the ramp (1 + t) / (10 + t) decides."""
+    config = make_config(epochs=2, ema_decay=decay)
+    initial = new_state(config, few_digits, torch.device("cpu")).model.state_dict()
+    means = {name: [*map(float, tensor.flatten())] for name, tensor in initial.items()}
+    counts = [name for name, tensor in initial.items() if not tensor.is_floating_point()]
+    taken = itertools.count()
+
+    def follow(*arguments: Any) -> None:
+        step(*arguments)
+        network, rate = arguments[1], next(taken)
+        share = min(decay, (1 + rate) / (10 + rate))
+        names, now = [*network.names, *network.buffer_names], [*network.weights, *network.buffers]
+        for name, tensor in zip(names, now, strict=True):
+            values = [*map(float, tensor.detach().flatten())]
+            kept = 0.0 if name in counts else share
+            means[name] = [
+                kept * m + (1 - kept) * v for m, v in zip(means[name], values, strict=True)
+            ]
+
+    monkeypatch.setattr("trainers.program.step", follow)
+    state = run(config, few_digits)
+    assert next(taken) == 6
+    judged, own = evaluated_weights(state), state.model.state_dict()
+    assert judged.keys() == means.keys()
+    for name, tensor in judged.items():
+        assert [*map(float, tensor.flatten())] == pytest.approx(means[name], abs=1e-5), name
+    assert any(not torch.allclose(tensor, own[name], atol=1e-3) for name, tensor in judged.items())
+
+
+def test_averages_are_what_is_validated_and_kept_as_best(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device
+) -> None:
+    config = make_config(epochs=6, batch_size=32, ema_decay=0.9)
+    state = new_state(config, few_digits, cpu)
+    validated = replace(config.evaluation, attack=PgdAttack(steps=1, restarts=1))
+
+    def clean(model: nn.Module) -> float:
+        return evaluate(model, few_digits.validation, 16, validated, seed=0, device=cpu).clean
+
+    kept: list[dict[str, Tensor]] = []
+    own: list[float] = []
+    for metrics in train(config, few_digits, cpu, state):
+        kept.append({name: tensor.clone() for name, tensor in evaluated_weights(state).items()})
+        assert clean(evaluated_model(state)) == metrics.validation_clean
+        own.append(clean(state.model))
+    assert own != [metrics.validation_clean for metrics in state.metrics]
+    best = kept[state.best_epoch - 1]
+    assert all(torch.equal(tensor, best[name]) for name, tensor in state.best_weights.items())
 
 
 def test_last_batch_of_one_sample_is_refused(

@@ -127,7 +127,7 @@ def test_training_with_sam_and_pgd_equals_an_obvious_twin(
     twins = model.state_dict()
     for name, tensor in state.model.state_dict().items():
         torch.testing.assert_close(tensor, twins[name], rtol=0, atol=1e-3, msg=name)
-    for ours, weight in zip(state.momentum, model.parameters(), strict=True):
+    for ours, weight in zip(state.moments, model.parameters(), strict=True):
         theirs = optimizer.state[weight]["momentum_buffer"]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert [m.learning_rate for m in metrics] == pytest.approx([rates[0], rates[5]])

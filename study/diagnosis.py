@@ -1,0 +1,192 @@
+"""The checklist of a study's networks: what is missing, one network's rows, and recording them.
+
+Rows 1 to 10 are `trainers.diagnostics`' and need the network; rows 11 and 12 are decided by what is
+recorded. A row of the checklist that fails is a finding, not an error.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from study import storage, tracking
+from study.attack_records import (
+    CheckRecord,
+    Samples,
+    is_attacked,
+    is_checked,
+    log_checks,
+    metric_name,
+    read_attacks,
+)
+from study.members import Member, Network
+from study.plan import TrialRecord
+from study.spec import StudySpec
+from study.tasks import WorkContext, load_network
+from trainers.config import EvaluationConfig
+from trainers.diagnostics import Check, diagnose, worst
+from trainers.masking import Limits, graded
+
+SEED = 0
+"""Decides the noise of every attack of the checklist."""
+ENOUGH_SEEDS = 3
+"""For an interval over seeds."""
+ROBUST_OVERFITTING = Limits(0.02, 1.0)
+"""Row 11, a difference of accuracies: it never fails."""
+PROVENANCE = ("seed", "git_commit", "version.numerics", "version.torch")
+"""Labels that a run must have for row 12."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckUnit:
+    """A network to diagnose."""
+
+    network: Network
+    rivals: tuple[Network, ...]
+    """Of the same configuration and other seeds."""
+    basis: str
+
+
+def basis_of(
+    spec: StudySpec, attack: str, network: Network, rivals: Sequence[Network], samples: Samples
+) -> str:
+    """Name what decides a diagnosis besides the network: code, rivals, recorded attacks.
+
+    `attack` is the sequence of attacks that the data's number of classes asks for.
+    """
+    evaluation = spec.evaluation
+    recorded = [
+        metric_name(evaluation.checkpoint, attack, evaluation.norm, radius, samples)
+        for radius in evaluation.radii
+        if is_attacked(
+            network.record, evaluation.checkpoint, attack, evaluation.norm, radius, samples
+        )
+    ]
+    parts = [version("rhoeps"), sorted(rival.cell.key for rival in rivals), recorded]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def open_checks(
+    spec: StudySpec, members: Sequence[Member], attack: str, samples: Samples
+) -> list[CheckUnit]:
+    """List the networks whose checklist is not recorded, or was decided by less than there is."""
+    units = []
+    for member in members:
+        for network in member.networks:
+            rivals = tuple(other for other in member.networks if other is not network)
+            basis = basis_of(spec, attack, network, rivals, samples)
+            if not is_checked(network.record, spec.evaluation.checkpoint, basis):
+                units.append(CheckUnit(network=network, rivals=rivals, basis=basis))
+    return units
+
+
+def check_network(context: WorkContext, unit: CheckUnit) -> str:
+    """Run the checklist on a network and record it on the network's run; returns the verdict.
+
+    Raises `TrackingError` and `CheckpointError` where what it needs cannot be read.
+    """
+    spec, record = context.spec, unit.network.record
+    evaluation, dataset = spec.evaluation, context.dataset
+    client = storage.connect(context.store)
+    found = read_attacks(context.store, record, evaluation.checkpoint, spec.autoattack.samples)
+    bits = tracking.read_bits(context.store, record)
+    checks = (
+        *diagnose(
+            load_network(context, unit.network),
+            dataset.test,
+            dataset.divisor,
+            evaluation,
+            seed=SEED,
+            device=context.device,
+            bits=bits[evaluation.checkpoint],
+            strong={one.radius: one.bits for one in found if one.norm == evaluation.norm},
+            rivals=[load_network(context, rival) for rival in unit.rivals],
+        ),
+        count_seeds(1 + len(unit.rivals)),
+        compare_epochs(record.metrics, evaluation),
+        check_provenance(record, evaluation, str(bits.get("sample_hash", ""))),
+    )
+    verdict = worst(checks)
+    with storage.recording(context.store):
+        log_checks(
+            client,
+            record.run,
+            evaluation.checkpoint,
+            [(_recorded(check), check.numbers) for check in checks],
+            verdict,
+            unit.basis,
+        )
+    return verdict
+
+
+def count_seeds(num_seeds: int) -> Check:
+    """Row 11, first part: an interval over seeds needs three; one seed is no finding.
+
+    >>> count_seeds(3).verdict, count_seeds(2).verdict, count_seeds(1).verdict
+    ('pass', 'warn', 'fail')
+    """
+    numbers = {"seeds": float(num_seeds)}
+    if num_seeds >= ENOUGH_SEEDS:
+        text = f"Its configuration has {num_seeds} seeds, so that an interval can be given."
+        return Check(number=11, name="seeds", verdict="pass", text=text, numbers=numbers)
+    if num_seeds == 1:
+        text = "Its configuration has a single seed: no interval, so no finding; add seeds."
+        return Check(number=11, name="seeds", verdict="fail", text=text, numbers=numbers)
+    text = f"Its configuration has {num_seeds} seeds: an interval over fewer than 3 says little."
+    return Check(number=11, name="seeds", verdict="warn", text=text, numbers=numbers)
+
+
+def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -> Check:
+    """Row 11, second part: robust accuracy on validation at the best epoch and at the last.
+
+    `metrics` are a finished trial's.
+    """
+    best, last = (metrics[tracking.objective_names(name)[1]] for name in ("best", "last"))
+    place = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
+    return graded(
+        11,
+        "best minus last",
+        best - last,
+        ROBUST_OVERFITTING,
+        f"Robust accuracy on validation ({place}) is {100 * best:.1f}% at the best epoch and "
+        f"{100 * last:.1f}% at the last",
+        "robust overfitting; show both checkpoints",
+        {"best": best, "last": last},
+    )
+
+
+def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_hash: str) -> Check:
+    """Row 12: chosen on validation, and the run says what its numbers are numbers of.
+
+    A trial reads the test set once, after its last epoch; what it is chosen by are the metrics of
+    validation. `sample_hash` names the test samples that the trial was judged on; empty: unknown.
+    """
+    chosen_by = tracking.objective_names(evaluation.checkpoint)
+    held = record.canonical.get("evaluation", {})
+    is_held = {
+        "accuracies on validation": all(name in record.metrics for name in chosen_by),
+        "threat model": held.get("norm") == evaluation.norm
+        and list(held.get("radii", ())) == list(evaluation.radii)
+        and "attack" in held,
+        "data": bool(record.canonical.get("data")),
+        "sample hash": bool(sample_hash),
+        **{label.removeprefix("version."): bool(record.labels.get(label)) for label in PROVENANCE},
+    }
+    missing = [name.replace("git_", "") for name, is_there in is_held.items() if not is_there]
+    numbers = {"missing": float(len(missing))}
+    if missing:
+        text = f"Its run does not record {', '.join(missing)}: its numbers cannot be traced."
+        return Check(number=12, name="provenance", verdict="fail", text=text, numbers=numbers)
+    radii = ", ".join(f"{radius:.4g}" for radius in evaluation.radii)
+    labels = record.labels
+    text = (
+        f"Chosen on validation, read once on test samples {sample_hash}: {evaluation.norm} at "
+        f"{radii}, seed {labels['seed']}, torch {labels['version.torch']}, "
+        f"numerics {labels['version.numerics']}, commit {labels['git_commit'][:12]}."
+    )
+    return Check(number=12, name="provenance", verdict="pass", text=text, numbers=numbers)
+
+
+def _recorded(check: Check) -> CheckRecord:
+    return CheckRecord(number=check.number, name=check.name, verdict=check.verdict, text=check.text)
