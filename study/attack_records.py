@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -225,11 +225,8 @@ def _basis_tag(checkpoint: str) -> str:
 
 def _threats(record: TrialRecord) -> Iterator[tuple[str, float]]:
     """Give the norms and radii that the trial is evaluated at, its own norm first."""
-    evaluation: Mapping[str, Any] = record.canonical["evaluation"]
-    norm = evaluation["norm"]
-    yield from ((norm, radius) for radius in evaluation["radii"])
-    other = "l2" if norm == "linf" else "linf"
-    yield from ((other, radius) for radius in evaluation.get("other_norm_radii", ()))
+    for norm, radii in tracking.recorded_threats(record.canonical["evaluation"]):
+        yield from ((norm, radius) for radius in radii)
 
 
 def _recorded(

@@ -213,7 +213,8 @@ def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts)
 def _unreachable(reason: str) -> str:
     return (
         f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; start "
-        "it, give its token in RAY_AUTH_TOKEN, or unset RAY_ADDRESS to run on this machine"
+        "it, give its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
+        "run on this machine"
     )
 
 

@@ -7,7 +7,7 @@ through `MlflowClient` with explicit run ids, so no run is ever active behind th
 import json
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,9 +179,19 @@ def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     names = ["seconds", "cost/passes_per_sample"]
     for checkpoint in CHECKPOINTS:
         names += [*objective_names(checkpoint), f"{checkpoint}/test_clean"]
-        norm, radii = evaluation["norm"], evaluation["radii"]
-        names += [robust_name(checkpoint, norm, radius) for radius in radii]
+        names += [
+            robust_name(checkpoint, norm, radius)
+            for norm, radii in recorded_threats(evaluation)
+            for radius in radii
+        ]
     return tuple(names)
+
+
+def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[str, Sequence[float]], ...]:
+    """Give the norms that a recorded cell was evaluated at, its own first, each with its radii."""
+    norm = evaluation["norm"]
+    other = "l2" if norm == "linf" else "linf"
+    return (norm, evaluation["radii"]), (other, evaluation.get("other_norm_radii", ()))
 
 
 def objective_names(checkpoint: str) -> tuple[str, str]:

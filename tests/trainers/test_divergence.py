@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.config import CrossEntropy, TrainConfig
+from trainers.config import Loss, TrainConfig
 from trainers.data import Dataset
-from trainers.losses import LOSSES, cross_entropy
+from trainers.losses import Minimised, cross_entropy, minimised
 from trainers.program import forget_programs
 from trainers.train import EpochMetrics, TrainState, new_state, train
 
@@ -31,7 +31,10 @@ def run(
             loss, logits = cross_entropy(*arguments)  # type: ignore[arg-type]
             return change(loss, next(calls)), logits
 
-        monkeypatch.setitem(LOSSES, CrossEntropy, changed)
+        def minimised_by(loss: Loss) -> Minimised:
+            return minimised(loss)._replace(loss=changed)
+
+        monkeypatch.setattr("trainers.program.minimised", minimised_by)
         forget_programs()
         config = make_config()
         state = new_state(config, few_digits, cpu)
