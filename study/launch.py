@@ -26,7 +26,7 @@ from study.spec import StudySpec
 from study.states import FileStates, States, keep_here
 from study.storage import Store
 from study.tracking import StudyRuns
-from trainers.config import NUMERICS_VERSION, ConfigError
+from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data import Dataset, data_fingerprint, load_data
 
 WAIT_FOR_WORKERS_SECONDS = 60.0
@@ -133,10 +133,11 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
 
 def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
     """Refuse a batch size that leaves a last batch of one, before it costs a trial."""
-    size, num_train = spec.training.batch_size, len(dataset.train.labels)
-    if size == 1 or num_train % size == 1:
-        rule = f"must not leave a last batch of one of the {num_train} training images"
-        raise ConfigError(f"{spec.name}.training.batch_size", rule, size)
+    try:
+        check_batches(spec.model, spec.training.batch_size, len(dataset.train.labels))
+    except ConfigError as error:
+        place = f"{spec.name}.training.{error.field}"
+        raise ConfigError(place, error.rule, error.value) from None
 
 
 def _run(

@@ -85,14 +85,22 @@ def noise(images: Tensor, *, norm: Norm, radius: float, draw: Callable[[int], Te
     return BALLS[norm].start(images, draw(0), torch.tensor(radius, device=images.device))
 
 
+def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Say which samples are classified right, (B,); an output that is not finite is wrong.
+
+    Where no number is largest, torch names the first class, and some labels are that.
+    """
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
+
+
 def _look(
     classify: Classify, images: Tensor, labels: Tensor, is_last: bool
 ) -> tuple[Tensor, Tensor]:
     """Return which images are classified right, (B,), and the gradient to follow from them."""
     if is_last:
         with torch.no_grad():
-            return classify(images).argmax(1) == labels, images
+            return classified_right(classify(images), labels), images
     leaf = images.detach().requires_grad_()
     logits = classify(leaf)
     (gradient,) = torch.autograd.grad(cross_entropy_sum(logits, labels), leaf)
-    return logits.detach().argmax(1) == labels, gradient
+    return classified_right(logits.detach(), labels), gradient

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trainers.attacks import classified_right
 from trainers.checks import check, check_count, check_number
 from trainers.config import NORMS, Norm
 from trainers.data import Split
@@ -219,4 +220,4 @@ def _is_right(
     with torch.no_grad():
         starts = range(0, len(images), batch_size)
         batches = [view(images[start : start + batch_size].to(device)) for start in starts]
-    return torch.cat(batches).argmax(1).cpu() == labels
+    return classified_right(torch.cat(batches).cpu(), labels)

@@ -69,6 +69,7 @@ __all__ = [
     "TrainConfig",
     "TrainingConfig",
     "WeightSide",
+    "check_batches",
 ]
 
 NUMERICS_VERSION = 2
@@ -320,3 +321,14 @@ class TrainConfig:
             warmup = getattr(side, "warmup_epochs", 0)
             rule = f"must be below the {self.training.epochs} epochs of the training"
             check(warmup < self.training.epochs, "warmup_epochs", rule, warmup)
+
+
+def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:
+    """Refuse a last batch of one sample: batch normalisation has no variance there.
+
+    Raises `ConfigError`. num_train: training images.
+    """
+    is_normalised = model.norm_layer == "batch" and model.name != "vit"
+    if is_normalised and (batch_size == 1 or num_train % batch_size == 1):
+        rule = f"must not leave a last batch of one of the {num_train} training images"
+        raise ConfigError("batch_size", rule, batch_size)

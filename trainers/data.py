@@ -88,6 +88,11 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
         num_second, divisor = num_validation(len(decoded.train_labels)), 255
     whole = Split(images=decoded.train_images, labels=decoded.train_labels)
     train, validation = split_by_class(whole, num_second, seed)
+    if len(validation.labels) == 0:
+        raise DataError(
+            f"{config.name}: train: needs a class of two or more images, as each class keeps one "
+            "and the validation part takes the others, got one of each; add images"
+        )
     test = Split(images=decoded.test_images, labels=decoded.test_labels)
     train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainers.attacks import Attacked, pgd
+from trainers.attacks import Attacked, classified_right, pgd
 from trainers.config import EvaluationConfig, Norm, PgdAttack
 from trainers.data import Split
 from trainers.engine import Classify, Engine, classifier
@@ -169,7 +169,7 @@ def clean_bits(view: Classify, split: Split, divisor: int, device: torch.device)
     """Classify every sample without an attack; `view` is in evaluation mode. (n,)."""
     with torch.no_grad():
         batches = image_batches(split, divisor, device, BATCH_SIZE)
-        bits = [view(images).argmax(1) == labels for images, labels in batches]
+        bits = [classified_right(view(images), labels) for images, labels in batches]
     return torch.cat(bits).cpu().numpy()
 
 

@@ -212,17 +212,24 @@ def near_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
 
 def ascend_l2(crafted: Tensor, gradient: Tensor, step_length: Tensor) -> Tensor:
     """Step along the gradient's direction, within [0, 1]."""
-    lengths = step_length / (_norms(gradient) + TINY)
-    return (crafted + gradient * _per_sample(lengths, gradient)).clamp(0, 1)
+    return (crafted + _along(gradient, step_length)).clamp(0, 1)
 
 
 def move_l2(
     crafted: Tensor, gradient: Tensor, images: Tensor, radius: Tensor, step_length: Tensor
 ) -> Tensor:
     """Step along the gradient's direction, back into the ball, then into [0, 1]."""
-    lengths = step_length / (_norms(gradient) + TINY)
-    offset = crafted - images + gradient * _per_sample(lengths, gradient)
-    return _within_l2(offset, images, radius)
+    return _within_l2(crafted - images + _along(gradient, step_length), images, radius)
+
+
+def _along(gradient: Tensor, step_length: Tensor) -> Tensor:
+    """Return the step of that length along each sample's gradient; none where it is zero.
+
+    The factor is a power of two, so it rounds nothing; without it the squares of gradients below
+    1e-23, as confident networks have, would vanish from the norm.
+    """
+    scaled = gradient * 2.0**40
+    return scaled * _per_sample(step_length / (_norms(scaled) + TINY), scaled)
 
 
 def _within_l2(offset: Tensor, images: Tensor, radius: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from trainers import attacks, inputs
-from trainers.attacks import Attacked
+from trainers.attacks import Attacked, classified_right
 from trainers.config import Norm, PgdAttack
 from trainers.data import Split
 from trainers.engine import PLAIN, Classify, Engine, classifier
@@ -139,7 +139,7 @@ def noise_of(probe: Probe, name: str) -> Tensor:
 def right(probe: Probe, images: Tensor) -> Tensor:
     """Say which images (n, C, H, W) are classified right, (n,)."""
     with torch.no_grad():
-        return in_batches(probe.view, images).argmax(1) == probe.labels
+        return classified_right(in_batches(probe.view, images), probe.labels)
 
 
 def in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:

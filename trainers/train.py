@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from trainers.batches import Draw, padding
-from trainers.config import VALIDATION_ATTACK, ConfigError, TrainConfig
+from trainers.config import VALIDATION_ATTACK, TrainConfig, check_batches
 from trainers.data import Dataset
 from trainers.descent import new_moments
 from trainers.detectors import DIVERGED_LOSS, Detection, detect, largest_share
@@ -58,7 +58,7 @@ class TrainState:
 
 def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
     """Return the state before the first epoch."""
-    check_batches(config, len(data.train.labels))
+    check_batches(config.model, config.training.batch_size, len(data.train.labels))
     initial = generator(config.seed, "initial weights", device=torch.device("cpu"))
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
@@ -99,16 +99,6 @@ def detections(
     return detect(config, len(data.classes), len(labels), largest_share(labels), history)
 
 
-def check_batches(config: TrainConfig, num_train: int) -> None:
-    """Refuse a last batch of one sample: batch normalisation has no variance there."""
-    batch_size = config.training.batch_size
-    if config.model.norm_layer != "batch" or config.model.name == "vit":
-        return
-    if num_train % batch_size == 1 or batch_size == 1:
-        rule = f"must not leave a last batch of one of the {num_train} training images"
-        raise ConfigError("batch_size", rule, batch_size)
-
-
 def train(
     config: TrainConfig,
     data: Dataset,
@@ -124,7 +114,7 @@ def train(
     engine: what the steps may be executed by; by default all that costs nothing to begin with.
     """
     engine = engine or Engine()
-    check_batches(config, len(data.train.labels))
+    check_batches(config.model, config.training.batch_size, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
     numbers = schedule(config, len(data.train.labels), data.divisor)
     while state.epoch < config.training.epochs and not _has_ended(config, data, state):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.attacks import fgsm, noise, pgd
+from trainers.attacks import classified_right, fgsm, noise, pgd
 from trainers.config import Norm, PgdAttack
 from trainers.inputs import BALLS
 
@@ -87,3 +87,9 @@ def test_noise_is_the_first_start_of_pgd(norm: Norm, direction: Tensor) -> None:
     assert 0 < is_broken.sum() < 400
     assert torch.equal(found.images[is_broken], noisy[is_broken])
     assert not found.is_right[is_broken].any()
+
+
+def test_an_output_that_is_not_finite_is_never_right() -> None:
+    logits = torch.tensor([[2.0, 1.0], [torch.nan, torch.nan], [torch.nan, 0.0], [torch.inf, 0.0]])
+    labels = torch.zeros(4, dtype=torch.int64)
+    assert classified_right(logits, labels).tolist() == [True, False, False, False]

@@ -371,3 +371,10 @@ def test_images_too_small_to_be_cropped_are_refused(
     with pytest.raises(DataError, match=f"at least 8 pixels high .* got {size[1]} × {size[0]}"):
         load(place, augmentation="crop")
     assert load(place).augmentation == "none"
+
+
+def test_classes_of_one_image_each_leave_nothing_to_validate_on(make_folder: MakeFolder) -> None:
+    one_each = {f"class {number}": 1 for number in range(6)}
+    place = make_folder(train=one_each, test=one_each)
+    with pytest.raises(DataError, match="needs a class of two or more images"):
+        load(place)

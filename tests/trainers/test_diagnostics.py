@@ -346,6 +346,47 @@ def test_a_grey_image_is_in_reach_of_an_honest_network(probe: Probe) -> None:
     assert grey_image(replace(probe, norm="l2")).numbers == {"accuracy": 0.0}
 
 
+def test_a_network_that_knows_one_class_alone_hides_nothing_from_the_grey_image(
+    probe: Probe,
+) -> None:
+    """All samples of its class are right at any radius, truly."""
+
+    class Constant(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(images), 10)
+            logits[:, 3] = 1.0
+            return logits + 0 * images.sum((1, 2, 3), keepdim=True)[:, :, 0, 0]
+
+    split = Split(images=probe.split.images, labels=np.full_like(probe.split.labels, 3))
+    constant = replace(probe, model=Constant(), split=split)
+    assert right(constant, constant.images).all()
+    assert grey_image(constant).verdict == "pass"
+    assert grey_image(constant).numbers == {"accuracy": 0.0}
+
+
+def test_an_honest_network_of_three_classes_passes(
+    make_config: MakeConfig, digits: Dataset, cpu: torch.device
+) -> None:
+    """DLR, the one logit difference of three classes, may be weaker than cross-entropy."""
+
+    def three(split: Split) -> Split:
+        kept = split.labels < 3
+        return Split(images=split.images[kept], labels=split.labels[kept])
+
+    parts = {name: three(getattr(digits, name)) for name in ("train", "validation", "test")}
+    data = replace(digits, classes=("0", "1", "2"), **parts)
+    method = Method(inputs=Pgd(norm="linf", epsilon=0.15, steps=3))
+    state = new_state(make_config(method, width=8, epochs=8), data, cpu)
+    list(train(make_config(method, width=8, epochs=8), data, cpu, state))
+    evaluation = replace(EVALUATION, radii=(0.15,), objective_radius=0.15)
+    checks = diagnose(
+        state.model, data.test, 16, evaluation, seed=0, device=cpu, bits=None, samples=100
+    )
+    losses = by_name(checks)["logit differences"]
+    assert losses.verdict == "pass"
+    assert by_name(checks)["grey image"].verdict == "pass"
+
+
 def rising(count: int, samples: int = 500) -> Bits:
     """Bits (2, samples) whose second row is right on `count` samples more."""
     return fabricated(0.5, 0.5 + count / samples, count=samples)
@@ -397,7 +438,6 @@ FALLS = {
     "restarts": (lambda v: plateau((0.5, 0.5, 0.5 - v), "", ""), 0.01, 0.03),
     "black box": (lambda v: black_box("", v, ""), 0.002, 0.02),
     "differences better": (lambda v: logit_differences(0.5 + v, 0.5, "", ""), 0.02, 0.05),
-    "differences worse": (lambda v: logit_differences(0.5, 0.5 + v, "", ""), 0.02, 0.05),
     "scale": (lambda v: logit_scale({1: 0.5, 0.1: 0.6, 10: 0.5 - v}, "", ""), 0.02, 0.05),
 }
 """Judgements of a value, with the largest that passes and the largest that only warns."""
@@ -409,6 +449,10 @@ def test_limits_hold_at_their_edges(
 ) -> None:
     values = (warn, warn + 1e-4, fail, fail + 1e-4)
     assert [judge(value).verdict for value in values] == ["pass", "warn", "warn", "fail"]
+
+
+def test_logit_differences_that_only_weaken_the_attack_pass() -> None:
+    assert logit_differences(0.63, 0.81, "", "").verdict == "pass"
 
 
 def test_logits_whose_scale_only_weakens_the_attack_pass() -> None:

@@ -176,7 +176,7 @@ def test_a_step_moves_by_the_step_size(norm: str) -> None:
     assert ((moved - images) * gradient >= 0).all()
 
 
-@pytest.mark.parametrize("size", [1e-10, 1e-15, 1e-20])
+@pytest.mark.parametrize("size", [1e-10, 1e-15, 1e-20, 1e-28])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_tiny_gradient_of_a_confident_network_moves_by_the_whole_step_size(
     norm: str, size: float
@@ -188,6 +188,8 @@ def test_a_tiny_gradient_of_a_confident_network_moves_by_the_whole_step_size(
     moved = BALLS[norm].move(images, gradient, images, radius, step_length)  # type: ignore[index]
     expected = images.clone()
     expected[:, 0, 0, 0] = 0.6
+    torch.testing.assert_close(moved, expected)
+    moved = BALLS[norm].ascend(images, gradient, step_length)  # type: ignore[index]
     torch.testing.assert_close(moved, expected)
 
 

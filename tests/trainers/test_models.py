@@ -18,6 +18,7 @@ from trainers.config import (
     PgdAttack,
     Sam,
     TrainConfig,
+    check_batches,
 )
 from trainers.data import Dataset
 from trainers.evaluate import evaluate
@@ -30,7 +31,7 @@ from trainers.models import (
     build_model,
     evaluation_view,
 )
-from trainers.train import check_batches, new_state, train
+from trainers.train import new_state, train
 
 MakeImages = Callable[..., Dataset]
 MakeConfig = Callable[..., TrainConfig]
@@ -368,12 +369,12 @@ def test_other_images_of_a_batch_enter_by_batch_normalisation_alone(
     if sizes["norm_layer"] == "batch" and sizes["name"] != "vit":
         assert not torch.allclose(together[:2], pair, rtol=1e-2)
         with pytest.raises(ConfigError, match="must not leave a last batch of one"):
-            check_batches(config, 7)
+            check_batches(config.model, config.training.batch_size, 7)
         return
     alone = torch.cat([model(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together[:2], pair, rtol=1e-4, atol=1e-5)
-    check_batches(config, 7)
+    check_batches(config.model, config.training.batch_size, 7)
     alone[:1].square().sum().backward()
     assert all(
         weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig
+from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig, check_batches
 from trainers.data import Dataset
 from trainers.engine import PLAIN
 from trainers.evaluate import adversarial_examples, evaluate
@@ -19,7 +19,6 @@ from trainers.step import step
 from trainers.streams import generator
 from trainers.train import (
     TrainState,
-    check_batches,
     evaluated_model,
     evaluated_weights,
     new_state,
@@ -54,24 +53,6 @@ def without_seconds(state: TrainState) -> list[Any]:
 
 def pgd(norm: str = "linf", epsilon: float = 0.1, steps: int = 2, **more: float) -> Pgd:
     return Pgd(norm=norm, epsilon=epsilon, steps=steps, **more)  # type: ignore[arg-type]
-
-
-ZERO_RADII = {
-    "sam": Method(weights=Sam(rho=0.0)),
-    "pgd linf": Method(inputs=pgd("linf", 0.0)),
-    "pgd linf, a step size of its own": Method(inputs=pgd("linf", 0.0, step_size=0.1)),
-    "pgd l2": Method(inputs=pgd("l2", 0.0)),
-    "pgd l2, a step size of its own": Method(inputs=pgd("l2", 0.0, step_size=0.1)),
-    "sam and pgd": Method(weights=Sam(rho=0.0), inputs=pgd("linf", 0.0)),
-}
-
-
-@pytest.mark.parametrize("method", ZERO_RADII.values(), ids=ZERO_RADII)
-def test_zero_radius_equals_standard_training_bit_for_bit(
-    method: Method, make_config: MakeConfig, few_digits: Dataset
-) -> None:
-    standard = run(make_config(), few_digits)
-    assert differing(run(make_config(method), few_digits), standard) == []
 
 
 METHODS = {
@@ -207,61 +188,6 @@ def test_best_is_the_first_epoch_with_the_highest_mean_of_both_accuracies(
     assert [m.is_best for m in state.metrics] == expected
 
 
-PASSES = {
-    # method: forward, input backward and weight backward passes per sample
-    "standard": (Method(), (1, 0, 1)),
-    "sam": (Method(weights=Sam(rho=0.2)), (2, 0, 2)),
-    "at": (Method(inputs=pgd(steps=5)), (6, 5, 1)),
-    "sam at": (Method(weights=Sam(rho=0.2), inputs=pgd(steps=5)), (7, 5, 2)),
-}
-
-
-@pytest.mark.parametrize(("method", "passes"), PASSES.values(), ids=PASSES)
-def test_reported_passes_are_those_that_ran(
-    method: Method,
-    passes: tuple[int, int, int],
-    make_config: MakeConfig,
-    few_digits: Dataset,
-    monkeypatch: pytest.MonkeyPatch,
-    cpu: torch.device,
-) -> None:
-    counted = {"forward": 0, "input": 0, "weight": 0}
-
-    def forward(self: nn.Sequential, images: Tensor) -> Tensor:
-        counted["forward"] += len(images)
-        for module in self:
-            images = module(images)
-        return images
-
-    grad = torch.autograd.grad
-
-    def counting_grad(outputs: Tensor, inputs: Any, *more: Any) -> Any:
-        is_input = isinstance(inputs, Tensor)
-        counted["input" if is_input else "weight"] += counting_grad.batch  # type: ignore[attr-defined]
-        return grad(outputs, inputs, *more)
-
-    cross_entropy = torch.nn.functional.cross_entropy
-
-    def remember_batch(logits: Tensor, *more: Any, **options: Any) -> Tensor:
-        counting_grad.batch = len(logits)  # type: ignore[attr-defined]
-        return cross_entropy(logits, *more, **options)
-
-    config = make_config(method, epochs=1)
-    state = new_state(config, few_digits, cpu)
-    monkeypatch.setattr("trainers.train._validate", lambda *arguments: (0.0, 0.0))
-    monkeypatch.setattr(nn.Sequential, "forward", forward)
-    monkeypatch.setattr(torch.autograd, "grad", counting_grad)
-    monkeypatch.setattr(torch.nn.functional, "cross_entropy", remember_batch)
-    (metrics,) = train(config, few_digits, cpu, state, PLAIN)
-    reported = (
-        metrics.forward_passes,
-        metrics.input_backward_passes,
-        metrics.weight_backward_passes,
-    )
-    assert reported == tuple(150 * number for number in passes)
-    assert reported == tuple(counted.values())
-
-
 def test_sums_are_divided_by_the_samples_seen(make_config: MakeConfig, few_digits: Dataset) -> None:
     """With a learning rate of zero, batch by batch, 64 + 64 + 22: the last one is short."""
     config = make_config(epochs=1, learning_rate=0.0)
@@ -387,7 +313,7 @@ def test_last_batch_of_one_sample_is_refused(
         with pytest.raises(ConfigError, match="must not leave a last batch of one") as caught:
             new_state(make_config(batch_size=batch_size), few_digits, cpu)
         assert caught.value.field == "batch_size"
-    check_batches(make_config(batch_size=64), 1000)
+    check_batches(make_config().model, 64, 1000)
 
 
 def test_batch_statistics_are_counted_once_per_step_whatever_the_method(
