@@ -58,7 +58,13 @@ def test_a_folder_that_is_none_is_said_by_every_call(tmp_path: Path) -> None:
 def ray() -> Iterator[Any]:
     import ray
 
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="error", log_to_driver=False)
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
     yield ray
     ray.shutdown()
 
