@@ -175,9 +175,9 @@ def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_wa
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     launcher = project.start("launch", "grid", **environment)
     states = project.folder / "runs" / "states"
-    wait_until(lambda: len([*states.glob("*.pt")]) == 2, 60)
+    wait_until(lambda: len([*states.glob("*.pt")]) == 2, 120)
     os.kill(workers(head)[0], signal.SIGKILL)
-    wait_until(lambda: any("resumed" in run.data.tags for run in runs_of(project, "grid")), 60)
+    wait_until(lambda: any("resumed" in run.data.tags for run in runs_of(project, "grid")), 120)
     launcher.terminate()
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGTERM, output
