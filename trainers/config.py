@@ -317,10 +317,9 @@ class TrainConfig:
         precision = self.training.precision
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
-        for side in (self.method.weights, self.method.inputs):
-            warmup = getattr(side, "warmup_epochs", 0)
-            rule = f"must be below the {self.training.epochs} epochs of the training"
-            check(warmup < self.training.epochs, "warmup_epochs", rule, warmup)
+        warmup, epochs = self.method.warmup_epochs, self.training.epochs
+        rule = f"must be below the {epochs} epochs of the training"
+        check(warmup < epochs, "warmup_epochs", rule, warmup)
 
 
 def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:

@@ -141,10 +141,8 @@ def _stuck(
     so far the best accuracy counts: strong adversarial training begins at a uniform guess's loss
     too, and with accuracies that come and go, yet learns in the end.
     """
-    sides = config.method.weights, config.method.inputs
-    warmup = max(getattr(side, "warmup_epochs", 0) for side in sides)
     share = math.ceil(STUCK_SHARE * config.training.epochs)
-    first = max(LEAST_STUCK_EPOCH, share, warmup + 1)
+    first = max(LEAST_STUCK_EPOCH, share, config.method.warmup_epochs + 1)
     loss_limit = STUCK_LOSS * math.log(num_classes)
     error = _standard_error(largest_class_share, num_validation)
     accuracy_limit = largest_class_share + STUCK_ERRORS * error

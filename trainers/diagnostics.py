@@ -18,7 +18,7 @@ from trainers.autoattack import LEAST_CLASSES, attack_name, autoattack
 from trainers.config import EvaluationConfig, PgdAttack
 from trainers.data import Split
 from trainers.engine import Classify, Engine
-from trainers.evaluate import Bits
+from trainers.evaluate import Bits, even, spread, take
 from trainers.masking import (
     Check,
     black_box,
@@ -37,13 +37,11 @@ from trainers.probes import (
     SHORT,
     Probe,
     accuracy_of,
-    even,
     last_iterates,
     named,
     pgd,
     right,
     scaled,
-    take,
 )
 from trainers.repeatable import repeatable
 
@@ -90,7 +88,7 @@ def diagnose(
     _check_strong(strong, evaluation.radii, len(split.labels))
     probe = Probe(
         model=model,
-        split=take(split, even(samples, len(split.labels))),
+        split=spread(split, samples),
         divisor=divisor,
         norm=evaluation.norm,
         radius=evaluation.objective_radius,

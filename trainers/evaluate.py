@@ -160,8 +160,20 @@ def adversarial_examples(
 
 def spread(split: Split, count: int) -> Split:
     """Take at most `count` samples at even distances: all classes, should they be in order."""
-    count = min(count, len(split.labels))
-    index = np.linspace(0, len(split.labels) - 1, count).round().astype(np.int64)
+    return take(split, even(count, len(split.labels)))
+
+
+def even(count: int, total: int) -> NDArray[np.int64]:
+    """Choose at most `count` of `total` positions, at even distances.
+
+    >>> even(3, 5).tolist(), even(9, 2).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    return np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)
+
+
+def take(split: Split, index: NDArray[np.int64]) -> Split:
+    """Keep the samples at these positions."""
     return Split(images=split.images[index], labels=split.labels[index])
 
 

@@ -277,6 +277,11 @@ class Method:
         inputs = self.inputs
         return isinstance(inputs, FgsmRs | NFgsm) or (isinstance(inputs, Pgd) and inputs.steps == 1)
 
+    @property
+    def warmup_epochs(self) -> int:
+        """Epochs until both sides have their full radius."""
+        return max(getattr(side, "warmup_epochs", 0) for side in (self.weights, self.inputs))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Passes:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -162,20 +160,6 @@ def named(attack: PgdAttack) -> str:
 def accuracy_of(is_right: Tensor) -> float:
     """Return the share of (n,) bool that holds."""
     return float(is_right.double().mean())
-
-
-def even(count: int, total: int) -> NDArray[np.int64]:
-    """Choose at most `count` of `total` positions, at even distances.
-
-    >>> even(3, 5).tolist(), even(9, 2).tolist()
-    ([0, 2, 4], [0, 1])
-    """
-    return np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)
-
-
-def take(split: Split, index: NDArray[np.int64]) -> Split:
-    """Keep the samples at these positions."""
-    return Split(images=split.images[index], labels=split.labels[index])
 
 
 def weights_hash(model: nn.Module) -> str:

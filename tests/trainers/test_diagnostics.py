@@ -18,7 +18,7 @@ from trainers.config import EvaluationConfig, Method, Pgd, PgdAttack, TrainConfi
 from trainers.data import Dataset, Split
 from trainers.diagnostics import Check, diagnose, worst
 from trainers.engine import Engine
-from trainers.evaluate import Bits, evaluate
+from trainers.evaluate import Bits, evaluate, even, take
 from trainers.masking import (
     VERDICTS,
     attack_order,
@@ -34,12 +34,10 @@ from trainers.masking import (
 from trainers.probes import (
     MANY,
     Probe,
-    even,
     last_iterates,
     pgd,
     random_images,
     right,
-    take,
     weights_hash,
 )
 from trainers.soundness import grey_image, plain_forward, returned_images, zero_gradients
