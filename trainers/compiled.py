@@ -92,9 +92,16 @@ def compiled_classifier(view: nn.Module, images: Tensor) -> Callable[[Tensor], T
     """Compile a network in evaluation mode for batches of the shape of `images`.
 
     It reads the weights of now, and may be differentiated with respect to the images. Batches of
-    other sizes are run as they are.
+    other sizes are run as they are, and so is a pass without a gradient, such as the clean one of
+    TRADES: one pass of many, which would take a compilation of its own.
     """
     size = len(images)
     graph = make_fx(view)(images)  # a code object of its own: torch.compile limits those of one
     compiled = torch.compile(graph, fullgraph=True, dynamic=False)
-    return lambda images: compiled(images) if len(images) == size else view(images)
+
+    def classify(images: Tensor) -> Tensor:
+        is_compiled = len(images) == size and torch.is_grad_enabled()
+        logits: Tensor = compiled(images) if is_compiled else view(images)
+        return logits
+
+    return classify

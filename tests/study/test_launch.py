@@ -100,19 +100,22 @@ def workers(launcher: "subprocess.Popen[str]") -> list[int]:
 
 
 def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
-    """Three kills at any moment of the start, seven once trials are in flight."""
-    project.write(project.file.read_text().replace("epochs: 3", "epochs: 60, end_on: []"))
+    """Five kills at any moment of the start, five once trials are in flight, an edit between."""
+    short = project.file.read_text().replace("epochs: 3", "epochs: 20, end_on: []")
+    project.write(short)
     chance = random.Random(20)
     for kill in range(10):
         launcher = project.start("launch", "tiny")
-        if kill % 3 == 0:
+        if kill % 2 == 0:
             time.sleep(chance.uniform(0.5, 9))
         else:
             ended = len(runs_of(project))
             wait_until(lambda ended=ended: len(runs_of(project)) > ended, 60)
-            time.sleep(chance.uniform(0, 4))
+            time.sleep(chance.uniform(0, 2))
         launcher.kill()
         launcher.wait()
+        if kill == 5:
+            project.write(short.replace("trials: 3", "trials: 4").replace("0.2]", "0.2, 0.3]"))
     print(f"after 10 kills: {dict(statuses(project))}")
     code, output = project.run("launch", "tiny")
     assert code == 0, output
@@ -120,25 +123,16 @@ def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
     finished = Counter(run.data.tags["cell"] for run in runs if run.info.status == "FINISHED")
     counts = Counter(run.info.status for run in runs)
     print(f"in the end: {dict(counts)}")
-    assert len(finished) == 12, output
+    assert len(finished) == 12 + 2 + 2, output
     assert set(finished.values()) == {1}
     assert counts["RUNNING"] == counts["FAILED"] == 0
     assert 0 < counts["KILLED"] <= 10 * 2, "more was lost than the cells in flight"
     assert parent_status(project, "tiny") == "FINISHED"
 
-    started = time.monotonic()
     code, output = project.run("launch", "tiny")
     assert code == 0
     assert "nothing is left to run" in output
     assert len(runs_of(project)) == len(runs)
-    assert time.monotonic() - started < 60
-
-    project.write(
-        project.file.read_text().replace("trials: 3", "trials: 4").replace("0.2]", "0.2, 0.3]")
-    )
-    code, output = project.run("launch", "tiny")
-    assert code == 0, output
-    assert statuses(project)["FINISHED"] == 12 + 2 + 2
 
 
 @pytest.fixture
@@ -193,19 +187,25 @@ def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_wa
     assert {path.stem for path in states.iterdir()} == {run.data.tags["cell"] for run in runs}
 
 
-def test_trial_that_raises_is_recorded_with_its_reason_and_given_up_after_two_tries(
+def test_trials_that_raise_stop_a_hopeless_study_and_are_given_up_after_two_tries(
     project: Any,
 ) -> None:
+    project.write(grid(width=100_000, seeds=str(list(range(16)))))
+    code, output = project.run("launch", "grid")
+    assert code == 1, output
+    assert "stopped after 5 failed trials (more than 4)" in output
+    assert "is tried once more by the next launch" in output
+    assert all("alloc" in run.data.tags["reason"] for run in runs_of(project, "grid"))
+    counts = statuses(project, "grid")
+    assert counts["FAILED"] <= 6
+    assert counts["RUNNING"] == 0
+    assert parent_status(project, "grid") == "FAILED"
+
     project.write(grid(width=100_000, seeds="[0, 1]"))
     code, output = project.run("launch", "grid")
     assert code == 1, output
-    assert statuses(project, "grid") == {"FAILED": 2}
-    assert all("alloc" in run.data.tags["reason"] for run in runs_of(project, "grid"))
-    assert "is tried once more by the next launch" in output
-    code, output = project.run("launch", "grid")
-    assert code == 1, output
     assert "2 given up" in output
-    assert statuses(project, "grid") == {"FAILED": 4}
+    assert statuses(project, "grid")["FAILED"] == counts["FAILED"] + 2
     assert "Traceback" not in output
 
 
@@ -220,41 +220,26 @@ def test_diverged_trial_is_given_up_at_once_and_the_others_go_on(project: Any) -
     assert "nothing is left to run" in output
 
 
-def test_hopeless_study_is_stopped_by_its_failure_cap(project: Any) -> None:
-    project.write(grid(width=100_000, seeds=str(list(range(16)))))
-    code, output = project.run("launch", "grid")
-    assert code == 1, output
-    assert "stopped after 5 failed trials (more than 4)" in output
-    counts = statuses(project, "grid")
-    assert counts["FAILED"] <= 6
-    assert counts["RUNNING"] == 0
-    assert parent_status(project, "grid") == "FAILED"
-
-
-@pytest.mark.parametrize(
-    ("name", "to_group"),
-    [("SIGINT", True), ("SIGTERM", True)],
-    ids=["Ctrl-C", "SIGTERM to all"],
-)
-def test_signal_ends_a_launch_quietly_with_every_state_true(
-    project: Any, name: str, to_group: bool
-) -> None:
-    number = signal.Signals[name]
+def test_ctrl_c_ends_a_launch_quietly_with_every_state_true(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     launcher = project.start("launch", "grid")
     wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
-    started = time.monotonic()
-    (os.killpg if to_group else os.kill)(launcher.pid, number)
+    os.killpg(launcher.pid, signal.SIGINT)
+    assert_interrupted(project, launcher, signal.SIGINT)
+
+
+def assert_interrupted(
+    project: Any, launcher: "subprocess.Popen[str]", number: signal.Signals
+) -> None:
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + number, output
-    assert time.monotonic() - started < 30
     assert "Traceback" not in output
-    assert f"interrupted by {name}; what is finished is kept" in output
+    assert f"interrupted by {number.name}; what is finished is kept" in output
     assert statuses(project, "grid") == {"KILLED": 2}
     assert parent_status(project, "grid") == "KILLED"
 
 
-@pytest.mark.parametrize("seconds", [0.0, 1.0, 2.0, 3.0, 4.5])
+@pytest.mark.parametrize("seconds", [0.0, 1.5, 3.5])
 def test_sigterm_while_a_launch_starts_leaves_nothing_running(project: Any, seconds: float) -> None:
     """From the plan on, Ray starts in one thread, and MLflow is imported in another."""
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
@@ -284,7 +269,7 @@ def test_deleted_experiment_is_said_by_a_launch_that_began_to_start_ray(project:
     assert "Traceback" not in output
 
 
-def test_second_launch_is_told_who_holds_the_first(project: Any) -> None:
+def test_second_launch_is_told_who_holds_the_first_until_sigterm_ends_it(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     first = project.start("launch", "grid")
     wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
@@ -294,9 +279,8 @@ def test_second_launch_is_told_who_holds_the_first(project: Any) -> None:
     code, output = project.run("status", "grid")
     assert code == 0
     assert "2 running" in output
-    first.terminate()
-    first.communicate(timeout=60)
-    assert statuses(project, "grid") == {"KILLED": 2}
+    os.killpg(first.pid, signal.SIGTERM)
+    assert_interrupted(project, first, signal.SIGTERM)
 
 
 def test_dead_tracking_server_is_said_at_once(project: Any) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.config import Gsam, Method, Pgd, Sam, Trades, TrainConfig
+from trainers.config import Gsam, Method, Pgd, Trades, TrainConfig
 from trainers.data import Dataset
 from trainers.engine import Engine
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
-SAM_PGD = Method(weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
 NEVER = Engine(compiled="never", narrow=False)
 ALWAYS = Engine(compiled="always", narrow=False)
 pytestmark = [
@@ -43,40 +42,41 @@ def assert_close(ours: TrainState, theirs: TrainState) -> None:
 def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
     make_config: MakeConfig, few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the most parts that a step can have; every number of the second trial is another."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()
-    other = Method(weights=Sam(rho=0.05), inputs=Pgd(norm="linf", epsilon=0.02, steps=2))
+    common = {"epochs": 2, "optimizer": "adamw"}
+    one = Method(
+        weights=Gsam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2), loss=Trades()
+    )
+    other = Method(
+        weights=Gsam(rho=0.05, rho_min=0.01, alpha=0.1),
+        inputs=Pgd(norm="linf", epsilon=0.02, steps=2),
+        loss=Trades(beta=1.0),
+    )
     configs = [
-        make_config(SAM_PGD, learning_rate=0.01, epochs=2),
-        make_config(other, learning_rate=0.005, epochs=2, seed=1, weight_decay=0.01),
+        make_config(one, learning_rate=1e-3, ema_decay=0.5, gradient_clip=1.0, **common),
+        make_config(
+            other,
+            learning_rate=5e-4,
+            weight_decay=0.01,
+            ema_decay=0.9,
+            gradient_clip=0.3,
+            seed=1,
+            **common,
+        ),
     ]
     for number, config in enumerate(configs):
         with torch.compiler.set_stance("fail_on_recompile" if number else "default"):
             compiled = run(config, few_digits, ALWAYS)
-        assert compiled.engine["update"] == "torch.compile"
-        assert_close(compiled, run(config, few_digits, NEVER))
+        assert compiled.engine["update"] == compiled.engine["attack"] == "torch.compile"
+        plain = run(config, few_digits, NEVER)
+        assert_close(compiled, plain)
+        for ours, theirs in zip(compiled.averages, plain.averages, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
     assert counters["stats"]["unique_graphs"] == 2  # the update, the attack
-
-
-PGD = Pgd(norm="linf", epsilon=0.1, steps=2)
-
-
-def test_gsam_and_trades_by_adamw_clipped_and_averaged_compile(
-    make_config: MakeConfig, few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    method = Method(weights=Gsam(rho=0.2), inputs=PGD, loss=Trades())
-    training = {"optimizer": "adamw", "learning_rate": 1e-3, "ema_decay": 0.5, "gradient_clip": 1.0}
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    torch._dynamo.reset()
-    config = make_config(method, epochs=2, **training)
-    compiled = run(config, few_digits, ALWAYS)
-    assert compiled.engine["update"] == compiled.engine["attack"] == "torch.compile"
-    plain = run(config, few_digits, NEVER)
-    assert_close(compiled, plain)
-    for ours, theirs in zip(compiled.averages, plain.averages, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
 
 
 def test_without_a_compiler_the_training_goes_on_by_operators_with_a_notice(
