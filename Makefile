@@ -28,7 +28,7 @@ checks:
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup $(SELECTED)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SELECTED)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -41,7 +41,6 @@ def test_readme_is_short_and_its_picture_is_there() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_notebook_steps_run_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "studies.yaml").write_text(TINY, encoding="utf-8")
     done = subprocess.run(

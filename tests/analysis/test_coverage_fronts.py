@@ -21,7 +21,7 @@ from analysis.results import MethodNote, Results, ThreatModel, TrialResult, accu
 from analysis.selection import measure_selection
 
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"
-SETS = 400 if FULL else 40
+SETS = 400 if FULL else 30
 COUNT = 1000 if FULL else 300
 LEAST = 0.92 if FULL else 0.85
 """95% less three points; of 40 data sets less three standard errors."""

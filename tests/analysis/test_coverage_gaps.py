@@ -23,7 +23,7 @@ from analysis.results import MethodNote, Results, ThreatModel, TrialResult
 pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"
-SETS = 400 if FULL else 30
+SETS = 400 if FULL else 20
 REPLICATES = 1000 if FULL else 400
 SEEDS = 3
 NOISE = 0.006, 0.02

@@ -71,7 +71,6 @@ def ray() -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.xdist_group("ray")
 def test_a_worker_anywhere_uses_the_launchers_files(ray: Any, tmp_path: Path) -> None:
     """Also where the keeper was lost in between, and while the one CPU is the worker's."""
     states = keep_here(tmp_path / "states")
@@ -97,7 +96,6 @@ def test_a_worker_anywhere_uses_the_launchers_files(ray: Any, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.xdist_group("ray")
 def test_a_keepers_own_failure_and_its_loss_are_said_in_a_line(ray: Any, tmp_path: Path) -> None:
     (tmp_path / "states").write_text("a file")
     states = keep_here(tmp_path / "states")

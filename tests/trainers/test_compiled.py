@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.config import Gsam, Method, Pgd, Trades, TrainConfig
+from trainers.compiled import compiled_classifier
+from trainers.config import Gsam, Method, Pgd, TrainConfig
 from trainers.data import Dataset
 from trainers.engine import Engine
+from trainers.models import evaluation_view
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -42,19 +44,16 @@ def assert_close(ours: TrainState, theirs: TrainState) -> None:
 def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
     make_config: MakeConfig, few_digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the most parts that a step can have; every number of the second trial is another."""
+    """With many of the parts that a step can have; every number of the second trial is another."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()
     common = {"epochs": 2, "optimizer": "adamw"}
-    one = Method(
-        weights=Gsam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2), loss=Trades()
-    )
+    one = Method(weights=Gsam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.1, steps=2))
     other = Method(
         weights=Gsam(rho=0.05, rho_min=0.01, alpha=0.1),
         inputs=Pgd(norm="linf", epsilon=0.02, steps=2),
-        loss=Trades(beta=1.0),
     )
     configs = [
         make_config(one, learning_rate=1e-3, ema_decay=0.5, gradient_clip=1.0, **common),
@@ -77,6 +76,21 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
         for ours, theirs in zip(compiled.averages, plain.averages, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
     assert counters["stats"]["unique_graphs"] == 2  # the update, the attack
+
+
+def test_passes_without_a_gradient_and_of_other_sizes_take_no_compilation(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    config = make_config()
+    view = evaluation_view(new_state(config, few_digits, CPU).model)
+    images = torch.tensor(few_digits.test.images[:5]) / 16
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = compiled_classifier(view, images)
+    with torch.no_grad():
+        assert torch.equal(compiled(images), view(images))
+    assert torch.equal(compiled(images[:3]), view(images[:3]))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 0
 
 
 def test_without_a_compiler_the_training_goes_on_by_operators_with_a_notice(
