@@ -101,7 +101,8 @@ def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
         among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
         text = f"{among} carry no bits: whether accuracy rises with the radius was not checked."
     elif first.kind == "a check fails":
-        among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
+        checked = sum(bool(trial.checks) for trial in results.trials)
+        among = f"{len(cells)} of {count_text(checked, 'checked trial')}"
         text = f"{first.check.capitalize()} fails, in {among}; {first.cell}: {first.text}"
     elif first.kind == "a tail that no curve follows":
         among = count_text(len(cells), "configuration")

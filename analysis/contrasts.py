@@ -18,7 +18,13 @@ from analysis.configurations import ConfigurationResult
 from analysis.costs import CostContrast, measure_cost_contrast
 from analysis.dominance import MethodDominance, measure_dominance
 from analysis.front import mean_attainable_robustness
-from analysis.fronts import area_intervals, area_lifts, entering, points_at
+from analysis.fronts import (
+    area_intervals,
+    area_lifts,
+    attainable_intervals,
+    entering,
+    points_at,
+)
 from analysis.pairs import compared, primary_pair
 from analysis.results import Array, Results
 from analysis.simultaneous import sup_t
@@ -107,7 +113,7 @@ def measure_contrasts(
     estimates, areas = _areas(results, rows, means, drawn)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
-    values = area_intervals(np.array(list(estimates.values())), _stacked(areas))
+    values = attainable_intervals(np.array(list(estimates.values())), _stacked(areas))
     listed = _listed(results, tuple(rows), chief)
     return Contrasts(
         radius=radius,

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.claims import Estimand, Interval
 from analysis.configurations import ConfigurationResult
 from analysis.front import mean_attainable_robustness
-from analysis.fronts import area_intervals, area_lifts
+from analysis.fronts import area_intervals, area_lifts, attainable_intervals
 from analysis.results import Array, Results
 from analysis.simultaneous import sup_t
 
@@ -116,8 +116,8 @@ def _cost_points(
     together = sup_t(gaps, gaps_drawn)
     downwards, upwards = area_lifts(gaps, gaps_drawn)
     columns = (
-        area_intervals(estimates[:, 0], areas[:, :, 0]),
-        area_intervals(estimates[:, 1], areas[:, :, 1]),
+        attainable_intervals(estimates[:, 0], areas[:, :, 0]),
+        attainable_intervals(estimates[:, 1], areas[:, :, 1]),
         area_intervals(gaps, gaps_drawn),
     )
     return tuple(

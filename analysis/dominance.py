@@ -112,7 +112,7 @@ def _closest(claimed: Array, shares: Array, estimates: Array, half: Array) -> li
 def _half_widths(first: Array, second: Array, estimates: Array) -> tuple[float, Array]:
     """Give q and q · se (F, S, 2): the same as `sup_t` of all differences, a few at a time."""
     # Deviations from each row's mean over replicates, (2, rows, B).
-    one, other = (np.ascontiguousarray(p.transpose(2, 1, 0)) for p in (first, second))
+    one, other = (np.array(p.transpose(2, 1, 0), order="C") for p in (first, second))
     centres = one.mean(axis=-1), other.mean(axis=-1)
     one -= centres[0][..., np.newaxis]
     other -= centres[1][..., np.newaxis]

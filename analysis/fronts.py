@@ -6,7 +6,7 @@ part in the choice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -153,6 +153,14 @@ def intervals(estimates: Array, replicates: Array) -> list[Interval]:
     ]
 
 
+def attainable_intervals(estimates: Array, replicates: Array) -> list[Interval]:
+    """Give `area_intervals` of attainable robust accuracies, kept in [0, 1] as these are."""
+    return [
+        replace(one, low=min(max(one.low, 0.0), 1.0), high=min(max(one.high, 0.0), 1.0))
+        for one in area_intervals(estimates, replicates)
+    ]
+
+
 def area_intervals(estimates: Array, replicates: Array) -> list[Interval]:
     """Give intervals of attainable robust accuracies, or of differences of them.
 
@@ -226,7 +234,7 @@ def _surface(
     median, optimistic, pessimistic = attainment_surfaces(own, shares, surface_grid(own))
     estimate = mean_attainable_robustness(means[list(rows)], results.clean_floor)
     by_replicate = mean_attainable_robustness(own, results.clean_floor)
-    (attainable,) = area_intervals(np.array([estimate]), by_replicate[:, np.newaxis])
+    (attainable,) = attainable_intervals(np.array([estimate]), by_replicate[:, np.newaxis])
     return FrontSurface(
         method=name,
         rows=rows,

@@ -19,7 +19,7 @@ class Checklist:
     table: tuple[tuple[str, ...], ...]
     """A line for each configuration, a column for each row of the checklist; the head first."""
     remarks: tuple[str, ...]
-    """Each warning and failure, spelt out; once for the seeds that it is the same for."""
+    """Each failure, then each warning, spelt out; once for the seeds that it is the same for."""
 
 
 def make_checklist(networks: Iterable[tuple[str, int, Sequence[CheckRecord]]]) -> Checklist:
@@ -43,6 +43,7 @@ def make_checklist(networks: Iterable[tuple[str, int, Sequence[CheckRecord]]]) -
             by_number = verdicts.setdefault(configuration, {})
             by_number.setdefault(number, []).append(verdict)
     numbers = sorted(names)
+    told = sorted(seeds.items(), key=lambda item: -VERDICTS.index(item[0][0]))
     lines = (
         (configuration, *(_counted(by_number.get(number, ())) for number in numbers))
         for configuration, by_number in verdicts.items()
@@ -52,7 +53,7 @@ def make_checklist(networks: Iterable[tuple[str, int, Sequence[CheckRecord]]]) -
         table=(("", *map(str, numbers)), *lines),
         remarks=tuple(
             f"{verdict}  {configuration} seed={', '.join(of_seeds)}: {text}"
-            for (verdict, configuration, text), of_seeds in seeds.items()
+            for (verdict, configuration, text), of_seeds in told
         ),
     )
 

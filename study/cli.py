@@ -267,7 +267,7 @@ def _guarded(work: Callable[[], T]) -> T:
     except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
         _leave(str(error))
     except Interrupted as stop:
-        print(f"{stop}; what is finished is kept", file=sys.stderr)
+        print(f"{stop}; what is finished is kept, and the same command goes on", file=sys.stderr)
         raise typer.Exit(128 + int(stop.signal)) from None
     except BrokenPipeError:
         raise

@@ -98,7 +98,7 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
 def print_checklist(
     spec: StudySpec, networks: Iterable[tuple[Cell, Sequence[CheckRecord]]]
 ) -> None:
-    """Print the checklist of networks: a line for each configuration, then what warns and fails."""
+    """Print the checklist of networks: a line for each configuration, then the worst of it."""
     checklist = make_checklist(
         (naming.configuration_name(spec, cell.configuration), cell.seed, checks)
         for cell, checks in networks
@@ -110,8 +110,11 @@ def print_checklist(
     print(f"checklist: {checklist.legend}")
     _print_table(checklist.table)
     print(f"  {SIGNS}")
-    for remark in checklist.remarks:
+    for remark in checklist.remarks[:MAX_LISTED]:
         print(f"  {remark}")
+    more = len(checklist.remarks) - MAX_LISTED
+    if more > 0:
+        print(f"  and {more} more, in the report")
 
 
 def _print_failures(spec: StudySpec, plan: Plan) -> None:

@@ -318,7 +318,7 @@ class TrainConfig:
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
         warmup, epochs = self.method.warmup_epochs, self.training.epochs
-        rule = f"must be below the {epochs} epochs of the training"
+        rule = f"warmup_epochs must be below the {epochs} epochs of the training"
         check(warmup < epochs, "warmup_epochs", rule, warmup)
 
 

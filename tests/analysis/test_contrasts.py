@@ -25,7 +25,13 @@ from analysis.front_tables import (
     cost_table,
     dominance_table,
 )
-from analysis.fronts import Fronts, area_intervals, measure_fronts, points_at
+from analysis.fronts import (
+    Fronts,
+    area_intervals,
+    attainable_intervals,
+    measure_fronts,
+    points_at,
+)
 from analysis.results import Results
 from analysis.simultaneous import sup_t
 
@@ -96,6 +102,16 @@ def test_area_intervals_are_extended_against_the_lift_by_twice_its_size():
     (lowered,) = area_intervals(np.array([0.6]), replicates)
     assert (lowered.low, lowered.high) == pytest.approx((0.025, 0.975 + 0.2), abs=1e-12)
     assert area_intervals(np.empty(0), np.empty((9, 0))) == []
+
+
+def test_intervals_of_attainable_accuracies_stay_in_their_range():
+    replicates = np.random.default_rng(4).uniform(0.0, 0.4, (400, 1))
+    (open_below,) = area_intervals(np.array([0.02]), replicates)
+    (kept,) = attainable_intervals(np.array([0.02]), replicates)
+    assert open_below.low < 0
+    assert (kept.low, kept.high) == (0.0, open_below.high)
+    (kept,) = attainable_intervals(np.array([0.98]), 1 - replicates)
+    assert kept.high == 1.0
 
 
 def test_fronts_hold_the_shares_and_areas_of_their_replicates(draw: Draw):
@@ -240,6 +256,22 @@ def test_a_better_robust_accuracy_alone_does_not_dominate(draw: Draw):
     assert said.status == "bracketed"
     assert "Of 1 configuration" in said.text
     assert f"P = {one.share:.2f}" in said.text
+
+
+@pytest.mark.parametrize(("firsts", "seconds"), [(1, 1), (1, 4), (4, 1), (3, 2)])
+def test_shares_of_dominance_are_those_of_the_replicates(draw: Draw, firsts: int, seconds: int):
+    """Also of a method with a single configuration, whose replicates lie otherwise in memory."""
+    results = draw(AT[:firsts] + SAM[:seconds], sides=SIDES)
+    found = configurations(results)
+    drawn = draw_replicates(results, found, count=300)
+    radius = results.threat.objective_radius
+    (pair,) = measure_contrasts(results, found, drawn, radius, "population").dominances
+    _, accuracies = points_at(results, drawn, radius, "population")
+    for one in pair.each:
+        first, second = accuracies[:, one.first], accuracies[:, one.second]
+        assert one.share == np.mean(((first >= second) & (first != second)).all(axis=1))
+        assert one.reverse == np.mean(((second >= first) & (first != second)).all(axis=1))
+        assert one.share > 0.5 > one.reverse
 
 
 def test_dominance_is_adjusted_like_sup_t_of_all_differences(draw: Draw):

@@ -70,7 +70,7 @@ def test_a_fail_of_an_early_check_leaves_its_trial_out_and_says_why(plain: Resul
     (alarm,) = [alarm for alarm in found.alarms if alarm.check]
     assert (alarm.severity, alarm.cells) == ("failure", (CELL,))
     text = page(found)
-    assert "<b>Failure.</b> Check 5 (zero gradients) fails, in 1 of 12 trials; " in text
+    assert "<b>Failure.</b> Check 5 (zero gradients) fails, in 1 of 12 checked trials; " in text
     assert f"Left out: {CELL}, because check 5 (zero gradients) fails." in text
     # The checklist still holds the trial.
     assert [len(one.checks) for one in found.diagnoses] == [3] * 12
@@ -88,7 +88,7 @@ def test_a_fail_of_a_later_check_warns_and_leaves_nothing_out(plain: Results):
     assert found.exclusion is None
     (alarm,) = [alarm for alarm in found.alarms if alarm.check]
     assert alarm.severity == "warning"
-    assert alarm.text == f"Check 7 (plateau) fails, in 1 of 12 trials; {CELL}: Sentence 7."
+    assert alarm.text == f"Check 7 (plateau) fails, in 1 of 12 checked trials; {CELL}: Sentence 7."
 
 
 def test_a_warning_is_in_the_tables_alone(plain: Results):

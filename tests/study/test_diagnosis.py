@@ -163,8 +163,8 @@ def test_table_counts_networks_and_spells_every_warning_once() -> None:
         ("standard", "-", "2w"),
     )
     assert made.remarks == (
-        "warn  sam rho=0.1 seed=0, 1: 8 Square: Said.",
         "fail  sam rho=0.1 seed=1: 8 transfer: Bad.",
+        "warn  sam rho=0.1 seed=0, 1: 8 Square: Said.",
         "warn  standard seed=0, 1: 11 seeds: Only 2 seeds.",
     )
 
