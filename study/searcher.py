@@ -61,6 +61,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self.failures: list[tuple[Cell, str]] = []
         """Cells that failed in this launch, each with its reason."""
+        self.num_broken = 0
+        """Those of them that no detector ended: what a broken study has many of."""
         self.is_stopping = False
         """Set from outside: nothing more is handed out."""
         self._spec = spec
@@ -107,6 +109,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if error or result.get("failed"):
             reason = str(result.get("reason") or "its worker was lost")
             self.failures.append((cell, reason))
+            self.num_broken += not result.get("ended")
         self._tell(cell, None)
 
     def set_search_properties(

@@ -71,6 +71,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
             "done": True,
             "complete": False,
             "failed": True,
+            "ended": is_ended,
             "reason": reason,
             "store_failed": is_store_failure,
         }

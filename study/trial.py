@@ -117,11 +117,8 @@ class Trial:
         found = detections(config, self._context.dataset, history)
         new = [one for one in found if one.name not in self._detected]
         self._detected |= {one.name for one in new}
-        tags = {
-            f"detected.{one.name}": f"epoch {one.epoch}: {one.text}" for one in new if not one.ends
-        }
-        if tags:
-            run.label(tags)
+        if new:
+            run.label({f"detected.{one.name}": f"epoch {one.epoch}: {one.text}" for one in new})
         for one in found:
             if one.ends:
                 raise EndedError(one.reason)

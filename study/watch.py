@@ -15,7 +15,8 @@ class Watch(tune.Callback):  # type: ignore[misc]
     """Ray's callbacks that matter for the records, and the reasons to stop.
 
     A launch stops for a signal, for more than `max_failures` failed cells, or for a store that
-    cannot be written. The searcher then hands out nothing more, and running trials are stopped.
+    cannot be written. The searcher then hands out nothing more, and running trials are stopped. A
+    training that a detector ended is a result, and counts as no failure here.
     """
 
     def __init__(
@@ -42,11 +43,11 @@ class Watch(tune.Callback):  # type: ignore[misc]
     @property
     def should_stop(self) -> bool:
         """Whether the launch is to end now."""
-        failures = self._searcher.failures
-        if len(failures) > self._max_failures and not self.problem:
+        broken = self._searcher.num_broken
+        if broken > self._max_failures and not self.problem:
             self.problem = (
-                f"stopped after {len(failures)} failed trials (more than {self._max_failures}); "
-                f"the last one: {failures[-1][1]}"
+                f"stopped after {broken} failed trials (more than {self._max_failures}); "
+                f"the last one: {self._searcher.failures[-1][1]}"
             )
         is_stopping = self._interrupts.stopped_by is not None or bool(self.problem)
         self._searcher.is_stopping |= is_stopping

@@ -188,7 +188,7 @@ class TrainingConfig:
     gradient_clip: float | Literal["none"] = "none"
     """Largest l2 norm, over all weights, of the gradient that the base optimiser gets."""
     end_on: tuple[str, ...] = ("stuck",)
-    """Detectors that end a training as failed; a divergence always does."""
+    """Detectors that end a training as failed, in whatever order; a divergence always does."""
 
     def __post_init__(self) -> None:
         """Check every number against its range, and that no setting is without effect."""
@@ -213,6 +213,8 @@ class TrainingConfig:
         for name in self.end_on:
             check(name in DETECTORS, "end_on", f"each must be one of {', '.join(DETECTORS)}", name)
         check(len(set(self.end_on)) == len(self.end_on), "end_on", "names each once", self.end_on)
+        in_order = tuple(name for name in DETECTORS if name in self.end_on)
+        object.__setattr__(self, "end_on", in_order)  # an order decides nothing, so no key either
 
     def _check_milestones(self) -> None:
         given = self.milestones

@@ -17,7 +17,7 @@ from trainers import npz, published
 from trainers.config import TORCHVISION_SETS, DataConfig
 from trainers.decoded import DataError, Decoded
 from trainers.layouts import is_tiny_imagenet
-from trainers.subset import Split, balanced, sample_hash, split_by_class
+from trainers.subset import Split, balanced, mixed, sample_hash, split_by_class
 
 __all__ = [
     "DIGITS_FINGERPRINT",
@@ -77,6 +77,8 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
 
     The published sets are kept in the folder that the environment variable RHOEPS_DATA names, if it
     names one. The validation part is the same whatever `samples` is.
+    The test part of a folder, whose files are read class by class, is put into a fixed order that
+    does not tell classes apart: its first samples are of all of them.
     Raises `DataError` for data that cannot be had or used, and for more samples than there are.
     """
     content = _content(config.name, cache)
@@ -94,6 +96,8 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
             "and the validation part takes the others, got one of each; add images"
         )
     test = Split(images=decoded.test_images, labels=decoded.test_labels)
+    if config.name.startswith("folder:"):
+        test = mixed(test, f"{seed} test")
     train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
     mean, std = _statistics(train.images, divisor)
@@ -131,6 +135,8 @@ def num_validation(num_train: int) -> int:
 
 def _fingerprint(config: DataConfig, content: str) -> str:
     words = [content]
+    if config.name.startswith("folder:"):
+        words.append("mixed")
     if config.samples != "all":
         words.append(f"train{config.samples}")
     if config.test_samples != "all":

@@ -235,7 +235,7 @@ def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) ->
     shares = {radius: _share_only_last(bits) for radius, bits in strong.items()}
     radius = max(shares, key=shares.__getitem__)
     count = strong[radius].shape[1]
-    place = f"at {norm} {radius:g} on {count} samples, after the rest of {strong_attack}"
+    place = f"at {norm} {radius:g} on the first {count} samples, after the rest of {strong_attack}"
     return black_box("Square", shares[radius], place)
 
 
@@ -270,7 +270,7 @@ def tier_gap(
         survives = first[0] & first[1 + list(radii).index(radius)]
         gaps[radius] = float(survives.mean() - reached[-1].mean())
     radius = max(gaps, key=gaps.__getitem__)
-    place = f"at {norm} {radius:g} on {strong[radius].shape[1]} samples"
+    place = f"at {norm} {radius:g} on the first {strong[radius].shape[1]} samples"
     return graded(
         10,
         "tier gap",

@@ -42,6 +42,18 @@ def split_by_class(split: Split, num_second: int, seed: str) -> tuple[Split, Spl
     return _kept(split, ~is_second), _kept(split, is_second)
 
 
+def mixed(split: Split, seed: str) -> Split:
+    """Put samples into the order of their hashes, so that the first ones are of all classes.
+
+    >>> few = Split(images=np.zeros((4, 1, 2, 2), np.uint8), labels=np.array([0, 0, 1, 1]))
+    >>> mixed(few, "seed").labels.tolist()
+    [1, 0, 1, 0]
+    """
+    keys = [_key(seed, position) for position in range(len(split.labels))]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    return Split(images=split.images[order], labels=split.labels[order])
+
+
 def balanced(split: Split, count: int, seed: str) -> Split:
     """Keep `count` samples, as many of each class; a smaller subset lies within a larger one.
 

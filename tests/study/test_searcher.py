@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from ray.tune.search import Searcher
 
 from study import space
+from study.interrupts import Interrupts
 from study.plan import TrialRecord, make_plan
 from study.searcher import StudySearcher, make_sampler
 from study.space import Cell
 from study.spec import StudySpec
+from study.watch import Watch
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
@@ -278,6 +280,23 @@ def test_lost_worker_counts_as_a_failure_with_its_reason(read: Read) -> None:
     world.searcher.on_trial_complete("one", error=True)
     [(_, reason)] = world.searcher.failures
     assert reason == "its worker was lost"
+
+
+def test_trainings_that_detectors_end_stop_no_launch_and_broken_ones_do(read: Read) -> None:
+    world = World(read())
+    world.launch()
+    searcher = world.searcher
+    assert searcher is not None
+    watch = Watch(searcher, None, None, Interrupts(), None, max_failures=1)
+    ended = {"failed": True, "complete": False, "reason": "stuck at chance"}
+    for is_ended, number, stops in ((True, 3, False), (False, 1, False), (False, 1, True)):
+        for _ in range(number):
+            trial = f"trial {len(searcher.failures)}"
+            searcher.suggest(trial)
+            searcher.on_trial_complete(trial, {**ended, "ended": is_ended})
+        assert watch.should_stop is stops
+    assert len(searcher.failures) == 5
+    assert watch.problem.startswith("stopped after 2 failed trials (more than 1); the last one: ")
 
 
 def test_stopping_searcher_hands_out_nothing(read: Read) -> None:

@@ -269,7 +269,9 @@ def test_a_detection_that_ends_nothing_is_a_tag_and_numbers_of_the_run(
     assert [point.value for point in history][:2] == [0.0, pytest.approx(0.4)]
 
 
-def test_a_detection_that_ends_is_the_reason_and_leaves_no_state(make: Any, client: Any) -> None:
+def test_a_detection_that_ends_is_a_tag_and_the_reason_and_leaves_no_state(
+    make: Any, client: Any
+) -> None:
     context, chosen = make(epochs=3, more=", end_on: [catastrophic_overfitting]")
     doctored(context, chosen)
     trial = Trial(context, chosen, "one", Counter())
@@ -277,7 +279,7 @@ def test_a_detection_that_ends_is_the_reason_and_leaves_no_state(make: Any, clie
         trial.advance()
     trial.fail(str(end.value), "", would_repeat=True)
     [run] = runs(client, context)
-    assert not any(name.startswith("detected.") for name in run.data.tags)
+    assert run.data.tags["detected.catastrophic_overfitting"].startswith(FALL)
     assert context.states.load(chosen["key"]) is None
 
 

@@ -221,3 +221,9 @@ def test_an_attack_steps_by_a_quarter_of_the_radius_and_by_more_where_steps_are_
         10: 0.25,
         50: 0.25,
     }
+
+
+def test_the_order_of_detectors_decides_nothing() -> None:
+    names = ("stuck", "robust_overfitting")
+    one, other = (TrainingConfig(**TRAINING | {"end_on": end}) for end in (names, names[::-1]))
+    assert one == other

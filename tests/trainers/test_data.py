@@ -118,10 +118,20 @@ def test_folder_gives_the_pixels_of_its_files(make_folder: MakeFolder) -> None:
     assert data.image_shape == (3, 4, 6)
     assert data.divisor == 255
     assert [len(part.labels) for part in (data.train, data.validation, data.test)] == [20, 5, 5]
-    assert data.test.labels.tolist() == [0, 0, 0, 1, 1]
-    stored = np.asarray(Image.open(place / "test" / "cat" / "1.png"))
-    assert np.array_equal(data.test.images[1], stored.transpose(2, 0, 1))
+    assert sorted(data.test.labels.tolist()) == [0, 0, 0, 1, 1]
+    stored = np.asarray(Image.open(place / "test" / "cat" / "1.png")).transpose(2, 0, 1)
+    same = (data.test.images == stored).all(axis=(1, 2, 3))
+    assert data.test.labels[same].tolist() == [0]
     assert data.augmentation == "none"
+
+
+def test_first_test_samples_of_a_folder_are_of_all_classes(make_folder: MakeFolder) -> None:
+    place = make_folder(
+        test={"cat": 60, "dog": 60, "elk": 60}, train={"cat": 9, "dog": 9, "elk": 9}
+    )
+    for options in ({}, {"test_samples": 90}):
+        first = np.bincount(load(place, **options).test.labels[:30], minlength=3)
+        assert first.min() >= 4, first
 
 
 def test_second_load_reads_no_image_and_gives_the_same(
@@ -275,7 +285,7 @@ def test_too_few_training_images_are_refused(make_folder: MakeFolder) -> None:
 
 
 def test_the_name_and_the_samples_of_a_folder_are_those_of_earlier_versions(tmp_path: Path) -> None:
-    """Recorded with the first version that read folders in this format, of the same files."""
+    """Recorded with the first version that mixed the test part, of the same files."""
     for part, counts in {"train": {"a": 4, "b": 6}, "test": {"a": 1, "b": 2}}.items():
         for label, count in counts.items():
             place = tmp_path / "images" / part / label
@@ -284,12 +294,12 @@ def test_the_name_and_the_samples_of_a_folder_are_those_of_earlier_versions(tmp_
                 pixels = bytes((7 * number + 31 * i + len(part)) % 256 for i in range(3 * 6 * 4))
                 (place / f"{number}.ppm").write_bytes(b"P6 6 4 255 " + pixels)
     data = load(tmp_path / "images")
-    assert data.fingerprint == "cefe2538dffd8ece56b36ca4e0a8fd36"
+    assert data.fingerprint == "cefe2538dffd8ece56b36ca4e0a8fd36-mixed"
     parts = (data.train, data.validation, data.test)
     assert [sample_hash(part) for part in parts] == [
         "73492e58ab33537e",
         "4b3cb47f15ab1059",
-        "d54bbfc0f6bf13e8",
+        "3e6ad9c5155d3f19",
     ]
 
 
