@@ -297,6 +297,10 @@ def _check_radii(radii: tuple[float, ...], field: str, norm: Norm) -> None:
         check_number(radius, field, f"each {rule}", lambda radius: 0 < radius <= top)
     increases = all(a < b for a, b in itertools.pairwise(radii))
     check(increases, field, "must increase strictly", radii)
+    for low, high in itertools.pairwise(radii):
+        name = f"{low:.6g}"
+        rule = f"must differ in 6 digits, as these name a radius; keep one {name}"
+        check(name != f"{high:.6g}", field, rule, radii)
 
 
 @dataclass(frozen=True, kw_only=True)

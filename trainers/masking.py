@@ -168,7 +168,9 @@ def attack_order(bits: Bits, place: str) -> Check:
         rise.standard_errors,
         RISE,
         found,
-        "an attack that follows gradients further finds less, so the gradients mislead",
+        "an attack that follows gradients further finds less, so the gradients mislead"
+        if rise.later > 1
+        else "noise breaks less than nothing: by chance, or as it was trained on noise",
         {"standard errors": rise.standard_errors, **dict(zip(names, accuracies, strict=True))},
     )
 

@@ -112,6 +112,10 @@ def _labels(given: NDArray[Any], count: int, place: str) -> NDArray[np.int64]:
 def _check_classes(path: Path, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
     """Return the number of classes, K."""
     known = np.unique(train)
+    if known[0] < 0:
+        raise DataError(
+            f"{path}: train_y: labels must be ≥ 0, got {known[0]}; number classes from 0"
+        )
     if not np.array_equal(known, np.arange(len(known))):
         lacking = np.flatnonzero(known != np.arange(len(known)))[0]
         raise DataError(

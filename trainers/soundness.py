@@ -13,7 +13,7 @@ from trainers import masking
 from trainers.attacks import Attacked
 from trainers.inputs import TINY, input_gradient
 from trainers.losses import cross_entropy_sum
-from trainers.masking import FAR, UNSOUND, ZERO_GRADIENTS, Check, graded
+from trainers.masking import FAR, UNSOUND, ZERO_GRADIENTS, Check, graded, not_run
 from trainers.probes import (
     LONG,
     MANY,
@@ -108,7 +108,12 @@ def attack_order(probe: Probe, clean: Tensor) -> Check:
 
 
 def zero_gradients(probe: Probe) -> Check:
-    """Row 5, at the images without an attack."""
+    """Row 5, at the images without an attack; not of a network that answers all with one class."""
+    with torch.no_grad():
+        answers = in_batches(probe.view, probe.images).argmax(1)
+    if len(probe.labels.unique()) > 1 and len(answers.unique()) == 1:
+        reason = "it answers every sample with one class: its training failed, not the attack"
+        return not_run(5, "zero gradients", reason)
 
     def gradients(images: Tensor, labels: Tensor) -> Tensor:
         return input_gradient(probe.view, cross_entropy_sum, images, labels)

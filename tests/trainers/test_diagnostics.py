@@ -360,6 +360,9 @@ def test_a_network_that_knows_one_class_alone_hides_nothing_from_the_grey_image(
     assert right(constant, constant.images).all()
     assert grey_image(constant).verdict == "pass"
     assert grey_image(constant).numbers == {"accuracy": 0.0}
+    check = zero_gradients(replace(probe, model=Constant()))
+    assert check.verdict == "not run", "its gradients are zero truly"
+    assert "answers every sample with one class" in check.text
 
 
 def test_an_honest_network_of_three_classes_passes(

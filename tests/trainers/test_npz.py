@@ -155,7 +155,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "labels in a table": ({"test_y": np.zeros((6, 1), int)}, r"test_y: .* \(6,\), got 6 × 1"),
     "labels from one": ({"train_y": np.arange(20) % 2 + 1}, r"got no 0 among 1 … 2"),
     "a gap": ({"train_y": np.arange(20) % 2 * 2}, r"got no 1 among 0 … 2"),
-    "a negative label": ({"train_y": np.arange(20) % 2 - 1}, r"got no 0 among -1 … 0"),
+    "a negative label": ({"train_y": np.arange(20) % 2 - 1}, r"labels must be ≥ 0, got -1"),
     "one class": ({"train_y": np.zeros(20, int)}, "needs at least two classes, got one"),
     "a class of test alone": (
         {"test_y": np.array([0, 1, 2, 0, 1, 0])},
