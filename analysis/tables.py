@@ -184,11 +184,12 @@ def method_table(results: Results) -> Table:
     return Table(
         key="methods",
         caption="Methods of this study.",
-        columns=("Method", "Weight side + input side", "Configurations come from"),
+        columns=("Method", "Weight side + input side", "Settings", "Configurations come from"),
         rows=tuple(
             (
                 method_cell(results, note.name),
                 Cell(text=note.sides),
+                Cell(text=note.settings or "–"),
                 Cell(text="a search" if note.searched else "a grid"),
             )
             for note in results.methods

@@ -6,11 +6,11 @@ Nothing here needs torch. Letters: A attacks, n samples.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from study import tracking
 from study.plan import TrialRecord
 from study.storage import Store, TrackingError
+from trainers.data import Split, sample_hash
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +31,8 @@ METRIC_WORDS = {"AutoAttack": "autoattack", "APGD-CE, FAB, Square": "apgd_fab_sq
 VERDICT_TAG = "diagnosis"
 """Of the checkpoint checked last; beside it `diagnosis.last` or `.best` holds the basis."""
 FOLDER = "attacks"
+ATTACK_ARRAYS = ("bits", "attacks", "attack", "sample_hash", "versions")
+"""What is read of the file of an attack."""
 CHECKS_FOLDER = "diagnostics"
 
 
@@ -51,6 +54,8 @@ class AttackRecord:
     """(1 + A, n): row 0 without an attack, row 1 + a right after attacks 0 … a too."""
     sample_hash: str
     """Of the judged samples."""
+    versions: Mapping[str, str]
+    """Of the libraries that attacked, `pyautoattack` among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +74,18 @@ class CheckRecord:
 def judged_samples(samples: Samples, num_test: int) -> Samples:
     """Give how many test images are attacked; as many as there are is all of them."""
     return "all" if samples == "all" or samples >= num_test else samples
+
+
+def first_samples(split: Split, samples: Samples) -> Split:
+    """Take the first samples of a split, or all."""
+    if samples == "all":
+        return split
+    return Split(images=split.images[:samples], labels=split.labels[:samples])
+
+
+def hash_of_first(test: Split) -> Callable[[int], str]:
+    """Give a function that names the first so many samples, once for each number."""
+    return cache(lambda samples: sample_hash(first_samples(test, samples)))
 
 
 def threat_name(norm: str, radius: float, samples: Samples) -> str:
@@ -122,7 +139,6 @@ def log_attack(
     found: AttackRecord,
     samples: Samples,
     seed: int,
-    versions: Mapping[str, str],
     log: str,
     folder: Path,
 ) -> None:
@@ -137,7 +153,7 @@ def log_attack(
         attack=np.array(found.attack),
         sample_hash=np.array(found.sample_hash),
         seed=np.array(seed),
-        versions=np.array(json.dumps(dict(versions), sort_keys=True)),
+        versions=np.array(json.dumps(dict(found.versions), sort_keys=True)),
     )
     path.with_suffix(".txt").write_text(log, encoding="utf-8")
     client.log_artifacts(run, str(folder))
@@ -174,20 +190,27 @@ def log_checks(
 
 
 def read_attacks(
-    store: Store, record: TrialRecord, checkpoint: str, samples: Samples
+    store: Store,
+    record: TrialRecord,
+    checkpoint: str,
+    samples: Samples,
+    first_hash: Callable[[int], str],
 ) -> tuple[AttackRecord, ...]:
     """Read what is recorded at the trial's own norms and radii, in their order.
 
     `samples`: of the first N, or of all test images, never one for the other; N is all where the
-    test set has no more. Nothing recorded costs nothing. Raises `TrackingError` for a damaged file.
+    test set has no more. `first_hash`: names the first so many test samples, which must be those
+    attacked. Nothing recorded costs nothing. Raises `TrackingError` for a damaged file, and for
+    other samples.
     """
     found = []
     for norm, radius in _threats(record):
         for part, attack in _recorded(record, checkpoint, norm, radius, samples):
             name = file_name(checkpoint, norm, radius, part)
-            one = _read_attack(store, record, name, checkpoint, norm, radius)
+            one, path = _read_attack(store, record, name, checkpoint, norm, radius)
             is_asked = part == samples or (isinstance(samples, int) and one.samples <= samples)
             if is_asked and one.attack == attack:
+                _check_samples(one, first_hash(one.samples), path)
                 found.append(one)
                 break
     return tuple(found)
@@ -198,12 +221,11 @@ def read_checks(store: Store, record: TrialRecord, checkpoint: str) -> tuple[Che
 
     Raises `TrackingError` for a damaged file.
     """
-    name = checks_file_name(checkpoint)
-    if _basis_tag(checkpoint) not in record.labels or not tracking.may_have(record, name):
+    if not is_diagnosed(record, checkpoint):
         return ()
-    with tracking.artifact(store, record, name) as path:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+    with tracking.artifact(store, record, checks_file_name(checkpoint)) as path:
+        content = path.read_bytes()
+        with tracking.undamaged(path, "study diagnose makes it again"):
             return tuple(
                 CheckRecord(
                     number=int(check["number"]),
@@ -211,12 +233,14 @@ def read_checks(store: Store, record: TrialRecord, checkpoint: str) -> tuple[Che
                     verdict=str(check["verdict"]),
                     text=str(check["text"]),
                 )
-                for check in content["checks"]
+                for check in json.loads(content)["checks"]
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise TrackingError(
-                f"{path}: is damaged; delete it, then study diagnose makes it again"
-            ) from error
+
+
+def is_diagnosed(record: TrialRecord, checkpoint: str) -> bool:
+    """Tell whether a checklist is recorded, of any basis."""
+    has_basis = _basis_tag(checkpoint) in record.labels
+    return has_basis and tracking.may_have(record, checks_file_name(checkpoint))
 
 
 def _basis_tag(checkpoint: str) -> str:
@@ -241,26 +265,34 @@ def _recorded(
 
 def _read_attack(
     store: Store, record: TrialRecord, name: str, checkpoint: str, norm: str, radius: float
-) -> AttackRecord:
-    """Read one file of bits."""
+) -> tuple[AttackRecord, Path]:
+    """Read one file of bits; also says where it lies."""
     with tracking.artifact(store, record, name) as path:
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                bits, attacks = arrays["bits"], tuple(map(str, arrays["attacks"]))
-                attack, digest = str(arrays["attack"]), str(arrays["sample_hash"])
+        content = path.read_bytes()
+        with tracking.undamaged(path, "study evaluate makes it again"):
+            arrays = tracking.read_arrays(content, ATTACK_ARRAYS)
+            bits, attacks = arrays["bits"], tuple(map(str, arrays["attacks"]))
             if bits.dtype != np.bool_ or bits.ndim != 2 or len(bits) != 1 + len(attacks):
                 raise ValueError(f"bits of {len(attacks)} attacks are {bits.dtype} {bits.shape}")
-        except (ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise TrackingError(
-                f"{path}: is damaged; delete it, then study evaluate makes it again"
-            ) from error
-    return AttackRecord(
-        checkpoint=checkpoint,
-        norm=norm,
-        radius=radius,
-        attack=attack,
-        samples=bits.shape[1],
-        attacks=attacks,
-        bits=bits,
-        sample_hash=digest,
-    )
+            found = AttackRecord(
+                checkpoint=checkpoint,
+                norm=norm,
+                radius=radius,
+                attack=str(arrays["attack"]),
+                samples=bits.shape[1],
+                attacks=attacks,
+                bits=bits,
+                sample_hash=str(arrays["sample_hash"]),
+                versions=json.loads(str(arrays["versions"])),
+            )
+    return found, path
+
+
+def _check_samples(found: AttackRecord, expected: str, path: Path) -> None:
+    """Refuse an attack on other images than the evaluation attack sees."""
+    if found.sample_hash != expected:
+        raise TrackingError(
+            f"{path}: must be of the first {found.samples} test samples ({expected}), got an "
+            f"attack on {found.sample_hash or 'unnamed ones'}; delete it, then study evaluate "
+            "makes it again"
+        )

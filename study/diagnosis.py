@@ -1,41 +1,39 @@
 """The checklist of a study's networks: what is missing, one network's rows, and recording them.
 
-Rows 1 to 10 are `trainers.diagnostics`' and need the network; rows 11 and 12 are decided by what is
-recorded. A row of the checklist that fails is a finding, not an error.
+Rows 1 to 10 are `trainers.diagnostics`' and need the network; row 12 and the second part of row 11
+are decided by what is recorded. The first part, the seeds, is `study.evidence`'s, as it depends on
+the study that reads it. A row of the checklist that fails is a finding, not an error.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from study import storage, tracking
 from study.attack_records import (
     CheckRecord,
     Samples,
-    is_attacked,
+    hash_of_first,
     is_checked,
     log_checks,
-    metric_name,
     read_attacks,
 )
+from study.evidence import basis_of
 from study.members import Member, Network
 from study.plan import TrialRecord
 from study.spec import StudySpec
 from study.tasks import WorkContext, load_network
 from trainers.config import EvaluationConfig
 from trainers.diagnostics import Check, diagnose, worst
-from trainers.masking import Limits, graded
+from trainers.masking import Limits, Verdict, graded
 
 SEED = 0
 """Decides the noise of every attack of the checklist."""
-ENOUGH_SEEDS = 3
-"""For an interval over seeds."""
 ROBUST_OVERFITTING = Limits(0.02, 1.0)
 """Row 11, a difference of accuracies: it never fails."""
 PROVENANCE = ("seed", "git_commit", "version.numerics", "version.torch")
 """Labels that a run must have for row 12."""
+NO_COMMIT = "none"
+"""What a launch outside git is labelled with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,34 +46,13 @@ class CheckUnit:
     basis: str
 
 
-def basis_of(
-    spec: StudySpec, attack: str, network: Network, rivals: Sequence[Network], samples: Samples
-) -> str:
-    """Name what decides a diagnosis besides the network: code, rivals, recorded attacks.
-
-    `attack` is the sequence of attacks that the data's number of classes asks for.
-    """
-    evaluation = spec.evaluation
-    recorded = [
-        metric_name(evaluation.checkpoint, attack, evaluation.norm, radius, samples)
-        for radius in evaluation.radii
-        if is_attacked(
-            network.record, evaluation.checkpoint, attack, evaluation.norm, radius, samples
-        )
-    ]
-    parts = [version("rhoeps"), sorted(rival.cell.key for rival in rivals), recorded]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-
-
-def open_checks(
-    spec: StudySpec, members: Sequence[Member], attack: str, samples: Samples
-) -> list[CheckUnit]:
+def open_checks(spec: StudySpec, members: Sequence[Member], samples: Samples) -> list[CheckUnit]:
     """List the networks whose checklist is not recorded, or was decided by less than there is."""
     units = []
     for member in members:
         for network in member.networks:
             rivals = tuple(other for other in member.networks if other is not network)
-            basis = basis_of(spec, attack, network, rivals, samples)
+            basis = basis_of(spec, network.record, [rival.record for rival in rivals], samples)
             if not is_checked(network.record, spec.evaluation.checkpoint, basis):
                 units.append(CheckUnit(network=network, rivals=rivals, basis=basis))
     return units
@@ -89,7 +66,9 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
     spec, record = context.spec, unit.network.record
     evaluation, dataset = spec.evaluation, context.dataset
     client = storage.connect(context.store)
-    found = read_attacks(context.store, record, evaluation.checkpoint, spec.autoattack.samples)
+    first_hash = hash_of_first(dataset.test)
+    samples = spec.autoattack.samples
+    found = read_attacks(context.store, record, evaluation.checkpoint, samples, first_hash)
     bits = tracking.read_bits(context.store, record)
     checks = (
         *diagnose(
@@ -103,9 +82,8 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
             strong={one.radius: one.bits for one in found if one.norm == evaluation.norm},
             rivals=[load_network(context, rival) for rival in unit.rivals],
         ),
-        count_seeds(1 + len(unit.rivals)),
         compare_epochs(record.metrics, evaluation),
-        check_provenance(record, evaluation, str(bits.get("sample_hash", ""))),
+        check_provenance(record, evaluation, str(bits["sample_hash"])),
     )
     verdict = worst(checks)
     with storage.recording(context.store):
@@ -118,23 +96,6 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
             unit.basis,
         )
     return verdict
-
-
-def count_seeds(num_seeds: int) -> Check:
-    """Row 11, first part: an interval over seeds needs three; one seed is no finding.
-
-    >>> count_seeds(3).verdict, count_seeds(2).verdict, count_seeds(1).verdict
-    ('pass', 'warn', 'fail')
-    """
-    numbers = {"seeds": float(num_seeds)}
-    if num_seeds >= ENOUGH_SEEDS:
-        text = f"Its configuration has {num_seeds} seeds, so that an interval can be given."
-        return Check(number=11, name="seeds", verdict="pass", text=text, numbers=numbers)
-    if num_seeds == 1:
-        text = "Its configuration has a single seed: no interval, so no finding; add seeds."
-        return Check(number=11, name="seeds", verdict="fail", text=text, numbers=numbers)
-    text = f"Its configuration has {num_seeds} seeds: an interval over fewer than 3 says little."
-    return Check(number=11, name="seeds", verdict="warn", text=text, numbers=numbers)
 
 
 def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -> Check:
@@ -180,12 +141,22 @@ def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_h
         return Check(number=12, name="provenance", verdict="fail", text=text, numbers=numbers)
     radii = ", ".join(f"{radius:.4g}" for radius in evaluation.radii)
     labels = record.labels
+    has_commit = labels["git_commit"] != NO_COMMIT
     text = (
         f"Chosen on validation, read once on test samples {sample_hash}: {evaluation.norm} at "
         f"{radii}, seed {labels['seed']}, torch {labels['version.torch']}, "
-        f"numerics {labels['version.numerics']}, commit {labels['git_commit'][:12]}."
+        f"numerics {labels['version.numerics']}, {_code(labels)}."
     )
-    return Check(number=12, name="provenance", verdict="pass", text=text, numbers=numbers)
+    verdict: Verdict = "pass" if has_commit else "warn"
+    return Check(number=12, name="provenance", verdict=verdict, text=text, numbers=numbers)
+
+
+def _code(labels: Mapping[str, str]) -> str:
+    """Name the code of a run: its commit, or outside git the version."""
+    if labels["git_commit"] == NO_COMMIT:
+        return f"rhoeps {labels.get('version.rhoeps', 'of no known version')}, without a commit"
+    changed = " (changed)" if labels.get("git_dirty") == "true" else ""
+    return f"commit {labels['git_commit'][:12]}{changed}"
 
 
 def _recorded(check: Check) -> CheckRecord:

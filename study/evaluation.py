@@ -15,23 +15,23 @@ from study import cluster, naming, storage
 from study.attack_records import (
     AttackRecord,
     CheckRecord,
-    Samples,
+    first_samples,
     is_attacked,
     judged_samples,
     log_attack,
-    read_checks,
 )
 from study.diagnosis import CheckUnit, check_network, open_checks
+from study.evidence import outdated_text, read_checklist
 from study.interrupts import Interrupts
 from study.launch import WAIT_FOR_WORKERS_SECONDS, current_plan, data_cache
 from study.lock import await_workers, hold_launch
-from study.members import Member, Network, find_members
+from study.members import Member, Network, count_incomplete, find_members
 from study.space import Cell
 from study.spec import StudySpec
 from study.tasks import Ended, Pool, WorkContext, load_network
 from trainers.autoattack import attack_name, autoattack
 from trainers.config import NUMERICS_VERSION, Norm
-from trainers.data import Dataset, Split, load_data, sample_hash
+from trainers.data import Dataset, load_data, sample_hash
 
 SEED = 0
 """Of every attack: networks are compared under the same noise."""
@@ -90,9 +90,15 @@ def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome
     folder = project / "runs"
     with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
         await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
-        members = find_members(current_plan(spec, project))
+        plan = current_plan(spec, project)
+        members, lacking = find_members(plan), count_incomplete(plan)
         if not members:
             return Outcome(members=(), checklist=(), failures=())
+        if lacking:
+            say(
+                f"{spec.name}: configurations without all their seeds are left out, {lacking} of "
+                f"them: study status {spec.name} says more"
+            )
         dataset = load_data(spec.data, data_cache(project))
         rounds = Rounds(spec, dataset, say)
         with Pool(spec, project, store, dataset, interrupts) as pool:
@@ -102,10 +108,14 @@ def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome
             rounds.check(pool, members, needs_attacks=attacks)
             members = find_members(current_plan(spec, project))
         interrupts.check()
+        rounds.tell_outdated(members)
         with storage.recording(store):
             checkpoint = spec.evaluation.checkpoint
             checklist = tuple(
-                (network.cell, read_checks(store, network.record, checkpoint))
+                (
+                    network.cell,
+                    read_checklist(store, network.record, checkpoint, len(member.networks)),
+                )
                 for member in members
                 for network in member.networks
             )
@@ -147,7 +157,7 @@ class Rounds:
 
         `needs_attacks`: leave out those that are not attacked at every radius.
         """
-        lacking = open_checks(self._spec, members, self._attack, self._samples)
+        lacking = open_checks(self._spec, members, self._samples)
         units = lacking
         if needs_attacks:
             attacked = attack_units(self._spec, members)
@@ -167,6 +177,13 @@ class Rounds:
 
         self._ended = 0
         pool.run(check_network, units, tell)
+
+    def tell_outdated(self, members: Sequence[Member]) -> None:
+        """Say once if checklists were decided by something else than there is now."""
+        records = [[network.record for network in member.networks] for member in members]
+        text = outdated_text(self._spec, records, self._samples)
+        if text:
+            self._say(f"{self._spec.name}: {text}")
 
     def _is_attacked(self, unit: AttackUnit) -> bool:
         checkpoint = self._spec.evaluation.checkpoint
@@ -240,19 +257,12 @@ def attack_network(context: WorkContext, unit: AttackUnit) -> float:
         attacks=found.attacks,
         bits=found.bits,
         sample_hash=sample_hash(judged),
+        versions={name: version(name) for name in LIBRARIES} | {"numerics": str(NUMERICS_VERSION)},
     )
-    versions = {name: version(name) for name in LIBRARIES} | {"numerics": str(NUMERICS_VERSION)}
     with storage.recording(context.store), tempfile.TemporaryDirectory(prefix="rhoeps-") as place:
         run = unit.network.record.run
-        log_attack(client, run, record, samples, SEED, versions, found.log, Path(place))
+        log_attack(client, run, record, samples, SEED, found.log, Path(place))
     return float(found.bits[-1].mean())
-
-
-def first_samples(split: Split, samples: Samples) -> Split:
-    """Take the first samples of a split, or all."""
-    if samples == "all":
-        return split
-    return Split(images=split.images[:samples], labels=split.labels[:samples])
 
 
 def _networks(members: Sequence[Member]) -> str:

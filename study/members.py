@@ -52,5 +52,11 @@ def find_members(plan: Plan) -> tuple[Member, ...]:
     return tuple(members.values())
 
 
+def count_incomplete(plan: Plan) -> int:
+    """Count the configurations that lack a seed, and so cannot be members."""
+    lacking = {cell.cell.configuration for cell in plan.cells if cell.state != "done"}
+    return len(lacking)
+
+
 def _objectives(network: Network | None) -> Objectives | None:
     return None if network is None else network.record.objectives

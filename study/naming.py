@@ -1,6 +1,7 @@
 """What methods, configurations and cells are called in runs, tables and messages."""
 
 from study import space
+from study.settings import Range
 from study.space import Cell, Configuration
 from study.spec import StudySpec
 from trainers.config import ModelConfig
@@ -23,6 +24,29 @@ def sides_name(spec: StudySpec, method: str) -> str:
     declared = spec.methods[method]
     sides = [side.name for side in (declared.weights, declared.inputs) if side.name != "none"]
     return " + ".join(sides) or "none"
+
+
+def settings_text(spec: StudySpec, method: str) -> str:
+    """Spell a method's sides and loss with what is declared of them: `pgd: norm linf, steps 4`.
+
+    A grid is given by its values, a range by its ends; what is off is left out.
+    """
+    declared = spec.methods[method]
+    sides = (declared.weights, declared.inputs, declared.loss)
+    told = (
+        f"{side.name}: {', '.join(f'{name} {_declared(value)}' for name, value in side.settings)}"
+        if side.settings
+        else side.name
+        for side in sides
+        if side.name != "none"
+    )
+    return "; ".join(told)
+
+
+def _declared(value: object) -> str:
+    if isinstance(value, Range):
+        return f"{_short(value.low)} to {_short(value.high)}"
+    return " / ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
 
 
 def network_name(model: ModelConfig) -> str:

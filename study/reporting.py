@@ -1,5 +1,6 @@
 """From records to a report: `read_results` for a notebook, `report_study` for the command."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,16 +14,16 @@ from analysis.results import (
     TrialResult,
 )
 from study import evidence, naming, space, storage, tracking
-from study.attack_records import read_attacks, read_checks
+from study.attack_records import AttackRecord, hash_of_first, read_attacks
 from study.filing import Entry, Filing
 from study.importance import measure_importances
 from study.launch import current_plan, data_cache
 from study.parts import AnalysisSpec
 from study.plan import Plan, PlannedCell, TrialRecord
 from study.spec import StudySpec
-from study.storage import Store
+from study.storage import Store, TrackingError
 from trainers.config import VALIDATION_ATTACK, PgdAttack
-from trainers.data import Dataset, load_data
+from trainers.data import Dataset, load_data, sample_hash
 
 MOST_HISTORIES = 100
 """Of a study with more trials, only each method's chosen configuration is read epoch by epoch."""
@@ -49,8 +50,21 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     dataset = load_data(spec.data, data_cache(project))
     store = storage.find_store(project)
     done = [planned for planned in plan.cells if planned.state == "done"]
+    test_hash = sample_hash(dataset.test)
+    seeds = Counter(planned.cell.configuration for planned in done)
     with storage.recording(store):
-        trials = tuple(_trial_result(spec, store, planned) for planned in done)
+        attacks = _read_attacks(spec, store, done, dataset)
+        trials = tuple(
+            _trial_result(
+                spec,
+                store,
+                planned,
+                attacks[planned.cell.key],
+                num_seeds=seeds[planned.cell.configuration],
+                test_hash=test_hash,
+            )
+            for planned in done
+        )
     evaluation = spec.evaluation
     declared = spec.analysis or AnalysisSpec()
     floor = declared.clean_floor
@@ -72,7 +86,8 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         methods=_method_notes(spec, plan),
         trials=trials,
         absent=tuple(_absent_trial(spec, p) for p in plan.cells if p.state != "done"),
-        provenance=_provenance(spec, plan, dataset),
+        provenance=_provenance(spec, plan, dataset)
+        | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
         margin=declared.margin,
         primary=declared.primary,
@@ -151,13 +166,39 @@ def attack_name(attack: PgdAttack) -> str:
     return f"PGD-{attack.steps}, {restarts}"
 
 
-def _trial_result(spec: StudySpec, store: Store, planned: PlannedCell) -> TrialResult:
-    """Read one finished cell."""
+def _read_attacks(
+    spec: StudySpec, store: Store, done: Sequence[PlannedCell], dataset: Dataset
+) -> dict[str, tuple[AttackRecord, ...]]:
+    """Read what attacks found, by the cell's key."""
+    checkpoint, samples = spec.evaluation.checkpoint, spec.autoattack.samples
+    first_hash = hash_of_first(dataset.test)
+    return {
+        planned.cell.key: read_attacks(store, planned.record, checkpoint, samples, first_hash)
+        for planned in done
+        if planned.record is not None
+    }
+
+
+def _trial_result(
+    spec: StudySpec,
+    store: Store,
+    planned: PlannedCell,
+    attacks: Sequence[AttackRecord],
+    *,
+    num_seeds: int,
+    test_hash: str,
+) -> TrialResult:
+    """Read one finished cell. `num_seeds`: of its configuration, done."""
     record = planned.record
     assert record is not None
     assert record.objectives is not None
     evaluation, metrics = spec.evaluation, record.metrics
     bits = tracking.read_bits(store, record)
+    if str(bits["sample_hash"]) != test_hash:
+        raise TrackingError(
+            f"run {record.run}: {tracking.BITS_FILE}: must be of the test samples {test_hash}, got "
+            f"{bits['sample_hash']}; delete it, then launch the study: its cell runs again"
+        )
     names = [
         tracking.robust_name(evaluation.checkpoint, evaluation.norm, radius)
         for radius in evaluation.radii
@@ -176,10 +217,10 @@ def _trial_result(spec: StudySpec, store: Store, planned: PlannedCell) -> TrialR
         cost=metrics["cost/passes_per_sample"],
         run=record.run,
         other=evidence.other_norm(evaluation, metrics, bits),
-        strong=evidence.strong_results(
-            read_attacks(store, record, evaluation.checkpoint, spec.autoattack.samples)
+        strong=evidence.strong_results(attacks),
+        checks=evidence.checks(
+            evidence.read_checklist(store, record, evaluation.checkpoint, num_seeds)
         ),
-        checks=evidence.checks(read_checks(store, record, evaluation.checkpoint)),
         detections=evidence.detections(record.labels),
     )
 
@@ -254,12 +295,17 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
     """Say of each method which sides it has and whether it was searched."""
     searched = {planned.block.method for planned in plan.blocks}
     return tuple(
-        MethodNote(name=name, sides=naming.sides_name(spec, name), searched=name in searched)
+        MethodNote(
+            name=name,
+            sides=naming.sides_name(spec, name),
+            searched=name in searched,
+            settings=naming.settings_text(spec, name),
+        )
         for name in spec.methods
     )
 
 
-def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> Mapping[str, str]:
+def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
     """Collect where the numbers come from, each kind once with all its values."""
     records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
     labels = [record.labels for record in records]
@@ -294,7 +340,11 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> Mapping[str, s
 
 
 def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
+    return ", ".join(
+        f"{name.replace('_', ' ')} "
+        + (" and ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
+        for name, value in values.items()
+    )
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -164,7 +164,9 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     own = get_type_hints(cls)
     types = {name: _value_hint(name, hint, members_of(hint)) for name, hint in own.items()} | hints
     parts = {
-        item.name: (types[item.name], ... if item.default is MISSING else item.default)
+        item.name: (types[item.name], ...)
+        if item.default is MISSING
+        else (_filled_list(types[item.name], item.default), item.default)
         for item in fields(cls)
     }
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
@@ -305,7 +307,33 @@ def read_number_or_word(
     if isinstance(number, kinds) and not isinstance(number, bool):
         return number if is_whole else float(number)
     kind = "a whole number" if is_whole else "a number"
-    raise rule_error(f"must be {' or '.join(words)} or {kind}, got {value!r}")
+    got = f"{_as_written(value)}; write for example {words[0]}"
+    raise rule_error(f"must be {' or '.join(words)} or {kind}, got {got}")
+
+
+def _as_written(value: Any) -> str:
+    """Show a value as YAML writes it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_written, value))}]"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _filled_list(hint: Any, default: Any) -> Any:
+    """Refuse a list that is followed by nothing where leaving it out is allowed."""
+    if get_origin(hint) is not tuple:
+        return hint
+    entry = ", ".join(map(str, default)) or "0.5"
+
+    def filled(value: Any) -> Any:
+        if value is None:
+            raise rule_error(f"is empty; write for example [{entry}], or delete the line")
+        return value
+
+    return Annotated[hint, BeforeValidator(filled)]
 
 
 def _side_form(kind: str) -> type[Part]:

@@ -109,7 +109,12 @@ def print_checklist(
         return
     print(f"checklist: {checklist.legend}")
     _print_table(checklist.table)
+    from analysis.evidence import VOIDING  # numpy: only here
+
     print(f"  {SIGNS}")
+    print(
+        f"  a fail of 1 to {VOIDING} voids its network's robust accuracies; others ask for a look"
+    )
     for remark in checklist.remarks[:MAX_LISTED]:
         print(f"  {remark}")
     more = len(checklist.remarks) - MAX_LISTED

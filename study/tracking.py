@@ -5,15 +5,18 @@ through `MlflowClient` with explicit run ids, so no run is ever active behind th
 """
 
 import json
+import struct
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 from study.database import Database, RunRow, open_database
 from study.plan import RunStatus, TrialRecord
@@ -35,6 +38,18 @@ TAGS = {"study", "cell", "method", "block", "number", "config"}
 """What every trial's run says of itself; a run without them is somebody else's."""
 ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
 """What a finished trial must have left, besides its metrics."""
+DAMAGES = (
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    BadZipFile,
+    struct.error,
+    zlib.error,
+)
+"""What reading damaged content raises, once it is in memory: no disk can fail there."""
 
 
 Source: TypeAlias = "Database | MlflowClient"
@@ -215,18 +230,40 @@ def _has_artifacts(uri: str) -> bool:
 
 
 def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
-    """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`."""
+    """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`.
+
+    Raises `TrackingError` for a damaged file.
+    """
+    _, *other = recorded_threats(record.canonical["evaluation"])
+    others = [f"{name}_other" for name in CHECKPOINTS if any(radii for _, radii in other)]
+    with artifact(store, record, BITS_FILE) as path:
+        content = path.read_bytes()
+        with undamaged(path, "launch the study: its cell runs again"):
+            return read_arrays(content, (*CHECKPOINTS, *others, "sample_hash"))
+
+
+def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """Read the arrays of an archive by their names, of which it must have `names`."""
     import numpy as np
 
-    folder = local_path(record.artifacts)
-    path = folder / BITS_FILE if folder else _downloaded(store, record.run, BITS_FILE)
+    with ZipFile(BytesIO(content)) as archive:
+        # Whole files are checked before an array is made: a wrong shape may ask for all memory.
+        files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    return {name: np.load(BytesIO(file), allow_pickle=False) for name, file in files.items()}
+
+
+@contextmanager
+def undamaged(path: Path, then: str) -> Iterator[None]:
+    """Turn what damaged content raises into one `TrackingError`; `then`: once it is deleted."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise TrackingError(
-            f"{path}: is damaged; delete it, then launch the study: its cell runs again"
-        ) from error
+        yield
+    except DAMAGES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        text = f"{path}: is damaged ({reason[:200]}); delete it, then {then}"
+        raise TrackingError(text) from error
 
 
 def may_have(record: TrialRecord, name: str) -> bool:
@@ -249,10 +286,6 @@ def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
         with recording(store):
             path = Path(connect(store).download_artifacts(record.run, name, place))
         yield path
-
-
-def _downloaded(store: Store, run: str, name: str) -> Path:
-    return Path(connect(store).download_artifacts(run, name))
 
 
 def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tuple[float, ...]]:

@@ -12,12 +12,15 @@ import pytest
 
 from study import space, storage, tracking
 from study.attack_records import (
+    ATTACK_ARRAYS,
     METRIC_WORDS,
     AttackRecord,
     CheckRecord,
     Samples,
     checks_file_name,
     file_name,
+    first_samples,
+    hash_of_first,
     is_attacked,
     is_checked,
     judged_samples,
@@ -30,6 +33,7 @@ from study.attack_records import (
 from study.plan import TrialRecord
 from study.spec import StudySpec
 from study.tracking import TrialRun
+from trainers.data import Split, sample_hash
 
 DATA = "some-data"
 RADII = (0.05, 0.1)
@@ -102,6 +106,11 @@ def trial(
     return read_trial
 
 
+def named(samples: int) -> str:
+    """Stand for the hash of the first so many samples."""
+    return f"first {samples}"
+
+
 def attacked(radius: float, count: int = 4, **changes: Any) -> AttackRecord:
     made = AttackRecord(
         checkpoint="last",
@@ -111,24 +120,25 @@ def attacked(radius: float, count: int = 4, **changes: Any) -> AttackRecord:
         samples=count,
         attacks=("apgd-ce", "square"),
         bits=np.arange(3)[:, None] <= np.arange(count) - (radius > 0.05),
-        sample_hash=f"first {count}",
+        sample_hash=named(count),
+        versions={"pyautoattack": "0.2.0", "torch": "2"},
     )
     return replace(made, **changes)
 
 
 def log(client: Any, run: str, found: AttackRecord, samples: Samples) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        log_attack(client, run, found, samples, 0, {"torch": "2"}, "a log", Path(folder))
+        log_attack(client, run, found, samples, 0, "a log", Path(folder))
 
 
 def test_attacks_come_back_as_recorded_and_only_for_what_is_asked(
     client: Any, store: storage.Store, trial: Callable[[], TrialRecord]
 ) -> None:
     run = trial().run
-    assert read_attacks(store, trial(), "last", "all") == ()
+    assert read_attacks(store, trial(), "last", "all", named) == ()
     for radius in reversed(RADII):
         log(client, run, attacked(radius), 4)
-    found = read_attacks(store, trial(), "last", 4)
+    found = read_attacks(store, trial(), "last", 4, named)
     assert [one.radius for one in found] == list(RADII)
     for one, radius in zip(found, RADII, strict=True):
         expected = attacked(radius)
@@ -137,7 +147,7 @@ def test_attacks_come_back_as_recorded_and_only_for_what_is_asked(
         name = metric_name("last", "AutoAttack", "linf", radius, 4)
         assert trial().metrics[name] == expected.bits[-1].mean()
     for checkpoint, samples in (("best", 4), ("last", "all"), ("last", 3), ("last", 5)):
-        assert read_attacks(store, trial(), checkpoint, samples) == (), (checkpoint, samples)
+        assert read_attacks(store, trial(), checkpoint, samples, named) == (), (checkpoint, samples)
     text = (tracking.local_path(trial().artifacts) or Path()) / file_name("last", "linf", 0.1, 4)
     assert text.with_suffix(".txt").read_text() == "a log"
 
@@ -147,7 +157,7 @@ def test_all_samples_serve_a_study_that_asks_for_as_many_or_more(
 ) -> None:
     log(client, trial().run, attacked(0.1, attack="APGD-CE, FAB, Square"), "all")
     for samples, expected in (("all", 1), (4, 1), (9, 1), (3, 0)):
-        found = read_attacks(store, trial(), "last", samples)
+        found = read_attacks(store, trial(), "last", samples, named)
         assert len(found) == expected, samples
     assert is_attacked(trial(), "last", "APGD-CE, FAB, Square", "linf", 0.1, "all")
     assert not is_attacked(trial(), "last", "AutoAttack", "linf", 0.1, "all")
@@ -162,7 +172,7 @@ def test_attack_without_its_file_is_not_recorded(
     assert folder is not None
     (folder / file_name("last", "linf", 0.1, 4)).unlink()
     assert not is_attacked(trial(), "last", "AutoAttack", "linf", 0.1, 4)
-    assert read_attacks(store, trial(), "last", 4) == ()
+    assert read_attacks(store, trial(), "last", 4, named) == ()
 
 
 def test_damaged_file_of_bits_is_one_line_with_the_way_out(
@@ -176,13 +186,76 @@ def test_damaged_file_of_bits_is_one_line_with_the_way_out(
     objects = np.array([None, {}], dtype=object)
     for damage in (b"", b"no archive", whole[: len(whole) // 2]):
         path.write_bytes(damage)
-        with pytest.raises(storage.TrackingError, match="is damaged; delete it, then study eval"):
-            read_attacks(store, trial(), "last", 4)
+        with pytest.raises(
+            storage.TrackingError, match=r"is damaged \(.+\); delete it, then study eval"
+        ):
+            read_attacks(store, trial(), "last", 4, named)
     for changed in ({"bits": objects}, {"bits": np.ones((2, 4), dtype=bool)}, {"bits": np.eye(3)}):
         content = {"attacks": np.array(["a", "b"]), "attack": "AutoAttack", "sample_hash": "h"}
+        content |= {"versions": "{}"}
         np.savez(path, **content, **changed)
         with pytest.raises(storage.TrackingError, match="is damaged"):
-            read_attacks(store, trial(), "last", 4)
+            read_attacks(store, trial(), "last", 4, named)
+
+
+def test_file_of_bits_with_a_wrong_bit_is_read_as_it_was_or_refused(
+    client: Any, store: storage.Store, trial: Callable[[], TrialRecord]
+) -> None:
+    log(client, trial().run, attacked(0.1), 4)
+    record = trial()
+    folder = tracking.local_path(record.artifacts)
+    assert folder is not None
+    path = folder / file_name("last", "linf", 0.1, 4)
+    whole = path.read_bytes()
+    refusals = []
+    for place in range(0, 8 * len(whole), 7):
+        content = bytearray(whole)
+        content[place // 8] ^= 1 << place % 8
+        path.write_bytes(content)
+        try:
+            [found] = read_attacks(store, record, "last", 4, named)
+        except storage.TrackingError as error:
+            refusals.append(str(error))
+        else:
+            assert found.bits.tolist() == attacked(0.1).bits.tolist()
+    assert len(refusals) > 100
+    assert all("is damaged (" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("missing", ATTACK_ARRAYS)
+def test_file_of_bits_that_lacks_something_is_refused_and_says_what(
+    client: Any, store: storage.Store, trial: Callable[[], TrialRecord], missing: str
+) -> None:
+    log(client, trial().run, attacked(0.1), 4)
+    folder = tracking.local_path(trial().artifacts)
+    assert folder is not None
+    path = folder / file_name("last", "linf", 0.1, 4)
+    with np.load(path) as arrays:
+        kept = {name: array for name, array in arrays.items() if name != missing}
+    np.savez(path, **kept)
+    with pytest.raises(storage.TrackingError, match=rf"is damaged \(has no {missing}\); delete"):
+        read_attacks(store, trial(), "last", 4, named)
+
+
+def test_attack_on_other_samples_than_the_data_s_first_is_refused(
+    client: Any, store: storage.Store, trial: Callable[[], TrialRecord]
+) -> None:
+    log(client, trial().run, attacked(0.05), 4)
+    log(client, trial().run, attacked(0.1, sample_hash="another"), 4)
+    rule = (
+        r"linf_0\.1_first_4\.npz: must be of the first 4 test samples \(first 4\), got an attack "
+    )
+    with pytest.raises(storage.TrackingError, match=rule + "on another; delete it, then study eva"):
+        read_attacks(store, trial(), "last", 4, named)
+
+
+def test_first_samples_are_named_as_a_part_of_the_test_set_is() -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2)
+    test = Split(images=images, labels=np.array([1, 0, 2]))
+    name = hash_of_first(test)
+    assert name(2) == sample_hash(Split(images=images[:2], labels=np.array([1, 0])))
+    assert name(3) == sample_hash(test) != name(2)
+    assert first_samples(test, "all") is test
 
 
 def test_checklist_comes_back_and_counts_for_its_basis_and_checkpoint_alone(
@@ -205,7 +278,9 @@ def test_checklist_comes_back_and_counts_for_its_basis_and_checkpoint_alone(
     path = folder / checks_file_name("last")
     for damage in ("", "[]", '{"checks": [{"number": 1}]}'):
         path.write_text(damage, encoding="utf-8")
-        with pytest.raises(storage.TrackingError, match="damaged; delete it, then study diagnose"):
+        with pytest.raises(
+            storage.TrackingError, match=r"is damaged \(.+\); delete it, then study diag"
+        ):
             read_checks(store, trial(), "last")
     path.unlink()
     assert read_checks(store, trial(), "last") == ()
@@ -215,5 +290,5 @@ def test_checklist_comes_back_and_counts_for_its_basis_and_checkpoint_alone(
 def test_nothing_recorded_costs_no_look_at_files(trial: Callable[[], TrialRecord]) -> None:
     elsewhere = replace(trial(), artifacts="mlflow-artifacts:/gone")
     nowhere = storage.Store(uri="http://127.0.0.1:9", artifacts="")
-    assert read_attacks(nowhere, elsewhere, "last", 4) == ()
+    assert read_attacks(nowhere, elsewhere, "last", 4, named) == ()
     assert read_checks(nowhere, elsewhere, "last") == ()

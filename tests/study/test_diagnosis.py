@@ -8,7 +8,8 @@ import pytest
 from study import space
 from study.attack_records import METRIC_WORDS, CheckRecord, metric_name
 from study.checklist import make_checklist
-from study.diagnosis import basis_of, check_provenance, compare_epochs, count_seeds, open_checks
+from study.diagnosis import check_provenance, compare_epochs, open_checks
+from study.evidence import basis_of, count_seeds, outdated_text
 from study.members import Member, Network
 from study.plan import TrialRecord
 from study.spec import StudySpec
@@ -109,6 +110,24 @@ def test_run_that_does_not_say_something_fails_and_names_it(
     assert "does not record sample hash:" in check.text
 
 
+def test_run_outside_git_warns_and_names_the_version(read: Read) -> None:
+    spec = read()
+    labels = LABELS | {"git_commit": "none", "version.rhoeps": "1.2.3"}
+    check = check_provenance(network(spec, labels=labels).record, spec.evaluation, "abcd")
+    assert check.verdict == "warn"
+    assert check.text.endswith("numerics 7, rhoeps 1.2.3, without a commit.")
+
+
+@pytest.mark.parametrize(
+    ("is_changed", "end"), [("true", "0123456789ab (changed)."), ("false", "0123456789ab.")]
+)
+def test_run_of_a_changed_tree_says_so(read: Read, is_changed: str, end: str) -> None:
+    spec = read()
+    record = network(spec, labels=LABELS | {"git_dirty": is_changed}).record
+    check = check_provenance(record, spec.evaluation, "abcd")
+    assert (check.verdict, check.text.endswith(f"commit {end}")) == ("pass", True)
+
+
 def test_another_threat_model_than_the_recorded_one_fails(read: Read) -> None:
     spec = read()
     other = replace(spec.evaluation, radii=(0.1, 0.2))
@@ -118,15 +137,14 @@ def test_another_threat_model_than_the_recorded_one_fails(read: Read) -> None:
 
 def test_checklist_is_open_until_it_knows_every_rival_and_attack(read: Read) -> None:
     spec = read()
-    [attack, few] = METRIC_WORDS
     first, second = network(spec, 0), network(spec, 1)
-    basis = basis_of(spec, attack, first, [second], "all")
+    basis = basis_of(spec, first.record, [second.record], "all")
     tags = {"diagnosis.best": basis}
     known = replace(first, record=replace(first.record, labels=LABELS | tags))
 
-    def open_seeds(*networks: Network, samples: object = "all", word: str = attack) -> list[int]:
+    def open_seeds(*networks: Network, samples: object = "all") -> list[int]:
         member = Member(configuration=first.cell.configuration, networks=networks)
-        units = open_checks(spec, [member], word, samples)  # type: ignore[arg-type]
+        units = open_checks(spec, [member], samples)  # type: ignore[arg-type]
         assert all(unit.network not in unit.rivals for unit in units)
         return [unit.network.cell.seed for unit in units]
 
@@ -134,11 +152,33 @@ def test_checklist_is_open_until_it_knows_every_rival_and_attack(read: Read) -> 
     assert open_seeds(first, second) == [0, 1]
     assert open_seeds(known, second) == [1]
     assert open_seeds(known) == [0], "a rival has gone"
-    metric = metric_name("best", attack, "linf", 0.1, "all")
-    attacked = replace(known, record=replace(known.record, metrics=METRICS | {metric: 0.1}))
-    assert open_seeds(attacked, second) == [0, 1], "an attack has come"
-    assert open_seeds(attacked, second, samples=5) == [1], "it is of other samples"
-    assert open_seeds(attacked, second, word=few) == [1], "it is another attack"
+    for attack in METRIC_WORDS:
+        metric = metric_name("best", attack, "linf", 0.1, "all")
+        attacked = replace(known, record=replace(known.record, metrics=METRICS | {metric: 0.1}))
+        assert open_seeds(attacked, second) == [0, 1], "an attack has come"
+        assert open_seeds(attacked, second, samples=5) == [1], "it is of other samples"
+
+
+def test_checklists_of_another_study_s_seeds_are_said_once_and_not_by_network(read: Read) -> None:
+    spec = read()
+    records = [network(spec, seed).record for seed in (0, 1)]
+    assert outdated_text(spec, [records], "all") == "", "nothing is diagnosed"
+
+    def diagnosed(of: TrialRecord, *rivals: TrialRecord) -> TrialRecord:
+        basis = basis_of(spec, of, rivals, "all")
+        return replace(of, labels=LABELS | {"diagnosis.best": basis})
+
+    both = [diagnosed(records[0], records[1]), diagnosed(records[1], records[0])]
+    assert outdated_text(spec, [both], "all") == ""
+    assert outdated_text(spec, [both[:1]], "all").startswith("1 of 1 networks diagnosed with other")
+    alone = [diagnosed(record) for record in records]
+    assert outdated_text(spec, [alone], "all").startswith("2 of 2 ")
+    assert outdated_text(spec, [[alone[0], both[1]]], "all").startswith("1 of 2 ")
+    metric = metric_name("best", "AutoAttack", "linf", 0.1, "all")
+    attacked = [replace(record, metrics=METRICS | {metric: 0.1}) for record in both]
+    text = outdated_text(spec, [attacked], "all")
+    assert text.startswith("2 of 2 networks diagnosed with other seeds, attacks or version than ")
+    assert f"study diagnose {spec.name} does it again for those on the fronts" in text
 
 
 def check(number: int, verdict: str, name: str = "a row", text: str = "Said.") -> CheckRecord:

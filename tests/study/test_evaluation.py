@@ -13,11 +13,19 @@ import pytest
 import torch
 
 from study import space, storage, tracking
-from study.attack_records import file_name, is_attacked, is_checked, read_attacks, read_checks
+from study.attack_records import (
+    file_name,
+    hash_of_first,
+    is_attacked,
+    is_checked,
+    read_attacks,
+    read_checks,
+)
 from study.diagnosis import CheckUnit, check_network
 from study.evaluation import AttackUnit, Outcome, attack_network, attack_units
+from study.evidence import count_seeds, read_checklist
 from study.launch import current_plan
-from study.members import Member, Network, find_members
+from study.members import Member, Network, count_incomplete, find_members
 from study.plan import Plan, TrialRecord, make_plan
 from study.space import Cell
 from study.spec import StudySpec, read_studies
@@ -126,6 +134,8 @@ def test_configuration_without_all_its_seeds_is_no_member_and_hides_none(read: R
     objectives = {"sam 0.1": ((0.8, 0.2), (0.8, 0.2)), "sam 0.2": ((0.9, 0.9),)}
     assert names(find_members(plan_with(read(), objectives))) == ["sam 0.1"]
     assert find_members(plan_with(read(), {"sam 0.2": ((0.9, 0.9),)})) == ()
+    assert count_incomplete(plan_with(read(), {})) == 3
+    assert count_incomplete(plan_with(read(), objectives)) == 2
     assert find_members(plan_with(read(), {})) == ()
 
 
@@ -201,9 +211,11 @@ def trained(
         path = folder / "checkpoints" / f"{checkpoint}.pt"
         save_weights(path, state.model.state_dict(), {"cell": cell.key})
     evaluation = cell.config.evaluation
-    bits = evaluate(state.model, dataset.test, dataset.divisor, evaluation, 0, CPU).bits
+    found = evaluate(state.model, dataset.test, dataset.divisor, evaluation, 0, CPU)
+    arrays = {name: found.bits for name in tracking.CHECKPOINTS}
+    arrays |= {f"{name}_other": found.other_bits for name in tracking.CHECKPOINTS}
     digest = np.array(sample_hash(dataset.test))
-    np.savez(folder / tracking.BITS_FILE, last=bits, best=bits, sample_hash=digest)
+    np.savez(folder / tracking.BITS_FILE, **arrays, sample_hash=digest)
     (folder / "config.json").write_text("{}", encoding="utf-8")
     runs = tracking.open_study(client, store, spec, {})
     canonical = space.canonical(cell.config, dataset.fingerprint)
@@ -251,7 +263,7 @@ def test_attack_of_a_unit_is_recorded_as_a_direct_call_gives_it(
         assert is_attacked(one.record(client), "last", attack, norm, radius, 10)
         direct.append(found)
     assert not is_attacked(one.record(client), "last", attack, "linf", 0.1, 10)
-    records = read_attacks(store, one.record(client), "last", 10)
+    records = read_attacks(store, one.record(client), "last", 10, hash_of_first(test))
     assert [(record.norm, record.radius) for record in records] == threats
     for record, found in zip(records, direct, strict=True):
         assert (record.attack, record.samples) == (attack, 10)
@@ -278,7 +290,13 @@ def test_checklist_knows_the_recorded_attacks_and_is_recorded(
     found = {check.name: check.verdict for check in checks}
     assert found["tier gap"] != "not run"
     assert found["transfer"] == "not run"
-    assert (found["seeds"], found["provenance"]) == ("fail", "pass")
+    assert found["provenance"] == "warn", "it was trained outside git"
+    assert "seeds" not in found, "they are the reading study's"
+    for num_seeds in (1, 3):
+        rows = read_checklist(store, record, "last", num_seeds)
+        assert [row for row in rows if row.name == "seeds"] == [count_seeds(num_seeds)]
+        assert {row for row in rows if row.name != "seeds"} == set(checks)
+        assert [row.number for row in rows] == sorted(row.number for row in rows)
     bits = tracking.read_bits(store, record)["last"]
     assert (found["radius order"] == "pass") == (bits[1].mean() >= bits[2].mean())
 
@@ -378,7 +396,7 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     context = WorkContext(spec=spec, dataset=dataset, store=store, workers_lock=None)
     first = Split(images=dataset.test.images[:10], labels=dataset.test.labels[:10])
     for network in member.networks:
-        records = read_attacks(store, network.record, "last", 10)
+        records = read_attacks(store, network.record, "last", 10, hash_of_first(dataset.test))
         threats = [(record.norm, record.radius) for record in records]
         assert threats == [("linf", 0.05), ("linf", 0.1), ("l2", 0.3)]
         model = load_network(context, network)

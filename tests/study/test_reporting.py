@@ -11,15 +11,19 @@ import pytest
 
 from analysis.results import ResultsError
 from study import launch, reporting, space, storage, tracking
-from study.attack_records import AttackRecord, CheckRecord, log_attack, log_checks
-from study.evidence import strong_results
+from study.attack_records import AttackRecord, CheckRecord, hash_of_first, log_attack, log_checks
+from study.evidence import count_seeds, strong_results
 from study.spec import StudySpec
 from study.tracking import TrialRun
+from trainers.config import DataConfig
+from trainers.data import load_data, sample_hash
 
 Read = Callable[..., StudySpec]
 EPOCHS = 3
 NUM_TEST = 500
 RADII = (0.05, 0.1)
+TEST = load_data(DataConfig(name="digits"), Path()).test
+TEST_HASH = sample_hash(TEST)
 OTHER = 0.6
 """Accuracy at a radius of the other norm."""
 
@@ -66,7 +70,7 @@ def record_trial(client: Any, runs: Any, spec: StudySpec, cell: Any, folder: Pat
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_bytes(b"x")
     best, last = (0.8, (0.5, 0.3)), (0.9, (0.4, 0.2))
-    arrays = {"best": bits(*best), "last": bits(*last), "sample_hash": np.array("5f1c")}
+    arrays = {"best": bits(*best), "last": bits(*last), "sample_hash": TEST_HASH}
     metrics: dict[str, float] = {}
     for radius in spec.evaluation.other_norm_radii:
         arrays |= {f"{name}_other": bits(0.8, (OTHER,))[1:] for name in tracking.CHECKPOINTS}
@@ -179,7 +183,8 @@ def attack(radius: float, right: int) -> AttackRecord:
         samples=100,
         attacks=("apgd-ce", "square"),
         bits=bits,
-        sample_hash="first",
+        sample_hash=hash_of_first(TEST)(100),
+        versions={"pyautoattack": "0.2.0"},
     )
 
 
@@ -195,7 +200,7 @@ def test_results_carry_attacks_checks_detections_and_the_other_norm(
     for number, (radius, right) in enumerate([(0.05, 40), (0.1, 20)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        log_attack(client, first.run, attack(radius, right), 100, 0, {}, "a log", folder)
+        log_attack(client, first.run, attack(radius, right), 100, 0, "a log", folder)
     failed = CheckRecord(number=5, name="zero gradients", verdict="fail", text="Many are 0.")
     log_checks(client, first.run, "best", [(failed, {"share": 0.5})], "fail", "a basis")
     client.set_tag(first.run, "detected.robust_overfitting", "It fell at epoch 2.")
@@ -206,15 +211,42 @@ def test_results_carry_attacks_checks_detections_and_the_other_norm(
     assert (strong.attack, strong.samples, strong.radii) == ("AutoAttack", 100, RADII)
     assert (strong.clean, strong.robust) == (0.8, (0.4, 0.2))
     assert strong.survivors == ((0.45, 0.4), (0.25, 0.2))
-    assert strong.sample_hash == "first"
-    (check,) = trial.checks
+    assert strong.sample_hash == hash_of_first(TEST)(100)
+    check, seeds = trial.checks
     assert (check.number, check.name, check.verdict) == (5, "zero gradients", "fail")
+    assert (seeds.name, seeds.text) == ("seeds", count_seeds(2).text)
+    assert results.provenance["pyautoattack"] == "0.2.0"
+    assert results.provenance["diagnosis"].startswith("1 of 1 networks diagnosed with other seeds")
     assert [(d.name, d.text) for d in trial.detections] == [
         ("robust overfitting", "It fell at epoch 2.")
     ]
     assert trial.other is not None
     assert (trial.other.norm, trial.other.radii, trial.other.robust) == ("l2", (0.5,), (OTHER,))
     assert not any(t.strong or t.checks or t.detections for t in results.trials if t is not trial)
+
+
+def test_numbers_of_other_test_samples_are_not_reported(
+    done: Callable[..., StudySpec], project: Path, tmp_path: Path
+) -> None:
+    spec = done("other-samples", "  autoattack: {samples: 100}\n", **{"[0, 1]": "[7]"})
+    client = storage.connect(storage.find_store(project))
+    results = reporting.read_results(spec, project)
+    assert not {"pyautoattack", "diagnosis"} & results.provenance.keys()
+    run = results.trials[0].run
+    odd = replace(attack(0.05, 40), sample_hash="odd")
+    log_attack(client, run, odd, 100, 0, "a log", tmp_path)
+    with pytest.raises(
+        storage.TrackingError, match=r"first 100 test samples .* got an attack on odd"
+    ):
+        reporting.read_results(spec, project)
+    log_attack(client, run, attack(0.05, 40), 100, 0, "a log", tmp_path)
+    assert reporting.read_results(spec, project).trials[0].strong
+    arrays = {"best": bits(0.8, (0.5, 0.3)), "last": bits(0.9, (0.4, 0.2)), "sample_hash": "odd"}
+    np.savez(tmp_path / tracking.BITS_FILE, **arrays)
+    client.log_artifact(run, str(tmp_path / tracking.BITS_FILE))
+    rule = rf"run {run}: bits\.npz: must be of the test samples {TEST_HASH}, got odd; delete it"
+    with pytest.raises(storage.TrackingError, match=rule):
+        reporting.read_results(spec, project)
 
 
 def test_a_sample_that_is_wrong_without_an_attack_is_right_at_no_radius() -> None:

@@ -16,6 +16,11 @@ from study.tracking import TrialRun
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
+BITS = {
+    "best": np.eye(3, dtype=bool),
+    "last": np.ones((3, 3), dtype=bool),
+    "sample_hash": np.array("h"),
+}
 
 
 def named(spec: StudySpec, name: str) -> StudySpec:
@@ -46,7 +51,7 @@ def write_files(folder: Path) -> Path:
     for name in tracking.ARTIFACTS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
-    np.savez(folder / tracking.BITS_FILE, best=np.eye(3, dtype=bool), sample_hash=np.array("h"))
+    np.savez(folder / tracking.BITS_FILE, **BITS)
     return folder
 
 
@@ -171,11 +176,23 @@ def test_damaged_bits_are_said_with_the_way_out(
     spec = named(read(), "damaged")
     runs = tracking.open_study(client, store, spec, {})
     folder = write_files(tmp_path / "files")
-    (folder / tracking.BITS_FILE).write_bytes(b"not an archive")
     open_run(client, runs, spec).finish(results(spec), folder)
     [record] = trials_of(client, "damaged")
-    with pytest.raises(storage.TrackingError, match="is damaged; delete it"):
+    path = (tracking.local_path(record.artifacts) or Path()) / tracking.BITS_FILE
+    path.write_bytes(b"not an archive")
+    with pytest.raises(storage.TrackingError, match=r"is damaged \(.+\); delete it"):
         tracking.read_bits(store, record)
+    for missing in BITS:
+        np.savez(path, **{name: array for name, array in BITS.items() if name != missing})
+        with pytest.raises(
+            storage.TrackingError, match=rf"damaged \(has no {missing}\); delete it"
+        ):
+            tracking.read_bits(store, record)
+    np.savez(path, **BITS)
+    threats = record.canonical["evaluation"] | {"other_norm_radii": [0.5]}
+    both = replace(record, canonical=record.canonical | {"evaluation": threats})
+    with pytest.raises(storage.TrackingError, match=r"\(has no best_other, last_other\)"):
+        tracking.read_bits(store, both)
 
 
 def test_failed_run_keeps_what_it_reached(client: Any, store: Any, read: Read) -> None:
