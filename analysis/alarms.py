@@ -11,7 +11,16 @@ import numpy as np
 
 from analysis.configurations import configurations
 from analysis.evidence import VOIDING
-from analysis.results import AbsentTrial, Array, Bits, Results, TrialResult, nested_bits
+from analysis.results import (
+    AbsentTrial,
+    Array,
+    Bits,
+    Key,
+    Results,
+    TrialResult,
+    nested_bits,
+    trial_key,
+)
 from analysis.survival import FAMILIES, fit_survival, survival
 from analysis.words import count_text, method_text, percent, value_text, values_text
 
@@ -40,6 +49,8 @@ Kind = Literal[
     "a check fails",
     "no bits",
 ]
+Subject = tuple[Key, int | None]
+"""What an alarm is about: a trial by its configuration and seed, or with None all its seeds."""
 ORDER: tuple[Severity, ...] = ("failure", "warning", "unchecked")
 
 
@@ -51,7 +62,9 @@ class Alarm:
     text: str
     """The sentence: how many trials, the strongest case with its numbers, the threshold."""
     cells: tuple[str, ...]
-    """The trials, as method, values and seed; the strongest first."""
+    """The trials, as method, values and seed are printed; the strongest first."""
+    subjects: tuple[Subject, ...]
+    """The same as they are told apart, in the same order: two may be printed alike."""
     severity: Severity
     check: str = ""
     """Which check failed, say `check 5 (zero gradients)`; empty for another kind."""
@@ -63,12 +76,20 @@ class Alarm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Cell:
+    """What a sign was seen in."""
+
+    subject: Subject
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Sign:
     """One sign in one cell, before those of a kind are put together."""
 
     kind: Kind
     severity: Severity
-    cell: str
+    cell: _Cell
     strength: float
     """What the strongest is found by."""
     text: str
@@ -95,28 +116,33 @@ def cell_text(trial: TrialResult | AbsentTrial, *, seed: bool = True) -> str:
 
 
 def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
-    cells = tuple(dict.fromkeys(sign.cell for sign in signs))
-    first = signs[0]
+    cells = {sign.cell.subject: sign.cell.text for sign in signs}
+    first, strongest = signs[0], signs[0].cell.text
     if first.kind == "no bits":
         among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
         text = f"{among} carry no bits: whether accuracy rises with the radius was not checked."
     elif first.kind == "a check fails":
         checked = sum(bool(trial.checks) for trial in results.trials)
         among = f"{len(cells)} of {count_text(checked, 'checked trial')}"
-        text = f"{first.check.capitalize()} fails, in {among}; {first.cell}: {first.text}"
+        text = f"{first.check.capitalize()} fails, in {among}; {strongest}: {first.text}"
     elif first.kind == "a tail that no curve follows":
         among = count_text(len(cells), "configuration")
-        text = f"{first.kind.capitalize()}, in {among}; the strongest, {first.cell}: {first.text}."
+        text = f"{first.kind.capitalize()}, in {among}; the strongest, {strongest}: {first.text}."
     else:
         among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
-        text = f"{first.kind.capitalize()}, in {among}; the strongest, {first.cell}: {first.text}."
+        text = f"{first.kind.capitalize()}, in {among}; the strongest, {strongest}: {first.text}."
     return Alarm(
-        kind=first.kind, text=text, cells=cells, severity=first.severity, check=first.check
+        kind=first.kind,
+        text=text,
+        cells=tuple(cells.values()),
+        subjects=tuple(cells),
+        severity=first.severity,
+        check=first.check,
     )
 
 
 def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
-    cell = cell_text(trial)
+    cell = _Cell(subject=trial_key(trial), text=cell_text(trial))
     failed = _failed_checks(cell, trial)
     if trial.bits is None:
         sign = _Sign(kind="no bits", severity="unchecked", cell=cell, strength=0.0, text="")
@@ -131,7 +157,7 @@ def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
     ]
 
 
-def _failed_checks(cell: str, trial: TrialResult) -> list[_Sign]:
+def _failed_checks(cell: _Cell, trial: TrialResult) -> list[_Sign]:
     """Take over the checks that failed: the first ones void the robust accuracies."""
     return [
         _Sign(
@@ -147,7 +173,7 @@ def _failed_checks(cell: str, trial: TrialResult) -> list[_Sign]:
     ]
 
 
-def _rising_signs(results: Results, cell: str, bits: Bits) -> list[_Sign]:
+def _rising_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
     """Compare each radius with the one below it, and with no attack: the worst pair of each."""
     pairs = [(row, row + 1) for row in range(1, len(bits) - 1)]
     against_clean = [(0, row) for row in range(1, len(bits))]
@@ -165,7 +191,7 @@ def _rising_signs(results: Results, cell: str, bits: Bits) -> list[_Sign]:
 
 
 def _rise(
-    results: Results, kind: Kind, cell: str, bits: Bits, pair: tuple[int, int]
+    results: Results, kind: Kind, cell: _Cell, bits: Bits, pair: tuple[int, int]
 ) -> _Sign | None:
     """Tell whether raw accuracy is higher in the second row of bits than in the first."""
     smaller, larger = bits[pair[0]], bits[pair[1]]
@@ -188,7 +214,7 @@ def _rise(
     )
 
 
-def _unlucky_signs(results: Results, cell: str, bits: Bits) -> list[_Sign]:
+def _unlucky_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
     """Count the images that are right at a radius and wrong at a smaller one."""
     unlucky = np.sum(bits & ~nested_bits(bits), axis=1)
     row = int(np.argmax(unlucky))
@@ -208,7 +234,7 @@ def _unlucky_signs(results: Results, cell: str, bits: Bits) -> list[_Sign]:
     ]
 
 
-def _grey_signs(results: Results, cell: str, raw: Array) -> list[_Sign]:
+def _grey_signs(results: Results, cell: _Cell, raw: Array) -> list[_Sign]:
     """Read the accuracy where a grey image is in reach; raw: (1 + R,)."""
     if results.threat.norm != "linf":
         return []
@@ -258,7 +284,9 @@ def _tail_signs(results: Results) -> list[_Sign]:
         _Sign(
             kind="a tail that no curve follows",
             severity="failure" if excess[row] > TAIL_FAIL else "warning",
-            cell=f"{method_text(found[row].method)} {values_text(found[row].values)}".strip(),
+            cell=_Cell(
+                subject=(found[row].key, None), text=cell_text(found[row].trials[0], seed=False)
+            ),
             strength=float(excess[row]),
             text=f"{percent(float(last[row]))}% at radius {radius}, where survival curves through "
             f"the smaller radii leave at most {percent(float(left[row]))}%",

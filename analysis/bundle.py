@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from io import StringIO
 
+from analysis.alarms import Subject
 from analysis.choice import choose
 from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, Spread
 from analysis.document import Analysis
 from analysis.evidence import strong_key
-from analysis.results import Results, ThreatModel, TrialResult, Value
-from analysis.words import method_text, values_text
+from analysis.results import Results, ThreatModel, TrialResult, Value, trial_key
 
 
 def configurations_csv(analysis: Analysis) -> str:
@@ -146,17 +146,17 @@ def mean_of(numbers: list[float | None]) -> float | None:
 
 def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:
     """List the kinds of alarm of each configuration that has any, by its row."""
-    rows: dict[str, int] = {}
+    rows: dict[Subject, int] = {}
     for row, c in enumerate(analysis.found):
-        name = " ".join(part for part in (method_text(c.method), values_text(c.values)) if part)
-        rows |= {name: row, **{f"{name} seed {trial.seed}": row for trial in c.trials}}
+        rows[c.key, None] = row
+        rows.update((trial_key(trial), row) for trial in c.trials)
     kinds: dict[int, dict[str, None]] = {}
     for alarm in analysis.alarms:
         if alarm.severity == "unchecked":
             continue
-        for cell in alarm.cells:
-            if cell in rows:
-                kinds.setdefault(rows[cell], {})[alarm.kind] = None
+        for subject in alarm.subjects:
+            if subject in rows:
+                kinds.setdefault(rows[subject], {})[alarm.kind] = None
     return {row: tuple(found) for row, found in kinds.items()}
 
 

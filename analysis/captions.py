@@ -86,14 +86,20 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     return " ".join(part for part in (f"{text[0].upper()}{text[1:]}.", outside, lost) if part)
 
 
+def chosen_text(results: Results) -> str:
+    """Say on which data, under which attack and at which radius fronts were chosen."""
+    threat = results.threat
+    norm, radius = threat.chosen_at or (threat.norm, threat.objective_radius)
+    where = (
+        f"validation data ({threat.validation_attack})" if results.num_validation else "test data"
+    )
+    return f"{where} at {'radius' if norm == threat.norm else norm} {value_text(radius)}"
+
+
 def _member_text(results: Results, choice: Choice, radius: float) -> str:
     threat = results.threat
-    where = f"validation data ({threat.validation_attack})" if choice.on_validation else "test data"
-    text = (
-        f"large markers: each method's front as chosen on {where} at radius "
-        f"{value_text(threat.objective_radius)}"
-    )
-    shifted = choice.on_validation and radius == threat.objective_radius
+    text = f"large markers: each method's front as chosen on {chosen_text(results)}"
+    shifted = choice.on_validation and radius == threat.objective_radius and not threat.chosen_at
     if shifted and any(front.note.searched and front.members for front in choice.fronts):
         text += ", thin arrows from there to test"
     return text

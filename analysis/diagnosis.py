@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from analysis.alarms import cell_text
-from analysis.results import Check, Detection, Results, Value
+from analysis.results import Check, Detection, Results, Value, trial_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,13 +21,13 @@ class Diagnosis:
 
 def diagnoses(given: Results, used: Results) -> tuple[Diagnosis, ...]:
     """Collect checks and detections of all trials given, of which `used` are in the analysis."""
-    kept = {cell_text(trial) for trial in used.trials}
+    kept = {trial_key(trial) for trial in used.trials}
     return tuple(
         Diagnosis(
             method=trial.method,
             values=trial.values,
             seed=trial.seed,
-            is_left_out=cell_text(trial) not in kept,
+            is_left_out=trial_key(trial) not in kept,
             checks=trial.checks,
             detections=trial.detections,
         )

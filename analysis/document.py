@@ -28,12 +28,11 @@ from analysis.pairs import compared
 from analysis.response import HeatMap, Response, measure_heat_maps, measure_responses
 from analysis.results import Results, ResultsError, TrialResult
 from analysis.selection import Selection, measure_selection
+from analysis.tier_designs import TierDesign, tier_designs
 from analysis.tiers import (
     AttackedTwice,
     MethodLoss,
-    TierDesign,
     compare_attacks,
-    tier_designs,
     tier_results,
 )
 
@@ -118,7 +117,7 @@ class Tier:
     parts: tuple[str, ...]
     """The attacks it is made of, in the order in which they ran."""
     partial: tuple[str, ...]
-    """Trials attacked at some of the radii only: in nothing that is said of the tier."""
+    """Trials attacked at some of their radii only: in nothing that is said of the tier."""
     analysis: Analysis
     """Of the trials attacked; its findings are those that the study's findings hold too."""
     attacked: tuple[AttackedTwice, ...]

@@ -8,7 +8,7 @@ from analysis.claims import Finding
 from analysis.configurations import configurations
 from analysis.contrasts import Contrast, measure_contrasts
 from analysis.phrases import interval_text, points_text, requirements_text
-from analysis.results import AbsentTrial, Results, TrialResult
+from analysis.results import AbsentTrial, Results, TrialResult, trial_key
 from analysis.words import attack_text, count_text, method_text
 
 MOST_NAMED = 4
@@ -49,15 +49,16 @@ def leave_out(results: Results, alarms: tuple[Alarm, ...]) -> Results:
     failed is no upper bound of anything.
     """
     reasons = {
-        cell: alarm.reason
+        subject: alarm.reason
         for alarm in reversed(alarms)
         if alarm.severity == "failure"
-        for cell in alarm.cells
+        for subject in alarm.subjects
     }
     kept: list[TrialResult] = []
     absent = list(results.absent)
     for trial in results.trials:
-        reason = reasons.get(cell_text(trial)) or reasons.get(cell_text(trial, seed=False))
+        key = trial_key(trial)
+        reason = reasons.get(key) or reasons.get((key[0], None))
         if reason is None:
             kept.append(trial)
             continue

@@ -71,9 +71,20 @@ def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
         f"{analysis.results.threat.attack} measured every trial: an image counts as broken if any "
         f"start or step of it succeeded. {names} measured some: an image counts as broken if any "
         "of its parts succeeded. Within each the worst case counts; between them nothing is "
-        "combined, no front holds numbers of both, and each number names its attack."
+        "combined, no front holds numbers of both, and each number names its attack. The fronts of "
+        f"each are chosen on {_chosen_on(analysis)}."
     )
     return (Limit(topic="Tiers of evaluation", text=text),)
+
+
+def _chosen_on(analysis: Analysis) -> str:
+    threat = analysis.results.threat
+    if not analysis.results.num_validation:
+        return "its own test numbers, as there are no validation data"
+    return (
+        f"the same validation data, under {threat.validation_attack}, {threat.norm} "
+        f"{value_text(threat.objective_radius)}"
+    )
 
 
 def _interval_text(analysis: Analysis) -> str:

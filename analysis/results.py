@@ -26,6 +26,7 @@ from analysis.history import Value as Value
 
 Array = NDArray[np.float64]
 Key = tuple[str, tuple[tuple[str, Value], ...]]
+TrialKey = tuple[Key, int]
 
 ROUNDING = 1e-6
 """Accuracies that differ by less are the same number: float32 keeps 1e-7 of a fraction."""
@@ -44,6 +45,9 @@ class ThreatModel:
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
     objective_radius: float
     """One of `radii`."""
+    chosen_at: tuple[Norm, float] | None = None
+    """Of a tier alone: norm and radius of the validation accuracies, which the study chose by; None
+    where these are `norm` and `objective_radius`."""
 
     def __post_init__(self) -> None:
         """Refuse radii that are not positive and strictly increasing."""
@@ -77,7 +81,8 @@ class TrialResult:
     radius 0 (no attack) among them; so it never exceeds `clean` and never rises."""
     validation_clean: float | None
     validation_robust: float | None
-    """At the objective radius; None where there are no validation data."""
+    """At the objective radius (of a tier: where `chosen_at` says); None where there are no
+    validation data."""
     bits: Bits | None = None
     """(1 + R, n): row 0 without an attack, row 1 + i at radius i, raw (not nested)."""
     sample_hash: str | None = None
@@ -118,6 +123,8 @@ class MethodNote:
     """True if its configurations were suggested by a search, not declared as a grid."""
     seeds: tuple[int, ...] | None = None
     """The seeds declared for this method, all among the study's; None: those of the study."""
+    settings: str = ""
+    """Its sides and loss as declared, spelt out; empty: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +181,11 @@ def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
     ('sam_at', (('epsilon', 0.05), ('rho', 0.1)))
     """
     return method, tuple(sorted(values.items(), key=lambda item: item[0]))
+
+
+def trial_key(trial: TrialResult | AbsentTrial | History) -> TrialKey:
+    """Name a trial by its configuration and its seed, never by how they are printed."""
+    return configuration_key(trial.method, trial.values), trial.seed
 
 
 def nested_bits(bits: Bits) -> Bits:
@@ -323,7 +335,7 @@ def _check_bits(results: Results, trial: TrialResult) -> None:
 
 def _check_cells(results: Results) -> None:
     declared = {note.name: results.seeds_of(note.name) for note in results.methods}
-    seen: set[tuple[Key, int]] = set()
+    seen: set[TrialKey] = set()
     trials: tuple[TrialResult | AbsentTrial, ...] = (*results.trials, *results.absent)
     for trial in trials:
         if trial.method not in declared:
@@ -331,7 +343,7 @@ def _check_cells(results: Results) -> None:
         seeds = declared[trial.method]
         if trial.seed not in seeds:
             raise ResultsError(f"{_cell(trial)}: the seed is not declared, {seeds} are")
-        cell = configuration_key(trial.method, trial.values), trial.seed
+        cell = trial_key(trial)
         if cell in seen:
             raise ResultsError(f"{_cell(trial)}: given twice; each cell has one result")
         seen.add(cell)
@@ -348,10 +360,10 @@ def _check_together(trials: tuple[TrialResult, ...]) -> None:
 
 
 def _check_training(results: Results) -> None:
-    seen: set[tuple[Key, int]] = set()
+    seen: set[TrialKey] = set()
     known = {note.name for note in results.methods}
     for history in results.histories:
-        cell = configuration_key(history.method, history.values), history.seed
+        cell = trial_key(history)
         if history.method not in known or history.seed not in results.seeds or cell in seen:
             raise ResultsError(
                 f"{_cell(history)}: a history of training must be of a declared method and seed, "

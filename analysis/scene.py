@@ -168,7 +168,8 @@ def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Arra
         for robust in [c.robust[threat.objective]]
         if c.validation_clean is not None and c.validation_robust is not None
     ]
-    if not front.note.searched or radius != threat.objective_radius:
+    # A tier's configurations were chosen under another attack, and no figure holds both.
+    if not front.note.searched or radius != threat.objective_radius or threat.chosen_at:
         ends = []
     return _points([start for start, _ in ends]), _points([end for _, end in ends])
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from analysis.captions import ESTIMAND_TEXTS
+from analysis.captions import ESTIMAND_TEXTS, chosen_text
 from analysis.document import Analysis, Tier
 from analysis.evidence import strong_text
 from analysis.other_norm import OtherEvaluation
 from analysis.phrases import points_text
-from analysis.results import Results
+from analysis.results import Results, trial_key
 from analysis.tables import Cell, Table, interval_cell, method_cell
 from analysis.tiers import AttackedTwice
 from analysis.words import attack_text, count_text, percent, value_text, values_text
@@ -96,8 +96,9 @@ def tier_front_table(tier: Tier, key: str) -> Table:
         key=key,
         caption="Mean attainable robust accuracy in % under "
         f"{attack_text(results.threat, contrasts.radius)}, of the configurations attacked, with "
-        f"95% intervals over {ESTIMAND_TEXTS[contrasts.estimand]}. Not to be compared with the "
-        "same number of another attack, which more configurations may stand for.",
+        f"95% intervals over {ESTIMAND_TEXTS[contrasts.estimand]}. "
+        f"{_standing(results)}Not to be compared with the same number of another attack, which "
+        "more configurations may stand for.",
         columns=("Method", "Configurations", "Mean attainable robust accuracy"),
         rows=tuple(
             (
@@ -108,6 +109,14 @@ def tier_front_table(tier: Tier, key: str) -> Table:
             for one in contrasts.hypervolumes
         ),
     )
+
+
+def _standing(results: Results) -> str:
+    """Say which configurations of a search stand for it; empty where nothing was searched."""
+    if not any(note.searched for note in results.methods):
+        return ""
+    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
+    return f"Of a search {which} stand for it. "
 
 
 def tier_text(analysis: Analysis, tier: Tier) -> str:
@@ -123,9 +132,29 @@ def tier_text(analysis: Analysis, tier: Tier) -> str:
         "evaluate again to have them all."
         if tier.partial
         else "",
+        _unshared(analysis, tier),
         *(f"{alarm.severity.capitalize()}: {alarm.text}" for alarm in tier.analysis.alarms),
     ]
     return " ".join(part for part in said if part)
+
+
+def _unshared(analysis: Analysis, tier: Tier) -> str:
+    """Name the radii at which only some of the trials were evaluated and attacked."""
+    threat = tier.analysis.results.threat
+    kept = {trial_key(trial) for trial in tier.analysis.results.trials}
+    attacked = {
+        radius
+        for trial in analysis.results.trials
+        if trial_key(trial) in kept
+        for one in trial.strong
+        if (one.attack, one.norm, one.samples, one.parts)
+        == (tier.attack, threat.norm, tier.samples, tier.parts)
+        for radius in one.radii
+    }
+    listed = ", ".join(value_text(radius) for radius in sorted(attacked - set(threat.radii)))
+    if not listed:
+        return ""
+    return f"Not evaluated in every trial, and in seeds.csv alone: {threat.norm} {listed}."
 
 
 def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:

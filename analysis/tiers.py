@@ -11,35 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.alarms import cell_text
 from analysis.bootstrap import Replicates, draw_replicates
 from analysis.claims import Interval
 from analysis.configurations import ConfigurationResult, configurations
-from analysis.evidence import Bits, Norm, StrongResult, strong_text
+from analysis.evidence import StrongResult, strong_text
 from analysis.fronts import intervals
-from analysis.results import Array, Results, TrialResult, accuracies, nested_bits
-
-Key = tuple[str, Norm, int, tuple[str, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TierDesign:
-    """Which trials a stronger attack saw, on how many samples, at which radii."""
-
-    attack: str
-    norm: Norm
-    samples: int
-    parts: tuple[str, ...]
-    radii: tuple[float, ...]
-    trials: tuple[TrialResult, ...]
-    """Attacked at every radius, as the evaluation attack left them."""
-    partial: tuple[str, ...]
-    """Trials attacked at some of the radii only: not in the tier."""
-
-    def of(self, trial: TrialResult) -> StrongResult:
-        """Give what the attack left of one of the trials."""
-        key = self.attack, self.norm, self.samples, self.parts
-        return next(one for one in trial.strong if _key(one) == key)
+from analysis.results import Array, Results, TrialResult, accuracies, nested_bits, trial_key
+from analysis.tier_designs import TierDesign, evaluated_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,22 +52,12 @@ class MethodLoss:
     None where one has nothing to lose."""
 
 
-def tier_designs(results: Results) -> tuple[TierDesign, ...]:
-    """List the tiers of a study: one for each attack and number of samples.
-
-    Only trials with bits under both attacks can be compared sample by sample.
-    """
-    keys = dict.fromkeys(_key(strong) for trial in results.trials for strong in trial.strong)
-    own_norm_first = sorted(keys, key=lambda key: key[1] != results.threat.norm)
-    designs = (_design(results, key) for key in own_norm_first)
-    return tuple(design for design in designs if design.radii)
-
-
 def tier_results(results: Results, design: TierDesign) -> Results:
     """Give the tier as a study: every number of it is named by its attack and its samples.
 
-    Its configurations were listed beforehand, so all of them enter what is said of a method: none
-    is a search's here, and there is no validation accuracy under this attack to choose by.
+    Its configurations are chosen as in the study, by the study's validation accuracies (of another
+    attack, and for another norm's tier in the study's own): never by the test data of the tier,
+    unless the study has no validation data.
     """
     objective, middle = results.threat.objective_radius, design.radii[(len(design.radii) - 1) // 2]
     name = strong_text(design.attack, design.samples, results.num_test)
@@ -99,13 +67,12 @@ def tier_results(results: Results, design: TierDesign) -> Results:
         norm=design.norm,
         radii=design.radii,
         objective_radius=objective if objective in design.radii else middle,
+        chosen_at=(results.threat.norm, objective) if results.num_validation else None,
     )
     return replace(
         results,
         threat=threat,
         num_test=design.samples,
-        num_validation=0,
-        methods=tuple(replace(note, searched=False) for note in results.methods),
         trials=tuple(_as_attacked(trial, design.of(trial)) for trial in design.trials),
         absent=(),
         provenance={},
@@ -126,9 +93,9 @@ def compare_attacks(
     """
     if not tier.trials:
         return (), ()
-    kept = {cell_text(trial) for trial in tier.trials}
+    kept = {trial_key(trial) for trial in tier.trials}
     strong = _with_bits(tier, design)
-    originals = tuple(trial for trial in design.trials if cell_text(trial) in kept)
+    originals = tuple(trial for trial in design.trials if trial_key(trial) in kept)
     same = _reduced(strong, originals, results, design, design.samples)
     every = _reduced(strong, originals, results, design, results.num_test)
     stronger, weaker, on_all = (
@@ -148,51 +115,12 @@ def compare_attacks(
     return twice, losses
 
 
-def _key(strong: StrongResult) -> Key:
-    return strong.attack, strong.norm, strong.samples, strong.parts
-
-
-def _evaluated(
-    results: Results, trial: TrialResult, norm: Norm
-) -> tuple[tuple[float, ...], Bits] | None:
-    """Give radii (R,) and raw bits (1 + R, n) of the evaluation attack; None without bits."""
-    if trial.bits is None:
-        return None
-    if norm == results.threat.norm:
-        return results.threat.radii, trial.bits
-    if trial.other is None or trial.other.bits is None:
-        return None
-    return trial.other.radii, np.vstack([trial.bits[:1], trial.other.bits])
-
-
-def _design(results: Results, key: Key) -> TierDesign:
-    seen = [
-        (trial, strong)
-        for trial in results.trials
-        for strong in trial.strong
-        if _key(strong) == key and strong.bits is not None
-        if _evaluated(results, trial, strong.norm) is not None
-    ]
-    radii = tuple(sorted({radius for _, strong in seen for radius in strong.radii}))
-    return TierDesign(
-        attack=key[0],
-        norm=key[1],
-        samples=key[2],
-        parts=key[3],
-        radii=radii,
-        trials=tuple(trial for trial, strong in seen if strong.radii == radii),
-        partial=tuple(cell_text(trial) for trial, strong in seen if strong.radii != radii),
-    )
-
-
 def _as_attacked(trial: TrialResult, strong: StrongResult) -> TrialResult:
     """Put the stronger attack's numbers in the place of the evaluation attack's."""
     return replace(
         trial,
         clean=strong.clean,
         robust=strong.robust,
-        validation_clean=None,
-        validation_robust=None,
         bits=strong.bits,
         sample_hash=strong.sample_hash or trial.sample_hash,
         other=None,
@@ -204,8 +132,8 @@ def _as_attacked(trial: TrialResult, strong: StrongResult) -> TrialResult:
 
 def _with_bits(tier: Results, design: TierDesign) -> Results:
     """Give a tier's trials their bits back, which its document does not hold."""
-    attacked = {cell_text(trial): design.of(trial).bits for trial in design.trials}
-    trials = tuple(replace(trial, bits=attacked[cell_text(trial)]) for trial in tier.trials)
+    attacked = {trial_key(trial): design.of(trial).bits for trial in design.trials}
+    trials = tuple(replace(trial, bits=attacked[trial_key(trial)]) for trial in tier.trials)
     return replace(tier, trials=trials)
 
 
@@ -222,7 +150,7 @@ def _reduced(
     """
     trials = []
     for trial in originals:
-        evaluated = _evaluated(results, trial, design.norm)
+        evaluated = evaluated_bits(results, trial, design.norm)
         assert evaluated is not None, "trials without bits are in no tier"
         rows = [0, *(1 + evaluated[0].index(radius) for radius in design.radii)]
         bits = nested_bits(evaluated[1])[rows, :samples]
@@ -248,7 +176,7 @@ def _attacked(
     strong, weak, on_all = ((one.means[:, 1 + at], _of(one)[:, :, 1 + at]) for one in drawn)
     lost = intervals(weak[0] - strong[0], weak[1] - strong[1])
     columns = [intervals(*one) for one in (weak, on_all, strong)]
-    left = {cell_text(trial): design.of(trial) for trial in design.trials}
+    left = {trial_key(trial): design.of(trial) for trial in design.trials}
     return [
         AttackedTwice(
             row=row,
@@ -257,7 +185,7 @@ def _attacked(
             weaker_on_all=columns[1][row],
             stronger=columns[2][row],
             lost=lost[row],
-            survivors=_mean_survivors([left[cell_text(trial)] for trial in c.trials], at),
+            survivors=_mean_survivors([left[trial_key(trial)] for trial in c.trials], at),
         )
         for row, c in enumerate(found)
     ]

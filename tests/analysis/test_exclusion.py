@@ -4,9 +4,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from analysis.document import analyse, without_bits
-from analysis.results import Results, TrialResult, accuracies
+from analysis.bundle import alarms_of
+from analysis.document import analyse, read_json, without_bits, write_json
+from analysis.results import (
+    Check,
+    Results,
+    TrialResult,
+    Value,
+    accuracies,
+    configuration_key,
+    trial_key,
+)
 
 CELLS = [("at", {"epsilon": 0.05 * level}, 0.95 - 0.02 * level, 0.3) for level in range(1, 4)]
 CELLS += [("sam", {"rho": 0.1 * level}, 0.96 - 0.01 * level, 0.1) for level in range(1, 4)]
@@ -39,6 +49,48 @@ def test_a_trial_with_a_failing_alarm_is_absent_and_named(draw: Callable[..., Re
     assert found.exclusion is not None
     assert found.exclusion.with_all is not None
     assert told.estimate == found.exclusion.with_all.difference.estimate
+
+
+LONG = "a-wide-residual-network-of-34-layers-sgd-"
+Cells = list[tuple[str, dict[str, Value], float, float]]
+ALIKE: list[Cells] = [
+    [("sam", {"rho": 0.12341}, 0.95, 0.6), ("sam", {"rho": 0.12339}, 0.95, 0.5)],
+    [(f"{LONG}sam1", {}, 0.95, 0.6), (f"{LONG}sam2", {}, 0.95, 0.5)],
+]
+
+
+@pytest.mark.parametrize("cells", ALIKE)
+@pytest.mark.parametrize(("number", "is_lost"), [(5, True), (7, False)])
+def test_a_trial_that_is_printed_alike_is_neither_lost_nor_alarmed(
+    draw: Callable[..., Results], cells: Cells, number: int, is_lost: bool
+) -> None:
+    drawn = draw(cells, num_test=120, radii=(0.05, 0.1), seeds=(0, 1))
+    first, *others = drawn.trials
+    bad = Check(number=number, name="some name", verdict="fail", text="A sentence.")
+    passed = tuple(replace(t, checks=(replace(bad, verdict="pass"),)) for t in others)
+    drawn = replace(drawn, trials=(replace(first, checks=(bad,)), *passed))
+    found = analyse(drawn, replicates=20)
+    lost = [trial_key(first)] if is_lost else []
+    assert [trial_key(absent) for absent in found.results.absent] == lost
+    told = [one for one in found.diagnoses if one.is_left_out]
+    assert [(configuration_key(one.method, one.values), one.seed) for one in told] == lost
+    (alarm,) = found.alarms
+    assert alarm.subjects == (trial_key(first),)
+    # A trial that was left out alarms for nothing in the table.
+    row = next(at for at, c in enumerate(found.found) if c.key == trial_key(first)[0])
+    assert alarms_of(found) == ({} if is_lost else {row: ("a check fails",)})
+    assert read_json(write_json(found)).alarms == found.alarms
+
+
+def test_both_of_two_trials_that_are_printed_alike_are_counted(
+    draw: Callable[..., Results],
+) -> None:
+    drawn = draw(ALIKE[0], num_test=120, radii=(0.05, 0.1), seeds=(0,))
+    bad = Check(number=7, name="plateau", verdict="fail", text="A sentence.")
+    drawn = replace(drawn, trials=tuple(replace(t, checks=(bad,)) for t in drawn.trials))
+    (alarm,) = analyse(drawn, replicates=20).alarms
+    assert "in 2 of 2 checked trials" in alarm.text
+    assert set(alarms_of(analyse(drawn, replicates=20))) == {0, 1}
 
 
 def test_what_is_said_is_that_of_the_trials_kept(draw: Callable[..., Results]) -> None:

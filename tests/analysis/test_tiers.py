@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from analysis.bundle import configurations_csv, seeds_csv
+from analysis.captions import chosen_text
+from analysis.choice import choose
+from analysis.combine import combine
 from analysis.document import Analysis, analyse, read_json, write_json
 from analysis.latex import table_tex
 from analysis.page import page
+from analysis.panel_plans import panel_plans
 from analysis.results import (
+    OtherNorm,
     Results,
     ResultsError,
     StrongResult,
@@ -19,7 +24,10 @@ from analysis.results import (
     accuracies,
     nested_bits,
 )
-from analysis.tiers import tier_designs
+from analysis.scene import gather
+from analysis.tier_designs import tier_designs
+from analysis.tier_tables import tier_text
+from analysis.tiers import tier_results
 
 CELLS = [("at", {"epsilon": 0.05 * level}, 0.95 - 0.02 * level, 0.6) for level in range(1, 4)]
 CELLS += [("sam", {"rho": 0.1 * level}, 0.96 - 0.01 * level, 0.3) for level in range(1, 4)]
@@ -183,6 +191,164 @@ def test_without_a_stronger_attack_nothing_is_said_of_one(plain: Results):
     assert found.tiers == ()
     for word in ("AutoAttack", "Tiers of evaluation", "<h2>Diagnostics</h2>", "The other norm"):
         assert word not in text
+
+
+LONG = "a-wide-residual-network-of-34-layers-sgd-"
+ALIKE = [
+    [("sam", {"rho": 0.1234012345}, 0.95, 0.6), ("sam", {"rho": 0.1233987654}, 0.95, 0.2)],
+    [(f"{LONG}sam1", {}, 0.95, 0.6), (f"{LONG}sam2", {}, 0.95, 0.2)],
+]
+
+
+@pytest.mark.parametrize("cells", ALIKE)
+def test_trials_that_are_printed_alike_keep_their_own_bits(draw: Callable[..., Results], cells):
+    drawn = mixed_up(draw(cells, num_test=120, radii=RADII, seeds=(0, 1)))
+    drawn = replace(drawn, trials=tuple(attacked(trial) for trial in drawn.trials))
+    (tier,) = analyse(drawn, replicates=20).tiers
+    assert len(tier.attacked) == 2 * len(RADII)
+    for one in tier.attacked:
+        c, position = tier.analysis.found[one.row], RADII.index(one.radius)
+        own = [t for t in drawn.trials if (t.method, t.values) == (c.method, c.values)]
+        left = np.mean([t.strong[0].robust[position] for t in own])
+        first = np.mean([nested_bits(t.bits)[1 + position, :SAMPLES].mean() for t in own])
+        assert one.stronger.estimate == pytest.approx(left, abs=1e-12)
+        assert one.weaker.estimate == pytest.approx(first, abs=1e-12)
+        assert one.survivors[-1] == pytest.approx(left, abs=1e-12)
+
+
+def searched_study(draw: Callable[..., Results], num_validation: int = 200) -> Results:
+    """Validation says that the strongest of each method dominates; the tests say otherwise."""
+    drawn = draw(
+        CELLS,
+        num_test=120,
+        num_validation=num_validation,
+        radii=RADII,
+        seeds=(0, 1),
+        searched=("sam",),
+    )
+    if num_validation:
+        best = ({"epsilon": CELLS[2][1]["epsilon"]}, {"rho": CELLS[5][1]["rho"]})
+        values = ((0.9, 0.8) if t.values in best else (0.5, 0.1) for t in drawn.trials)
+        trials = (
+            replace(t, validation_clean=clean, validation_robust=robust)
+            for t, (clean, robust) in zip(drawn.trials, values, strict=True)
+        )
+        drawn = replace(drawn, trials=tuple(trials))
+    return replace(drawn, trials=tuple(attacked(trial) for trial in drawn.trials))
+
+
+def strong_caption(found: Analysis) -> str:
+    pictures = [p.draw() for p in panel_plans(found) if "front under AutoAttack" in p.name]
+    (picture,) = pictures
+    return picture.caption
+
+
+def test_a_tiers_fronts_are_chosen_on_validation_data_as_the_studys_are(
+    draw: Callable[..., Results],
+):
+    results = searched_study(draw)
+    found = analyse(results, replicates=20)
+    (tier,) = found.tiers
+    ours, theirs = choose(found.results), choose(tier.analysis.results)
+    assert theirs.on_validation
+    chosen = [[c.key for c in front.members] for front in theirs.fronts]
+    assert chosen == [[c.key for c in front.members] for front in ours.fronts]
+    assert [len(members) for members in chosen] == [1, 1]
+    # Test numbers of the tier would choose more.
+    without = replace(results, num_validation=0, trials=tuple(map(blind, results.trials)))
+    (design,) = tier_designs(without)
+    assert {len(f.members) for f in choose(tier_results(without, design)).fronts} != {1}
+    # A search stands by what was chosen, a grid by all of it.
+    values = tier.analysis.primary.contrasts.hypervolumes
+    assert {one.method: len(one.rows) for one in values} == {"at": 3, "sam": 1}
+    caption = strong_caption(found)
+    assert "as chosen on validation data (PGD-10, 1 restart) at radius 0.1" in caption
+    # Arrows from where it was chosen would lead from PGD-10 to AutoAttack.
+    assert "arrows" not in caption
+    shifts = [
+        len(one.shifts[0])
+        for a in (found, tier.analysis)
+        for one in gather(a, 0.1, [a.estimand]).methods
+    ]
+    assert shifts == [0, 1, 0, 0]
+    text = page(found)
+    assert "are chosen on the same validation data, under PGD-10, 1 restart, linf 0.1" in text
+    standing = (
+        "the members chosen on validation data (PGD-10, 1 restart) at radius 0.1 stand for it"
+    )
+    assert f"Of a search {standing}." in text
+
+
+def blind(trial: TrialResult) -> TrialResult:
+    return replace(trial, validation_clean=None, validation_robust=None)
+
+
+def test_a_tier_of_a_search_without_validation_data_says_so(draw: Callable[..., Results]):
+    found = analyse(searched_study(draw, num_validation=0), replicates=20)
+    assert "as chosen on test data at radius 0.1" in strong_caption(found)
+    (told,) = [f.text for f in found.findings if f.kind.startswith("hypervolume difference, Auto")]
+    assert "“sam” searched without validation data, not selected independently" in told
+
+
+def in_l2(results: Results, radii: tuple[float, ...]) -> Results:
+    """Evaluate and attack every trial in the other norm, at these radii."""
+    trials = []
+    for trial in results.trials:
+        raw = trial.bits[[0, *range(1, 1 + len(radii))]]  # type: ignore[index]
+        other = OtherNorm(
+            norm="l2", radii=radii, robust=tuple(accuracies(raw)[1:].tolist()), bits=raw[1:]
+        )
+        strong = attacked(replace(trial, strong=()), radii=radii).strong[0]
+        assert strong.bits is not None
+        strong.bits[2:] |= ~strong.bits[1]  # what a smaller radius broke a larger one may miss
+        trials.append(replace(trial, other=other, strong=(replace(strong, norm="l2"),)))
+    return replace(results, trials=tuple(trials))
+
+
+def two_studies(draw: Callable[..., Results]) -> tuple[Results, Results]:
+    one, other = (
+        draw([cell], num_test=120, radii=RADII, seeds=(0, 1), study=name, searched=("sam",))
+        for name, cell in (("one", CELLS[0]), ("other", CELLS[3]))
+    )
+    return one, other
+
+
+@pytest.mark.parametrize("others", [(0.5, 1.0), (0.25, 0.5)])
+def test_studies_with_other_radii_are_compared_at_those_they_share(
+    draw: Callable[..., Results], others: tuple[float, ...]
+):
+    one, other = two_studies(draw)
+    both = combine([in_l2(one, (0.5,)), in_l2(other, others)])
+    found = analyse(both, replicates=20)
+    (tier,) = found.tiers
+    assert tier.partial == ()
+    assert tier.analysis.results.threat.radii == (0.5,)
+    assert [len(c.trials) for c in tier.analysis.found] == [2, 2]
+    position = others.index(0.5)
+    for attack in tier.attacked:
+        c = tier.analysis.found[attack.row]
+        own = [t for t in both.trials if t.method == c.method]
+        at = position if c.method == "sam" else 0
+        assert attack.stronger.estimate == pytest.approx(
+            np.mean([t.strong[0].robust[at] for t in own]), abs=1e-12
+        )
+        assert attack.survivors[-1] == pytest.approx(
+            np.mean([t.strong[0].survivors[at][-1] for t in own]), abs=1e-12
+        )
+    text, apart = tier_text(found, tier), sum(others) - 0.5
+    assert "evaluate again" not in text
+    assert f"Not evaluated in every trial, and in seeds.csv alone: l2 {apart:g}." in text
+    # Chosen in the study's own norm, which is said where it is another one.
+    assert chosen_text(tier.analysis.results) == ("validation data (PGD-10, 1 restart) at linf 0.1")
+    assert write_json(read_json(write_json(found))) == write_json(found)
+
+
+def test_studies_that_share_no_radius_are_tiers_apart(draw: Callable[..., Results]):
+    one, other = two_studies(draw)
+    found = analyse(combine([in_l2(one, (0.5,)), in_l2(other, (1.0,))]), replicates=20)
+    told = [(t.analysis.results.threat.radii, t.partial, len(t.attacked)) for t in found.tiers]
+    assert told == [((0.5,), (), 1), ((1.0,), (), 1)]
+    assert page(found)
 
 
 @pytest.mark.parametrize(
