@@ -69,6 +69,23 @@ def _contrast_finding(
     return held_back(said, found, (contrast.first, contrast.second))
 
 
+def _below_floor(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    first: Hypervolume,
+    second: Hypervolume,
+) -> str:
+    """Say of a method that attains 0 that it does because none of its configurations is clean."""
+    names = [
+        method_text(one.method)
+        for one in (first, second)
+        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
+    ]
+    if not names:
+        return ""
+    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
+
+
 def _worded(
     results: Results,
     found: Sequence[ConfigurationResult],
@@ -91,6 +108,7 @@ def _worded(
     gap = f"{points_text(finding.estimate)} pp"
     conditions += _unvalidated(results, first, second) + _lifted(contrast, first, second)
     measured = f"on average over {requirements_text(results)}: {_both(first, second)}"
+    measured += _below_floor(results, found, first, second)
     margin = results.margin
     if margin is not None and -margin <= finding.low and finding.high <= margin:
         text = (

@@ -446,3 +446,14 @@ def test_names_of_any_length_stay_inside_the_forest(draw: Draw):
             assert box.x0 >= inside.x0, text.get_text()
             assert box.x1 <= inside.x1, text.get_text()
             assert box.y0 >= inside.y0, text.get_text()
+
+
+def test_a_method_below_the_clean_floor_is_said_to_be(draw: Draw):
+    cells = [*AT, *((name, values, 0.5, robust) for name, values, _, robust in SAM)]
+    results = replace(draw(cells, sides=SIDES), clean_floor=0.8)
+    said = of_kind(findings_of(results), "hypervolume difference")[0]
+    assert "and 0.0%, as no configuration of “sam” has the lowest clean accuracy" in said.text
+    (plain,) = of_kind(
+        findings_of(replace(draw(AT + SAM, sides=SIDES), clean_floor=0.8)), "hypervolume difference"
+    )
+    assert "no configuration" not in plain.text
