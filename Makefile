@@ -6,7 +6,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Bytecode is written where it is used: compiling all of it would be half of an installation.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+    --constraint constraints.txt
 
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -30,16 +32,21 @@ checks:
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SELECTED)
 
+define PREPARE
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 13); \
+    sys.exit(None if ok else f"Python {sys.version.split()[0]} in $(VENV): needs 3.11 or 3.12; say make PYTHON=python3.12")'
+endef
+
 $(VENV)/installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; ok = (3, 11) <= sys.version_info < (3, 13); \
-	    sys.exit(None if ok else f"Python {sys.version.split()[0]} in $(VENV): needs 3.11 or 3.12; say make PYTHON=python3.12")'
+	$(PREPARE)
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
+$(VENV)/installed-test: pyproject.toml constraints.txt
+	$(PREPARE)
 	$(PIP) --editable '.[test]'
-	touch $@
+	touch $(VENV)/installed $@
 
 clean:
 	rm -rf $(VENV)
