@@ -1,19 +1,15 @@
 """Results in, findings out: replicates, fronts, fitted curves, responses, and the report.
 
 A table of accuracies is enough: `analyse(read_table("table.csv", num_test=10_000))`. What needs
-matplotlib is imported where it is used: `analysis.plots`, `analysis.report`. What needs scipy is
+matplotlib is imported where it is used: `analysis.figures`, `analysis.report`. What needs scipy is
 imported with its first use, half a second: the nondominated points of a study do not wait for it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from analysis.bootstrap import Replicates, draw_replicates
-from analysis.choice import Choice, MethodFront, choose
-from analysis.claims import Finding, Interval
-from analysis.combine import combine
-from analysis.configurations import ConfigurationResult, Spread, configurations
-from analysis.front import (
+from analysis.fronts.choice import Choice, MethodFront, choose
+from analysis.fronts.pareto import (
     attained,
     attainment_surface,
     comparable,
@@ -22,28 +18,31 @@ from analysis.front import (
     mean_attainable_robustness,
     nondominated,
 )
-from analysis.results import (
+from analysis.inference.bootstrap import Replicates, draw_replicates
+from analysis.inference.claims import Finding, Interval
+from analysis.results.combine import combine
+from analysis.results.configurations import ConfigurationResult, Spread, configurations
+from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.table import read_table
+from analysis.results.trials import (
     AbsentTrial,
     Check,
     Detection,
     History,
     Importance,
-    MethodNote,
     OtherNorm,
-    Results,
     ResultsError,
     StrongResult,
-    ThreatModel,
     TrialResult,
     accuracies,
     configuration_key,
     nested_bits,
 )
-from analysis.table import read_table
 
 if TYPE_CHECKING:
-    from analysis.curves import FrontFit, fit_fronts
-    from analysis.document import Analysis, View, analyse, read_json, write_json
+    from analysis.analyse import analyse
+    from analysis.curves.fits import FrontFit, fit_fronts
+    from analysis.document import Analysis, View, read_json, write_json
 
 __all__ = [
     "AbsentTrial",
@@ -90,8 +89,9 @@ __all__ = [
 ]
 
 _BY_SCIPY = {
-    "curves": ("FrontFit", "fit_fronts"),
-    "document": ("Analysis", "View", "analyse", "read_json", "write_json"),
+    "analyse": ("analyse",),
+    "curves.fits": ("FrontFit", "fit_fronts"),
+    "document": ("Analysis", "View", "read_json", "write_json"),
 }
 
 

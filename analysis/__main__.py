@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from analysis.configurations import configurations
-from analysis.results import Results, ResultsError
-from analysis.rows import radius
-from analysis.table import read_table
-from analysis.words import count_text
+from analysis.results.configurations import configurations
+from analysis.results.results import Results
+from analysis.results.rows import radius
+from analysis.results.table import read_table
+from analysis.results.trials import ResultsError
+from analysis.results.words import count_text
 
 EPILOG = """examples:
   python -m analysis table.csv -o report --images 10000 --classes 10 --attack "AutoAttack"
@@ -61,7 +62,7 @@ def _reported(told: argparse.Namespace) -> Path:
     results = read_table(source, bits=given.pop("bits", None), **given | several)
     print(_said(results))
     sys.stdout.flush()
-    from analysis.report import write_report  # matplotlib: a second, only for a good table
+    from analysis.report.bundle import write_report  # matplotlib: a second, only for a good table
 
     return write_report(results, out)
 
@@ -74,7 +75,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
         option = OPTIONS.get(odd[0], odd[0].replace("_", "-"))
         rule = "holds a whole report and takes only -o"
         raise ResultsError(f"{told.source}: {rule}, got --{option} too; drop it")
-    from analysis.report import rerender  # matplotlib: a second
+    from analysis.report.bundle import rerender  # matplotlib: a second
 
     return rerender(told.source, told.out)
 

@@ -3,38 +3,147 @@
 The figures, the tables and the page are made from it alone. Fractions, never percent; null, never
 NaN. Additions keep the schema's number; a changed meaning raises it; readers refuse one that they
 do not know.
+
+Codec: frozen dataclasses as JSON and back, by their declared types.
 """
 
 import json
-from dataclasses import dataclass, replace
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cached_property
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from analysis.alarms import Alarm, find_alarms
-from analysis.bootstrap import COUNT, Replicates, draw_replicates
-from analysis.choice import choose
-from analysis.claims import Estimand, Finding
-from analysis.codec import from_plain, to_plain
-from analysis.configurations import ConfigurationResult, configurations
-from analysis.contrasts import Contrasts, measure_contrasts
-from analysis.curves import FrontFit, fit_fronts
-from analysis.diagnosis import Diagnosis, diagnoses
-from analysis.equivalence import Equivalence, measure_equivalences
-from analysis.exclusion import Exclusion, leave_out, measure_exclusion
-from analysis.fronts import Fronts, measure_fronts
-from analysis.gaps import Gap, Rate, measure_gap, measure_rate
-from analysis.margins import Margin, measure_margins
-from analysis.other_norm import OtherEvaluation, measure_other_norms
-from analysis.pairs import compared
-from analysis.response import HeatMap, Response, measure_heat_maps, measure_responses
-from analysis.results import Results, ResultsError, TrialResult
-from analysis.selection import Selection, measure_selection
-from analysis.tier_designs import TierDesign, tier_designs
-from analysis.tiers import (
-    AttackedTwice,
-    MethodLoss,
-    compare_attacks,
-    tier_results,
-)
+from analysis.attacks.alarms import Alarm
+from analysis.attacks.exclusion import Diagnosis, Exclusion
+from analysis.attacks.other_norm import OtherEvaluation
+from analysis.attacks.tiers import AttackedTwice, MethodLoss
+from analysis.curves.fits import FrontFit
+from analysis.curves.gaps import Gap
+from analysis.curves.rates import Rate
+from analysis.fronts.attainment import Fronts
+from analysis.fronts.contrasts import Contrasts
+from analysis.fronts.optimism import Selection
+from analysis.inference.claims import Estimand, Finding
+from analysis.responses.equivalence import Equivalence
+from analysis.responses.margins import Margin
+from analysis.responses.strength import HeatMap, Response
+from analysis.results.configurations import ConfigurationResult, configurations
+from analysis.results.results import Results
+from analysis.results.trials import ResultsError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any, place: str = "") -> Any:
+    """Turn dataclasses into dicts and tuples into lists; what JSON cannot hold is an error.
+
+    Fields marked `UNWRITTEN` are left out. No NaN and no infinity: they are None where they mean
+    something.
+
+    >>> from analysis.inference.claims import Interval
+    >>> to_plain(Interval(estimate=0.5, low=0.25, high=0.75))
+    {'estimate': 0.5, 'low': 0.25, 'high': 0.75}
+    """
+    if is_dataclass(value):
+        return {
+            field.name: to_plain(getattr(value, field.name), f"{place}.{field.name}")
+            for field in fields(value)
+            if field.metadata.get("written", True)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item, f"{place}[{at}]") for at, item in enumerate(value)]
+    if isinstance(value, bool | str | int | None):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    raise TypeError(f"{place}: cannot be written as JSON: {value!r} ({type(value).__name__})")
+
+
+def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
+    """Make a value of this type from what `to_plain` wrote; `ResultsError` names what is odd.
+
+    >>> from analysis.inference.claims import Interval
+    >>> from_plain(Interval, {"estimate": 0.5, "low": 0.25, "high": 0.75})
+    Interval(estimate=0.5, low=0.25, high=0.75)
+    """
+    return typing.cast(T, _read(kind, plain, place or kind.__name__))
+
+
+def _read(kind: Any, plain: Any, place: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _read_dataclass(kind, plain, place)
+    if origin is tuple:
+        return _read_tuple(arguments, plain, place)
+    if origin in (typing.Union, types.UnionType):
+        return _read_union(arguments, plain, place)
+    if origin is typing.Literal:
+        if plain not in arguments:
+            raise ResultsError(f"{place}: must be one of {arguments}, got {plain!r}")
+        return plain
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(plain, dict):
+            raise ResultsError(f"{place}: must be an object, got {plain!r}")
+        return {key: _read(arguments[1], item, f"{place}.{key}") for key, item in plain.items()}
+    if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
+        return float(plain)
+    if not isinstance(plain, kind) or (kind in (int, float) and isinstance(plain, bool)):
+        raise ResultsError(f"{place}: must be {kind.__name__}, got {plain!r}")
+    return plain
+
+
+def _read_dataclass(kind: Any, plain: Any, place: str) -> Any:
+    if not isinstance(plain, dict):
+        raise ResultsError(f"{place}: must be an object, got {plain!r}")
+    hints = get_type_hints(kind)
+    written = [field for field in fields(kind) if field.metadata.get("written", True)]
+    values = {}
+    for field in written:
+        if field.name in plain:
+            values[field.name] = _read(
+                hints[field.name], plain[field.name], f"{place}.{field.name}"
+            )
+    try:
+        return kind(**values)
+    except TypeError as error:
+        needed = [one for one in written if one.default is MISSING]
+        lacking = [field.name for field in needed if field.name not in plain]
+        raise ResultsError(f"{place}: lacks {', '.join(lacking)}") from error
+
+
+def _read_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
+    if not isinstance(plain, list):
+        raise ResultsError(f"{place}: must be a list, got {plain!r}")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_read(arguments[0], item, f"{place}[{at}]") for at, item in enumerate(plain))
+    if len(plain) != len(arguments):
+        raise ResultsError(f"{place}: must have {len(arguments)} entries, got {len(plain)}")
+    return tuple(
+        _read(kind, item, f"{place}[{at}]")
+        for at, (kind, item) in enumerate(zip(arguments, plain, strict=True))
+    )
+
+
+def _read_union(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
+    if plain is None and type(None) in arguments:
+        return None
+    # Exact types first: 1 is not 1.0 where both are allowed.
+    for kind in arguments:
+        if isinstance(kind, type) and type(plain) is kind:
+            return plain
+    for kind in arguments:
+        if kind is not type(None):
+            try:
+                return _read(kind, plain, place)
+            except ResultsError:
+                continue
+    raise ResultsError(f"{place}: must be one of {arguments}, got {plain!r}")
+
 
 SCHEMA = "rhoeps.front/1"
 
@@ -126,80 +235,6 @@ class Tier:
     """At the objective radius, in the order of the methods."""
 
 
-def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Analysis:
-    """Analyse the results of a study: everything that its report says.
-
-    Trials whose attack failed, by an alarm, are left out and listed as absent. Equal results,
-    number of replicates and seed give an equal analysis.
-    """
-    from analysis.findings import find  # findings are made from a document without them
-
-    given, alarms = results, find_alarms(results)
-    results = leave_out(given, alarms)
-    found, choice = configurations(results), choose(results)
-    drawn = draw_replicates(results, found, count=replicates, seed=seed)
-    views = tuple(
-        _view(results, found, drawn, radius, estimand)
-        for radius in results.threat.radii
-        for estimand in drawn.estimands
-    )
-    document = Analysis(
-        results=without_bits(results),
-        replicates=replicates,
-        replicate_seed=seed,
-        pooled_over_methods=drawn.pooled_over_methods,
-        variance_explained_by_seed=drawn.variance_explained_by_seed,
-        estimands=drawn.estimands,
-        covariances=tuple(
-            tuple(tuple(row) for row in matrix) for matrix in drawn.covariances.tolist()
-        ),
-        views=views,
-        selection=measure_selection(results, found, choice, drawn),
-        margins=measure_margins(results, found, choice, drawn, drawn.default),
-        alarms=alarms,
-        exclusion=measure_exclusion(given, results, count=replicates, seed=seed),
-        findings=(),
-        tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
-        others=measure_other_norms(results, found, count=replicates, seed=seed),
-        diagnoses=diagnoses(given, results),
-    )
-    return replace(document, findings=find(document))
-
-
-def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
-    """Analyse what a stronger attack left: its own fronts, and its difference to the weaker one."""
-    from analysis.tier_findings import tier_findings  # they are made from a document, too
-
-    document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
-    attacked, losses = compare_attacks(
-        results, design, document.results, count=replicates, seed=seed
-    )
-    tier = Tier(
-        attack=design.attack,
-        samples=design.samples,
-        parts=design.parts,
-        partial=design.partial,
-        analysis=document,
-        attacked=attacked,
-        losses=losses,
-    )
-    # Nothing was declared in another norm, and nothing is compared in it.
-    own = design.norm == results.threat.norm
-    said = tier_findings(tier, results.threat.attack) if own else ()
-    return replace(tier, analysis=replace(document, findings=said))
-
-
-def without_bits(results: Results) -> Results:
-    """Drop the correctness bits: what is left is what `front.json` carries."""
-    return replace(results, trials=tuple(_without_bits(trial) for trial in results.trials))
-
-
-def _without_bits(trial: TrialResult) -> TrialResult:
-    other = None if trial.other is None else replace(trial.other, bits=None)
-    strong = tuple(replace(one, bits=None) for one in trial.strong)
-    return replace(trial, bits=None, other=other, strong=strong)
-
-
 def write_json(analysis: Analysis) -> str:
     """Write an analysis as `front.json`."""
     document = {"schema": SCHEMA, **to_plain(analysis)}
@@ -219,34 +254,3 @@ def read_json(text: str) -> Analysis:
     if schema != SCHEMA:
         raise ResultsError(f"front.json: schema must be {SCHEMA}, got {schema!r}")
     return from_plain(Analysis, document, "front.json")
-
-
-def _view(
-    results: Results,
-    found: tuple[ConfigurationResult, ...],
-    drawn: Replicates,
-    radius: float,
-    estimand: Estimand,
-) -> View:
-    fits = tuple(fit_fronts(results, drawn, radius=radius, estimand=estimand))
-    return View(
-        radius=radius,
-        estimand=estimand,
-        fronts=measure_fronts(results, found, choose(results), drawn, radius, estimand),
-        fits=fits,
-        gaps=_gaps(results, drawn, fits),
-        rates=tuple(measure_rate(results, drawn, fit) for fit in fits if fit.chosen),
-        contrasts=measure_contrasts(results, found, drawn, radius, estimand),
-        responses=measure_responses(results, found, drawn, radius, estimand),
-        heat_maps=measure_heat_maps(results, found, drawn, radius, estimand),
-        equivalences=measure_equivalences(results, found, drawn, radius, estimand),
-    )
-
-
-def _gaps(results: Results, drawn: Replicates, fits: tuple[FrontFit, ...]) -> tuple[Gap, ...]:
-    """Compare the curves of the pairs of methods that the study compares."""
-    by_method = {fit.method: fit for fit in fits}
-    return tuple(
-        measure_gap(results, drawn, by_method[first], by_method[second])
-        for first, second in compared(results, tuple(by_method))
-    )

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from trainers.config import EvaluationConfig, Method, Pgd, PgdAttack, TrainConfig
-from trainers.data import Dataset, Split
-from trainers.models import build_model
+from trainers.data.dataset import Dataset
+from trainers.data.subset import Split
+from trainers.networks.build import build_model
 
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
 EVALUATION_BATCH_SIZE = 500
@@ -59,7 +60,9 @@ def make_loader(
 
     With workers, they stay alive between epochs and memory is pinned for a GPU.
     """
-    importlib.import_module("trainers.vision")  # before torchvision, which may need it
+    importlib.import_module(
+        "trainers.data.torchvision_import"
+    )  # before torchvision, which may need it
     from torchvision import transforms
 
     is_training = batch_size > 0

@@ -26,7 +26,8 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
-from trainers.data import Dataset, Split, load_data
+from trainers.data.dataset import Dataset, load_data
+from trainers.data.subset import Split
 
 CACHE = Path(tempfile.gettempdir()) / "rhoeps-benchmarks"
 METHODS = ("standard", "sam", "at_4", "at_10", "sam_at_10")

@@ -8,18 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import study.trainable
 from rich.console import Console
 
-import study.trainable
-from study import launch, naming, space, storage, tracking
-from study.interrupts import Interrupts
-from study.plan import make_plan
-from study.progress import Progress
-from study.searcher import StudySearcher
-from study.space import Cell, Configuration
+from study.launch import launch
+from study.launch.callbacks import Watch
+from study.launch.interrupts import Interrupts
+from study.launch.progress import Progress
+from study.plan import naming, space
+from study.plan.plan import make_plan
+from study.plan.space import Cell, Configuration
+from study.records import store
+from study.records.runs import (
+    ARTIFACTS,
+    StudyRuns,
+    TrialRun,
+    _required_metrics,
+    find_finished,
+    open_source,
+    open_study,
+    read_trials,
+)
+from study.search.searcher import StudySearcher
 from study.spec import StudySpec, read_studies
-from study.watch import Watch
-from trainers.data import DIGITS_FINGERPRINT
+from trainers.data.dataset import DIGITS_FINGERPRINT
 
 NAME = "empty"
 EPOCHS = 20
@@ -77,9 +89,9 @@ class Bookkeeping:
     def __init__(self, folder: Path, spec: StudySpec, recorded: int) -> None:
         self.folder = folder
         self._spec = spec
-        self._store = storage.find_store(folder)
-        self._client = storage.connect(self._store)
-        self._runs = tracking.open_study(self._client, self._store, spec, {})
+        self._store = store.find_store(folder)
+        self._client = store.connect(self._store)
+        self._runs = open_study(self._client, self._store, spec, {})
         self._files = write_files(folder / "files")
         self._begin()
         for _ in range(recorded):
@@ -88,9 +100,7 @@ class Bookkeeping:
 
     def _begin(self) -> None:
         """Begin a launch on what is recorded."""
-        records = tracking.read_trials(
-            tracking.open_source(self._store), self._spec.evaluation.checkpoint
-        )
+        records = read_trials(open_source(self._store), self._spec.evaluation.checkpoint)
         plan = make_plan(self._spec, DIGITS_FINGERPRINT, records)
         self._searcher = StudySearcher(self._spec, plan)
         screen = Console(file=io.StringIO(), force_terminal=True, width=120)
@@ -140,7 +150,7 @@ class EmptyTrainable(study.trainable.CellTrainable):
     def setup(self, config: dict[str, Any], context: Any) -> None:
         """Keep what the trial is given; no run is open."""
         super().setup(config, context)
-        self._run: tracking.TrialRun | None = None
+        self._run: TrialRun | None = None
 
     def step(self) -> dict[str, Any]:
         """Open the run, or finish it."""
@@ -160,7 +170,7 @@ class EmptyTrainable(study.trainable.CellTrainable):
         cell = Cell(
             key=config["key"], configuration=configuration, seed=config["seed"], config=chosen
         )
-        client = storage.connect(context.store)
+        client = store.connect(context.store)
         self._run = open_run(client, context.runs, context.spec, cell, self.trial_id)
         self._run.log(epoch_metrics(), 1)
         return {"done": False, "complete": False, "epoch": 1, **VALIDATION}
@@ -174,11 +184,9 @@ def launch_empty(folder: Path, seeds: int) -> None:
     assert outcome.exit_code == 0, outcome
 
 
-def open_run(
-    client: Any, runs: tracking.StudyRuns, spec: StudySpec, cell: Cell, ray_trial: str
-) -> tracking.TrialRun:
+def open_run(client: Any, runs: StudyRuns, spec: StudySpec, cell: Cell, ray_trial: str) -> TrialRun:
     """Open a trial's run as a worker does: when it is sure that the cell is not done."""
-    assert tracking.find_finished(client, runs, cell.key, spec.evaluation.checkpoint) is None
+    assert find_finished(client, runs, cell.key, spec.evaluation.checkpoint) is None
     configuration = cell.configuration
     tags = {
         **{f"version.{place}": "1.2.3" for place in range(8)},
@@ -194,7 +202,7 @@ def open_run(
         "process": str(os.getpid()),
     }
     params = {f"parameter.{place}": place for place in range(PARAMETERS)}
-    return tracking.TrialRun(client, runs, naming.cell_name(spec, cell), tags, params)
+    return TrialRun(client, runs, naming.cell_name(spec, cell), tags, params)
 
 
 def epoch_metrics() -> dict[str, float]:
@@ -205,12 +213,12 @@ def epoch_metrics() -> dict[str, float]:
 def final_metrics(spec: StudySpec) -> dict[str, float]:
     """Give every metric that a finished trial must have."""
     evaluation = {"norm": spec.evaluation.norm, "radii": spec.evaluation.radii}
-    return dict.fromkeys(tracking._required_metrics(evaluation), 0.5)
+    return dict.fromkeys(_required_metrics(evaluation), 0.5)
 
 
 def write_files(folder: Path) -> Path:
     """Write what a trial leaves, in about its usual size."""
-    for name in tracking.ARTIFACTS:
+    for name in ARTIFACTS:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(20_000))
     return folder

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from trainers.config import TrainConfig
-from trainers.data import Dataset
-from trainers.engine import PLAIN, Engine
-from trainers.evaluate import evaluate
+from trainers.data.dataset import Dataset
+from trainers.engine.engine import PLAIN, Engine
+from trainers.evaluation.evaluate import evaluate
 from trainers.train import TrainState, new_state, train
 
 

@@ -27,10 +27,10 @@ from typing import Any
 
 from empty_trials import Bookkeeping, declare, launch_empty
 
-from study import storage, tracking
-from study.plan import make_plan
-from study.searcher import StudySearcher
-from trainers.data import DIGITS_FINGERPRINT
+from study.plan.plan import make_plan
+from study.records import runs, store
+from study.search.searcher import StudySearcher
+from trainers.data.dataset import DIGITS_FINGERPRINT
 
 HERE = Path(__file__).parent
 RECORDED = (10, 100, 1000)
@@ -81,8 +81,8 @@ def _launch(folder: Path) -> tuple[float, float]:
 
 def records(folder: Path) -> list[Any]:
     """Read the trials of a project, the earliest first."""
-    source = tracking.open_source(storage.find_store(folder))
-    return sorted(tracking.read_trials(source, "last"), key=lambda record: record.started)
+    source = runs.open_source(store.find_store(folder))
+    return sorted(runs.read_trials(source, "last"), key=lambda record: record.started)
 
 
 def bookkeeping(studies: dict[int, Bookkeeping]) -> dict[int, dict[str, float]]:

@@ -26,8 +26,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.config import Norm, Pgd, TrainConfig
-from trainers.inputs import BALLS
-from trainers.streams import generator
+from trainers.engine.repeatable import generator
+from trainers.step.inputs import BALLS
 from trainers.train import TrainState
 
 STEPPED: tuple[tuple[str, Norm], ...] = (

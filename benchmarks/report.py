@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from analysis.results import MethodNote, Results, ThreatModel, TrialResult, accuracies
+from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.trials import TrialResult, accuracies
 
 HERE = Path(__file__).parent
 CASES = {60: (10, 3), 1000: (100, 5)}
@@ -99,8 +100,8 @@ def draw_study(configurations: int, seeds: int) -> Results:
 
 def measure(num_trials: int) -> dict[str, float]:
     """Measure one study in this process."""
-    from analysis.document import analyse
-    from analysis.report import write_report
+    from analysis.analyse import analyse
+    from analysis.report.bundle import write_report
 
     results = draw_study(*CASES[num_trials])
     drawn = megabytes()

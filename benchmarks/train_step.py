@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.config import Pgd, Sam
-from trainers.models import build_model
+from trainers.networks.build import build_model
 
 MEASURED = ("standard", "sam", "at_10", "sam_at_10")
 NUM_VALIDATION = 20

@@ -26,7 +26,7 @@ import torch
 from machine import HERE
 
 from trainers.config import TrainConfig
-from trainers.data import load_data
+from trainers.data.dataset import load_data
 
 STUDIES_FILE = HERE.parent / "studies.yaml"
 TINY = """\
@@ -62,7 +62,7 @@ def draw_cells(file: Path, name: str) -> list[TrainConfig]:
     """Give the configurations of a study's cells, searched ones drawn from their ranges by Ray."""
     from ray import tune
 
-    from study import space
+    from study.plan import space
     from study.spec import read_studies
 
     spec, random = read_studies(file)[name], np.random.default_rng(0)

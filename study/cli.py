@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from study import evaluation
-    from study.launch import Outcome
-    from study.plan import Plan
+    from study.launch.launch import Outcome
+    from study.plan.plan import Plan
     from study.spec import StudySpec
+    from study.verify import attack
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study list
     """
-    from study import space
+    from study.plan import space
 
     studies = _read(file)
     width = max(len(name) for name in studies)
@@ -78,8 +78,8 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
-        from study import cluster
-        from study.launch import current_plan, project_folder
+        from study.launch import cluster
+        from study.launch.launch import current_plan, project_folder
         from study.summary import print_plan
 
         num_slots = None if cluster.is_joined() else cluster.local_slots(spec)
@@ -99,8 +99,8 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
-        from study import cluster
-        from study import launch as launching
+        from study.launch import cluster
+        from study.launch import launch as launching
         from study.summary import print_outcome, print_plan
 
         def announce(planned: "Plan") -> None:
@@ -125,7 +125,7 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
-        from study.launch import current_plan, project_folder
+        from study.launch.launch import current_plan, project_folder
         from study.summary import print_status
 
         current = current_plan(spec, project_folder(file))
@@ -147,9 +147,8 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
-        from study import evaluation  # torch: seconds
 
-        return _finish_evaluation(spec, file, evaluation.evaluate)
+        return _finish_evaluation(spec, file, attack.evaluate)
 
     raise typer.Exit(_guarded(run))
 
@@ -165,9 +164,8 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
-        from study import evaluation  # torch: seconds
 
-        return _finish_evaluation(spec, file, evaluation.diagnose)
+        return _finish_evaluation(spec, file, attack.diagnose)
 
     raise typer.Exit(_guarded(run))
 
@@ -184,9 +182,9 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     specs = [_choose(studies, name, file) for name in names]
 
     def write() -> None:
-        from analysis.results import ResultsError
-        from study.launch import project_folder
-        from study.reporting import report_studies
+        from analysis.results.trials import ResultsError
+        from study.launch.launch import project_folder
+        from study.report.report import report_studies
 
         try:
             report = report_studies(specs, project_folder(file))
@@ -213,7 +211,7 @@ def ui(
     studies = _read(file)
 
     def serve() -> int:
-        from study.launch import project_folder
+        from study.launch.launch import project_folder
         from study.ui import serve_ui
 
         return serve_ui(project_folder(file), tuple(studies), port)
@@ -255,12 +253,12 @@ def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpe
 
 def _guarded(work: Callable[[], T]) -> T:
     """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
-    from study.cluster import ClusterError
-    from study.interrupts import Interrupted
-    from study.lock import HeldError
-    from study.storage import TrackingError, is_store_failure, masked
+    from study.launch.cluster import ClusterError
+    from study.launch.interrupts import Interrupted
+    from study.launch.locks import HeldError
+    from study.records.store import TrackingError, is_store_failure, masked
     from trainers.config import ConfigError
-    from trainers.data import DataError
+    from trainers.data.cache import DataError
 
     try:
         return work()
@@ -304,10 +302,10 @@ def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
 def _finish_evaluation(
     spec: "StudySpec",
     file: Path,
-    work: "Callable[[StudySpec, Path, Callable[[str], None]], evaluation.Outcome]",
+    work: "Callable[[StudySpec, Path, Callable[[str], None]], attack.Outcome]",
 ) -> int:
     """Evaluate or diagnose, then print the checklist, what failed, and what to do next."""
-    from study.launch import project_folder
+    from study.launch.launch import project_folder
     from study.summary import print_checklist
 
     def say(line: str) -> None:

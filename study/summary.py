@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 
-from study import naming
-from study.attack_records import CheckRecord
-from study.checklist import SIGNS, make_checklist
-from study.launch import Outcome
-from study.plan import Plan, estimate_seconds
-from study.space import Cell, Configuration
+from study.launch.launch import Outcome
+from study.plan import naming
+from study.plan.fronts import front_so_far
+from study.plan.plan import Plan, estimate_seconds
+from study.plan.space import Cell, Configuration
+from study.records.attacks import CheckRecord
 from study.spec import StudySpec
-from study.standing import front_so_far
+from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
 """Failed cells that are named one by one; the rest is counted."""
@@ -109,7 +109,7 @@ def print_checklist(
         return
     print(f"checklist: {checklist.legend}")
     _print_table(checklist.table)
-    from analysis.evidence import VOIDING  # numpy: only here
+    from analysis.results.trials import VOIDING  # numpy: only here
 
     print(f"  {SIGNS}")
     print(

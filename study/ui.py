@@ -12,9 +12,10 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from study import storage, tracking
-from study.interrupts import Interrupted, Interrupts
-from study.view import view_address
+from study.launch.interrupts import Interrupted, Interrupts
+from study.records.runs import find_study
+from study.records.store import TrackingError, connect, find_store, store_exists
+from study.records.view import view_address
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -26,16 +27,16 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
 
     Returns the exit code. Raises `TrackingError` if there is nothing to show or it cannot start.
     """
-    store = storage.find_store(project)
+    store = find_store(project)
     if store.uri.startswith(("http://", "https://")):
         print(f"the runs are on the server {store.shown}: open it in a browser")
         return 0
-    if not storage.store_exists(store):
-        raise storage.TrackingError(
+    if not store_exists(store):
+        raise TrackingError(
             f"{store.shown}: there are no runs yet; next: study launch {studies[0]}"
         )
-    client = storage.connect(store)
-    found = [(name, tracking.find_study(client, name)) for name in studies]
+    client = connect(store)
+    found = [(name, find_study(client, name)) for name in studies]
     address = f"http://{HOST}:{free_port(first_port)}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", address.rpartition(":")[2], "--workers", "1"]
@@ -75,7 +76,7 @@ def free_port(first: int) -> int:
             except OSError:
                 continue
             return port
-    raise storage.TrackingError(
+    raise TrackingError(
         f"ports {first} to {first + PORTS_TRIED - 1} are all in use; give another with --port"
     )
 
@@ -85,10 +86,10 @@ def _await(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
         if server.poll() is not None:
-            raise storage.TrackingError(f"the MLflow UI did not start; its log is {log}")
+            raise TrackingError(f"the MLflow UI did not start; its log is {log}")
         try:
             with urlopen(f"{address}/health", timeout=2):
                 return
         except (URLError, OSError):
             time.sleep(0.3)
-    raise storage.TrackingError(f"the MLflow UI gave no answer; its log is {log}")
+    raise TrackingError(f"the MLflow UI gave no answer; its log is {log}")

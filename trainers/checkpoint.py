@@ -12,10 +12,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from trainers.aside import written_aside
 from trainers.config import TrainConfig
-from trainers.data import Dataset
-from trainers.metrics import EpochMetrics
+from trainers.data.cache import written_aside
+from trainers.data.dataset import Dataset
+from trainers.detectors import EpochMetrics
 from trainers.train import TrainState, new_state
 
 STATE_FORMAT = "rhoeps training state 3"

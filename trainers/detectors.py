@@ -2,6 +2,8 @@
 
 What is found in a history is found in every longer one, at the same epoch. Accuracies and falls
 are fractions; points are hundredths.
+
+What is known of a training at the end of each epoch.
 """
 
 import itertools
@@ -12,9 +14,38 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.config import TrainConfig
-from trainers.methods import passes
-from trainers.metrics import EpochMetrics
+from trainers.config import TrainConfig, passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """What is known at the end of an epoch. Validation is nan where training diverged."""
+
+    epoch: int
+    """From 1."""
+    learning_rate: float
+    """Of the epoch's first step."""
+    train_loss: float
+    """Mean over the samples, each before its step."""
+    train_accuracy: float
+    """On the crafted images, each before its step."""
+    validation_clean: float
+    validation_robust: float
+    """PGD-10 at the objective radius, one start, the same noise in every epoch."""
+    forward_passes: int
+    """Samples that went forward through the network in this epoch's training."""
+    input_backward_passes: int
+    """Samples whose gradient with respect to the image was taken."""
+    weight_backward_passes: int
+    """Samples whose gradient with respect to the weights was taken."""
+    seconds: float
+    """Wall time of the epoch's training."""
+    validation_seconds: float
+    is_best: bool
+    """Whether the mean of both validation accuracies is above that of every epoch before."""
+    diverged: bool
+    """A loss or weight was not finite, or the loss was above 3 ln K after the first epoch."""
+
 
 DIVERGED_LOSS = 3.0
 """In units of ln K, the loss of a uniform guess: a mean loss above it is a divergence (ours)."""

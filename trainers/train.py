@@ -15,21 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.batches import Draw, padding
-from trainers.config import VALIDATION_ATTACK, TrainConfig, check_batches
-from trainers.data import Dataset
-from trainers.descent import new_moments
-from trainers.detectors import DIVERGED_LOSS, Detection, detect, largest_share
-from trainers.engine import Engine, classifier
-from trainers.evaluate import attacked_batches, clean_bits
-from trainers.methods import passes
-from trainers.metrics import EpochMetrics
-from trainers.models import build_model
-from trainers.numbers import Numbers, schedule
-from trainers.payoff import compiling
-from trainers.program import Program, program_for
-from trainers.repeatable import repeatable
-from trainers.streams import generator
+from trainers.config import VALIDATION_ATTACK, TrainConfig, check_batches, passes
+from trainers.data.dataset import Dataset
+from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
+from trainers.engine.engine import Engine, classifier
+from trainers.engine.payoff import compiling
+from trainers.engine.program import Program, program_for
+from trainers.engine.repeatable import generator, repeatable
+from trainers.evaluation.evaluate import attacked_batches, clean_bits
+from trainers.networks.build import build_model
+from trainers.step.batches import Draw, padding
+from trainers.step.numbers import Numbers, schedule
+from trainers.step.optimizer import new_moments
 
 
 @dataclass(kw_only=True)

@@ -7,8 +7,8 @@ from typing import Literal
 
 import pytest
 
-from analysis.codec import UNWRITTEN, from_plain, to_plain
-from analysis.results import ResultsError
+from analysis.document import from_plain, to_plain
+from analysis.results.trials import UNWRITTEN, ResultsError
 
 
 @dataclass(frozen=True, kw_only=True)

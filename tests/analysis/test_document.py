@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.document import Analysis, analyse, read_json, without_bits, write_json
-from analysis.results import AbsentTrial, Results, ResultsError
+from analysis.analyse import analyse, without_bits
+from analysis.document import Analysis, read_json, write_json
+from analysis.results.results import Results
+from analysis.results.trials import AbsentTrial, ResultsError
 
 Draw = Callable[..., Results]
 

@@ -14,8 +14,8 @@ from baseline import evaluate_baseline, make_loader, new_baseline, train_baselin
 from cases import Case
 from torch import Tensor, nn
 
-from trainers import attacks, evaluate
 from trainers.config import Method, Norm, Pgd, PgdAttack, Sam
+from trainers.evaluation import evaluate, pgd
 from trainers.train import new_state
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ def test_attacked_bits_are_ours_on_the_same_starts(norm: Norm, digits_case: Case
     ]
     if norm == "l2":  # drawn to the border of the unit ball, and no further
         assert max(float(lengths(one, norm).max()) for one in noise) <= 1 + 1e-6
-    ours = attacks.pgd(
+    ours = pgd.pgd(
         model,
         images,
         labels,

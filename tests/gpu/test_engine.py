@@ -20,10 +20,10 @@ from trainers.config import (
     Trades,
     TrainConfig,
 )
-from trainers.data import Dataset
-from trainers.engine import PLAIN, Engine
-from trainers.evaluate import evaluate
-from trainers.program import forget_programs
+from trainers.data.dataset import Dataset
+from trainers.engine.engine import PLAIN, Engine
+from trainers.engine.program import forget_programs
+from trainers.evaluation.evaluate import evaluate
 from trainers.train import TrainState, new_state, train
 
 pytestmark = [

@@ -26,11 +26,12 @@ from trainers.config import (
     TrainConfig,
     WeightSide,
 )
-from trainers.data import Dataset
-from trainers.engine import PLAIN, Engine
-from trainers.evaluate import evaluate
-from trainers.repeatable import repeatable
-from trainers.train import EpochMetrics, new_state, train
+from trainers.data.dataset import Dataset
+from trainers.detectors import EpochMetrics
+from trainers.engine.engine import PLAIN, Engine
+from trainers.engine.repeatable import repeatable
+from trainers.evaluation.evaluate import evaluate
+from trainers.train import new_state, train
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from study import storage
+from study.records.store import Store, connect, find_store
 from study.spec import StudySpec, read_studies
 
 TINY = """\
@@ -112,10 +112,10 @@ def read(tmp_path: Path) -> Callable[..., StudySpec]:
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> storage.Store:
-    return storage.find_store(tmp_path_factory.mktemp("store"))
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return find_store(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture
-def client(store: storage.Store) -> Any:
-    return storage.connect(store)
+def client(store: Store) -> Any:
+    return connect(store)

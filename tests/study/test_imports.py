@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from study import storage, tracking
+from study.records import runs
+from study.records.store import connect, find_store
 
 LIBRARIES = {
     "matplotlib",
@@ -49,8 +50,8 @@ def loaded(project: Any, *words: str, before: str = "") -> set[str]:
 @pytest.fixture
 def recorded(project: Any, read: Any) -> Any:
     """A project whose study has a store."""
-    store = storage.find_store(project.folder)
-    tracking.open_study(storage.connect(store), store, read(), {})
+    store = find_store(project.folder)
+    runs.open_study(connect(store), store, read(), {})
     return project
 
 

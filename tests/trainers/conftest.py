@@ -17,8 +17,9 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
-from trainers.data import Dataset, Split, load_data
-from trainers.program import forget_programs
+from trainers.data.dataset import Dataset, load_data
+from trainers.data.subset import Split
+from trainers.engine.program import forget_programs
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -12,20 +12,9 @@ import pytest
 import torch
 
 from trainers.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
-from trainers.config import (
-    Asam,
-    Awp,
-    Gsam,
-    Mart,
-    Method,
-    Noise,
-    Pgd,
-    Sam,
-    Trades,
-    TrainConfig,
-)
-from trainers.data import Dataset
-from trainers.program import forget_programs
+from trainers.config import Asam, Awp, Gsam, Mart, Method, Noise, Pgd, Sam, Trades, TrainConfig
+from trainers.data.dataset import Dataset
+from trainers.engine.program import forget_programs
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]

@@ -9,10 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainers.checks import ConfigError
 from trainers.config import (
+    INPUT_SIDES,
+    LOSSES,
+    WEIGHT_SIDES,
     Asam,
     Awp,
+    ConfigError,
     CrossEntropy,
     FgsmRs,
     Gsam,
@@ -29,12 +32,13 @@ from trainers.config import (
     Trades,
     TrainConfig,
     WeightSide,
+    passes,
 )
-from trainers.data import Dataset
-from trainers.engine import PLAIN, Engine
-from trainers.methods import INPUT_SIDES, LOSSES, WEIGHT_SIDES, passes
-from trainers.models import Normalise
-from trainers.train import EpochMetrics, TrainState, new_state, train
+from trainers.data.dataset import Dataset
+from trainers.detectors import EpochMetrics
+from trainers.engine.engine import PLAIN, Engine
+from trainers.networks.layers import Normalise
+from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")

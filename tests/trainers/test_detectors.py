@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from trainers.config import DETECTORS, Awp, FgsmRs, Method, NFgsm, Noise, Pgd, Sam, TrainConfig
-from trainers.data import Dataset
+from trainers.data.dataset import Dataset
 from trainers.detectors import (
     HEADLINES,
     Detection,
+    EpochMetrics,
     best_minus_last,
     detect,
     largest_fall,
     largest_share,
 )
-from trainers.metrics import EpochMetrics
 from trainers.train import detections
 
 MakeConfig = Callable[..., TrainConfig]

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from trainers.config import Loss, TrainConfig
-from trainers.data import Dataset
-from trainers.losses import Minimised, cross_entropy, minimised
-from trainers.program import forget_programs
-from trainers.train import EpochMetrics, TrainState, new_state, train
+from trainers.data.dataset import Dataset
+from trainers.detectors import EpochMetrics
+from trainers.engine.program import forget_programs
+from trainers.step.losses import Minimised, cross_entropy, minimised
+from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 Change = Callable[[Tensor, int], Tensor]
@@ -34,7 +35,7 @@ def run(
         def minimised_by(loss: Loss) -> Minimised:
             return minimised(loss)._replace(loss=changed)
 
-        monkeypatch.setattr("trainers.program.minimised", minimised_by)
+        monkeypatch.setattr("trainers.engine.program.minimised", minimised_by)
         forget_programs()
         config = make_config()
         state = new_state(config, few_digits, cpu)

@@ -12,18 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig, check_batches
-from trainers.data import Dataset
-from trainers.engine import PLAIN
-from trainers.evaluate import adversarial_examples, evaluate
-from trainers.step import step
-from trainers.streams import generator
-from trainers.train import (
-    TrainState,
-    evaluated_model,
-    evaluated_weights,
-    new_state,
-    train,
-)
+from trainers.data.dataset import Dataset
+from trainers.engine.engine import PLAIN
+from trainers.engine.repeatable import generator
+from trainers.evaluation.evaluate import adversarial_examples, evaluate
+from trainers.step.step import step
+from trainers.train import TrainState, evaluated_model, evaluated_weights, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -160,7 +154,7 @@ def test_input_noise_does_not_move_the_batch_order(
             seen.append(arguments[4].samples.tolist())
             step(*arguments)
 
-        monkeypatch.setattr("trainers.program.step", record)
+        monkeypatch.setattr("trainers.engine.program.step", record)
         run(make_config(method, epochs=2), few_digits)
         return seen
 
@@ -275,7 +269,7 @@ def test_averages_follow_the_rising_decay_step_by_step(
                 kept * m + (1 - kept) * v for m, v in zip(means[name], values, strict=True)
             ]
 
-    monkeypatch.setattr("trainers.program.step", follow)
+    monkeypatch.setattr("trainers.engine.program.step", follow)
     state = run(config, few_digits)
     assert next(taken) == 6
     judged, own = evaluated_weights(state), state.model.state_dict()

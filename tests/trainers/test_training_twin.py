@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.config import Method, Pgd, Sam, TrainConfig
-from trainers.data import Dataset
-from trainers.inputs import BALLS
-from trainers.streams import generator
+from trainers.data.dataset import Dataset
+from trainers.engine.repeatable import generator
+from trainers.step.inputs import BALLS
 from trainers.train import new_state, train
 
 MakeConfig = Callable[..., TrainConfig]

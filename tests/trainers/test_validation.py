@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.config import TrainConfig
-from trainers.data import Dataset
-from trainers.engine import PLAIN
-from trainers.inputs import BALLS
-from trainers.models import Normalise, evaluation_view
-from trainers.streams import generator
-from trainers.train import EpochMetrics, new_state, train
+from trainers.data.dataset import Dataset
+from trainers.detectors import EpochMetrics
+from trainers.engine.engine import PLAIN
+from trainers.engine.repeatable import generator
+from trainers.networks.build import evaluation_view
+from trainers.networks.layers import Normalise
+from trainers.step.inputs import BALLS
+from trainers.train import new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")

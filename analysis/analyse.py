@@ -1,0 +1,130 @@
+"""Analyse: from the results of a study to everything that its report says."""
+
+from dataclasses import replace
+
+from analysis.attacks.alarms import find_alarms
+from analysis.attacks.exclusion import diagnoses, leave_out, measure_exclusion
+from analysis.attacks.other_norm import measure_other_norms
+from analysis.attacks.tiers import TierDesign, compare_attacks, tier_designs, tier_results
+from analysis.curves.fits import FrontFit, fit_fronts
+from analysis.curves.gaps import Gap, measure_gap
+from analysis.curves.rates import measure_rate
+from analysis.document import Analysis, Tier, View
+from analysis.fronts.attainment import measure_fronts
+from analysis.fronts.choice import choose
+from analysis.fronts.contrasts import measure_contrasts
+from analysis.fronts.optimism import measure_selection
+from analysis.inference.bootstrap import COUNT, Replicates, draw_replicates
+from analysis.inference.claims import Estimand
+from analysis.responses.equivalence import measure_equivalences
+from analysis.responses.margins import measure_margins
+from analysis.responses.strength import measure_heat_maps, measure_responses
+from analysis.results.configurations import ConfigurationResult, configurations
+from analysis.results.methods import compared
+from analysis.results.results import Results
+from analysis.results.trials import TrialResult
+
+
+def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Analysis:
+    """Analyse the results of a study: everything that its report says.
+
+    Trials whose attack failed, by an alarm, are left out and listed as absent. Equal results,
+    number of replicates and seed give an equal analysis.
+    """
+    from analysis.findings.findings import find  # findings are made from a document without them
+
+    given, alarms = results, find_alarms(results)
+    results = leave_out(given, alarms)
+    found, choice = configurations(results), choose(results)
+    drawn = draw_replicates(results, found, count=replicates, seed=seed)
+    views = tuple(
+        _view(results, found, drawn, radius, estimand)
+        for radius in results.threat.radii
+        for estimand in drawn.estimands
+    )
+    document = Analysis(
+        results=without_bits(results),
+        replicates=replicates,
+        replicate_seed=seed,
+        pooled_over_methods=drawn.pooled_over_methods,
+        variance_explained_by_seed=drawn.variance_explained_by_seed,
+        estimands=drawn.estimands,
+        covariances=tuple(
+            tuple(tuple(row) for row in matrix) for matrix in drawn.covariances.tolist()
+        ),
+        views=views,
+        selection=measure_selection(results, found, choice, drawn),
+        margins=measure_margins(results, found, choice, drawn, drawn.default),
+        alarms=alarms,
+        exclusion=measure_exclusion(given, results, count=replicates, seed=seed),
+        findings=(),
+        tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
+        others=measure_other_norms(results, found, count=replicates, seed=seed),
+        diagnoses=diagnoses(given, results),
+    )
+    return replace(document, findings=find(document))
+
+
+def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
+    """Analyse what a stronger attack left: its own fronts, and its difference to the weaker one."""
+    from analysis.findings.tiers import tier_findings  # they are made from a document, too
+
+    document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
+    attacked, losses = compare_attacks(
+        results, design, document.results, count=replicates, seed=seed
+    )
+    tier = Tier(
+        attack=design.attack,
+        samples=design.samples,
+        parts=design.parts,
+        partial=design.partial,
+        analysis=document,
+        attacked=attacked,
+        losses=losses,
+    )
+    # Nothing was declared in another norm, and nothing is compared in it.
+    own = design.norm == results.threat.norm
+    said = tier_findings(tier, results.threat.attack) if own else ()
+    return replace(tier, analysis=replace(document, findings=said))
+
+
+def without_bits(results: Results) -> Results:
+    """Drop the correctness bits: what is left is what `front.json` carries."""
+    return replace(results, trials=tuple(_without_bits(trial) for trial in results.trials))
+
+
+def _without_bits(trial: TrialResult) -> TrialResult:
+    other = None if trial.other is None else replace(trial.other, bits=None)
+    strong = tuple(replace(one, bits=None) for one in trial.strong)
+    return replace(trial, bits=None, other=other, strong=strong)
+
+
+def _view(
+    results: Results,
+    found: tuple[ConfigurationResult, ...],
+    drawn: Replicates,
+    radius: float,
+    estimand: Estimand,
+) -> View:
+    fits = tuple(fit_fronts(results, drawn, radius=radius, estimand=estimand))
+    return View(
+        radius=radius,
+        estimand=estimand,
+        fronts=measure_fronts(results, found, choose(results), drawn, radius, estimand),
+        fits=fits,
+        gaps=_gaps(results, drawn, fits),
+        rates=tuple(measure_rate(results, drawn, fit) for fit in fits if fit.chosen),
+        contrasts=measure_contrasts(results, found, drawn, radius, estimand),
+        responses=measure_responses(results, found, drawn, radius, estimand),
+        heat_maps=measure_heat_maps(results, found, drawn, radius, estimand),
+        equivalences=measure_equivalences(results, found, drawn, radius, estimand),
+    )
+
+
+def _gaps(results: Results, drawn: Replicates, fits: tuple[FrontFit, ...]) -> tuple[Gap, ...]:
+    """Compare the curves of the pairs of methods that the study compares."""
+    by_method = {fit.method: fit for fit in fits}
+    return tuple(
+        measure_gap(results, drawn, by_method[first], by_method[second])
+        for first, second in compared(results, tuple(by_method))
+    )

@@ -1,0 +1,1 @@
+"""Whether to believe the attacks: alarms, exclusion, stronger attacks, other norms."""

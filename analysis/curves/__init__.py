@@ -1,0 +1,1 @@
+"""Curves fitted to fronts, where the data carry one."""

@@ -1,0 +1,85 @@
+"""Palette: the colour and the marker that tell a method apart, in every figure and table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.results.methods import _sides
+from analysis.results.results import MethodNote
+
+ADVERSARIAL_TRAINING = "#C8501E"
+SAM = "#1F6FB2"
+STANDARD = "#6B6B6B"
+OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours that are neither near those of SAM nor of adversarial training."""
+OTHER_MARKERS = ("^", "v", "P", "X", "p", "h", "<", ">")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodStyle:
+    """How one method is drawn."""
+
+    colour: str
+    text_colour: str
+    """The colour, darkened until it reads on white (contrast at least 4.5)."""
+    marker: str
+    """matplotlib's letter."""
+    searched: bool
+    """Searched methods have hollow markers and dashed staircases."""
+
+
+def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
+    """Give each method a colour and a marker, by its sides; equal sides take other hues.
+
+    >>> sam = MethodNote(name="sam", sides="sam + none", searched=False)
+    >>> method_styles([sam])["sam"].colour
+    '#1F6FB2'
+    """
+    known = {
+        frozenset(): (STANDARD, "D"),
+        frozenset({"sam"}): (SAM, "s"),
+        frozenset({"pgd"}): (ADVERSARIAL_TRAINING, "o"),
+    }
+    styles: dict[str, MethodStyle] = {}
+    others = 0
+    for note in methods:
+        sides = _sides(note)
+        if sides in known:
+            colour, marker = known.pop(sides)
+        else:
+            colour = OTHERS[others % len(OTHERS)]
+            marker = OTHER_MARKERS[others % len(OTHER_MARKERS)]
+            others += 1
+        styles[note.name] = MethodStyle(
+            colour=colour,
+            text_colour=readable(colour),
+            marker=marker,
+            searched=note.searched,
+        )
+    return styles
+
+
+def contrast_on_white(colour: str) -> float:
+    """Give the contrast of a colour #rrggbb against white, 1 to 21.
+
+    WCAG 2.2, definitions of relative luminance and contrast ratio.
+
+    >>> round(contrast_on_white("#000000"), 1)
+    21.0
+    """
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 1.05 / (luminance + 0.05)
+
+
+def readable(colour: str) -> str:
+    """Darken a colour #rrggbb until its contrast on white is at least 4.5.
+
+    >>> readable("#1F6FB2"), readable("#FFFFFF") != "#FFFFFF"
+    ('#1F6FB2', True)
+    """
+    channels = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    while contrast_on_white(colour) < 4.5:
+        channels = [int(0.96 * channel) for channel in channels]
+        colour = "#" + "".join(f"{channel:02X}" for channel in channels)
+    return colour

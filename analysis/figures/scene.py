@@ -1,0 +1,335 @@
+"""Scene: what the main figure shows at one radius, in percent, gathered from an analysis.
+
+Framing: which part of the clean accuracies a figure shows, and what lies outside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.document import Analysis, View
+from analysis.figures.layers import coarse
+from analysis.figures.palette import MethodStyle, method_styles
+from analysis.fronts.choice import Choice, MethodFront, choose, mean_points
+from analysis.inference.claims import Estimand
+from analysis.results.configurations import ConfigurationResult
+from analysis.results.results import MethodNote
+from analysis.results.trials import Array
+from analysis.results.words import method_text, percent, values_text
+
+
+def shown_range(clean: Array) -> tuple[float, float]:
+    """Choose the clean accuracies (fractions) between which a figure is drawn.
+
+    All of them, unless at most a quarter lies beyond a gap more than three times as wide as the
+    range of the rest (counted as 2 points if it is less): one collapsed configuration would press
+    all others into a corner. clean: (N,); returns the least and the greatest shown.
+
+    >>> shown_range(np.array([0.99, 0.98, 0.97, 0.96, 0.62]))
+    (0.96, 0.99)
+    """
+    if len(clean) == 0:
+        return 0.0, 1.0
+    falling = np.sort(clean)[::-1]
+    for kept in range(1, len(falling)):
+        few_left_out = 4 * (len(falling) - kept) <= len(falling)
+        gap = falling[kept - 1] - falling[kept]
+        if few_left_out and gap > 3 * max(falling[0] - falling[kept - 1], 0.02):
+            return float(falling[kept - 1]), float(falling[0])
+    return float(falling[-1]), float(falling[0])
+
+
+def frame(choice: Choice, position: int) -> tuple[float, float, float]:
+    """Choose least clean, greatest clean and greatest robust accuracy (fractions) of a figure.
+
+    Besides the means shown, their single seeds; seeds far to the left of all means are clipped.
+    """
+    found = tuple(c for front in choice.fronts for c in front.configurations)
+    low, high = shown_range(mean_points(found, position)[:, 0])
+    shown = [c for c in found if c.clean.mean >= low]
+    reach = low - max(high - low, 0.02)
+    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= reach]
+    top = max((c.robust[position].high for c in shown), default=0.0)
+    return min([low, *seeds]), max([high, *seeds]), top
+
+
+def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
+    """List the configurations whose mean clean accuracy lies left of the range shown."""
+    found = tuple(c for front in choice.fronts for c in front.configurations)
+    low, _ = shown_range(mean_points(found, 0)[:, 0])
+    return tuple(c for c in found if c.clean.mean < low)
+
+
+def left_out_text(choice: Choice, position: int) -> str:
+    """Say which configurations lie outside the figure of this radius; empty if none does."""
+    outside = [
+        f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
+        + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
+        for c in left_out(choice)
+    ]
+    more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+    listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
+    low, _, _ = frame(choice, position)
+    dropped = {c.key for c in left_out(choice)}
+    shown = [c for f in choice.fronts for c in f.configurations if c.key not in dropped]
+    seeds = sum(trial.clean < low for c in shown for trial in c.trials)
+    clipped = f"Single seeds left of the figure: {seeds}." if seeds else ""
+    return f"{listed} {clipped}".strip()
+
+
+ESTIMAND_KEYS = {"population": "population", "this test set": "test-set"}
+"""The class of an estimand's layer in the page."""
+CHI = 2.4477468306808166
+"""√ of the 95% point of χ² with 2 degrees of freedom: half-widths of a region in deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What belongs to one method under one estimand."""
+
+    estimand: Estimand
+    key: str
+    """The class of its layer."""
+    covariances: Array
+    """(N, 2, 2) of the means shown, clean and robust."""
+    median: Array
+    """(K, 2) corners of the median attainment surface, from the clean to the robust end;"""
+    optimistic: Array
+    pessimistic: Array
+    curve: Array
+    """(G, 2) of the fitted front, none where it was refused;"""
+    band: tuple[Array, Array]
+    """its (G,) low and high ends, and"""
+    beyond: Array
+    """(H, 2) its continuation outside the measured range."""
+    close: tuple[Array, ...]
+    """Curves (G, 2) of the other families that fit as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodScene:
+    """What belongs to one method; N configurations are inside the figure."""
+
+    note: MethodNote
+    key: str
+    """The class of its layer."""
+    style: MethodStyle
+    shown: tuple[ConfigurationResult, ...]
+    rows: tuple[int, ...]
+    """(N,) their rows in `configurations(results)`."""
+    points: Array
+    """(N, 2) their means."""
+    is_member: NDArray[np.bool_]
+    """(N,) whether they are on their method's front, as it was chosen."""
+    members: Array
+    """(M, 2) means of the members of the front, inside the figure or not."""
+    seeds: Array
+    """(T, 2) single seeds."""
+    shifts: tuple[Array, Array]
+    """(M, 2) validation means and (M, 2) test means of the members, if a search chose them."""
+    drawn: tuple[Drawn, ...]
+    """The default estimand first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What the main figure shows."""
+
+    limits: tuple[float, float, float]
+    """Least and greatest clean accuracy and greatest robust accuracy of the axes."""
+    methods: tuple[MethodScene, ...]
+    outside: tuple[ConfigurationResult, ...]
+    """Configurations left of the figure, and"""
+    outside_heights: tuple[float, ...]
+    """their robust accuracy."""
+    arrows: tuple["Arrow", ...]
+    """The gap of the first pair that has one, under each estimand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrow:
+    """A gap at one clean accuracy, from the second method's curve to the first's."""
+
+    key: str
+    """The class of its estimand's layer."""
+    methods: tuple[str, str]
+    """The classes of its methods' layers."""
+    clean: float
+    ends: tuple[float, float]
+    """Robust accuracy of the second and of the first method."""
+    interval: tuple[float, float]
+    """The simultaneous band there, in points."""
+    shared: tuple[float, float]
+    """Clean accuracies at which both methods were measured."""
+
+    @property
+    def estimate(self) -> float:
+        """Give the gap, in points."""
+        return self.ends[1] - self.ends[0]
+
+
+def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> Scene:
+    """Gather what the main figure shows at this radius under these estimands."""
+    choice = choose(analysis.results)
+    views = [analysis.view(radius, estimand) for estimand in estimands]
+    limits = _limits(analysis, choice, views)
+    methods = tuple(
+        _method(analysis, number, front, views, limits)
+        for number, front in enumerate(choice.fronts)
+    )
+    return Scene(
+        limits=limits,
+        methods=tuple(method for method in methods if len(method.points) or len(method.members)),
+        outside=left_out(choice),
+        outside_heights=tuple(
+            100 * c.robust[analysis.results.threat.radii.index(radius)].mean
+            for c in left_out(choice)
+        ),
+        arrows=tuple(arrow for view in views for arrow in _arrows(view, methods)),
+    )
+
+
+def _method(
+    analysis: Analysis,
+    number: int,
+    front: MethodFront,
+    views: Sequence[View],
+    limits: tuple[float, float, float],
+) -> MethodScene:
+    results, radius = analysis.results, views[0].radius
+    position = results.threat.radii.index(radius)
+    numbered = [(row, c) for row, c in enumerate(analysis.found) if c.method == front.note.name]
+    inside = [
+        (row, c)
+        for row, c in numbered
+        if 100 * c.clean.mean >= limits[0] and 100 * c.robust[position].mean <= limits[2]
+    ]
+    chosen = {c.key for c in front.members}
+    rows, shown = tuple(row for row, _ in inside), tuple(c for _, c in inside)
+    return MethodScene(
+        note=front.note,
+        key=f"m{number}",
+        style=method_styles(results.methods)[front.note.name],
+        shown=shown,
+        rows=rows,
+        points=_points([(c.clean.mean, c.robust[position].mean) for c in shown]),
+        is_member=np.array([c.key in chosen for c in shown], dtype=np.bool_),
+        members=_points([(c.clean.mean, c.robust[position].mean) for c in front.members]),
+        seeds=_points([(t.clean, t.robust[position]) for _, c in numbered for t in c.trials]),
+        shifts=_shifts(analysis, front, radius),
+        drawn=tuple(_drawn(view, front.note.name, rows, limits) for view in views),
+    )
+
+
+def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Array, Array]:
+    """Say where the members of a searched front stood when they were chosen, and stand on test."""
+    threat = analysis.results.threat
+    ends = [
+        ((c.validation_clean.mean, c.validation_robust.mean), (c.clean.mean, robust.mean))
+        for c in front.members
+        for robust in [c.robust[threat.objective]]
+        if c.validation_clean is not None and c.validation_robust is not None
+    ]
+    # A tier's configurations were chosen under another attack, and no figure holds both.
+    if not front.note.searched or radius != threat.objective_radius or threat.chosen_at:
+        ends = []
+    return _points([start for start, _ in ends]), _points([end for _, end in ends])
+
+
+def _drawn(
+    view: View, method: str, rows: tuple[int, ...], limits: tuple[float, float, float]
+) -> Drawn:
+    fit = next((fit for fit in view.fits if fit.method == method and fit.chosen), None)
+    curve = fit.family(fit.chosen).curve if fit is not None and fit.chosen else None
+    others = [] if fit is None else [fit.family(name).curve for name in fit.close[1:]]
+    front = next((one for one in view.fronts.methods if one.method == method), None)
+    step = (limits[1] - limits[0]) / 400, limits[2] / 300
+    median, optimistic, pessimistic = (
+        coarse(_points(corners), *step)
+        for corners in (
+            ((), (), ()) if front is None else (front.median, front.optimistic, front.pessimistic)
+        )
+    )
+    return Drawn(
+        estimand=view.estimand,
+        key=ESTIMAND_KEYS[view.estimand],
+        covariances=1e4
+        * np.array(
+            [view.fronts.configurations[row].covariance for row in rows], dtype=np.float64
+        ).reshape(-1, 2, 2),
+        median=median,
+        optimistic=optimistic,
+        pessimistic=pessimistic,
+        curve=_points([] if curve is None else list(zip(curve.clean, curve.robust, strict=True))),
+        band=(
+            100 * np.array([] if curve is None else curve.low),
+            100 * np.array([] if curve is None else curve.high),
+        ),
+        beyond=_points([] if curve is None else curve.beyond),
+        close=tuple(
+            _points(list(zip(other.clean, other.robust, strict=True)))
+            for other in others
+            if other is not None
+        ),
+    )
+
+
+def _arrows(view: View, methods: Sequence[MethodScene]) -> list[Arrow]:
+    """Place the arrow of the first gap in the middle of its shared range."""
+    gap = next((gap for gap in view.gaps if gap.range is not None), None)
+    if gap is None or gap.range is None:
+        return []
+    key, middle = ESTIMAND_KEYS[view.estimand], len(gap.clean) // 2
+    drawn = {
+        method.note.name: (method.key, one.curve)
+        for method in methods
+        for one in method.drawn
+        if one.key == key
+    }
+    clean = 100 * gap.clean[middle]
+    pair = (gap.second, gap.first)
+    if any(name not in drawn or len(drawn[name][1]) == 0 for name in pair):
+        return []
+    # One end by its curve, the other by the gap: so that the length is the number printed.
+    start = float(np.interp(clean, *drawn[gap.second][1].T))
+    return [
+        Arrow(
+            key=key,
+            methods=(drawn[gap.first][0], drawn[gap.second][0]),
+            clean=clean,
+            ends=(start, start + 100 * gap.estimate[middle]),
+            interval=(100 * gap.low[middle], 100 * gap.high[middle]),
+            shared=(100 * gap.range[0], 100 * gap.range[1]),
+        )
+    ]
+
+
+def _limits(
+    analysis: Analysis, choice: Choice, views: Sequence[View]
+) -> tuple[float, float, float]:
+    """Choose the limits of the axes, so that means, most seeds and the regions are inside."""
+    position = analysis.results.threat.radii.index(views[0].radius)
+    low, high, top = frame(choice, position)
+    dropped = {c.key for c in left_out(choice)}
+    for row, c in enumerate(analysis.found):
+        if c.key in dropped:
+            continue
+        for view in views:
+            covariance = view.fronts.configurations[row].covariance
+            clean, robust = (CHI * max(covariance[i][i], 0.0) ** 0.5 for i in (0, 1))
+            low, high = min(low, c.clean.mean - clean), max(high, c.clean.mean + clean)
+            top = max(top, c.robust[position].mean + robust)
+    low, high, top = 100 * low, 100 * high, 100 * top
+    margin = max(0.04 * (high - low), 0.3)
+    # Nothing lies beyond 100%: only half a marker may.
+    return (
+        max(low - margin, -0.5),
+        min(high + margin, 100.2 + 0.02 * (high - low)),
+        min(max(1.06 * top, 5.0), 104.0),
+    )
+
+
+def _points(fractions: Sequence[Sequence[float]]) -> Array:
+    return 100 * np.array(fractions, dtype=np.float64).reshape(-1, 2)

@@ -1,0 +1,197 @@
+"""Equivalence findings: which ε of adversarial training a ρ is worth, in words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.findings.phrases import NO_SEEDS, design_text, estimand_text, held_back
+from analysis.inference.claims import Finding
+from analysis.responses.equivalence import INSIDE, NARROW, Equivalence, Equivalent, Slope
+from analysis.results.configurations import ConfigurationResult, configurations
+from analysis.results.results import Results
+from analysis.results.words import (
+    attack_text,
+    configuration_text,
+    count_text,
+    method_text,
+    percent,
+    value_text,
+)
+
+KIND, SLOPE_KIND = "equivalent epsilon", "slope of equivalent epsilon"
+MOST_NAMED = 8
+"""With more values of ρ, the most robust ones are spelled out; the table has them all."""
+
+
+def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
+    """Say which training ε every ρ is worth, and how that ε grows with ρ."""
+    found = configurations(results)
+    said = []
+    for one in equivalences:
+        if not one.seed_noise:
+            said.append(_unsaid(results, found, one))
+            continue
+        kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
+        own = [_value_finding(results, found, one, v) for v in one.values if v in kept]
+        if one.values:
+            own.append(_slope_finding(results, found, one))
+        said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]
+    return said
+
+
+def bracket_text(value: Equivalent) -> str:
+    """Print the levels that an ε without a value lies between.
+
+    A bracket may be open below (down to no training at all), above, or on both sides.
+    """
+    floor = None if value.floor is None else value_text(value.floor)
+    ceiling = None if value.ceiling is None else value_text(value.ceiling)
+    if floor is not None and floor == ceiling:
+        return f"of {floor}"
+    if floor is not None and ceiling is not None:
+        return f"between {floor} and {ceiling}"
+    if ceiling is not None:
+        return f"below {ceiling}"
+    return f"above {floor}" if floor is not None else "anywhere: the interval spans all trained ε"
+
+
+def _unsaid(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> Finding:
+    return Finding(
+        kind=KIND,
+        text=f"Which ε of {method_text(one.adversarial)} a ρ of {method_text(one.sam)} is worth is "
+        f"not said: {NO_SEEDS}.",
+        status="refused",
+        estimand=one.estimand,
+        n=_design(results, found, one),
+        reason=NO_SEEDS,
+    )
+
+
+def _value_finding(
+    results: Results, found: Sequence[ConfigurationResult], one: Equivalence, value: Equivalent
+) -> Finding:
+    positive = [level for level in one.levels if level > 0]
+    conditions = (
+        f"robust accuracy {percent(value.robust.estimate)}% "
+        f"({percent(value.robust.low)} to {percent(value.robust.high)}%), "
+        f"{attack_text(results.threat, one.radius)}; {_design(results, found, one)}; "
+        f"{estimand_text(results, one.estimand, value.robust.estimate)}"
+    )
+    subject = f"{configuration_text(found[value.row], 40)} has the robust accuracy of "
+    subject += method_text(one.adversarial)
+    finding = Finding(
+        kind=KIND,
+        text="",
+        status=value.status,
+        estimand=one.estimand,
+        range=(min(one.levels), max(one.levels)),
+        n=_design(results, found, one),
+        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
+    )
+    if value.epsilon is not None:
+        epsilon = value.epsilon
+        return replace(
+            finding,
+            text=f"{subject} at ε = {value_text(epsilon.estimate)} (95% interval "
+            f"{value_text(epsilon.low)} to {value_text(epsilon.high)}; {conditions}; interpolated "
+            f"between {count_text(len(positive), 'trained ε', 'trained ε')} from "
+            f"{value_text(positive[0])} to {value_text(positive[-1])}).",
+            estimate=epsilon.estimate,
+            low=epsilon.low,
+            high=epsilon.high,
+        )
+    reason = _bracket_reason(one, value)
+    return replace(
+        finding, text=f"{_bracketed(subject, one, value)} ({conditions}). {reason}", reason=reason
+    )
+
+
+def _bracketed(subject: str, one: Equivalence, value: Equivalent) -> str:
+    """Say between which levels the ε lies."""
+    if value.place == "above":
+        if max(one.levels) == 0:
+            return f"{subject} at no ε trained: none is more robust than training without one"
+        peak = ", the most robust one" if one.left_out else ", the largest trained"
+        return f"{subject} at no ε trained: it is more robust than that at {_level(value)}{peak}"
+    if value.place == "below":
+        return f"{subject} at an ε {bracket_text(value)}, the smallest trained"
+    if value.floor is None and value.ceiling is None:
+        return f"{subject} at an ε that cannot be told: the interval spans all trained ε"
+    return f"{subject} at an ε {bracket_text(value)}"
+
+
+def _level(value: Equivalent) -> str:
+    return "none" if value.floor is None else value_text(value.floor)
+
+
+def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
+    """Say why there is no value, and which ε to train for one."""
+    if value.place == "above":
+        reason = "There is no ε to name."
+    else:
+        reason = (
+            f"A value needs {100 * INSIDE:.0f}% of the replicates among trained ε at most a factor "
+            f"2 apart; {100 * value.inside:.1f}% are."
+        )
+    if value.next_level is not None:
+        return f"{reason} Train ε = {value_text(value.next_level)} next."
+    if one.left_out and value.place == "above":
+        return f"{reason} Larger ε were less robust."
+    return f"{reason} More seeds or images would narrow the interval."
+
+
+def _slope_finding(
+    results: Results, found: Sequence[ConfigurationResult], one: Equivalence
+) -> Finding:
+    pair = f"the ε of {method_text(one.adversarial)} that a ρ of {method_text(one.sam)} is worth"
+    finding = Finding(
+        kind=SLOPE_KIND,
+        text="",
+        status="refused",
+        estimand=one.estimand,
+        n=_design(results, found, one),
+        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
+    )
+    if one.slope is None:
+        reason = (
+            f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would do"
+        )
+        return replace(
+            finding, text=f"How {pair} grows with ρ is not said: {reason}.", reason=reason
+        )
+    slope, value = one.slope, one.slope.value
+    ends = f"{value_text(slope.range[0])} to {value_text(slope.range[1])}"
+    return replace(
+        finding,
+        text=f"{pair[0].upper()}{pair[1:]} grows as ρ to the power {_power(value.estimate)} (95% "
+        f"interval {_power(value.low)} to {_power(value.high)}; ρ from {ends}, "
+        f"{count_text(len(slope.rows), 'value')}; {attack_text(results.threat, one.radius)}; "
+        f"{_design(results, found, one)}; {one.estimand}): {_verdict(slope)}.",
+        status="refused" if slope.verdict == "cannot tell" else "claimed",
+        estimate=value.estimate,
+        low=value.low,
+        high=value.high,
+        range=slope.range,
+        reason="" if slope.verdict != "cannot tell" else _verdict(slope),
+    )
+
+
+def _verdict(slope: Slope) -> str:
+    if slope.verdict == "consistent with 2":
+        return "consistent with 2, the power of a linear model at small ρ"
+    if slope.verdict == "differs from 2":
+        return "it differs from 2, the power of a linear model at small ρ"
+    width = slope.value.high - slope.value.low
+    return (
+        f"it cannot be told from 2, the power of a linear model at small ρ: the interval is "
+        f"{_power(width)} wide and would have to be narrower than {NARROW:g}; more seeds, or a "
+        "wider range of ρ, would narrow it"
+    )
+
+
+def _power(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _design(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> str:
+    levels = [row for row, level in zip(one.rows, one.levels, strict=True) if level >= 0]
+    return design_text(results, found, (levels, [value.row for value in one.values]))

@@ -1,0 +1,62 @@
+"""Findings: what a study says and what it cannot say, as sentences with their numbers."""
+
+from dataclasses import replace
+
+from analysis.document import Analysis, View
+from analysis.findings.dominance import dominance_findings
+from analysis.findings.epochs import training_findings
+from analysis.findings.equivalence import equivalence_findings
+from analysis.findings.exclusion import exclusion_findings
+from analysis.findings.fronts import contrast_findings
+from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings, scatter_findings
+from analysis.findings.optimism import selection_findings
+from analysis.findings.responses import margin_findings, response_findings
+from analysis.inference.claims import Finding
+from analysis.results.methods import compared, sides
+
+
+def find(analysis: Analysis) -> tuple[Finding, ...]:
+    """Make all findings of an analysis, in the order in which they matter.
+
+    The primary contrast comes first, then what is said at the objective radius, then the compared
+    methods at the other radii. Refusals stand among them: their status tells them apart.
+    """
+    results, view = analysis.results, analysis.primary
+    if not results.trials:
+        return tuple(exclusion_findings(results, analysis.exclusion))
+    perturbing = {note.name for note in results.methods if sides(note)}
+    fits = [fit for fit in view.fits if fit.method in perturbing]
+    return (
+        *contrast_findings(results, view.contrasts),
+        *exclusion_findings(results, analysis.exclusion),
+        *(f for gap in view.gaps for f in gap_findings(results, gap, len(view.gaps))),
+        *(f for tier in analysis.tiers for f in tier.analysis.findings),
+        *dominance_findings(results, view.contrasts),
+        *equivalence_findings(results, view.equivalences),
+        *(f for rate in view.rates for f in rate_findings(results, rate)),
+        *response_findings(results, view.responses),
+        *margin_findings(results, analysis.margins),
+        *selection_findings(results, analysis.selection),
+        *training_findings(results),
+        *scatter_findings(results, fits),
+        *refusal_findings(results, fits),
+        *(f for v in analysis.views if v is not view for f in _elsewhere(analysis, v)),
+    )
+
+
+def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
+    """Say of the compared methods which front is better at a radius not declared beforehand."""
+    if view.estimand != analysis.estimand:
+        return []
+    present = tuple(one.method for one in view.contrasts.hypervolumes)
+    pairs = {frozenset(pair) for pair in compared(analysis.results, present)}
+    chosen = tuple(
+        one for one in view.contrasts.contrasts if frozenset({one.first, one.second}) in pairs
+    )
+    if not chosen:
+        return []
+    some = replace(view.contrasts, contrasts=chosen, costs=())
+    return [
+        replace(finding, kind=f"{finding.kind}, other radius")
+        for finding in contrast_findings(analysis.results, some)
+    ]

@@ -1,0 +1,171 @@
+"""Response findings: where accuracy peaks, and where the attack halves it, in words."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from analysis.findings.equivalence import equivalence_findings
+from analysis.findings.phrases import NO_SEEDS, design_text, estimand_text, held_back
+from analysis.inference.claims import Finding
+from analysis.responses.margins import Margin
+from analysis.responses.strength import Response
+from analysis.results.configurations import ConfigurationResult, configurations
+from analysis.results.results import Results
+from analysis.results.words import (
+    SYMBOLS,
+    attack_text,
+    configuration_text,
+    method_text,
+    percent,
+    resolution,
+    value_text,
+)
+
+__all__ = ["equivalence_findings", "margin_findings", "response_findings"]
+
+PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
+MISFIT, MISFIT_ERRORS = 0.02, 3.0
+"""A curve that misses a measured accuracy by more, and by so many standard errors of its images, is
+another curve than that of the data: an interval of its parameters does not contain the distance."""
+SAME_NETWORKS = "no configuration has two seeds: the interval holds for these networks alone"
+
+
+def response_findings(results: Results, responses: Sequence[Response]) -> list[Finding]:
+    """Say of each method that varies one strength where its robust accuracy peaks, or why not."""
+    found = configurations(results)
+    return [
+        held_back(_peak_finding(results, found, response), found, (response.method,))
+        for response in responses
+        if response.peak is not None
+    ]
+
+
+def margin_findings(results: Results, margins: Sequence[Margin]) -> list[Finding]:
+    """Say of each configuration that is drawn at which radius half of its accuracy is lost."""
+    found = configurations(results)
+    return [
+        held_back(_margin_finding(results, found, margin), found, (found[margin.row].method,))
+        for margin in margins
+        if margin.drawn
+    ]
+
+
+def _peak_finding(
+    results: Results, found: Sequence[ConfigurationResult], response: Response
+) -> Finding:
+    peak = response.peak
+    assert peak is not None
+    name = SYMBOLS.get(response.name, response.name)
+    positive = [strength for strength in response.strengths if strength > 0]
+    rows = [row for row, x in zip(response.rows, response.strengths, strict=True) if x > 0]
+    best = response.robust[response.strengths.index(peak.best)]
+    ends = f"{name} from {value_text(positive[0])} to {value_text(positive[-1])}"
+    design = design_text(results, found, (rows,))
+    conditions = (
+        f"{attack_text(results.threat, response.radius)}; {ends}; {design}; "
+        f"{estimand_text(results, response.estimand, best.estimate)}"
+    )
+    subject = f"robust accuracy of {method_text(response.method)}"
+    height = (
+        f"{percent(best.estimate)}% (95% interval {percent(best.low)} to {percent(best.high)}%) at "
+        f"{name} = {value_text(peak.best)}"
+    )
+    finding = Finding(
+        kind=PEAK_KIND,
+        text="",
+        status="refused",
+        estimand=response.estimand,
+        range=(positive[0], positive[-1]),
+        n=design,
+        interval_method="percentiles of replicates",
+        reason=peak.reason,
+    )
+    if not response.seed_noise:
+        text = f"Where {subject} peaks is not said: {NO_SEEDS}."
+        return replace(finding, text=text, reason=NO_SEEDS)
+    if peak.at is not None:
+        at = peak.at
+        return replace(
+            finding,
+            text=f"{_capital(subject)} peaks at {name} = {value_text(at.estimate)} (95% interval "
+            f"{value_text(at.low)} to {value_text(at.high)}, by a parabola in ln {name}; "
+            f"{conditions}). The highest mean is {height}.",
+            status="claimed",
+            estimate=at.estimate,
+            low=at.low,
+            high=at.high,
+            family="parabola",
+        )
+    if peak.shape == "still rising":
+        text = f"{_capital(subject)} is still rising at the largest {name} tried: {height} "
+        return replace(finding, text=f"{text}({conditions}).", status="bracketed")
+    text = f"Where {subject} peaks cannot be told: {peak.reason}. The highest mean is {height} "
+    return replace(finding, text=f"{text}({conditions}).")
+
+
+def _margin_finding(
+    results: Results, found: Sequence[ConfigurationResult], margin: Margin
+) -> Finding:
+    c, threat, clean = found[margin.row], results.threat, margin.accuracies[0]
+    subject = f"half of the clean accuracy of {configuration_text(c, 40)}"
+    design = design_text(results, found, ((margin.row,),))
+    radii = value_text(threat.radii[0])
+    radii += f" to {value_text(threat.radii[-1])}" if len(threat.radii) > 1 else ""
+    conditions = (
+        f"{threat.attack}, {threat.norm}, radii {radii}; {design}; "
+        f"{estimand_text(results, margin.estimand, 0.5 * clean.estimate)}"
+    )
+    finding = Finding(
+        kind=MARGIN_KIND,
+        text="",
+        status="bracketed",
+        estimand=margin.estimand,
+        range=(threat.radii[0], threat.radii[-1]),
+        n=design,
+        interval_method="percentiles of replicates",
+    )
+    if margin.fit is None:
+        reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
+        text = f"{_capital(subject)} ({percent(clean.estimate)}%) is lost {_between(margin)}; "
+        return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
+    half = margin.fit.half_radius
+    missed = _missed(results, margin)
+    lone = "" if margin.seed_noise else SAME_NETWORKS
+    reason = "; ".join(part for part in (lone, missed) if part)
+    return replace(
+        finding,
+        text=f"{_capital(subject)} ({percent(clean.estimate)}%) is lost at attack radius "
+        f"{value_text(half.estimate)} (95% interval {value_text(half.low)} to "
+        f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {_family(margin.fit.family)} "
+        f"survival curve, at most {percent(margin.fit.misfit)} pp from the measured accuracies; "
+        f"{conditions}).",
+        status="bracketed" if reason else "claimed",
+        estimate=half.estimate,
+        low=half.low,
+        high=half.high,
+        family=margin.fit.family,
+        reason=reason,
+    )
+
+
+def _missed(results: Results, margin: Margin) -> str:
+    """Say that the curve does not follow the measured accuracies; empty if it does."""
+    assert margin.fit is not None
+    allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
+    if margin.fit.misfit <= allowed:
+        return ""
+    return f"the interval leaves out how the curve misses the data: they lose it {_between(margin)}"
+
+
+def _between(margin: Margin) -> str:
+    low, high = margin.half_between
+    if high is None:
+        return f"beyond attack radius {value_text(low)}"
+    return f"between attack radii {value_text(low)} and {value_text(high)}"
+
+
+def _family(family: str) -> str:
+    return "Weibull" if family == "weibull" else family
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"

@@ -1,0 +1,1 @@
+"""Who dominates whom, without a formula."""

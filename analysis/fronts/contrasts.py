@@ -1,0 +1,341 @@
+"""Contrasts: methods against each other, without a fitted curve.
+
+The hypervolume above (clean floor, 0), divided by 1 - clean floor, is the robust accuracy that a
+method attains on average over all clean requirements. One difference of two methods is primary,
+named before the data, and its interval is not adjusted; the others are adjusted together.
+
+Costs: methods against each other with only the configurations that a budget pays for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from analysis.fronts.attainment import (
+    area_intervals,
+    area_lifts,
+    attainable_intervals,
+    entering,
+    points_at,
+)
+from analysis.fronts.choice import choose
+from analysis.fronts.dominance import MethodDominance, measure_dominance
+from analysis.fronts.pareto import mean_attainable_robustness
+from analysis.inference.bootstrap import Replicates
+from analysis.inference.claims import Estimand, Interval
+from analysis.inference.intervals import sup_t
+from analysis.results.configurations import ConfigurationResult
+from analysis.results.methods import compared, primary_pair
+from analysis.results.results import Results
+from analysis.results.trials import Array
+
+MOST_BUDGETS = 8
+"""So many training costs are compared at most, spread over those that occur."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPoint:
+    """Two methods, each with only the configurations that cost at most a budget to train."""
+
+    budget: float
+    """In forward passes per training sample and epoch."""
+    first_rows: tuple[int, ...]
+    """Configurations that cost at most this much, of each method."""
+    second_rows: tuple[int, ...]
+    first: Interval
+    """Mean attainable robust accuracy of each,"""
+    second: Interval
+    difference: Interval
+    """and first - second, not adjusted;"""
+    adjusted_low: float
+    """ends that hold for all budgets of the pair together."""
+    adjusted_high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostContrast:
+    """Two methods at equal training cost."""
+
+    first: str
+    second: str
+    radius: float
+    estimand: Estimand
+    first_costs: tuple[float, float] | None
+    """The least and the greatest cost of a configuration; None if a cost is unknown."""
+    second_costs: tuple[float, float] | None
+    points: tuple[CostPoint, ...]
+    """By rising budget, from the least at which both have configurations; empty without costs."""
+
+
+def measure_cost_contrast(
+    results: Results,
+    found: tuple[ConfigurationResult, ...],
+    rows: Mapping[str, tuple[int, ...]],
+    means: Array,
+    drawn: Array,
+    pair: tuple[str, str],
+    radius: float,
+    estimand: Estimand,
+) -> CostContrast:
+    """Compare two methods at equal training cost; `rows`: those that stand for each method."""
+    costs = [training_costs(found, rows[name]) for name in pair]
+    known = [None if one is None else (min(one), max(one)) for one in costs]
+    points: tuple[CostPoint, ...] = ()
+    if costs[0] is not None and costs[1] is not None:
+        affordable = [
+            dict(zip(rows[n], c, strict=True)) for n, c in zip(pair, costs, strict=True) if c
+        ]
+        points = _cost_points(results, affordable, means, drawn)
+    return CostContrast(
+        first=pair[0],
+        second=pair[1],
+        radius=radius,
+        estimand=estimand,
+        first_costs=known[0],
+        second_costs=known[1],
+        points=points,
+    )
+
+
+def training_costs(
+    found: Sequence[ConfigurationResult], rows: Sequence[int]
+) -> tuple[float, ...] | None:
+    """Give the training cost of each row, the mean over its seeds; None if one is unknown."""
+    costs = []
+    for row in rows:
+        known = [trial.cost for trial in found[row].trials if trial.cost is not None]
+        if not known:
+            return None
+        costs.append(round(sum(known) / len(known), 9))
+    return tuple(costs)
+
+
+def _cost_points(
+    results: Results, costs: Sequence[Mapping[int, float]], means: Array, drawn: Array
+) -> tuple[CostPoint, ...]:
+    """Compare at each budget; costs: by row, of the first and of the second method."""
+    least = max(min(one.values()) for one in costs)
+    occurring = sorted({cost for one in costs for cost in one.values() if cost >= least})
+    kept = np.linspace(0, len(occurring) - 1, min(len(occurring), MOST_BUDGETS)).round()
+    budgets = [occurring[at] for at in kept.astype(int)]
+    within = [
+        [[row for row, cost in one.items() if cost <= budget] for one in costs]
+        for budget in budgets
+    ]
+    floor = results.clean_floor
+    estimates = np.array(
+        [[mean_attainable_robustness(means[own], floor) for own in both] for both in within]
+    )
+    areas = np.array(
+        [[mean_attainable_robustness(drawn[:, own], floor) for own in both] for both in within]
+    ).transpose(2, 0, 1)
+    gaps, gaps_drawn = estimates[:, 0] - estimates[:, 1], areas[:, :, 0] - areas[:, :, 1]
+    together = sup_t(gaps, gaps_drawn)
+    downwards, upwards = area_lifts(gaps, gaps_drawn)
+    columns = (
+        attainable_intervals(estimates[:, 0], areas[:, :, 0]),
+        attainable_intervals(estimates[:, 1], areas[:, :, 1]),
+        area_intervals(gaps, gaps_drawn),
+    )
+    return tuple(
+        CostPoint(
+            budget=budget,
+            first_rows=tuple(both[0]),
+            second_rows=tuple(both[1]),
+            first=columns[0][at],
+            second=columns[1][at],
+            difference=columns[2][at],
+            adjusted_low=float(together.low[at] - downwards[at]),
+            adjusted_high=float(together.high[at] + upwards[at]),
+        )
+        for at, (budget, both) in enumerate(zip(budgets, within, strict=True))
+    )
+
+
+Rows = Mapping[str, tuple[int, ...]]
+"""The rows of `configurations(results)` that stand for each method."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypervolume:
+    """Mean attainable robust accuracy of one method over clean requirements c₀ to 1."""
+
+    method: str
+    radius: float
+    estimand: Estimand
+    rows: tuple[int, ...]
+    """Configurations that enter."""
+    which: str
+    """Said of them: `all its configurations`, `the members chosen on validation`."""
+    value: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Difference of two methods' hypervolumes: first - second."""
+
+    first: str
+    second: str
+    radius: float
+    estimand: Estimand
+    difference: Interval
+    """Not adjusted: of this contrast alone."""
+    adjusted_low: float
+    """Ends of the interval that holds for all contrasts of this radius and estimand together."""
+    adjusted_high: float
+    lift: float
+    """By how much replicates lie above the estimate: noise lifts the front of more, or closer,
+    configurations by more. The intervals are extended against it by twice as much."""
+    primary: bool
+    """The one that was declared (or follows from the methods) before the data: the objective
+    radius, the default estimand."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Give the interval that may be claimed: the primary contrast is not adjusted."""
+        if self.primary:
+            return self.difference.low, self.difference.high
+        return self.adjusted_low, self.adjusted_high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrasts:
+    """All that is compared at one radius under one estimand."""
+
+    radius: float
+    estimand: Estimand
+    seed_noise: bool
+    """False if no configuration has two seeds: no interval then holds the noise of training."""
+    hypervolumes: tuple[Hypervolume, ...]
+    """Methods with results, in the order of the study."""
+    contrasts: tuple[Contrast, ...]
+    """Every two methods with results, the primary pair first."""
+    costs: tuple[CostContrast, ...]
+    """Of the pairs that the study compares."""
+    dominances: tuple[MethodDominance, ...]
+    """Of the pairs that the study compares."""
+
+    @property
+    def primary(self) -> Contrast | None:
+        """Give the primary contrast; None at other radii, and with fewer than two methods."""
+        return next((contrast for contrast in self.contrasts if contrast.primary), None)
+
+
+def measure_contrasts(
+    results: Results,
+    found: tuple[ConfigurationResult, ...],
+    replicates: Replicates,
+    radius: float,
+    estimand: Estimand,
+) -> Contrasts:
+    """Compare the methods at one radius under one estimand."""
+    choice = choose(results)
+    entered = entering(results, found, choice)
+    rows = {name: own for name, (own, _) in entered.items()}
+    means, drawn = points_at(results, replicates, radius, estimand)
+    estimates, areas = _areas(results, rows, means, drawn)
+    at_objective = radius == results.threat.objective_radius and estimand == replicates.default
+    chief = primary_pair(results, tuple(rows))
+    values = attainable_intervals(np.array(list(estimates.values())), _stacked(areas))
+    listed = _listed(results, tuple(rows), chief)
+    return Contrasts(
+        radius=radius,
+        estimand=estimand,
+        seed_noise=replicates.freedom > 0,
+        hypervolumes=tuple(
+            Hypervolume(
+                method=name,
+                radius=radius,
+                estimand=estimand,
+                rows=own,
+                which=which,
+                value=value,
+            )
+            for (name, (own, which)), value in zip(entered.items(), values, strict=True)
+        ),
+        contrasts=_contrasts(
+            all_pairs(results, tuple(rows)),
+            estimates,
+            areas,
+            radius,
+            estimand,
+            chief if at_objective else None,
+        ),
+        costs=tuple(
+            measure_cost_contrast(results, found, rows, means, drawn, pair, radius, estimand)
+            for pair in listed
+        ),
+        dominances=tuple(measure_dominance(found, choice, means, drawn, pair) for pair in listed),
+    )
+
+
+def all_pairs(results: Results, present: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """List every two methods with results once: the primary pair, those compared, the others."""
+    listed = _listed(results, tuple(present), primary_pair(results, tuple(present)))
+    named = {frozenset(pair) for pair in listed}
+    others = (p for p in combinations(present, 2) if frozenset(p) not in named)
+    return (*listed, *others)
+
+
+def _listed(
+    results: Results, present: tuple[str, ...], chief: tuple[str, str] | None
+) -> tuple[tuple[str, str], ...]:
+    pairs = compared(results, present)
+    if chief is None:
+        return pairs
+    return (chief, *(pair for pair in pairs if set(pair) != set(chief)))
+
+
+def _areas(
+    results: Results, rows: Rows, means: Array, drawn: Array
+) -> tuple[dict[str, float], dict[str, Array]]:
+    """Give each method's mean attainable robustness: the estimate and its replicates (B,)."""
+    floor = results.clean_floor
+    estimates = {
+        n: float(mean_attainable_robustness(means[list(r)], floor)) for n, r in rows.items()
+    }
+    areas = {n: mean_attainable_robustness(drawn[:, list(r)], floor) for n, r in rows.items()}
+    return estimates, areas
+
+
+def _stacked(areas: Mapping[str, Array]) -> Array:
+    return np.column_stack(list(areas.values())) if areas else np.empty((0, 0))
+
+
+def _contrasts(
+    pairs: Sequence[tuple[str, str]],
+    estimates: Mapping[str, float],
+    areas: Mapping[str, Array],
+    radius: float,
+    estimand: Estimand,
+    chief: tuple[str, str] | None,
+) -> tuple[Contrast, ...]:
+    if not pairs:
+        return ()
+    differences = np.array([estimates[a] - estimates[b] for a, b in pairs])
+    drawn = np.column_stack([areas[a] - areas[b] for a, b in pairs])
+    together = sup_t(differences, drawn)
+    downwards, upwards = area_lifts(differences, drawn)
+    return tuple(
+        Contrast(
+            first=first,
+            second=second,
+            radius=radius,
+            estimand=estimand,
+            difference=difference,
+            adjusted_low=low,
+            adjusted_high=high,
+            lift=lift,
+            primary=(first, second) == chief,
+        )
+        for (first, second), difference, low, high, lift in zip(
+            pairs,
+            area_intervals(differences, drawn),
+            (together.low - downwards).tolist(),
+            (together.high + upwards).tolist(),
+            (drawn.mean(axis=0) - differences).tolist(),
+            strict=True,
+        )
+    )

@@ -1,0 +1,1 @@
+"""How sure: the bootstrap, intervals, monotone fits and claims."""

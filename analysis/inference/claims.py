@@ -1,0 +1,48 @@
+"""Claims: an estimate with its interval, and the sentence that states it or refuses to."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+LEVEL = 0.95
+"""Of every interval, band and region."""
+TAILS = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
+"""The percentiles of replicates that an interval ends at."""
+
+Estimand = Literal["population", "this test set"]
+"""`this test set`: other seeds, same images. `population`: other seeds and other images."""
+Status = Literal["claimed", "bracketed", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its 95% interval, in the units of the estimate."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a study says, or refuses to say. A refusal is a finding."""
+
+    kind: str
+    """What it is about, a short noun: `hypervolume difference`, `gap`, `equivalent epsilon` …"""
+    text: str
+    """The sentence, complete with its numbers, interval, range, sample sizes and attack."""
+    status: Status
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    level: float = LEVEL
+    estimand: Estimand | None = None
+    range: tuple[float, float] | None = None
+    """Of clean accuracy (or strength) over which it holds."""
+    n: str = ""
+    """Configurations × seeds and images."""
+    interval_method: str = ""
+    family: str = ""
+    reason: str = ""
+    """Why it is bracketed or refused, with the numbers, and the way out."""
+    primary: bool = False
+    """The one contrast declared before the data; all others are exploratory or adjusted."""

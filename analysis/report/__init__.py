@@ -1,0 +1,1 @@
+"""Everything found, as a folder: page, figures, tables and data files."""

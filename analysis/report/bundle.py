@@ -1,0 +1,119 @@
+"""Report: everything a study found, as a folder that can be read, mailed and parsed."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from analysis.analyse import analyse
+from analysis.document import Analysis, read_json, write_json
+from analysis.figures.canvas import pdf, png
+from analysis.figures.front import fig_front
+from analysis.fronts.choice import choose
+from analysis.inference.bootstrap import COUNT
+from analysis.report.data_files import configurations_csv, provenance_json, seeds_csv
+from analysis.report.latex import table_tex
+from analysis.report.limits import limits
+from analysis.report.markdown import findings_md
+from analysis.report.page import page
+from analysis.report.plans import front_drawing
+from analysis.results.results import Results
+from analysis.results.trials import ResultsError
+
+FILES = (
+    "index.html",
+    "front.png",
+    "front.svg",
+    "front.pdf",
+    "front.json",
+    "findings.md",
+    "configs.csv",
+    "seeds.csv",
+    "table.tex",
+    "provenance.json",
+)
+
+
+def write_report(results: Results, folder: Path, *, replicates: int = COUNT) -> Path:
+    """Write the report bundle into a folder of its own and return the path of its `index.html`.
+
+    The files are written beside the folder and swapped in when all are there: a report that is
+    interrupted leaves the one before it, or none. A folder that holds anything else is refused,
+    since it would be replaced. Equal results and replicates give equal bytes.
+    """
+    return _swap_in(folder, lambda: bundle(analyse(results, replicates=replicates)))
+
+
+def rerender(front_json: Path, folder: Path) -> Path:
+    """Write the report bundle again from its `front.json` alone; the bytes are the same.
+
+    Raises `ResultsError` if the file is no such document. `folder` may be the one it lies in.
+    """
+    try:
+        text = front_json.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ResultsError(f"{front_json}: cannot be read: {error}") from error
+    analysis = read_json(text)
+    return _swap_in(folder, lambda: bundle(analysis))
+
+
+def bundle(analysis: Analysis) -> dict[str, bytes]:
+    """Make every file of the report, by name; what UTF-8 cannot write becomes a question mark."""
+    results = analysis.results
+    radius = results.threat.objective_radius
+    figure = fig_front(analysis, radius)
+    declaration = '<?xml version="1.0" encoding="utf-8"?>\n'
+    texts = {
+        "index.html": page(analysis),
+        "front.svg": declaration + front_drawing(analysis, figure, "front", radius) + "\n",
+        "front.json": write_json(analysis),
+        "findings.md": findings_md(
+            analysis, [(limit.topic, limit.text) for limit in limits(results, choose(results))]
+        ),
+        "configs.csv": configurations_csv(analysis),
+        "seeds.csv": seeds_csv(results),
+        "table.tex": table_tex(analysis),
+        "provenance.json": provenance_json(analysis),
+    }
+    return {
+        "front.png": png(figure),
+        "front.pdf": pdf(figure),
+        **{name: text.encode(errors="replace") for name, text in texts.items()},
+    }
+
+
+def _swap_in(folder: Path, make: Callable[[], dict[str, bytes]]) -> Path:
+    """Replace the folder by the files made, all at once, and return the path of the page."""
+    folder = folder.resolve()
+    _check_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        fresh, old = aside / "new", aside / "old"
+        fresh.mkdir()
+        for name, content in make().items():
+            (fresh / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            fresh.rename(folder)
+        except BaseException:
+            if old.exists():
+                old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / "index.html"
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ResultsError(f"{folder}: is a file; a report needs a folder of its own")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in FILES)
+    if others:
+        raise ResultsError(
+            f"{folder}: holds {others[0]}, which is no part of a report and would be lost; "
+            "choose a new folder"
+        )

@@ -1,0 +1,204 @@
+"""Bundle: an analysis as files that other programs read: two tables and where it comes from.
+
+Fractions, never percent. `front.json` is written by `analysis.document`.
+"""
+
+import csv
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from io import StringIO
+
+from analysis.attacks.alarms import Subject
+from analysis.document import Analysis
+from analysis.fronts.choice import choose
+from analysis.inference.claims import Interval
+from analysis.results.configurations import ConfigurationResult, Spread
+from analysis.results.results import Results, ThreatModel
+from analysis.results.trials import TrialResult, Value, strong_key, trial_key
+
+
+def configurations_csv(analysis: Analysis) -> str:
+    """Write one row for each configuration: fractions, with spread over seeds and intervals.
+
+    `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
+    `p_method_front` are shares of replicates, at the objective radius.
+    """
+    results, choice = analysis.results, choose(analysis.results)
+    chosen = {c.key for front in choice.fronts for c in front.members}
+    names = _value_names([c.values for c in analysis.found])
+    alarms = alarms_of(analysis)
+    more = evidence_columns(analysis)
+    rows = []
+    for number, c in enumerate(analysis.found):
+        row: dict[str, object] = {"method": c.method, **c.values}
+        row["seeds"] = len(c.trials)
+        row["seeds_absent"] = " ".join(str(seed) for seed in c.absent_seeds)
+        intervals = _intervals(analysis, number)
+        for name, over_seeds in _accuracies(results.threat, c):
+            parts = _columns(over_seeds) | _ends(intervals.get(name))
+            row |= {f"{name}_{part}": value for part, value in parts.items()}
+        member = analysis.primary.fronts.configurations[number]
+        row |= more.get(number, {})
+        row["complete"] = c.complete
+        row["on_method_front"] = c.key in chosen
+        row["on_study_front"] = c.key in choice.study_front
+        row["p_method_front"] = member.on_method_front
+        row["p_study_front"] = member.on_study_front
+        row["cost"] = mean_of([trial.cost for trial in c.trials])
+        row["seconds"] = mean_of([trial.seconds for trial in c.trials])
+        row["alarms"] = "; ".join(alarms.get(number, ()))
+        rows.append(row)
+    return _csv(rows, ["method", *names])
+
+
+def seeds_csv(results: Results) -> str:
+    """Write one row for each cell, absent ones too, with their status and reason."""
+    rows = []
+    for trial in results.trials:
+        row: dict[str, object] = {"method": trial.method, **trial.values, "seed": trial.seed}
+        row |= {"status": "done", "clean": trial.clean}
+        for radius, robust in zip(results.threat.radii, trial.robust, strict=True):
+            row[f"robust_{radius:g}"] = robust
+        row |= _evidence(trial, results.num_test)
+        row["validation_clean"] = trial.validation_clean
+        row[f"validation_robust_{results.threat.objective_radius:g}"] = trial.validation_robust
+        row |= {"cost": trial.cost, "seconds": trial.seconds, "run": trial.run, "reason": ""}
+        rows.append(row)
+    for absent in results.absent:
+        row = {"method": absent.method, **absent.values, "seed": absent.seed}
+        row |= {"status": absent.status, "run": absent.run, "reason": absent.reason}
+        rows.append(row)
+    names = _value_names([t.values for t in results.trials] + [a.values for a in results.absent])
+    return _csv(rows, ["method", *names, "seed", "status"])
+
+
+def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
+    """Give, by row, what is known of a configuration under stronger attacks and in other norms.
+
+    Names are those of `seeds_csv`, which say attack, norm, radius and samples; with `_seeds`,
+    `_mean` and the ends of the 95% interval.
+    """
+    columns: dict[int, dict[str, float]] = {}
+    rows = {c.key: row for row, c in enumerate(analysis.found)}
+
+    def add(row: int, name: str, seeds: int, value: Interval) -> None:
+        parts = {"seeds": seeds, "mean": value.estimate, "low": value.low, "high": value.high}
+        columns.setdefault(row, {}).update({f"{name}_{k}": v for k, v in parts.items()})
+
+    for tier in analysis.tiers:
+        found, norm = tier.analysis.found, tier.analysis.results.threat.norm
+        for one in tier.attacked:
+            c, num_test = found[one.row], analysis.results.num_test
+            name = strong_key(tier.attack, norm, one.radius, tier.samples, num_test)
+            add(rows[c.key], name, len(c.trials), one.stronger)
+    for other in analysis.others:
+        for each in other.configurations:
+            for radius, value in zip(other.radii, each.robust, strict=True):
+                add(each.row, f"robust_{other.norm}_{radius:g}", each.seeds, value)
+    return columns
+
+
+def _evidence(trial: TrialResult, num_test: int) -> dict[str, float]:
+    """Name a trial's accuracies in another norm and under stronger attacks."""
+    named: dict[str, float] = {}
+    if trial.other is not None:
+        for radius, robust in zip(trial.other.radii, trial.other.robust, strict=True):
+            named[f"robust_{trial.other.norm}_{radius:g}"] = robust
+    for strong in trial.strong:
+        for radius, robust in zip(strong.radii, strong.robust, strict=True):
+            key = strong_key(strong.attack, strong.norm, radius, strong.samples, num_test)
+            named[key] = robust
+    return named
+
+
+def provenance_json(analysis: Analysis) -> str:
+    """Write where the results and the intervals come from."""
+    results = analysis.results
+    document = {
+        "schema": "rhoeps.provenance/1",
+        "study": results.study,
+        "checkpoint": results.checkpoint,
+        "seeds": list(results.seeds),
+        "threat": asdict(results.threat),
+        "num_test": results.num_test,
+        "num_validation": results.num_validation,
+        "sample_hash": next((t.sample_hash for t in results.trials if t.sample_hash), None),
+        "trials": len(results.trials),
+        "absent": len(results.absent),
+        "replicates": analysis.replicates,
+        "replicate_seed": analysis.replicate_seed,
+        "estimands": list(analysis.estimands),
+        "provenance": dict(results.provenance),
+    }
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def mean_of(numbers: list[float | None]) -> float | None:
+    """Average what is known of some numbers; None if nothing is.
+
+    >>> mean_of([1.0, None, 3.0])
+    2.0
+    """
+    known = [number for number in numbers if number is not None]
+    return sum(known) / len(known) if known else None
+
+
+def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:
+    """List the kinds of alarm of each configuration that has any, by its row."""
+    rows: dict[Subject, int] = {}
+    for row, c in enumerate(analysis.found):
+        rows[c.key, None] = row
+        rows.update((trial_key(trial), row) for trial in c.trials)
+    kinds: dict[int, dict[str, None]] = {}
+    for alarm in analysis.alarms:
+        if alarm.severity == "unchecked":
+            continue
+        for subject in alarm.subjects:
+            if subject in rows:
+                kinds.setdefault(rows[subject], {})[alarm.kind] = None
+    return {row: tuple(found) for row, found in kinds.items()}
+
+
+def _intervals(analysis: Analysis, row: int) -> dict[str, Interval]:
+    """Give a configuration's intervals on test data, by the names of the columns."""
+    found = {"clean": analysis.primary.fronts.configurations[row].clean}
+    for radius in analysis.results.threat.radii:
+        at_radius = analysis.view(radius).fronts.configurations[row]
+        found[f"robust_{radius:g}"] = at_radius.robust
+    return found
+
+
+def _ends(value: Interval | None) -> dict[str, float | None]:
+    return {} if value is None else {"low": value.low, "high": value.high}
+
+
+def _accuracies(threat: ThreatModel, c: ConfigurationResult) -> list[tuple[str, Spread]]:
+    found = [("clean", c.clean)]
+    found += [(f"robust_{e:g}", r) for e, r in zip(threat.radii, c.robust, strict=True)]
+    if c.validation_clean is not None and c.validation_robust is not None:
+        found.append(("validation_clean", c.validation_clean))
+        found.append((f"validation_robust_{threat.objective_radius:g}", c.validation_robust))
+    return found
+
+
+def _columns(over_seeds: Spread) -> dict[str, float | None]:
+    return {
+        "mean": over_seeds.mean,
+        "least": over_seeds.low,
+        "greatest": over_seeds.high,
+        "deviation": over_seeds.deviation,
+    }
+
+
+def _value_names(values: list[Mapping[str, Value]]) -> list[str]:
+    return list(dict.fromkeys(name for some in values for name in some))
+
+
+def _csv(rows: list[dict[str, object]], first: list[str]) -> str:
+    names = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
+    buffer = StringIO()
+    table = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return buffer.getvalue()

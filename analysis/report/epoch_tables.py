@@ -1,0 +1,107 @@
+"""Training tables: the numbers of the training curves and of the importances."""
+
+from analysis.findings.phrases import points_text
+from analysis.report.tables import Cell, Table, method_cell
+from analysis.responses.epochs import chosen_training
+from analysis.results.configurations import Spread
+from analysis.results.results import Results
+from analysis.results.trials import Importance
+from analysis.results.words import SYMBOLS, attack_text, count_text, percent, values_text
+
+
+def training_table(results: Results) -> Table:
+    """Set the checkpoint `best` against `last`, for each method's chosen configuration."""
+    threat = results.threat
+    return Table(
+        key="training",
+        caption="Each method's chosen configuration at its checkpoint best, chosen on validation, "
+        f"and at its last epoch: accuracies in % on {count_text(results.num_test, 'test image')}, "
+        f"robust under {attack_text(threat, threat.objective_radius)}. Means over seeds; below "
+        "them the least and the greatest seed. Difference: best less last, seed by seed.",
+        columns=(
+            "Configuration",
+            "Seeds",
+            "Best epoch",
+            "Clean, best",
+            "Clean, last",
+            "Robust, best",
+            "Robust, last",
+            "Difference (pp)",
+        ),
+        rows=tuple(
+            (
+                method_cell(
+                    results, one.configuration.method, values_text(one.configuration.values)
+                ),
+                Cell(text=str(len(one.histories)), order=len(one.histories)),
+                _epoch_cell(one.best_epoch),
+                *(
+                    _percent_cell(accuracy)
+                    for accuracy in (
+                        one.clean_best,
+                        one.clean_last,
+                        one.robust_best,
+                        one.robust_last,
+                    )
+                ),
+                _points_cell(one.difference),
+            )
+            for one in chosen_training(results)
+        ),
+    )
+
+
+def importance_table(results: Results) -> Table:
+    """Give the share of each hyperparameter, for clean and for robust validation accuracy."""
+    by_method: dict[str, dict[str, Importance]] = {}
+    for importance in results.importances:
+        by_method.setdefault(importance.method, {})[importance.objective] = importance
+    evaluators = ", ".join(dict.fromkeys(i.evaluator for i in results.importances))
+    rows = []
+    for method, found in by_method.items():
+        names = dict.fromkeys(name for importance in found.values() for name in importance.shares)
+        for name in names:
+            count = max(importance.configurations for importance in found.values())
+            rows.append(
+                (
+                    method_cell(results, method),
+                    Cell(text=SYMBOLS.get(name, name), order=name),
+                    *(_share_cell(found.get(objective), name) for objective in ("clean", "robust")),
+                    Cell(text=str(count), order=count),
+                )
+            )
+    return Table(
+        key="importances",
+        caption=f"Shares of hyperparameters in what tells the best configurations of a search from "
+        f"all of it ({evaluators}), in %, for accuracy on validation images.",
+        columns=("Method", "Hyperparameter", "Clean", "Robust", "Configurations"),
+        rows=tuple(rows),
+    )
+
+
+def _percent_cell(over_seeds: Spread | None) -> Cell:
+    if over_seeds is None:
+        return Cell(text="–")
+    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
+    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
+
+
+def _points_cell(over_seeds: Spread | None) -> Cell:
+    if over_seeds is None:
+        return Cell(text="–")
+    low, high = points_text(over_seeds.low), points_text(over_seeds.high)
+    below = f"{low} to {high}" if over_seeds.seeds > 1 else ""
+    return Cell(text=points_text(over_seeds.mean), below=below, order=over_seeds.mean)
+
+
+def _epoch_cell(over_seeds: Spread | None) -> Cell:
+    if over_seeds is None:
+        return Cell(text="–")
+    below = f"{over_seeds.low:.0f}–{over_seeds.high:.0f}" if over_seeds.seeds > 1 else ""
+    return Cell(text=f"{over_seeds.mean:.3g}", below=below, order=over_seeds.mean)
+
+
+def _share_cell(importance: Importance | None, name: str) -> Cell:
+    if importance is None or name not in importance.shares:
+        return Cell(text="–")
+    return Cell(text=percent(importance.shares[name]), order=importance.shares[name])

@@ -1,0 +1,303 @@
+"""Outcome tables: the numbers of gaps, rates, attack strength, equivalent ε, and of the gate.
+
+Front tables: attainable robust accuracy, contrasts and dominance as they are printed.
+"""
+
+from analysis.curves.fits import FamilyFit
+from analysis.curves.gaps import Gap
+from analysis.document import Analysis
+from analysis.figures.gaps import LARGEST_RATE
+from analysis.figures.layers import thinned
+from analysis.findings.phrases import points_text, requirements_text, share_text
+from analysis.fronts.contrasts import Contrasts
+from analysis.inference.claims import Interval
+from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
+from analysis.responses.equivalence import Equivalence, Equivalent
+from analysis.results.configurations import configurations
+from analysis.results.results import Results
+from analysis.results.words import attack_text, method_text, percent, value_text, values_text
+
+
+def contrast_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give the differences of mean attainable robust accuracy between every two methods."""
+    return Table(
+        key="contrasts",
+        caption="Difference of mean attainable robust accuracy over "
+        f"{requirements_text(results)}, first minus second method, in pp; 95% intervals alone, "
+        "and adjusted until all of them hold together (max-T); "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=("First", "Second", "Difference", "Adjusted interval", "Contrast"),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first)),
+                Cell(text=method_text(one.second)),
+                _difference_cell(one.difference),
+                Cell(
+                    text=_ends(one.adjusted_low, one.adjusted_high),
+                    order=one.adjusted_low,
+                ),
+                Cell(text="primary" if one.primary else "adjusted"),
+            )
+            for one in contrasts.contrasts
+        ),
+    )
+
+
+def cost_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give the same differences at each training cost."""
+    return Table(
+        key="costs",
+        caption="The same difference with only the configurations that cost at most a budget to "
+        "train (forward passes per training image and epoch; standard training is 3), in pp, and "
+        "what each method then attains, in %; 95% intervals adjusted over the budgets of a pair, "
+        "exploratory; "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=(
+            "First",
+            "Second",
+            "Budget",
+            "Configurations",
+            "First attains",
+            "Second attains",
+            "Difference",
+            "Adjusted interval",
+        ),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first)),
+                Cell(text=method_text(one.second)),
+                Cell(
+                    text=value_text(point.budget),
+                    below=standard_steps(point.budget),
+                    order=point.budget,
+                ),
+                Cell(text=f"{len(point.first_rows)} + {len(point.second_rows)}"),
+                interval_cell(point.first),
+                interval_cell(point.second),
+                _difference_cell(point.difference),
+                Cell(
+                    text=_ends(point.adjusted_low, point.adjusted_high),
+                    order=point.adjusted_low,
+                ),
+            )
+            for one in contrasts.costs
+            for point in one.points
+        ),
+    )
+
+
+def dominance_table(results: Results, contrasts: Contrasts) -> Table:
+    """Give, for each configuration of a second method, the one that comes closest to it."""
+    found = configurations(results)
+    return Table(
+        key="dominance",
+        caption="Each configuration of a second method, and the one of a first method that comes "
+        "closest to dominating it: differences of accuracy in pp, first minus second, with 95% "
+        "intervals adjusted over all pairs of configurations of both methods (max-T); "
+        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        columns=("Second", "First", "Clean", "Robust", "P(first ≻ second)", "Dominates"),
+        rows=tuple(
+            (
+                Cell(text=method_text(pair.second), below=values_text(found[one.second].values)),
+                Cell(text=method_text(pair.first), below=values_text(found[one.first].values)),
+                _difference_cell(one.clean),
+                _difference_cell(one.robust),
+                Cell(text=share_text(one.share).removeprefix("= "), order=one.share),
+                Cell(text="yes" if one.claimed else "not established"),
+            )
+            for pair in contrasts.dominances
+            for one in pair.each
+        ),
+        sortable=True,
+    )
+
+
+def _difference_cell(difference: Interval) -> Cell:
+    return Cell(
+        text=points_text(difference.estimate),
+        below=_ends(difference.low, difference.high),
+        order=difference.estimate,
+    )
+
+
+LEAST_PRINTED_RATE = 0.05
+"""Exchange rates below it would be printed as 0.0."""
+MOST_PLACES = 7
+"""Clean accuracies at which a curve is read for its table."""
+
+
+def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
+    """Read a gap at a few clean accuracies of its shared range."""
+    threat = analysis.results.threat
+    return Table(
+        key=key,
+        caption=f"Robust accuracy of {method_text(gap.first)} minus {method_text(gap.second)} at "
+        "equal clean accuracy, in pp, with its simultaneous 95% band and the envelope over the "
+        f"families that fit about as well; {attack_text(threat, gap.radius)}; {gap.estimand}.",
+        columns=("Clean accuracy (%)", "Gap", "Band", "Envelope"),
+        rows=tuple(
+            (
+                Cell(text=percent(gap.clean[at]), order=gap.clean[at]),
+                Cell(text=points_text(gap.estimate[at]), order=gap.estimate[at]),
+                Cell(text=_ends(gap.low[at], gap.high[at])),
+                Cell(text=_ends(gap.envelope_low[at], gap.envelope_high[at])),
+            )
+            for at in thinned(len(gap.clean), MOST_PLACES).tolist()
+        ),
+    )
+
+
+def rate_table(analysis: Analysis) -> Table:
+    """Read the exchange rates at a few clean accuracies, and their knees."""
+    rates = [rate for rate in analysis.primary.rates if rate.clean]
+    return Table(
+        key="rates",
+        caption="Robust points gained per clean point given up along each fitted front, with "
+        f"pointwise 95% intervals; {analysis.estimand}.",
+        columns=("Method", "Clean accuracy (%)", "Rate", "Interval"),
+        rows=tuple(
+            (
+                method_cell(analysis.results, rate.method),
+                Cell(text=percent(rate.clean[at]), order=rate.clean[at]),
+                Cell(text=rate_text(rate.estimate[at]), order=rate.estimate[at]),
+                Cell(text=f"{rate_text(rate.low[at])} to {rate_text(rate.high[at])}"),
+            )
+            for rate in rates
+            for at in thinned(len(rate.clean), MOST_PLACES).tolist()
+        ),
+    )
+
+
+def margin_table(analysis: Analysis) -> Table:
+    """Give accuracy at every radius, and where half of it is lost, of each method's choice."""
+    results, found = analysis.results, analysis.found
+    drawn = [margin for margin in analysis.margins if margin.curve is not None or margin.refusal]
+    chosen = {one.best for one in analysis.selection.methods}
+    shown = [margin for margin in drawn if margin.row in chosen or margin.curve is not None]
+    return Table(
+        key="attack-table",
+        caption="Accuracy in % at every attack radius of each method's most robust configuration "
+        "as chosen, and the radius at which half of its clean accuracy is lost, with 95% "
+        f"intervals; {results.threat.attack}, {results.threat.norm}; {analysis.estimand}.",
+        columns=(
+            "Configuration",
+            "Clean",
+            *(value_text(radius) for radius in results.threat.radii),
+            "Half lost at",
+        ),
+        rows=tuple(
+            (
+                method_cell(
+                    results, found[margin.row].method, values_text(found[margin.row].values)
+                ),
+                *(interval_cell(value) for value in margin.accuracies),
+                Cell(
+                    text=value_text(margin.fit.half_radius.estimate),
+                    below=f"{margin.fit.half_radius.low:.3g}–{margin.fit.half_radius.high:.3g}",
+                    order=margin.fit.half_radius.estimate,
+                )
+                if margin.fit is not None
+                else Cell(text="no fit"),
+            )
+            for margin in shown
+        ),
+    )
+
+
+def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) -> Table:
+    """Give, for each ρ, the training ε that is as robust, or the levels that it lies between."""
+    return Table(
+        key=key,
+        caption=f"The training ε of {method_text(equivalence.adversarial)} at which it is as "
+        f"robust as {method_text(equivalence.sam)} with each ρ, with 95% intervals; a bracket "
+        f"where the data do not give a value; {equivalence.estimand}.",
+        columns=("ρ", "Robust accuracy (%)", "Equivalent ε", "ε to train next"),
+        rows=tuple(
+            (
+                Cell(
+                    text="–" if value.rho is None else value_text(value.rho),
+                    order="" if value.rho is None else value.rho,
+                ),
+                interval_cell(value.robust),
+                _epsilon_cell(value),
+                Cell(text="–" if value.next_level is None else value_text(value.next_level)),
+            )
+            for value in equivalence.values
+        ),
+    )
+
+
+def gate_table(analysis: Analysis) -> Table:
+    """List every family fitted to every method's front, with the gate that draws or refuses it."""
+    rows = [
+        (fit, family) for fit in analysis.primary.fits for family in fit.families if family.gate
+    ]
+    # A family need not be asked every condition.
+    asked = {row.number: row.condition for _, family in rows for row in family.gate}
+    conditions = dict(sorted(asked.items()))
+    return Table(
+        key="gates",
+        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations to the "
+        "curve, in units of seed noise; AICc chooses among the families that pass; ✓ passes, ✗ "
+        "fails, with what was measured and the threshold.",
+        columns=(
+            "Method",
+            "Family",
+            "χ²⊥",
+            "AICc",
+            *conditions.values(),
+        ),
+        rows=tuple(
+            (
+                method_cell(analysis.results, fit.method),
+                Cell(
+                    text=family.family,
+                    below="drawn" if family.family == fit.chosen else "",
+                    order=family.family,
+                ),
+                Cell(text=f"{family.chi2:.1f}", order=family.chi2),
+                Cell(text="–" if family.aicc is None else f"{family.aicc:.1f}"),
+                *(_gate_cell(family, number) for number in conditions),
+            )
+            for fit, family in rows
+        ),
+    )
+
+
+def rate_text(rate: float) -> str:
+    """Print an exchange rate; near the end of a front it grows without bound and says no number.
+
+    >>> rate_text(1.0), rate_text(0.31), rate_text(0.004), rate_text(630.0)
+    ('1.0', '0.3', '< 0.1', '> 50')
+    """
+    if rate > LARGEST_RATE:
+        return f"> {LARGEST_RATE:g}"
+    return f"{rate:.1f}" if not 0 < rate < LEAST_PRINTED_RATE else f"< {2 * LEAST_PRINTED_RATE:g}"
+
+
+def _epsilon_cell(value: Equivalent) -> Cell:
+    if value.epsilon is not None:
+        low, high = value.epsilon.low, value.epsilon.high
+        return Cell(
+            text=value_text(value.epsilon.estimate),
+            below=f"{low:.3g}–{high:.3g}",
+            order=value.epsilon.estimate,
+        )
+    parts = [
+        f"above {value_text(value.floor)}" if value.floor is not None else "",
+        f"below {value_text(value.ceiling)}" if value.ceiling is not None else "",
+    ]
+    return Cell(text=", ".join(part for part in parts if part) or "unknown")
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{points_text(low)} to {points_text(high)}"
+
+
+def _gate_cell(family: FamilyFit, number: int) -> Cell:
+    row = next((row for row in family.gate if row.number == number), None)
+    if row is None:
+        return Cell(text="–")
+    if row.passed:
+        return Cell(text="✓", order=1)
+    return Cell(text=f"✗ {row.measured}", below=row.threshold, order=0)

@@ -1,0 +1,100 @@
+"""Markdown: the findings of a study as text that a tracker or a paper's notes can show."""
+
+import re
+
+from analysis.document import Analysis
+from analysis.inference.claims import Finding
+from analysis.results.words import attack_text, count_text
+
+LEADING = ("gap", "stronger attack", "dominance", "equivalent epsilon")
+"""Kinds of findings that answer what a study is made for."""
+
+
+def escaped_markdown(text: str) -> str:
+    r"""Write a text so that Markdown prints it as it is, on one line.
+
+    >>> print(escaped_markdown("a_b <i> | *x*"))
+    a\_b &lt;i> \| \*x\*
+    """
+    one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", one_line)
+
+
+def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
+    """Write what a study says, a table of its numbers, and what it cannot say.
+
+    limits: topic and text of what bounds the whole study.
+    """
+    results = analysis.results
+    said = [f for f in ordered(analysis.findings) if f.status == "claimed"]
+    unsaid = [f for f in ordered(analysis.findings) if f.status != "claimed"]
+    lines = [f"# {escaped_markdown(results.study)}", ""]
+    if results.about:
+        lines += [escaped_markdown(results.about), ""]
+    conditions = (
+        f"{count_text(len(results.trials), 'trial')}, "
+        f"{count_text(results.num_test, 'test image')}, "
+        f"{attack_text(results.threat, results.threat.objective_radius)}"
+    )
+    lines += [escaped_markdown(conditions), "", "## Findings", ""]
+    lines += [_item(f) for f in said] or ["Nothing is claimed."]
+    lines += ["", *_table(analysis.findings), "## What this study cannot say", ""]
+    lines += [_item(f) for f in unsaid]
+    lines += [
+        f"- **{escaped_markdown(topic)}.** {escaped_markdown(text)}" for topic, text in limits
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
+    """Put the primary contrast first, then claims, brackets and refusals.
+
+    The first of each leading kind goes before the rest, so that ten differences do not hide a gap.
+    """
+    places = {"claimed": 0, "bracketed": 1, "refused": 2}
+    seen: set[tuple[str, str]] = set()
+    keys: list[tuple[bool, int, bool, int]] = []
+    for finding in findings:
+        kind = finding.kind, finding.status
+        leads = finding.kind in LEADING and kind not in seen
+        keys.append((not finding.primary, places[finding.status], not leads, len(keys)))
+        seen.add(kind)
+    return [findings[number] for *_, number in sorted(keys)]
+
+
+def _item(finding: Finding) -> str:
+    mark = "**Primary contrast.** " if finding.primary else ""
+    reason = finding.reason if finding.reason and finding.reason not in finding.text else ""
+    return f"- {mark}{escaped_markdown(f'{finding.text} {reason}'.strip())}"
+
+
+def _table(findings: tuple[Finding, ...]) -> list[str]:
+    """List the findings that carry an estimate, as a table."""
+    rows = [f for f in ordered(findings) if f.estimate is not None]
+    if not rows:
+        return []
+    return [
+        "| finding | status | estimate | low | high | level | estimand | interval |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            "| "
+            + " | ".join(
+                escaped_markdown(text)
+                for text in (
+                    f.kind,
+                    f.status,
+                    *(_number(value) for value in (f.estimate, f.low, f.high)),
+                    f"{f.level:g}",
+                    f.estimand or "",
+                    f.interval_method,
+                )
+            )
+            + " |"
+            for f in rows
+        ),
+        "",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

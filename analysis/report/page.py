@@ -1,0 +1,250 @@
+"""Page: `index.html`, one file that loads nothing and reads from 600 px on, without scripts too."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from analysis.document import Analysis
+from analysis.figures.palette import method_styles
+from analysis.figures.scene import ESTIMAND_KEYS
+from analysis.fronts.choice import choose
+from analysis.report.attack_tables import (
+    attack_table,
+    check_table,
+    detection_table,
+    other_table,
+    part_table,
+    tier_front_table,
+    tier_text,
+    verdict_table,
+)
+from analysis.report.front_tables import gate_table
+from analysis.report.limits import Limit, limits, method_notes
+from analysis.report.markdown import ordered
+from analysis.report.plans import Picture, Plan, front_plans, panel_plans
+from analysis.report.tables import (
+    Table,
+    absent_table,
+    configuration_table,
+    count_table,
+    front_table,
+    method_table,
+)
+from analysis.results.words import shortened
+
+MOST_BYTES = 480_000
+"""Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
+MOST_FINDINGS = 4
+"""Claims that stand open; the others unfold."""
+MOST_LIMITS = 3
+"""Things a study cannot say that stand open, so that the main figure is near; the rest unfolds."""
+GRAVEST = (
+    "Anything about accuracy",
+    "Absent trials",
+    "Other attacks",
+    "Other seeds",
+    "Other images",
+)
+"""Limits in the order in which they stand open, after the gravest refusal."""
+MOST_UNFOLDED = 60
+"""So many of each kind are in the page at all; findings.md has every one."""
+AROUND_BYTES = 1_000
+"""What the page writes around a figure, and about one that is left out, at most."""
+SECTIONS = {
+    "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
+    "strong": "Stronger attacks",
+    "response": "Against the strength of training",
+    "equivalence": "Which ε a ρ is worth",
+    "attack": "Against the strength of the attack",
+    "other": "The other norm",
+    "heat": "Across ρ and ε",
+    "search": "Hyperparameters",
+    "training": "Training",
+    "checks": "Diagnostics",
+    "table": "All configurations",
+}
+"""Sections between the main figure and the methods, in their order, with their titles."""
+DIAGNOSTICS = "diagnostics"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of the page: figures, and the tables with their numbers."""
+
+    title: str
+    text: str = ""
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One of the page's switches: what it shows or hides is the class `key`."""
+
+    key: str
+    label: str
+    colour: str = ""
+
+
+def page(analysis: Analysis) -> str:
+    """Make the page. It stays below `MOST_BYTES`: figures that no longer fit are named instead."""
+    environment = Environment(
+        loader=PackageLoader("analysis.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["parted"] = parted
+    template = environment.get_template("report.html")
+    fronts, panels = front_plans(analysis), panel_plans(analysis)
+    rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
+    pictures, left_out = _fitting([*fronts[:1], *panels, *fronts[1:]], MOST_BYTES - rest)
+    # A thin space groups digits, and a line must not end there.
+    return _render(template, analysis, pictures, left_out).replace("\u2009", "\u202f")
+
+
+def parted(text: str) -> tuple[str, str]:
+    """Part a finding into what it says and the conditions in brackets that it holds under.
+
+    >>> parted("A is better than B (95% interval 1 to 2 pp; PGD). So it is.")
+    ('A is better than B', ' (95% interval 1 to 2 pp; PGD). So it is.')
+    """
+    said, bracket, conditions = text.partition(" (95%")
+    return said, bracket + conditions
+
+
+def gravest_first(bounds: Sequence[Limit], *, on_validation: bool) -> list[Limit]:
+    """Order what bounds a whole study: what is missing, then what could change its numbers most.
+
+    Without validation data, that the best were chosen on test data comes first of all.
+    """
+    order = GRAVEST if on_validation else ("Other choices", *GRAVEST)
+    places = {topic: place for place, topic in enumerate(order)}
+    return sorted(bounds, key=lambda bound: places.get(bound.topic, len(order)))
+
+
+def _render(
+    template: Template,
+    analysis: Analysis,
+    pictures: Mapping[str, Picture],
+    left_out: Sequence[str],
+) -> str:
+    results, choice = analysis.results, choose(analysis.results)
+    fronts = [picture for picture in pictures.values() if picture.section == "front"]
+    findings = ordered(analysis.findings)
+    styles = method_styles(results.methods)
+    unsaid = [f for f in findings if f.status != "claimed"]
+    bounds = gravest_first(limits(results, choice), on_validation=choice.on_validation)
+    open_limits = MOST_LIMITS - len(unsaid[:1])
+    return template.render(
+        results=results,
+        alarms=analysis.alarms,
+        said=[f for f in findings if f.status == "claimed"],
+        unsaid=unsaid,
+        most=MOST_FINDINGS,
+        most_unfolded=MOST_UNFOLDED,
+        nothing_said="Nothing is claimed: the reasons stand below."
+        if results.trials
+        else "No trial of this study has a result: nothing can be said about its methods.",
+        limits=bounds,
+        open_limits=open_limits,
+        fronts=sorted(fronts, key=lambda picture: picture.order),
+        methods=[
+            Control(
+                key=f"m{number}",
+                label=shortened(front.note.name, 40),
+                colour=styles[front.note.name].text_colour,
+            )
+            for number, front in enumerate(choice.fronts)
+            if front.configurations
+        ],
+        estimands=[
+            Control(key=ESTIMAND_KEYS[estimand], label=label)
+            for estimand in analysis.estimands
+            for label in [
+                "other seeds and images" if estimand == "population" else "other seeds, same images"
+            ]
+        ],
+        left_out=left_out,
+        sections=_sections(analysis, pictures),
+        notes=method_notes(analysis),
+        diagnostics=_diagnostics(analysis, pictures),
+        provenance=_provenance(analysis),
+    )
+
+
+def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Section]:
+    """Fill the sections between the main figure and the methods; empty ones are left out."""
+    tables = section_tables(analysis)
+    attacks = ", ".join(dict.fromkeys(tier.attack for tier in analysis.tiers))
+    titles = {**SECTIONS, "strong": attacks}
+    texts = {"strong": " ".join(tier_text(analysis, tier) for tier in analysis.tiers)}
+    sections = []
+    for key, title in titles.items():
+        shown = [picture for picture in pictures.values() if picture.section == key]
+        filled = [table for table in tables.get(key, []) if table.rows]
+        filled += [table for picture in shown for table in picture.tables]
+        if shown or filled or texts.get(key):
+            text = texts.get(key, "")
+            sections.append(Section(title=title, text=text, pictures=shown, tables=filled))
+    return sections
+
+
+def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
+    """Give the tables that stand in a section whether its figures fit or not."""
+    strong = []
+    for number, tier in enumerate(analysis.tiers):
+        key = f"strong-attack{number}"
+        strong.append(attack_table(analysis.results, tier, key))
+        strong.append(attack_table(analysis.results, tier, f"{key}-radii", at_objective=False))
+        strong.append(part_table(tier, f"strong-parts{number}"))
+        if tier.analysis.results.threat.norm == analysis.results.threat.norm:
+            strong.append(tier_front_table(tier, f"strong-fronts{number}"))
+    return {
+        "gap": [front_table(analysis)],
+        "strong": strong,
+        "other": [
+            other_table(analysis, other, f"other{number}")
+            for number, other in enumerate(analysis.others)
+        ],
+        "training": [detection_table(analysis)],
+        "checks": [check_table(analysis), verdict_table(analysis)],
+        "table": [configuration_table(analysis)],
+    }
+
+
+def _diagnostics(analysis: Analysis, pictures: Mapping[str, Picture]) -> Section:
+    results, choice = analysis.results, choose(analysis.results)
+    tables = [method_table(results), gate_table(analysis), count_table(results, choice)]
+    tables += [absent_table(results)] if results.absent else []
+    return Section(
+        title="Methods and diagnostics",
+        pictures=[picture for picture in pictures.values() if picture.section == DIAGNOSTICS],
+        tables=[table for table in tables if table.rows],
+    )
+
+
+def _provenance(analysis: Analysis) -> Mapping[str, str]:
+    hashes = {trial.sample_hash for trial in analysis.results.trials if trial.sample_hash}
+    return {
+        **analysis.results.provenance,
+        "test samples": ", ".join(sorted(hashes)) or "unknown: no trial carries bits",
+        "replicates": f"{analysis.replicates}, drawn with seed {analysis.replicate_seed}",
+    }
+
+
+def _fitting(plans: Sequence[Plan], room: int) -> tuple[dict[str, Picture], list[str]]:
+    """Draw the first, and then what fits into so many bytes; name what is left out."""
+    pictures: dict[str, Picture] = {}
+    left_out: list[str] = []
+    for plan in plans:
+        if not left_out:
+            picture = plan.draw()
+            room -= picture.size + AROUND_BYTES
+            if room >= 0 or not pictures:
+                pictures[picture.key] = picture
+                continue
+        left_out.append(plan.name)
+    return pictures, left_out

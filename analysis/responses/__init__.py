@@ -1,0 +1,1 @@
+"""Accuracy against rho, epsilon, radius and epoch."""

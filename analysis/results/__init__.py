@@ -1,0 +1,1 @@
+"""What came in: trials, their configurations and methods, and tables of them."""

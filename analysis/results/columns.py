@@ -1,0 +1,160 @@
+"""Columns: which column of a table holds what."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.results.rows import Problems, Rows, radius
+
+REQUIRED = ("method", "seed", "clean")
+RESERVED = (
+    *REQUIRED,
+    *("validation_clean", "validation_robust", "cost", "seconds", "run", "status", "reason"),
+    *("weights", "inputs", "bits"),
+)
+OTHER_NAMES = {
+    "method": ("algorithm", "algo", "optimizer", "model", "trainer", "approach"),
+    "seed": ("random_seed", "run_seed", "rng_seed", "trial", "repeat"),
+    "clean": (
+        *("accuracy", "acc", "clean_acc", "clean_accuracy", "natural", "nat_acc", "standard_acc"),
+        *("test_acc", "test_accuracy", "test_clean"),
+    ),
+    "robust_": (
+        *("robust_acc", "robust_accuracy", "adv", "adv_acc", "adv_accuracy", "adversarial"),
+        *("pgd", "pgd_acc", "aa", "aa_acc", "autoattack"),
+    ),
+}
+"""What other people call the columns that a table needs."""
+MOST_NAMED = 12
+"""Columns of a table that a message lists."""
+ROBUST, VALIDATION = "robust_", "validation_robust"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """What the columns of a table are."""
+
+    robust: Mapping[str, float]
+    """Radius by column, rising."""
+    objective_radius: float
+    validation: tuple[str, str] | None
+    values: tuple[str, ...]
+
+
+def read_columns(
+    rows: Rows, asked: float | None, ignore: Sequence[str], problems: Problems
+) -> Columns:
+    """Tell the columns apart; mistakes in their names are noted.
+
+    `asked` is the objective radius, None for the rule of `analysis.table.Options`; `ignore` names
+    columns that are left out.
+    """
+    for name in REQUIRED:
+        if name not in rows.columns:
+            problems.add(rows.header, f"needs a column {name}; {_remedy(name, rows.columns)}")
+    robust = _radii(rows, ROBUST, problems)
+    validated = _radii(rows, f"{VALIDATION}_", problems)
+    values = []
+    for name in rows.columns:
+        is_result = name in RESERVED or name.startswith((ROBUST, f"{VALIDATION}_")) or not name
+        if is_result or name in ignore:
+            continue
+        meant = _meant(name)
+        # Where a needed column is missing, the message about it names this one.
+        needed = meant in REQUIRED or (meant.startswith(ROBUST) and not robust)
+        if meant and (meant in rows.columns or not needed):
+            text = f"is no column of a table; did you mean {meant}? Rename it, or ignore it "
+            text += "(--ignore)"
+            problems.add(rows.header, text, name)
+        values.append(name)
+    if not robust:
+        text = f"needs a column {ROBUST}<radius>, as in robust_0.031 or robust_8/255; "
+        problems.add(rows.header, text + _remedy(ROBUST, rows.columns))
+        return Columns(robust={}, objective_radius=0.0, validation=None, values=())
+    objective = _objective(rows, asked, tuple(robust.values()), tuple(validated.values()), problems)
+    return Columns(
+        robust=robust,
+        objective_radius=objective,
+        validation=_validation(rows, validated, objective, problems),
+        values=tuple(values),
+    )
+
+
+def _meant(name: str) -> str:
+    """Guess the column that a name means; empty if it may well be a hyperparameter."""
+    plain = _plain(name)
+    if plain.startswith(ROBUST) and radius(plain.removeprefix(ROBUST)) is not None:
+        return plain
+    near = difflib.get_close_matches(plain, [*RESERVED, ROBUST], n=1, cutoff=0.8)
+    return f"{ROBUST}<radius>" if near == [ROBUST] else "".join(near)
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip().replace(" ", "_").replace("-", "_")
+
+
+def _remedy(name: str, columns: Sequence[str]) -> str:
+    """Say how to come by a missing column: by renaming what looks like it, else by adding it."""
+    shown = f"{ROBUST}<radius>" if name == ROBUST else name
+    like = [
+        column
+        for column in columns
+        if column not in RESERVED
+        and not column.startswith(ROBUST)
+        and (_plain(column) in OTHER_NAMES.get(name, ()) or _meant(column).startswith(name))
+    ]
+    if like:
+        return f"rename {like[0]} if it is that"
+    if name == "seed":
+        return "add it, 0 in each row if every configuration was trained once"
+    return f"the table has {', '.join(columns[:MOST_NAMED])}; rename one, or add {shown}"
+
+
+def _radii(rows: Rows, start: str, problems: Problems) -> dict[str, float]:
+    """Read the radii in the names of columns, rising."""
+    found: dict[str, float] = {}
+    for name in (name for name in rows.columns if name.startswith(start)):
+        value = radius(name.removeprefix(start).strip())
+        if value is None:
+            text = f"must end in a radius above 0, as in {start}0.031 or {start}8/255; rename it"
+            problems.add(rows.header, text, name)
+        elif value in found.values():
+            problems.add(rows.header, f"has radius {value:g}, as another column has; drop it", name)
+        else:
+            found[name] = value
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def _objective(
+    rows: Rows,
+    asked: float | None,
+    radii: tuple[float, ...],
+    validated: tuple[float, ...],
+    problems: Problems,
+) -> float:
+    """Choose the objective radius: the one asked for, of the validation column, or the middle."""
+    if asked is None:
+        asked = validated[0] if len(validated) == 1 else radii[(len(radii) - 1) // 2]
+    found = [value for value in radii if math.isclose(value, asked, rel_tol=1e-5)]
+    if not found:
+        known = ", ".join(f"{value:g}" for value in radii)
+        text = f"the objective radius {asked:g} must be one of the radii {known}; choose one"
+        problems.add(rows.header, f"{text} (--objective-radius)")
+    return found[0] if found else radii[0]
+
+
+def _validation(
+    rows: Rows, validated: Mapping[str, float], objective: float, problems: Problems
+) -> tuple[str, str] | None:
+    """Give the two columns of validation accuracies; None if there are none, or all are blank."""
+    at = [n for n, value in validated.items() if math.isclose(value, objective, rel_tol=1e-5)]
+    names = [name for name in ("validation_clean", VALIDATION) if name in rows.columns] + at
+    if not any(name in row.cells for row in rows.rows for name in (*names, *validated)):
+        return None
+    if "validation_clean" not in names or len(names) != 2:
+        text = "needs validation_clean and one validation_robust at the objective radius"
+        got = ", ".join(n for n in rows.columns if n.startswith("validation_"))
+        problems.add(rows.header, f"{text} {objective:g}, or neither; got {got}")
+        return None
+    return names[0], names[1]

@@ -1,0 +1,286 @@
+"""Results of a study as numbers: trials with their correctness bits, and the absent trials.
+
+Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from analysis.results.trials import (
+    ROUNDING,
+    AbsentTrial,
+    History,
+    Importance,
+    Norm,
+    ResultsError,
+    TrialKey,
+    TrialResult,
+    _cell,
+    accuracies,
+    check_checks,
+    check_other_norm,
+    check_strong,
+    trial_key,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThreatModel:
+    """What robust accuracies were measured against."""
+
+    attack: str
+    """Against which test accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    validation_attack: str
+    """The same of validation accuracies, often weaker, say `PGD-10, 1 restart`."""
+    norm: Norm
+    radii: tuple[float, ...]
+    """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
+    objective_radius: float
+    """One of `radii`."""
+    chosen_at: tuple[Norm, float] | None = None
+    """Of a tier alone: norm and radius of the validation accuracies, which the study chose by; None
+    where these are `norm` and `objective_radius`."""
+
+    def __post_init__(self) -> None:
+        """Refuse radii that are not positive and strictly increasing."""
+        rising = all(a < b for a, b in pairwise(self.radii))
+        if not (self.radii and rising and self.radii[0] > 0 and math.isfinite(self.radii[-1])):
+            raise ResultsError(f"radii must be positive and strictly increasing, got {self.radii}")
+        if self.objective_radius not in self.radii:
+            raise ResultsError(
+                f"the objective radius {self.objective_radius} is not among the radii {self.radii}"
+            )
+
+    @property
+    def objective(self) -> int:
+        """Give the position of the objective radius in `radii`."""
+        return self.radii.index(self.objective_radius)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodNote:
+    """How a method is drawn and told apart."""
+
+    name: str
+    sides: str
+    """Weight side and input side, say `sam + pgd`; decides colour and marker."""
+    searched: bool
+    """True if its configurations were suggested by a search, not declared as a grid."""
+    seeds: tuple[int, ...] | None = None
+    """The seeds declared for this method, all among the study's; None: those of the study."""
+    settings: str = ""
+    """Its sides and loss as declared, spelt out; empty: unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """All that a study found, and all that it did not."""
+
+    study: str
+    about: str
+    threat: ThreatModel
+    checkpoint: Literal["best", "last"]
+    num_test: int
+    num_validation: int
+    clean_floor: float
+    """The front's reference point is (clean_floor, 0), fixed before the data (1 / classes)."""
+    seeds: tuple[int, ...]
+    """The declared seeds."""
+    methods: tuple[MethodNote, ...]
+    """In the order of the study."""
+    trials: tuple[TrialResult, ...]
+    absent: tuple[AbsentTrial, ...]
+    provenance: Mapping[str, str]
+    """Versions, commit, data set, hardware, command: names and values as they are printed."""
+    num_classes: int | None = None
+    """None if unknown."""
+    margin: float | None = None
+    """Declared before the data: differences of robust accuracy within ±margin count as none."""
+    primary: tuple[str, str] | None = None
+    """Methods (first, second) of the primary contrast, the normalised hypervolume difference at
+    the objective radius; None: the first adversarial training against the first SAM."""
+    is_comparison: bool = False
+    """Put together from several studies: no contrast was declared beforehand, none is primary."""
+    histories: tuple[History, ...] = ()
+    importances: tuple[Importance, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse results that cannot be analysed together."""
+        _check_study(self)
+        for trial in self.trials:
+            _check_trial(self, trial)
+        _check_cells(self)
+        _check_together(self.trials)
+        _check_training(self)
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        """Give the seeds declared for a method."""
+        declared = next(note.seeds for note in self.methods if note.name == method)
+        return self.seeds if declared is None else declared
+
+
+def _check_study(results: Results) -> None:
+    names = [f"method {note.name}" for note in results.methods]
+    seeds = [f"seed {seed}" for seed in results.seeds]
+    for name in (*names, *seeds):
+        if (names + seeds).count(name) > 1:
+            raise ResultsError(f"{results.study}: the {name} is declared twice")
+    if results.num_test < 1 or results.num_validation < 0:
+        raise ResultsError(
+            f"{results.study}: needs num_test >= 1 and num_validation >= 0, "
+            f"got {results.num_test} and {results.num_validation}"
+        )
+    if not 0 <= results.clean_floor < 1:
+        raise ResultsError(
+            f"{results.study}: clean_floor must lie in [0, 1), got {results.clean_floor}"
+        )
+    if results.margin is not None and not 0 < results.margin < 1:
+        raise ResultsError(f"{results.study}: margin must lie in (0, 1), got {results.margin}")
+    if results.num_classes is not None and results.num_classes < 2:
+        raise ResultsError(
+            f"{results.study}: num_classes must be at least 2, got {results.num_classes}"
+        )
+    _check_methods(results)
+
+
+def _check_methods(results: Results) -> None:
+    declared = [note.name for note in results.methods]
+    for name in results.primary or ():
+        if name not in declared:
+            raise ResultsError(
+                f"{results.study}: the primary contrast names {name}, "
+                f"which is not among the methods {', '.join(declared)}"
+            )
+    if results.primary and results.primary[0] == results.primary[1]:
+        raise ResultsError(
+            f"{results.study}: the primary contrast needs two methods, got {results.primary[0]} "
+            "twice"
+        )
+    for note in results.methods:
+        own = note.seeds
+        if own is not None and not (own and set(own) <= set(results.seeds)):
+            raise ResultsError(
+                f"{note.name}: its seeds must be some of the study's {results.seeds}, got {own}"
+            )
+        if own is not None and len(set(own)) < len(own):
+            raise ResultsError(f"{note.name}: each of its seeds stands once, got {own}")
+
+
+def _check_trial(results: Results, trial: TrialResult) -> None:
+    threat, cell = results.threat, _cell(trial)
+    if len(trial.robust) != len(threat.radii):
+        raise ResultsError(
+            f"{cell}: needs a robust accuracy for each of the {len(threat.radii)} radii, "
+            f"got {len(trial.robust)}"
+        )
+    validation = (trial.validation_clean, trial.validation_robust)
+    if (None in validation) != (results.num_validation == 0) or validation.count(None) == 1:
+        raise ResultsError(
+            f"{cell}: {results.num_validation} validation samples, "
+            f"but validation accuracies {validation[0]} and {validation[1]}"
+        )
+    given = [trial.clean, *trial.robust, *(v for v in validation if v is not None)]
+    if not all(0 <= accuracy <= 1 for accuracy in given):
+        raise ResultsError(f"{cell}: accuracies must be fractions in [0, 1], got {given}")
+    nested = [trial.clean, *trial.robust]
+    if any(later > earlier + ROUNDING for earlier, later in pairwise(nested)):
+        raise ResultsError(f"{cell}: nested accuracies must not rise with the radius, got {nested}")
+    for name, number in (("seconds", trial.seconds), ("cost", trial.cost), *trial.values.items()):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ResultsError(f"{cell}: {name} must be finite, got {number}")
+    _check_bits(results, trial)
+    _check_evidence(results, trial)
+
+
+def _check_evidence(results: Results, trial: TrialResult) -> None:
+    cell, threat = _cell(trial), results.threat
+    if trial.other is not None:
+        check_other_norm(cell, trial.other, threat.norm, trial.clean, results.num_test)
+        if trial.bits is not None and trial.other.bits is not None:
+            counted = accuracies(np.vstack([trial.bits[:1], trial.other.bits]))[1:]
+            if np.abs(counted - np.array(trial.other.robust)).max() > ROUNDING:
+                raise ResultsError(
+                    f"{cell}, {trial.other.norm}: accuracies {trial.other.robust} are not those of "
+                    f"the bits, {counted.tolist()}"
+                )
+    evaluated = {threat.norm: threat.radii}
+    if trial.other is not None:
+        evaluated[trial.other.norm] = trial.other.radii
+    seen: set[tuple[object, ...]] = set()
+    for strong in trial.strong:
+        check_strong(cell, strong, evaluated, results.num_test)
+        name = strong.attack, strong.norm, strong.samples, strong.parts
+        if name in seen:
+            raise ResultsError(f"{cell}: {strong.attack}, {strong.norm}, is given twice")
+        seen.add(name)
+    check_checks(cell, trial.checks)
+
+
+def _check_bits(results: Results, trial: TrialResult) -> None:
+    if trial.bits is None:
+        return
+    cell, shape = _cell(trial), (1 + len(results.threat.radii), results.num_test)
+    if trial.bits.shape != shape or trial.bits.dtype != np.bool_:
+        raise ResultsError(
+            f"{cell}: bits must be bool of shape {shape}, "
+            f"got {trial.bits.dtype} of shape {trial.bits.shape}"
+        )
+    if trial.sample_hash is None:
+        raise ResultsError(f"{cell}: bits need the sample_hash that names their test samples")
+    counted = accuracies(trial.bits)
+    if np.abs(counted - np.array([trial.clean, *trial.robust])).max() > ROUNDING:
+        raise ResultsError(
+            f"{cell}: accuracies {[trial.clean, *trial.robust]} "
+            f"are not those of the bits, {counted.tolist()}"
+        )
+
+
+def _check_cells(results: Results) -> None:
+    declared = {note.name: results.seeds_of(note.name) for note in results.methods}
+    seen: set[TrialKey] = set()
+    trials: tuple[TrialResult | AbsentTrial, ...] = (*results.trials, *results.absent)
+    for trial in trials:
+        if trial.method not in declared:
+            raise ResultsError(f"{_cell(trial)}: the method is not among the study's methods")
+        seeds = declared[trial.method]
+        if trial.seed not in seeds:
+            raise ResultsError(f"{_cell(trial)}: the seed is not declared, {seeds} are")
+        cell = trial_key(trial)
+        if cell in seen:
+            raise ResultsError(f"{_cell(trial)}: given twice; each cell has one result")
+        seen.add(cell)
+
+
+def _check_together(trials: tuple[TrialResult, ...]) -> None:
+    hashes = sorted({trial.sample_hash for trial in trials if trial.sample_hash is not None})
+    if len(hashes) > 1:
+        odd = next(trial for trial in trials if trial.sample_hash == hashes[1])
+        raise ResultsError(
+            f"{_cell(odd)}: measured on other test samples ({hashes[1]}) than {hashes[0]}; "
+            "results are compared on the same samples only"
+        )
+
+
+def _check_training(results: Results) -> None:
+    seen: set[TrialKey] = set()
+    known = {note.name for note in results.methods}
+    for history in results.histories:
+        cell = trial_key(history)
+        if history.method not in known or history.seed not in results.seeds or cell in seen:
+            raise ResultsError(
+                f"{_cell(history)}: a history of training must be of a declared method and seed, "
+                "and given once"
+            )
+        seen.add(cell)
+    pairs = [(importance.method, importance.objective) for importance in results.importances]
+    for method, objective in pairs:
+        if method not in known or pairs.count((method, objective)) > 1:
+            raise ResultsError(
+                f"{method}: importances for {objective} accuracy must be of a declared method, "
+                "and given once"
+            )

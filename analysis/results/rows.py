@@ -1,0 +1,237 @@
+"""Rows: a table from a CSV file, a data frame or dicts, its cells plain, its mistakes noted."""
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analysis.results.trials import ResultsError, Value
+
+MOST_PROBLEMS = 100
+"""More mistakes than this are counted, not shown."""
+WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""What the files of spreadsheet programs start with."""
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_WHOLE = re.compile(r"[-+]?\d+")
+_NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
+_MISSING_TYPES = ("NAType", "NaTType")
+"""What data frames hold where a cell is blank, besides NaN."""
+
+
+class TableError(ResultsError):
+    """A table that cannot be read: one message for each of its mistakes."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("\n".join(messages))
+        self.messages = messages
+
+
+class Problems:
+    """The mistakes found so far, so that one reading tells them all."""
+
+    def __init__(self) -> None:
+        self._messages: list[str] = []
+
+    def add(self, place: str, text: str, column: str = "") -> None:
+        """Note a mistake at a place, `table.csv:5`, and in a column."""
+        self._messages.append(f"{place}: {column}{': ' if column else ''}{text}")
+
+    def check(self) -> None:
+        """Raise `TableError` if there are mistakes."""
+        if self._messages:
+            more = len(self._messages) - MOST_PROBLEMS
+            rest = [f"{more} more mistakes are not shown"] if more > 0 else []
+            raise TableError(*self._messages[:MOST_PROBLEMS], *rest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table."""
+
+    place: str
+    """Where it stands, for messages: `table.csv:5`."""
+    cells: Mapping[str, Value]
+    """By column; blank cells are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A table as it was found, each cell plain, none judged."""
+
+    name: str
+    """The path of the file, or `rows`."""
+    header: str
+    """Where the columns stand, for messages."""
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def read_rows(source: Any, problems: Problems) -> Rows:
+    """Read the rows of a CSV file (a path), of a data frame, or of dicts."""
+    if isinstance(source, str | Path):
+        return _csv_rows(Path(source), problems)
+    records = source.to_dict("records") if hasattr(source, "to_dict") else source
+    is_table = isinstance(records, Iterable) and not isinstance(records, Mapping)
+    rows = list(records) if is_table else None
+    if rows is None or not all(isinstance(row, Mapping) for row in rows):
+        raise TableError(
+            "a table is the path of a CSV file, a data frame or a list of dicts, "
+            f"got {type(source).__name__}"
+        )
+    columns = tuple(dict.fromkeys(str(name) for row in rows for name in row))
+    return Rows(
+        name="rows",
+        header="rows",
+        columns=columns,
+        rows=tuple(
+            Row(place=f"row {number}", cells=_cells(row.items()))
+            for number, row in enumerate(rows, start=1)
+        ),
+    )
+
+
+def number(value: Value) -> float | None:
+    """Give a cell as a number, finite, also one written as papers do; None if it is none.
+
+    >>> number("0.5"), number("8/255") == 8 / 255, number("auto"), number("nan")
+    (0.5, True, None, None)
+    """
+    if not isinstance(value, str):
+        return float(value) if math.isfinite(value) else None
+    over, slash, under = value.partition("/")
+    if slash:
+        parts = number(over.strip()), number(under.strip())
+        if "/" in under or None in parts or not parts[1]:
+            return None
+        assert parts[0] is not None
+        return parts[0] / parts[1]
+    parsed = float(value) if _NUMBER.fullmatch(value) else math.inf
+    return parsed if math.isfinite(parsed) else None
+
+
+def radius(text: str) -> float | None:
+    """Read a radius; within 6 digits of a multiple of 1/255 it is that multiple.
+
+    So tables that were printed with 6 digits keep what was meant.
+
+    >>> radius("8/255") == radius("0.0313725") == 8 / 255, radius("0.031"), radius("big")
+    (True, 0.031, None)
+    """
+    value = number(text)
+    if value is None or value <= 0:
+        return None
+    multiple = round(value * 255) / 255
+    digits = len(text.replace(".", "").lstrip("0"))
+    is_rounded = digits >= 5 and math.isclose(value, multiple, rel_tol=5e-6)
+    return multiple if is_rounded else value
+
+
+def whole(value: Value) -> int | None:
+    """Give a cell as a whole number; None if it is none.
+
+    >>> whole("3"), whole(3.0), whole("3.5"), whole("three")
+    (3, 3, None, None)
+    """
+    found = number(value)
+    return None if found is None or found != int(found) else int(found)
+
+
+def values_of(column: str, rows: Sequence[Row], problems: Problems) -> list[Value | None]:
+    """Read a column of hyperparameters: whole numbers, else numbers, else words; None if blank."""
+    cells = [row.cells.get(column) for row in rows]
+    for row, cell in zip(rows, cells, strict=True):
+        if cell is not None and _is_not_finite(cell):
+            problems.add(row.place, f"must be finite or blank, got {cell}", column)
+    given = [cell for cell in cells if cell is not None]
+    if any(number(cell) is None for cell in given):
+        return [None if cell is None else str(cell) for cell in cells]
+    if all(isinstance(cell, int) or _is_whole_text(cell) for cell in given):
+        return [None if cell is None else int(cell) for cell in cells]
+    return [None if cell is None else number(cell) for cell in cells]
+
+
+def _is_whole_text(cell: Value) -> bool:
+    return isinstance(cell, str) and _WHOLE.fullmatch(cell) is not None
+
+
+def _is_not_finite(cell: Value) -> bool:
+    if isinstance(cell, str):
+        return _NOT_FINITE.fullmatch(cell) is not None
+    return not math.isfinite(cell)
+
+
+def _csv_rows(path: Path, problems: Problems) -> Rows:
+    table = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    rows: list[Row] = []
+    header: list[str] | None = None
+    try:
+        for cells in table:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if header is None:
+                header = _header(path, [cell.strip() for cell in cells], problems)
+                continue
+            place = f"{path}:{table.line_num}"
+            if len(cells) != len(header):
+                text = f"has {len(cells)} cells, the header {len(header)}; quote cells with commas"
+                problems.add(place, text)
+            rows.append(Row(place=place, cells=_cells(zip(header, cells, strict=False))))
+    except csv.Error as error:
+        raise TableError(f"{path}:{table.line_num}: is not CSV: {error}") from error
+    if header is None:
+        raise TableError(f"{path}: is empty; it needs a line of column names, then rows")
+    if not rows:
+        problems.add(str(path), "has no rows below its column names; add one for each trial")
+    return Rows(name=str(path), header=f"{path}:1", columns=tuple(header), rows=tuple(rows))
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        if content.startswith(WORKBOOK):
+            raise TableError(f"{path}: is a workbook or an archive; save its sheet as UTF-8 CSV")
+        return content.decode("utf-8-sig")
+    except IsADirectoryError as error:
+        raise TableError(f"{path}: is a folder; name a CSV file") from error
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        byte = error.object[error.start]
+        raise TableError(
+            f"{path}:{line}: must be UTF-8, got the byte 0x{byte:02x}; save it as UTF-8 CSV"
+        ) from error
+
+
+def _header(path: Path, columns: list[str], problems: Problems) -> list[str]:
+    """Check the column names: a table in one column was separated by something else."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+        if len(columns) == 1 and separator in columns[0]:
+            raise TableError(f"{path}:1: is separated by {name}; save it separated by commas")
+    for column in dict.fromkeys(columns):
+        if columns.count(column) > 1:
+            problems.add(f"{path}:1", "stands twice in the header; keep one column", column or "''")
+    if "" in columns:
+        problems.add(f"{path}:1", "has a column without a name; name it, or delete it")
+    return columns
+
+
+def _cells(items: Iterable[tuple[Any, Any]]) -> dict[str, Value]:
+    plain = ((str(name), _plain(cell)) for name, cell in items)
+    return {name: cell for name, cell in plain if cell is not None}
+
+
+def _plain(cell: Any) -> Value | None:
+    """Give a cell as number or text; None if it is blank, as NaN is in data frames."""
+    if cell is None or type(cell).__name__ in _MISSING_TYPES:
+        return None
+    if hasattr(cell, "item"):
+        cell = cell.item()
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if isinstance(cell, int | float):
+        return None if math.isnan(cell) else cell
+    return str(cell).strip() or None

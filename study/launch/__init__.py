@@ -1,0 +1,1 @@
+"""Doing it: Ray trials, their workers, locks and interrupts."""

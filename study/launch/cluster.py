@@ -1,0 +1,264 @@
+"""Where trials run: the Ray cluster, started in-process or joined, and how many fit into it."""
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from pathlib import Path
+from typing import Any
+
+from study.launch.interrupts import Interrupts
+from study.records import store as storage
+from study.records.store import Store
+from study.spec import StudySpec
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    **storage.ENVIRONMENT,
+}
+"""Set, where the user has not, before ray is imported; workers inherit it."""
+
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Handed on to the workers of a cluster, where the user has set them."""
+
+LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
+PATIENCE_SECONDS = 15.0
+"""How long a signal waits for Ray to have started, so that it can be ended in order."""
+ANSWER_SECONDS = 5.0
+"""How long a cluster has to accept a connection."""
+
+
+class ClusterError(RuntimeError):
+    """Trials that cannot be run here; the message says why, and the way out."""
+
+
+def is_joined() -> bool:
+    """Tell whether the user names a running cluster."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def local_slots(spec: StudySpec) -> int:
+    """How many trials this machine runs at a time; `ClusterError` if it cannot run even one."""
+    gpus = 0
+    if spec.resources.gpu > 0:
+        import torch  # seconds: only where a GPU is asked for
+
+        gpus = torch.cuda.device_count()
+    return slots(spec, len(os.sched_getaffinity(0)), gpus)
+
+
+def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
+    """How many trials fit into `cpus` and `gpus` at a time.
+
+    Raises `ClusterError` if not even one does.
+    """
+    wanted = spec.resources
+    place = f"{spec.name}.resources"
+    if wanted.cpu > cpus:
+        raise ClusterError(
+            f"{place}.cpu: must not exceed the CPUs of the machine, got {wanted.cpu} of {cpus:g}; "
+            "ask for fewer"
+        )
+    by_cpu = int(cpus // wanted.cpu)
+    if wanted.gpu == 0:
+        return by_cpu
+    if wanted.gpu > gpus:
+        raise ClusterError(
+            f"{place}.gpu: must not exceed the GPUs of the machine, "
+            f"got {wanted.gpu:g} of {gpus:g}; "
+            "set gpu: 0, or launch where there is one"
+        )
+    by_gpu = gpus // wanted.gpu if wanted.gpu >= 1 else gpus * (1 // wanted.gpu)
+    return min(by_cpu, int(by_gpu))
+
+
+@contextlib.contextmanager
+def ray_session(
+    spec: StudySpec,
+    project: Path,
+    store: Store,
+    data_bytes: int,
+    interrupts: Interrupts,
+    meanwhile: Callable[[], None],
+) -> Iterator[int]:
+    """Start Ray in this process, or join the cluster of `RAY_ADDRESS`, for as long as needed.
+
+    Yields the number of slots. Quiet, without telemetry and without dashboard. The start is seconds
+    of waiting for other processes: `meanwhile` is done in them, and its error is raised here.
+    Raises `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that
+    could not reach a store in a local file.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray  # seconds: only when there is something to run
+
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
+    if is_joined():
+        _refuse_silent_address(os.environ["RAY_ADDRESS"])
+        options["address"] = os.environ["RAY_ADDRESS"]
+        handed = (*ENVIRONMENT, *CREDENTIALS)
+        variables = {name: os.environ[name] for name in handed if name in os.environ}
+        options["runtime_env"] = {"env_vars": variables}
+    else:
+        _prepare_token(project)
+        options["address"] = "local"  # not a Ray that somebody else runs on this machine
+        options["include_dashboard"] = False
+        options["num_cpus"] = len(os.sched_getaffinity(0))
+        options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes
+    ended = threading.Event()
+    try:
+        started, done = _start(options, ended), _in_thread(meanwhile)
+        _await(started, done, interrupts)
+        _refuse_unreachable_store(store)
+        resources = ray.cluster_resources()
+        yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
+    finally:
+        ray.shutdown()
+        ended.set()
+        interrupts.retake()
+
+
+def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
+    """Call `ray.init` in a thread of its own.
+
+    In the main thread it would take SIGTERM over for good, and abort on it. The thread outlives
+    Ray, whose processes ask the kernel to end them together with the thread that began them.
+    """
+    import ray
+    from ray._private import services
+
+    # Ray's servers would share our process group and die with it, of a SIGTERM to the group, before
+    # the launch could end in order; Ray has no setting for it.
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    started: Future[Any] = Future()
+
+    def init() -> None:
+        try:
+            started.set_result(ray.init(**options))
+        except BaseException as error:  # whatever it is, the main thread raises it
+            started.set_exception(error)
+        finally:
+            services.ConsolePopen = popen
+        ended.wait()
+
+    threading.Thread(target=init, daemon=True).start()
+    return started
+
+
+def use_started_workers() -> None:
+    """Let trials run in the worker processes that Ray starts with itself, one for each CPU.
+
+    Tune gives trials a variable for PyTorch Lightning, and Ray would start workers anew for it: a
+    second of launch, and two idle processes. What users set for clouds is still handed on.
+    """
+    with contextlib.suppress(ImportError, AttributeError):  # it is Ray's own, and may go
+        from ray.tune.execution import class_cache
+
+        class_cache.DEFAULT_ENV_VARS.clear()
+
+
+def _in_thread(work: Callable[[], None]) -> "Future[None]":
+    """Do some work in a thread of its own, so that the main thread can look after the signals."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:  # whatever it is, the main thread raises it
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts) -> None:
+    """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back.
+
+    A cluster that cannot be joined is the user's to mend. A signal waits for the start to end, and
+    for the work beside it, but not for ever.
+    """
+    stopped = None
+    while wait([started, done], timeout=0.05).not_done:
+        interrupts.retake()
+        stopped = stopped or (time.monotonic() if interrupts.stopped_by else None)
+        if stopped is not None and time.monotonic() - stopped > PATIENCE_SECONDS:
+            interrupts.check()
+    interrupts.retake()
+    done.result()
+    try:
+        started.result()
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        if not is_joined():
+            raise ClusterError(f"Ray cannot be started on this machine: {reason}") from error
+        raise ClusterError(_unreachable(reason)) from error
+
+
+def _unreachable(reason: str) -> str:
+    return (
+        f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; start "
+        "it, give its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
+        "run on this machine"
+    )
+
+
+def _refuse_silent_address(address: str) -> None:
+    """Refuse an address where nobody listens: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(_unreachable(str(error))) from error
+
+
+def _refuse_unreachable_store(store: Store) -> None:
+    """Refuse several nodes with a store in a file that only one of them can reach."""
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if len(nodes) > 1 and store.is_local:
+        raise ClusterError(
+            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but one cannot reach "
+            f"{store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
+        )
+
+
+def _prepare_token(project: Path) -> None:
+    """Give the embedded cluster its token where the home directory cannot hold one.
+
+    Ray keeps it in `~/.ray`; where that cannot be written it lies under `runs/`, for this user.
+    """
+    names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
+    if any(name in os.environ for name in names):
+        return
+    try:
+        folder = Path.home() / ".ray"
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except (OSError, RuntimeError):
+        pass  # no home, or none that can be written
+    token = project / "runs" / "ray-token"
+    if not token.exists() or not token.read_text(encoding="utf-8"):
+        token.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)

@@ -1,0 +1,363 @@
+"""The order of a launch, and its end in every way it can end.
+
+A study's records during a launch: opened once, and right in every end that a launch can have.
+"""
+
+import math
+import os
+import shutil
+import signal
+import subprocess
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.launch import cluster
+from study.launch.context import TrialContext
+from study.launch.interrupts import Interrupted, Interrupts
+from study.launch.locks import Lease, await_workers, hold_launch
+from study.launch.states import FileStates, States, keep_here
+from study.plan import space
+from study.plan.cost import shape_key
+from study.plan.plan import Plan, RunStatus, make_plan, open_configs
+from study.plan.space import Cell
+from study.records.runs import (
+    StudyRuns,
+    begin_study,
+    close_runs,
+    end_study,
+    open_source,
+    open_study,
+    read_trials,
+)
+from study.records.store import Store, connect, find_store, masked, recording, store_exists
+from study.records.view import view_tag
+from study.spec import StudySpec
+from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
+from trainers.data.dataset import Dataset, data_fingerprint, load_data
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class Ledger:
+    """MLflow's experiment and parent run of a study, and the lease on a store that others reach."""
+
+    def __init__(self, spec: StudySpec, store: Store, tags: Mapping[str, str]) -> None:
+        self._spec = spec
+        self._store = store
+        self._tags = tags
+        self._opened: tuple[MlflowClient, StudyRuns] | None = None
+        self.lease: Lease | None = None
+
+    @property
+    def client(self) -> "MlflowClient":
+        """What runs are recorded through, once the ledger is open."""
+        assert self._opened is not None
+        return self._opened[0]
+
+    @property
+    def runs(self) -> StudyRuns:
+        """The ids under which the study is recorded, once the ledger is open."""
+        assert self._opened is not None
+        return self._opened[1]
+
+    def open(self) -> None:
+        """Find or make the study in MLflow, and end what a killed launch left running.
+
+        It takes seconds, as MLflow is imported and its schema made. Opened before, it does nothing.
+        Raises `TrackingError`, and `HeldError` if another machine launches the study.
+        """
+        if self._opened is not None:
+            return
+        client = connect(self._store)
+        with recording(self._store):
+            runs = open_study(client, self._store, self._spec, self._tags)
+            client.set_experiment_tag(runs.experiment, *view_tag(self._spec, runs))
+            if self._store.is_shared:
+                self.lease = Lease(client, runs)
+                self.lease.take()
+            self._opened = client, runs
+            close_runs(client, runs, "its launch was killed")
+
+    def end(self, status: RunStatus) -> None:
+        """End the parent run, and what still runs below it; not opened, there is nothing to end."""
+        if self._opened is None:
+            return
+        with recording(self._store):
+            close_runs(self.client, self.runs, "stopped before its last epoch")
+            end_study(self.client, self.runs, status)
+            if self.lease is not None:
+                self.lease.release()
+
+
+WAIT_FOR_WORKERS_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a launch ended, as the tracker has it afterwards."""
+
+    plan: Plan
+    started: int
+    """Open cells when the launch began, those to be suggested included."""
+    failures: tuple[tuple[Cell, str], ...]
+    """Cells that failed in this launch, each with its reason."""
+    stopped_by: signal.Signals | None
+    problem: str
+    """Why the launch stopped before its end; empty if it did not."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
+        if self.stopped_by is not None:
+            return 128 + int(self.stopped_by)
+        is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
+        return 0 if is_done and not self.problem else 1
+
+    @property
+    def parent_status(self) -> RunStatus:
+        """The parent run's status: what a person sees first in the MLflow UI."""
+        if self.stopped_by is not None:
+            return "KILLED"
+        return "FINISHED" if self.plan.num_open == 0 else "FAILED"
+
+
+def project_folder(studies_file: Path) -> Path:
+    """Name the folder of a studies file: `runs/` and `reports/` lie in it."""
+    return studies_file.resolve().parent
+
+
+def data_cache(project: Path) -> Path:
+    """Name the folder of downloaded and decoded data sets."""
+    return project / "runs" / "data"
+
+
+def current_plan(spec: StudySpec, project: Path) -> Plan:
+    """Make a study's plan from what is recorded; read-only, without a lock."""
+    return _plan(spec, project, find_store(project), is_alone=False)
+
+
+def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
+    """Make the plan; who is alone at work on a study finds no trial of it running."""
+    fingerprint = data_fingerprint(spec.data, data_cache(project))
+    if not store_exists(store):
+        return make_plan(spec, fingerprint, ())
+    with recording(store):
+        records = read_trials(open_source(store), spec.evaluation.checkpoint)
+    if is_alone:
+        records = tuple(
+            replace(record, status="KILLED")
+            if record.study == spec.name and record.status == "RUNNING"
+            else record
+            for record in records
+        )
+    return make_plan(spec, fingerprint, records)
+
+
+def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
+    """Run what is missing of a study; to start, to resume and to extend are all this.
+
+    `announce` gets the plan before anything starts. Raises `HeldError` if another launch is at
+    work, `ClusterError`, `TrackingError` or `DataError` if it cannot start; every other end is an
+    `Outcome`, and leaves no run of the study running.
+    """
+    project = project.resolve()
+    store = find_store(project)
+    if not cluster.is_joined():
+        cluster.local_slots(spec)
+    folder = project / "runs"
+    with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
+        await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
+        ledger = Ledger(spec, store, launch_tags(project))
+        status: RunStatus = "FAILED"
+        try:
+            if store.is_shared:
+                ledger.open()
+            plan = _plan(spec, project, store, is_alone=True)
+            announce(plan)
+            if plan.num_open > 0:
+                dataset = load_data(spec.data, data_cache(project))
+                _refuse_single_samples(spec, dataset)
+                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts)
+            else:
+                ledger.open()
+                outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+            status = outcome.parent_status
+        except (Interrupted, KeyboardInterrupt):
+            status = "KILLED"
+            raise
+        finally:
+            with interrupts.deferred():
+                ledger.end(status)
+    return outcome
+
+
+def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
+    """Refuse a batch size that leaves a last batch of one, before it costs a trial."""
+    try:
+        check_batches(spec.model, spec.training.batch_size, len(dataset.train.labels))
+    except ConfigError as error:
+        place = f"{spec.name}.training.{error.field}"
+        raise ConfigError(place, error.rule, error.value) from None
+
+
+def _run(
+    spec: StudySpec,
+    project: Path,
+    store: Store,
+    ledger: Ledger,
+    plan: Plan,
+    dataset: Dataset,
+    interrupts: Interrupts,
+) -> Outcome:
+    """Start Ray and run the open cells, until they are done or the launch is to end."""
+    for name, value in cluster.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not cluster.is_joined():  # what torch.compile made serves every worker, and later launches
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+    from study.launch.callbacks import Watch
+    from study.launch.progress import Progress  # ray, optuna: seconds, only when there is work
+    from study.search.searcher import StudySearcher
+
+    data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
+    searcher = StudySearcher(spec, plan)
+    max_failures = max(3, math.ceil(0.2 * plan.num_open))
+    session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
+    with interrupts.deferred():
+        try:
+            with session as num_slots:
+                interrupts.check()
+                begin_study(ledger.client, ledger.runs)
+                watch = Watch(
+                    searcher, ledger.client, ledger.runs, interrupts, ledger.lease, max_failures
+                )
+                progress = Progress(spec, plan, searcher, num_slots)
+                context = _context(spec, plan, project, store, ledger.runs, dataset, num_slots)
+                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
+                with progress, warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    _fit(tuner, watch)
+        finally:
+            shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
+        after = _plan(spec, project, store, is_alone=False)
+    return Outcome(
+        plan=after,
+        started=plan.num_open,
+        failures=tuple(searcher.failures),
+        stopped_by=interrupts.stopped_by,
+        problem=watch.problem,
+    )
+
+
+def _fit(tuner: Any, watch: Any) -> None:
+    """Run Ray Tune to its end; what goes wrong in Ray itself becomes the outcome's problem."""
+    try:
+        tuner.fit()
+    except Exception as error:  # of any kind, say for a full disk: the records are set right next
+        watch.problem = watch.problem or masked(
+            f"Ray Tune stopped: {type(error).__name__} {' '.join(str(error).split())[:300]}"
+        )
+
+
+def _context(
+    spec: StudySpec,
+    plan: Plan,
+    project: Path,
+    store: Store,
+    runs: StudyRuns,
+    dataset: Dataset,
+    num_slots: int,
+) -> TrialContext:
+    """Gather what the launch's trials share."""
+    folder = project / "runs"
+    return TrialContext(
+        spec=spec,
+        dataset=dataset,
+        store=store,
+        runs=runs,
+        tags=launch_tags(project),
+        states=_states(folder / "states"),
+        expected_trials=expected_trials(spec, plan, num_slots),
+        workers_lock=None if cluster.is_joined() else folder / "workers.lock",
+    )
+
+
+def _states(folder: Path) -> States:
+    """Keep the cells' states in a folder that every worker can use."""
+    return keep_here(folder) if cluster.is_joined() else FileStates(folder=folder)
+
+
+def _tuner(
+    project: Path,
+    context: TrialContext,
+    searcher: Any,
+    watch: Any,
+    progress: Any,
+    num_slots: int,
+) -> Any:
+    """Build the one Ray Tuner of a launch."""
+    from ray import tune
+
+    from study.launch.callbacks import WatchStopper
+    from study.launch.trainable import CellTrainable
+
+    cluster.use_started_workers()
+    spec = context.spec
+    return tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(CellTrainable, context=context),
+            tune.PlacementGroupFactory([{"CPU": spec.resources.cpu, "GPU": spec.resources.gpu}]),
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            max_concurrent_trials=num_slots,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
+            storage_path=str(project / "runs" / "ray"),
+            stop=WatchStopper(watch),
+            failure_config=tune.FailureConfig(max_failures=1),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[watch, progress],
+            verbose=0,
+        ),
+    )
+
+
+def expected_trials(spec: StudySpec, plan: Plan, num_slots: int) -> dict[str, float]:
+    """Count a plan's open cells by the shape of their training, per slot."""
+    canonicals = (space.canonical(config, plan.fingerprint) for config in open_configs(spec, plan))
+    counts = Counter(shape_key(canonical) for canonical in canonicals)
+    return {shape: count / num_slots for shape, count in counts.items()}
+
+
+def launch_tags(project: Path) -> dict[str, str]:
+    """Say what code a launch runs: versions, and the commit of the project folder."""
+    libraries = ("rhoeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+    return {
+        **{f"version.{name}": version(name) for name in libraries},
+        "version.numerics": str(NUMERICS_VERSION),
+        "git_commit": _git(project, "rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(_git(project, "status", "--porcelain"))).lower(),
+    }
+
+
+def _git(folder: Path, *words: str) -> str:
+    """Ask git about a folder; empty where there is no git, or no repository."""
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return asked.stdout.strip() if asked.returncode == 0 else ""

@@ -1,0 +1,142 @@
+"""One launch at a time: file locks that the kernel frees, also when their holder is killed.
+
+One launch of a study at a time on a store that several machines share: a lease in a tag.
+
+File locks do not reach beyond one machine. The lease is a tag of the study's parent run: host,
+process and time, renewed each minute and respected for five, so that a dead holder does not
+block.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from study.records.runs import StudyRuns
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+class HeldError(RuntimeError):
+    """Another launch is at work; the message says which."""
+
+
+def hold_launch(path: Path, study: str) -> IO[str]:
+    """Take the launch lock; keep the returned file open as long as the launch lasts.
+
+    The file names the holder. Raises `HeldError` if another launch, of any study, has the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "another launch"
+        file.close()
+        raise HeldError(
+            f"{holder} is at work on this store; wait for its end or stop it, "
+            "then give the same command"
+        ) from None
+    file.truncate(0)
+    file.write(f"study {study}, process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}")
+    file.flush()
+    return file
+
+
+def hold_shared(path: Path) -> IO[str]:
+    """Mark a worker as alive: keep the returned file open as long as it may write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a", encoding="utf-8")
+    fcntl.flock(file, fcntl.LOCK_SH)
+    return file
+
+
+def await_workers(path: Path, seconds: float) -> None:
+    """Wait until no worker of an earlier launch is left, as it might still write its result.
+
+    Raises `HeldError` if one is still there after `seconds`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise HeldError(
+                        f"a worker of an earlier launch is still alive after {seconds:.0f} s; "
+                        "end it (ray processes of this user), then give the same command"
+                    ) from None
+                time.sleep(0.1)
+
+
+TAG = "lease"
+RENEWED_SECONDS = 60.0
+RESPECTED_SECONDS = 300.0
+SETTLE_SECONDS = 1.0
+"""Two who write at once both read what the later one wrote, if each waits this long."""
+
+
+class Lease:
+    """The right to launch a study, while it is renewed."""
+
+    def __init__(self, client: "MlflowClient", runs: StudyRuns) -> None:
+        self._client = client
+        self._runs = runs
+        self._holder = {"host": socket.gethostname(), "process": os.getpid()}
+        self._renewed = 0.0
+
+    def take(self, settle_seconds: float = SETTLE_SECONDS) -> None:
+        """Take the lease; `HeldError` if somebody else has it."""
+        self._refuse_if_held()
+        self._write()
+        time.sleep(settle_seconds)
+        self._refuse_if_held()
+
+    def renew(self) -> None:
+        """Renew the lease once a minute; cheap to call often."""
+        if time.time() - self._renewed >= RENEWED_SECONDS:
+            self._write()
+
+    def release(self) -> None:
+        """Give the lease back."""
+        self._client.set_tag(self._runs.parent, TAG, "")
+
+    def _write(self) -> None:
+        self._renewed = time.time()
+        tag = json.dumps({**self._holder, "time": self._renewed})
+        self._client.set_tag(self._runs.parent, TAG, tag)
+
+    def _refuse_if_held(self) -> None:
+        tag = self._client.get_run(self._runs.parent).data.tags.get(TAG, "")
+        if not tag:
+            return
+        lease = json.loads(tag)
+        age = time.time() - lease["time"]
+        holder = {"host": lease["host"], "process": lease["process"]}
+        is_dead = holder["host"] == self._holder["host"] and not _is_alive(holder["process"])
+        if holder != self._holder and age < RESPECTED_SECONDS and not is_dead:
+            raise HeldError(
+                f"process {holder['process']} on {holder['host']} launches this study, last seen "
+                f"{age:.0f} s ago; wait for its end, or {RESPECTED_SECONDS / 60:.0f} minutes "
+                "after it died"
+            )
+
+
+def _is_alive(process: int) -> bool:
+    """Tell whether a process of this machine is there, whosever it is."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,223 @@
+"""What a person sees while a study runs: a live view in a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+from ray import tune
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.plan import naming
+from study.plan.cost import relative_cost
+from study.plan.fronts import Objectives, front_so_far
+from study.plan.plan import Plan, mean_objectives, open_configs
+from study.plan.space import Cell, Configuration
+from study.search.searcher import StudySearcher
+from study.spec import StudySpec
+
+REFRESH_SECONDS = 0.5
+MAX_FRONT_ROWS = 8
+
+
+class Progress(tune.Callback):  # type: ignore[misc]
+    """Ray's callbacks that a person follows: trials done, running, failed, and the front so far."""
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        plan: Plan,
+        searcher: StudySearcher,
+        num_slots: int,
+        console: Console | None = None,
+    ) -> None:
+        self._spec = spec
+        self._searcher = searcher
+        self._num_slots = num_slots
+        self._console = console or Console()
+        self._total = plan.num_open
+        self._done = 0
+        self._started = time.monotonic()
+        self._refreshed = 0.0
+        self._latest: dict[str, dict[str, Any]] = {}
+        self._cells: dict[str, Cell] = {}
+        self._begun: dict[str, float] = {}
+        self._seconds = 0.0
+        self._cost_measured = 0.0
+        self._cost_left = sum(relative_cost(config) for config in open_configs(spec, plan))
+        self._objectives: dict[Configuration, dict[int, Objectives | None]] = {}
+        for planned in plan.cells:
+            known = planned.record.objectives if planned.record else None
+            self._note(planned.cell, known)
+        self._front, self._num_known = front_so_far(
+            {configuration: seeds.values() for configuration, seeds in self._objectives.items()}
+        )
+        self._live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stderr=False
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
+        return {}
+
+    def __enter__(self) -> "Progress":
+        """Begin the live view, where there is a terminal."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the live view; what follows is printed below."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note when a trial began, and its cell, before the searcher lets go of it."""
+        self._begun[trial.trial_id] = time.monotonic()
+        self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note an epoch, or a trial's end."""
+        self._latest[trial.trial_id] = result
+        if not result["done"]:
+            return
+        cell = self._cells[trial.trial_id]
+        if result["complete"]:
+            seconds = time.monotonic() - self._begun[trial.trial_id]
+            self._seconds += seconds
+            self._cost_measured += relative_cost(cell.config)
+            self._done += 1
+            objectives = (result["objective_clean"], result["objective_robust"])
+            self._note(cell, objectives)
+            self._extend_front(cell.configuration)
+            found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
+            self._say(f"{self._count()} {self._name(cell)}: {found}")
+        else:
+            self._say(
+                f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
+            )
+        self._forget(trial.trial_id)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that a worker was lost."""
+        name = self._name(self._cells[trial.trial_id])
+        self._say(f"{name}: its worker was lost; the trial starts once more", True)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Say that a worker was lost for good, perhaps before its trial began."""
+        begun = self._cells.setdefault(trial.trial_id, self._searcher.failures[-1][0])
+        name = self._name(begun)
+        self._say(f"{self._count()} {name}: failed: its worker was lost", True)
+        self._forget(trial.trial_id)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Redraw the live view from time to time."""
+        now = time.monotonic()
+        if self._console.is_terminal and now - self._refreshed >= REFRESH_SECONDS:
+            self._refreshed = now
+            self._live.update(self._view(), refresh=True)
+
+    def _forget(self, trial_id: str) -> None:
+        self._cost_left -= relative_cost(self._cells[trial_id].config)
+        for kept in (self._latest, self._cells, self._begun):
+            kept.pop(trial_id, None)
+
+    def _note(self, cell: Cell, objectives: Objectives | None) -> None:
+        seeds = self._objectives.setdefault(
+            cell.configuration, dict.fromkeys(self._spec.seeds, None)
+        )
+        seeds[cell.seed] = objectives
+
+    def _extend_front(self, configuration: Configuration) -> None:
+        """Set a configuration against the front alone: what the front dominates never returns."""
+        mean = mean_objectives(self._objectives[configuration].values())
+        if mean is not None:
+            self._num_known += 1
+            self._front, _ = front_so_far(
+                {member: [point] for member, point in (*self._front, (configuration, mean))}
+            )
+
+    def _say(self, line: str, is_trouble: bool = False) -> None:
+        """Print a line that stays: everything without a terminal, trouble also with one."""
+        if is_trouble or not self._console.is_terminal:
+            style = "yellow" if is_trouble else None
+            self._console.print(Text(line), style=style, soft_wrap=True)
+
+    def _count(self) -> str:
+        width = len(str(self._total))
+        return f"[{self._done:>{width}}/{self._total}]"
+
+    def _name(self, cell: Cell) -> str:
+        return naming.cell_name(self._spec, cell)
+
+    def _accuracies(self, clean: float, robust: float) -> str:
+        evaluation = self._spec.evaluation
+        attack = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
+        return f"validation clean {clean:.1%}, robust {robust:.1%} ({attack})"
+
+    def _view(self) -> RenderableType:
+        """Draw the whole live view."""
+        failed = len(self._searcher.failures)
+        elapsed = time.monotonic() - self._started
+        head = Text(
+            f"{self._spec.name}  {self._done} of {self._total} trials done · "
+            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} gone · "
+            f"{self._time_left()}"
+        )
+        bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
+        return Group(head, bar, self._running_table(), *self._front_table())
+
+    def _running_table(self) -> Table:
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        radius = f"{self._spec.evaluation.norm} {self._spec.evaluation.objective_radius:.4g}"
+        for title in ("running", "epoch", "validation clean", f"robust at {radius}"):
+            table.add_column(title, header_style="dim")
+        for trial_id, cell in self._cells.items():
+            latest = self._latest.get(trial_id)
+            epochs = cell.config.training.epochs
+            if latest is None:
+                table.add_row(self._name(cell), "starts", "", "")
+                continue
+            done = latest["epoch"]
+            shown = "evaluates" if done == epochs else f"{done} of {epochs}"
+            clean, robust = latest["validation_clean"], latest["validation_robust"]
+            table.add_row(self._name(cell), shown, f"{clean:.1%}", f"{robust:.1%}")
+        return table
+
+    def _front_table(self) -> Iterator[RenderableType]:
+        """Draw the nondominated configurations among those with every seed in."""
+        rows = self._front
+        if not rows:
+            return
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        for title in (f"front so far ({len(rows)} of {self._num_known})", "clean", "robust"):
+            table.add_column(title, header_style="dim")
+        for configuration, (clean, robust) in rows[-MAX_FRONT_ROWS:]:
+            name = naming.configuration_name(self._spec, configuration)
+            table.add_row(name, f"{clean:.1%}", f"{robust:.1%}")
+        yield Text("")
+        yield table
+
+    def _time_left(self) -> str:
+        """Estimate what remains from this launch's pace, each trial weighed by its passes."""
+        if not self._cost_measured:
+            return "time left unknown yet"
+        pace = self._seconds / self._cost_measured / self._num_slots
+        return f"about {_clock(self._cost_left * pace)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

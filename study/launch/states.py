@@ -1,0 +1,123 @@
+"""Where the states of cells in training are kept, so that any worker can go on from them.
+
+They are files of the launching machine. Workers of that machine use the files themselves; those of
+a cluster, wherever they run, use them through a Ray actor on the launcher's node.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from trainers.data.cache import written_aside
+
+KEEPER_SECONDS = 60.0
+"""How long a worker waits for the launcher's node before it goes on without it."""
+
+
+class StatesError(RuntimeError):
+    """A state that cannot be kept or had; no training need end for it."""
+
+
+class States(Protocol):
+    """A state in bytes for each key; every call may raise `StatesError`."""
+
+    def save(self, key: str, content: bytes) -> None:
+        """Keep a state in place of an earlier one; whoever reads sees one of the two, whole."""
+
+    def load(self, key: str) -> bytes | None:
+        """Give a state, None where there is none."""
+
+    def delete(self, key: str) -> None:
+        """Forget a state, if there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStates:
+    """States as files of a folder."""
+
+    folder: Path
+
+    def save(self, key: str, content: bytes) -> None:
+        """Write a state aside, and rename."""
+        path = self._path(key)
+        try:
+            with written_aside(path) as file:
+                file.write(content)
+        except OSError as error:
+            raise _unusable(path, "written", error) from error
+
+    def load(self, key: str) -> bytes | None:
+        """Read a state."""
+        path = self._path(key)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _unusable(path, "read", error) from error
+
+    def delete(self, key: str) -> None:
+        """Delete a state's file."""
+        path = self._path(key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unusable(path, "deleted", error) from error
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterStates:
+    """States that a Ray actor keeps."""
+
+    keeper: Any
+    """The handle of a `FileStates` on the launcher's node."""
+
+    def save(self, key: str, content: bytes) -> None:
+        """Send a state to the keeper, and wait until it is written."""
+        self._ask("save", key, content)
+
+    def load(self, key: str) -> bytes | None:
+        """Have a state sent."""
+        content: bytes | None = self._ask("load", key)
+        return content
+
+    def delete(self, key: str) -> None:
+        """Have a state deleted."""
+        self._ask("delete", key)
+
+    def _ask(self, what: str, *arguments: object) -> Any:
+        """Call the keeper. Raises `StatesError` for its own failure, its loss, or silence."""
+        import ray
+
+        try:
+            return ray.get(getattr(self.keeper, what).remote(*arguments), timeout=KEEPER_SECONDS)
+        except ray.exceptions.RayTaskError as error:
+            raise StatesError(str(error.cause)) from error
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise StatesError(f"the launcher's node does not answer: {reason}") from error
+
+
+def keep_here(folder: Path) -> ClusterStates:
+    """Keep states in a folder of this node for the workers of all nodes of the joined cluster.
+
+    Ray starts the keeper anew if it is lost, and ends it with the launch; the files stay.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    node = ray.get_runtime_context().get_node_id()
+    keeper = ray.remote(FileStates).options(
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
+    )
+    return ClusterStates(keeper=keeper.remote(folder=folder))
+
+
+def _unusable(path: Path, done: str, error: OSError) -> StatesError:
+    return StatesError(f"{path}: cannot be {done} ({error.strerror or error}); free space there")

@@ -1,0 +1,334 @@
+"""The work of one trial: its run in MLflow, its training, its evaluation, its files.
+
+The files of a finished trial: weights, correctness bits, and a picture.
+"""
+
+import io
+import json
+import math
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from study.launch.context import TrialContext
+from study.launch.states import StatesError
+from study.plan import naming, space
+from study.plan.cost import shape_key
+from study.plan.space import Cell, Configuration
+from study.records import runs, store
+from study.records.runs import TrialRun
+from study.records.values import (
+    checkpoint_values,
+    cost_values,
+    detector_values,
+    epoch_values,
+    hardware,
+    run_params,
+)
+from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
+from trainers.data.subset import sample_hash
+from trainers.detectors import EpochMetrics
+from trainers.engine.engine import Engine
+from trainers.engine.program import forget_programs
+from trainers.evaluation.evaluate import Evaluation, Examples, adversarial_examples, evaluate
+from trainers.train import (
+    TrainState,
+    detections,
+    evaluated_model,
+    evaluated_weights,
+    new_state,
+    train,
+)
+
+
+def judge(
+    context: TrialContext, cell: Cell, state: TrainState, device: torch.device, folder: Path
+) -> dict[str, float]:
+    """Evaluate the best and the last epoch on test; leave weights, bits and picture in `folder`.
+
+    Returns the metrics of both checkpoints. The state's model may have the best epoch's weights
+    afterwards.
+    """
+    config, dataset = cell.config, context.dataset
+    epochs = {"last": state.epoch, "best": state.best_epoch}
+    weights = {"last": evaluated_weights(state), "best": state.best_weights}
+    model = evaluated_model(state)
+    evaluations: dict[int, Evaluation] = {}
+    metrics: dict[str, float] = {}
+    threat = (dataset.test, dataset.divisor, config.evaluation, config.seed, device)
+    for checkpoint, epoch in epochs.items():
+        if checkpoint == "best":
+            model.load_state_dict(state.best_weights)
+        if epoch not in evaluations:
+            evaluations[epoch] = evaluate(model, *threat)
+        reached = state.metrics[epoch - 1]
+        metrics |= checkpoint_values(checkpoint, config, reached, evaluations[epoch])
+        save_weights(
+            folder / "checkpoints" / f"{checkpoint}.pt",
+            weights[checkpoint],
+            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
+        )
+        if checkpoint == config.evaluation.checkpoint:
+            examples = adversarial_examples(model, *threat)
+            picture = draw_adversarial(examples, context)
+            (folder / "adversarial_examples.png").write_bytes(picture)
+    bits: dict[str, Any] = {name: evaluations[epoch].bits for name, epoch in epochs.items()}
+    bits["radii"] = np.array(config.evaluation.radii)
+    if config.evaluation.other_norm_radii:
+        for name, epoch in epochs.items():
+            bits[f"{name}_other"] = evaluations[epoch].other_bits
+        bits["other_radii"] = np.array(config.evaluation.other_norm_radii)
+    bits["sample_hash"] = np.array(sample_hash(dataset.test))
+    np.savez_compressed(folder / runs.BITS_FILE, **bits)
+    return metrics
+
+
+def draw_adversarial(examples: Examples, context: TrialContext) -> bytes:
+    """Draw a trial's adversarial examples as PNG."""
+    from analysis.figures.examples import (
+        draw_examples,  # matplotlib, which the first epochs do not need
+    )
+
+    return draw_examples(
+        examples.clean,
+        examples.adversarial,
+        examples.labels,
+        examples.clean_predictions,
+        examples.adversarial_predictions,
+        context.dataset.classes,
+        examples.radius,
+        context.spec.evaluation.norm,
+    )
+
+
+T = TypeVar("T")
+
+CHECKPOINT_SECONDS = 5.0
+"""A cell's state is saved at most this often: what a killed worker loses."""
+
+
+class EndedError(RuntimeError):
+    """A training that a detector ended: trying it again would repeat it."""
+
+
+class Trial:
+    """One cell in training: its run, its state, its generator of epochs."""
+
+    def __init__(
+        self,
+        context: TrialContext,
+        ray_config: dict[str, Any],
+        ray_trial: str,
+        seen: Counter[str],
+    ) -> None:
+        """Rebuild the cell. seen: trials that this worker had before, by shape; counts this one."""
+        self._run: TrialRun | None = None
+        self._context = context
+        self._started = time.monotonic()
+        self._saved = time.monotonic()
+        self._cell = _rebuild_cell(context, ray_config)
+        self._ray_trial = ray_trial
+        self._device = torch.device("cuda" if context.spec.resources.gpu > 0 else "cpu")
+        torch.set_num_threads(context.spec.resources.cpu)
+        self._canonical = space.canonical(self._cell.config, context.dataset.fingerprint)
+        self._later_trials = self._count(seen)
+        self._client = store.connect(context.store)
+        self._state: TrainState
+        self._keeps_state = True
+        self._detected: set[str] = set()
+        self._labels: dict[str, str] = {}
+        self._epochs: Iterator[EpochMetrics] | None = None
+
+    def _count(self, seen: Counter[str]) -> float:
+        """Count this trial; returns how many more of its shape this worker can expect."""
+        shape = shape_key(self._canonical)
+        seen[shape] += 1
+        return max(0.0, self._context.expected_trials.get(shape, 0.0) - seen[shape])
+
+    def advance(self) -> dict[str, Any]:
+        """Do the next piece of work and give what Ray is told of it."""
+        if self._epochs is None:
+            checkpoint = self._cell.config.evaluation.checkpoint
+            known = runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
+            if known is not None:
+                return _complete(known)
+            self._open()
+        assert self._epochs is not None
+        assert self._run is not None
+        epoch = next(self._epochs, None)
+        if epoch is None:
+            return self._finish(self._run)
+        self._label(self._run)
+        self._run.log(epoch_values(epoch) | detector_values(self._state.metrics), epoch.epoch)
+        self._heed(self._run)
+        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+            self._save_state()
+            self._saved = time.monotonic()
+        return {
+            "done": False,
+            "complete": False,
+            "epoch": epoch.epoch,
+            "validation_clean": epoch.validation_clean,
+            "validation_robust": epoch.validation_robust,
+        }
+
+    def _label(self, run: TrialRun) -> None:
+        """Say on the run what the training is executed by, whenever that is news."""
+        if self._labels != self._state.engine:
+            self._labels = dict(self._state.engine)
+            run.label({f"engine.{name}": value for name, value in self._labels.items()})
+
+    def _heed(self, run: TrialRun) -> None:
+        """Tag the run with what detectors found; end the training where one of them does."""
+        config, history = self._cell.config, self._state.metrics
+        found = detections(config, self._context.dataset, history)
+        new = [one for one in found if one.name not in self._detected]
+        self._detected |= {one.name for one in new}
+        if new:
+            run.label({f"detected.{one.name}": f"epoch {one.epoch}: {one.text}" for one in new})
+        for one in found:
+            if one.ends:
+                raise EndedError(one.reason)
+
+    def fail(self, reason: str, details: str, would_repeat: bool) -> None:
+        """End the trial as FAILED."""
+        self._let_go()
+        if self._run is not None:
+            self._run.fail(reason, details, would_repeat)
+            if would_repeat:
+                self._with_states(lambda: self._context.states.delete(self._cell.key))
+
+    def kill(self, reason: str) -> None:
+        """End the trial as KILLED."""
+        self._let_go()
+        if self._run is not None:
+            self._run.flush()
+            self._run.kill(reason)
+
+    def _let_go(self) -> None:
+        """Let go of the training, and on a GPU of all that this worker holds there."""
+        self._epochs = None
+        if self._device.type == "cuda":
+            forget_programs()
+            torch.cuda.empty_cache()
+
+    def _open(self) -> None:
+        """Open the run, and take up the cell's state where a worker was lost."""
+        config = self._cell.config
+        self._run = TrialRun(
+            self._client,
+            self._context.runs,
+            naming.cell_name(self._context.spec, self._cell),
+            self._tags(),
+            run_params(self._context.spec, self._cell),
+        )
+        self._state = self._kept_state() or new_state(config, self._context.dataset, self._device)
+        if self._state.epoch > 0:
+            self._run.label({"resumed": f"after epoch {self._state.epoch}"})
+        for number, epoch in enumerate(self._state.metrics, 1):
+            values = detector_values(self._state.metrics[:number])
+            self._run.log(epoch_values(epoch) | values, epoch.epoch)
+        self._heed(self._run)
+        steps = math.ceil(len(self._context.dataset.train.labels) / config.training.batch_size)
+        later_steps = round(self._later_trials * steps * config.training.epochs)
+        engine = Engine(later_steps=later_steps)
+        self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
+
+    def _kept_state(self) -> TrainState | None:
+        """Give the cell's state where a worker was lost; a damaged one is deleted."""
+        states, key = self._context.states, self._cell.key
+        content = self._with_states(lambda: states.load(key))
+        if content is None:
+            return None
+        try:
+            kept = io.BytesIO(content)
+            return load_state(kept, self._cell.config, self._context.dataset, self._device, key)
+        except CheckpointError:
+            self._with_states(lambda: states.delete(key))
+            return None
+
+    def _save_state(self) -> None:
+        """Keep the cell's state for whoever goes on after this worker is lost."""
+        content = io.BytesIO()
+        save_state(content, self._state, self._cell.key)
+        self._with_states(lambda: self._context.states.save(self._cell.key, content.getvalue()))
+
+    def _with_states(self, work: Callable[[], T]) -> T | None:
+        """Ask the keeper of states; once it fails, say so on the run and go on without it."""
+        if not self._keeps_state:
+            return None
+        try:
+            return work()
+        except StatesError as error:
+            self._keeps_state = False
+            assert self._run is not None
+            self._run.label({"not_resumable": store.masked(str(error)[:500])})
+            return None
+
+    def _tags(self) -> dict[str, str]:
+        """Name the trial so that a run killed in its first second still tells its cell."""
+        configuration = self._cell.configuration
+        return {
+            **self._context.tags,
+            "study": self._context.spec.name,
+            "cell": self._cell.key,
+            "method": configuration.method,
+            "seed": str(self._cell.seed),
+            "block": configuration.block,
+            "number": str(configuration.number),
+            "values": json.dumps(dict(configuration.values)),
+            "config": json.dumps(self._canonical, sort_keys=True),
+            "ray_trial": self._ray_trial,
+            "hardware": hardware(self._device),
+        }
+
+    def _finish(self, run: TrialRun) -> dict[str, Any]:
+        """Evaluate both checkpoints on the test set, record everything, end the run."""
+        config, state = self._cell.config, self._state
+        metrics = cost_values(state.metrics, len(self._context.dataset.train.labels))
+        with tempfile.TemporaryDirectory(prefix="rhoeps-") as name:
+            folder = Path(name)
+            metrics |= judge(self._context, self._cell, state, self._device, folder)
+            resolved = json.dumps(self._resolved(), indent=2, sort_keys=True)
+            (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
+            metrics["seconds"] = time.monotonic() - self._started
+            run.finish(metrics, folder)
+        self._with_states(lambda: self._context.states.delete(self._cell.key))
+        clean, robust = runs.objective_names(config.evaluation.checkpoint)
+        return _complete((metrics[clean], metrics[robust]))
+
+    def _resolved(self) -> dict[str, Any]:
+        """Give the cell's whole config, defaults included, with what only names it."""
+        return {
+            **self._canonical,
+            "engine": self._state.engine,
+            "cell": self._cell.key,
+            "study": self._context.spec.name,
+            "method_name": self._cell.configuration.method,
+            "data_name": self._cell.config.data.name,
+        }
+
+
+def _complete(objectives: tuple[float, float]) -> dict[str, Any]:
+    """Report a finished cell with the objectives that a search is told."""
+    clean, robust = objectives
+    return {"done": True, "complete": True, "objective_clean": clean, "objective_robust": robust}
+
+
+def _rebuild_cell(context: TrialContext, ray_config: Mapping[str, Any]) -> Cell:
+    """Make the cell again from what the searcher put into Ray's trial config."""
+    configuration = Configuration(
+        method=ray_config["method"],
+        values=tuple((name, value) for name, value in ray_config["values"]),
+        block=ray_config["block"],
+        number=ray_config["number"],
+    )
+    seed = ray_config["seed"]
+    config = space.train_config(context.spec, configuration, seed)
+    return Cell(key=ray_config["key"], configuration=configuration, seed=seed, config=config)

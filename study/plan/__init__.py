@@ -1,0 +1,1 @@
+"""What is missing: cells, their states, and what they will cost."""

@@ -1,0 +1,315 @@
+"""What is done, what is missing, and what it will cost: records in, a plan out."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import Any, Literal
+
+from study.plan import space
+from study.plan.cost import shape_key
+from study.plan.space import Block, Cell, Configuration
+from study.spec import StudySpec, Value
+from trainers.config import TrainConfig
+
+MAX_FAILURES_OF_A_CELL = 2
+"""A cell that failed this often is given up: listed, and not launched again."""
+
+RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+CellState = Literal["done", "running", "failed", "given up", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """What the tracker holds of one trial of a cell."""
+
+    run: str
+    study: str
+    cell_key: str
+    block: str
+    number: int
+    canonical: Mapping[str, Any]
+    """What the cell's key is the hash of."""
+    status: RunStatus
+    reason: str
+    would_repeat: bool
+    """Its own training ended the trial (it diverged): trying again changes nothing."""
+    objectives: tuple[float, float] | None
+    """Validation clean and robust accuracy at the objective radius, of a finished trial."""
+    is_complete: bool
+    """FINISHED, with all its metrics and artifacts."""
+    started: float
+    """Seconds since the epoch."""
+    seconds: float
+    """Wall time so far, or until its end."""
+    metrics: Mapping[str, float]
+    labels: Mapping[str, str]
+    """What else the run says of itself: commit, versions, hardware."""
+    artifacts: str
+    """Address of the run's files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell of the study and where it stands."""
+
+    cell: Cell
+    state: CellState
+    record: TrialRecord | None
+    """The trial that decides the state; None for a cell that was never tried."""
+    failures: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaughtPoint:
+    """A complete configuration that a search learns from, with its mean objectives over seeds."""
+
+    chosen: Mapping[str, Value]
+    objectives: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedBlock:
+    """A search block: earlier suggestions, what it can learn from, how many are still asked."""
+
+    block: Block
+    suggestions: tuple[Configuration, ...]
+    taught: tuple[TaughtPoint, ...]
+    to_search: int
+    next_number: int
+    left_out: int
+    """Earlier suggestions outside today's ranges; not counted, not analysed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A study's cells, in the order they run, and its search blocks."""
+
+    study: str
+    fingerprint: str
+    """The data set's."""
+    cells: tuple[PlannedCell, ...]
+    blocks: tuple[PlannedBlock, ...]
+    seeds: int
+    seconds_by_shape: Mapping[str, float]
+    """Median wall time of the finished trials of each shape."""
+
+    @property
+    def open_cells(self) -> tuple[PlannedCell, ...]:
+        """Cells that the next launch runs: neither done nor given up, each key once."""
+        found = {
+            planned.cell.key: planned
+            for planned in reversed(self.cells)
+            if planned.state not in ("done", "given up")
+        }
+        return tuple(reversed(found.values()))
+
+    @property
+    def to_search(self) -> int:
+        """Cells that are still to be suggested: configurations times seeds."""
+        return self.seeds * sum(block.to_search for block in self.blocks)
+
+    @property
+    def num_open(self) -> int:
+        """How many trials a launch would start, if none failed."""
+        return len(self.open_cells) + self.to_search
+
+    @property
+    def num_cells(self) -> int:
+        """How many cells the study has, those still to be suggested included."""
+        return len({planned.cell.key for planned in self.cells}) + self.to_search
+
+    def count(self, state: CellState, method: str | None = None) -> int:
+        """Count the distinct cells in `state`, of one method or of all."""
+        keys = {
+            planned.cell.key
+            for planned in self.cells
+            if planned.state == state and method in (None, planned.cell.configuration.method)
+        }
+        return len(keys)
+
+
+def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord]) -> Plan:
+    """Compare what the study declares with what the tracker holds.
+
+    `records` are the trials of every study in the store, in any order: a cell that another study
+    finished is done here too. `fingerprint` is the data set's.
+    """
+    by_key: dict[str, list[TrialRecord]] = defaultdict(list)
+    for record in sorted(records, key=lambda record: record.started):
+        by_key[record.cell_key].append(record)
+    seconds: dict[str, list[float]] = defaultdict(list)
+    for tried in by_key.values():
+        for record in tried:
+            if record.is_complete:
+                seconds[shape_key(record.canonical)].append(record.seconds)
+    declared = space.search_blocks(spec, fingerprint)
+    blocks = tuple(
+        _plan_block(spec, block, fingerprint, by_key, _is_shared(block, declared))
+        for block in declared
+    )
+    configurations = [*space.grid_configurations(spec)]
+    for planned in blocks:
+        configurations.extend(planned.suggestions)
+    return Plan(
+        study=spec.name,
+        fingerprint=fingerprint,
+        cells=tuple(
+            _plan_cell(cell, by_key.get(cell.key, []))
+            for configuration in configurations
+            for cell in space.cells(spec, configuration, fingerprint)
+        ),
+        blocks=blocks,
+        seeds=len(spec.seeds),
+        seconds_by_shape={shape: median(times) for shape, times in seconds.items()},
+    )
+
+
+def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
+    """List what a launch will train; for what is still to be suggested, a corner of its ranges."""
+    configs = [planned.cell.config for planned in plan.open_cells]
+    for planned in plan.blocks:
+        corner = space.suggested(
+            planned.block, {name: limits.high for name, limits in planned.block.ranges}, 0
+        )
+        config = space.train_config(spec, corner, spec.seeds[0])
+        configs.extend([config] * (planned.to_search * plan.seeds))
+    return configs
+
+
+def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, int]:
+    """Estimate the wall time of a launch from the medians of measured trials of the same shape.
+
+    Returns the seconds, for `slots` trials at a time, and the number of trials whose shape was
+    never measured: they are not in the sum.
+    """
+    configs = open_configs(spec, plan)
+    shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
+    known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
+    return max(sum(known) / max(1, slots), *known, 0.0), len(shapes) - len(known)
+
+
+def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
+    """Decide a cell's state from its trials, the earliest first."""
+    failed = [record for record in tried if record.status == "FAILED"]
+    complete = next((record for record in tried if record.is_complete), None)
+    running = next((record for record in tried if record.status == "RUNNING"), None)
+    given_up = len(failed) >= MAX_FAILURES_OF_A_CELL or any(r.would_repeat for r in failed)
+    state: CellState
+    record: TrialRecord | None
+    if complete is not None:
+        state, record = "done", complete
+    elif running is not None:
+        state, record = "running", running
+    elif failed:
+        state, record = ("given up" if given_up else "failed"), failed[-1]
+    else:
+        state, record = "missing", tried[-1] if tried else None
+    return PlannedCell(cell=cell, state=state, record=record, failures=len(failed))
+
+
+def _plan_block(
+    spec: StudySpec,
+    block: Block,
+    fingerprint: str,
+    by_key: Mapping[str, list[TrialRecord]],
+    is_shared: bool,
+) -> PlannedBlock:
+    """Find a block's earlier suggestions, and every complete configuration that can teach it.
+
+    Where methods share a block's key, as they differ in their ranges alone, the suggestions of
+    each are told apart by the method that the trial was run for.
+    """
+    own = {
+        record.number: record
+        for tried in by_key.values()
+        for record in tried
+        if record.study == spec.name
+        and record.block == block.key
+        and (not is_shared or record.labels["method"] == block.method)
+    }
+    suggestions, left_out = [], 0
+    for number in sorted(own):
+        chosen = space.taught_values(block, own[number].canonical)
+        if chosen is None:
+            left_out += 1
+        else:
+            suggestions.append(space.suggested(block, chosen, number))
+    suggested_keys = {
+        cell.key
+        for configuration in suggestions
+        for cell in space.cells(spec, configuration, fingerprint)
+    }
+    taught = _taught_points(spec, block, fingerprint, by_key, suggested_keys)
+    assert spec.search is not None
+    to_search = max(0, spec.search.trials - len(suggestions))
+    size = space.num_points(block)
+    if size is not None:
+        known = {space.suggested(block, point.chosen, 0).values for point in taught}
+        known |= {configuration.values for configuration in suggestions}
+        known |= _grid_points(spec, block, fingerprint)
+        to_search = min(to_search, max(0, size - len(known)))
+    return PlannedBlock(
+        block=block,
+        suggestions=tuple(suggestions),
+        taught=taught,
+        to_search=to_search,
+        next_number=max(own, default=-1) + 1,
+        left_out=left_out,
+    )
+
+
+def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:
+    """Tell whether another method of the study has a block of the same key."""
+    return sum(other.key == block.key for other in declared) > 1
+
+
+def _grid_points(
+    spec: StudySpec, block: Block, fingerprint: str
+) -> set[tuple[tuple[str, Value], ...]]:
+    """Collect the study's own grid configurations that the block could have suggested."""
+    found = set()
+    for configuration in space.grid_configurations(spec):
+        config = space.train_config(spec, configuration, spec.seeds[0])
+        chosen = space.taught_values(block, space.canonical(config, fingerprint))
+        if chosen is not None:
+            found.add(space.suggested(block, chosen, 0).values)
+    return found
+
+
+def _taught_points(
+    spec: StudySpec,
+    block: Block,
+    fingerprint: str,
+    by_key: Mapping[str, list[TrialRecord]],
+    suggested_keys: set[str],
+) -> tuple[TaughtPoint, ...]:
+    """Collect complete configurations of the block's shape that it did not suggest itself."""
+    points: dict[tuple[tuple[str, Value], ...], TaughtPoint] = {}
+    for key, tried in by_key.items():
+        if key in suggested_keys:
+            continue
+        chosen = space.taught_values(block, tried[0].canonical)
+        if chosen is None:
+            continue
+        configuration = space.suggested(block, chosen, 0)
+        if configuration.values in points:
+            continue
+        objectives = mean_objectives(
+            next((r.objectives for r in by_key.get(cell.key, []) if r.is_complete), None)
+            for cell in space.cells(spec, configuration, fingerprint)
+        )
+        if objectives is not None:
+            points[configuration.values] = TaughtPoint(chosen=chosen, objectives=objectives)
+    return tuple(points.values())
+
+
+def mean_objectives(
+    per_seed: Iterable[tuple[float, float] | None],
+) -> tuple[float, float] | None:
+    """Average the objectives over seeds; None as soon as one seed has none."""
+    pairs = list(per_seed)
+    known = [pair for pair in pairs if pair is not None]
+    if not known or len(known) < len(pairs):
+        return None
+    return fmean(clean for clean, _ in known), fmean(robust for _, robust in known)

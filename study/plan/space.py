@@ -1,0 +1,298 @@
+"""From a study to what it runs: configurations, cells and their keys, search blocks. All pure.
+
+The order is the file's for methods, lists and seeds, and the trainers' for sides and their fields:
+swapping keys within a method changes nothing.
+"""
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from study.spec import SIDES, Range, StudySpec, Value, model, settings_of
+from trainers.config import (
+    ATTACKS,
+    INPUT_SIDES,
+    LOSSES,
+    NUMERICS_VERSION,
+    WEIGHT_SIDES,
+    CrossEntropy,
+    EvaluationConfig,
+    Method,
+    ModelConfig,
+    Pgd,
+    TrainConfig,
+    TrainingConfig,
+)
+
+Values = tuple[tuple[str, Value], ...]
+"""Chosen values by dotted path below the method, such as `weights.sam.rho`."""
+
+_NAMES = {
+    cls: name
+    for classes in (WEIGHT_SIDES, INPUT_SIDES, LOSSES, ATTACKS)
+    for name, cls in classes.items()
+}
+_ADDED = {
+    CrossEntropy: ("label_smoothing",),
+    EvaluationConfig: ("other_norm_radii",),
+    ModelConfig: ("depth", "norm_layer"),
+    Pgd: ("warmup_epochs",),
+    TrainingConfig: (
+        *("optimizer", "nesterov", "milestones"),
+        *("ema_decay", "gradient_clip", "end_on"),
+    ),
+}
+"""Settings that came after results were recorded: a default of theirs is left out of keys."""
+_PLACEHOLDER = None
+"""Stands in a search block's template for the seed and for each searched value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """A method with all its values; no seed."""
+
+    method: str
+    """Its name in the study."""
+    values: Values
+    """What lists and ranges chose, lists first; fixed settings are not repeated."""
+    block: str = ""
+    """Key of the search block that it was suggested in; empty for a grid configuration."""
+    number: int = -1
+    """Number of the suggestion within its block; -1 for a grid configuration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One configuration with one seed; `key` names everything that decides its numbers."""
+
+    key: str
+    configuration: Configuration
+    seed: int
+    config: TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """A search block: a method with ranges at one combination of its lists."""
+
+    key: str
+    """The same in every study and with every width of the ranges: a hash of all the rest."""
+    method: str
+    fixed: Values
+    """What the lists chose; the same for every suggestion."""
+    ranges: tuple[tuple[str, Range], ...]
+
+
+def grid_configurations(spec: StudySpec) -> tuple[Configuration, ...]:
+    """Give every configuration of the methods without ranges."""
+    return tuple(
+        Configuration(method=name, values=values)
+        for name in spec.methods
+        if not _ranges(spec, name)
+        for values in _grid(spec, name)
+    )
+
+
+def search_blocks(spec: StudySpec, fingerprint: str) -> tuple[Block, ...]:
+    """Give the search blocks of a study; `fingerprint` is the data set's."""
+    return tuple(
+        Block(key=key, method=name, fixed=values, ranges=ranges)
+        for name in spec.methods
+        if (ranges := _ranges(spec, name))
+        for values in _grid(spec, name)
+        for key in (_block_key(spec, name, values, ranges, fingerprint),)
+    )
+
+
+def suggested(block: Block, chosen: Mapping[str, Value], number: int) -> Configuration:
+    """Make the configuration of a suggestion, from a value for each of the block's ranges."""
+    searched = tuple(
+        (path, int(chosen[path]) if limits.is_integer else float(chosen[path]))
+        for path, limits in block.ranges
+    )
+    values = (*block.fixed, *searched)
+    return Configuration(method=block.method, values=values, block=block.key, number=number)
+
+
+def cells(spec: StudySpec, configuration: Configuration, fingerprint: str) -> tuple[Cell, ...]:
+    """Give a configuration's cells, one for each seed, in the study's order."""
+    configs = [(seed, train_config(spec, configuration, seed)) for seed in spec.seeds]
+    return tuple(
+        Cell(
+            key=cell_key(config, fingerprint), configuration=configuration, seed=seed, config=config
+        )
+        for seed, config in configs
+    )
+
+
+def train_config(spec: StudySpec, configuration: Configuration, seed: int) -> TrainConfig:
+    """Make what the trainers take for one cell."""
+    return model.train_config(spec, configuration.method, dict(configuration.values), seed)
+
+
+def cell_key(config: TrainConfig, fingerprint: str) -> str:
+    """Name a cell by the SHA-256 of its canonical JSON."""
+    return _digest(canonical(config, fingerprint))
+
+
+def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
+    """Give everything that decides a cell's numbers, as JSON would hold it.
+
+    The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
+    that 0 and 0.0 are one; neither study nor method name is in it, nor which checkpoint a study
+    reads, as every trial records both. A setting that was added later is in it only where it is
+    not at its default, so that what was recorded before keeps its key.
+    """
+    plain = _plain(config)
+    del plain["evaluation"]["checkpoint"]
+    return {**plain, "data": fingerprint, "numerics": NUMERICS_VERSION}
+
+
+def side_names(method: Method) -> dict[str, str]:
+    """Name the two sides and the loss: `{"weights": "sam", "inputs": "none", ...}`."""
+    return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
+
+
+def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
+    """Give a recorded cell's values at the block's ranges, if it could be one of its suggestions.
+
+    `recorded` is the cell's canonical form. Everything but the seed and the searched values must
+    equal the block's, and these must lie in the ranges; otherwise the answer is None.
+    """
+    values = {path: _at(recorded, path) for path, _ in block.ranges}
+    if any(not contains(limits, values[path]) for path, limits in block.ranges):
+        return None
+    if _template_digest(recorded, tuple(values)) != block.key:
+        return None
+    return values
+
+
+def contains(limits: Range, value: object) -> bool:
+    """Tell whether a range could have chosen a value."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (limits.is_integer and not isinstance(value, int)):
+        return False
+    return limits.low <= value <= limits.high  # type: ignore[operator]
+
+
+def num_points(block: Block) -> int | None:
+    """Count the points of a block; None where a range is continuous."""
+    if not all(limits.is_integer for _, limits in block.ranges):
+        return None
+    return math.prod(int(limits.high - limits.low) + 1 for _, limits in block.ranges)
+
+
+def points(block: Block) -> Iterator[dict[str, Value]]:
+    """Give every point of a block whose ranges are all of whole numbers, the lowest first."""
+    paths = [path for path, _ in block.ranges]
+    spans = [range(int(limits.low), int(limits.high) + 1) for _, limits in block.ranges]
+    return (dict(zip(paths, point, strict=True)) for point in itertools.product(*spans))
+
+
+def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
+    """Name a configuration's values as briefly as its method allows: `{"rho": 0.1}`."""
+    paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
+    return {short_name(path, paths): value for path, value in configuration.values}
+
+
+def short_name(path: str, paths: Iterable[str]) -> str:
+    """Shorten a dotted path to the fewest last words that no other of the paths ends in.
+
+    >>> short_name("weights.sam.rho", ["weights.sam.rho", "inputs.pgd.steps"])
+    'rho'
+    """
+    words = path.split(".")
+    others = [other.split(".") for other in paths if other != path]
+    lengths = range(1, len(words) + 1)
+    length = next(n for n in lengths if all(words[-n:] != other[-n:] for other in others))
+    return ".".join(words[-length:])
+
+
+def _grid(spec: StudySpec, method: str) -> Iterator[Values]:
+    """Give every combination of a method's lists."""
+    lists = [(p, s) for p, s in settings_of(spec.methods[method]) if isinstance(s, tuple)]
+    paths = [path for path, _ in lists]
+    for values in itertools.product(*(setting for _, setting in lists)):
+        yield tuple(zip(paths, values, strict=True))
+
+
+def _ranges(spec: StudySpec, method: str) -> tuple[tuple[str, Range], ...]:
+    settings = settings_of(spec.methods[method])
+    return tuple((path, setting) for path, setting in settings if isinstance(setting, Range))
+
+
+def _block_key(
+    spec: StudySpec,
+    method: str,
+    fixed: Values,
+    ranges: tuple[tuple[str, Range], ...],
+    fingerprint: str,
+) -> str:
+    corner = dict(fixed) | {path: limits.low for path, limits in ranges}
+    config = model.train_config(spec, method, corner, spec.seeds[0])
+    return _template_digest(canonical(config, fingerprint), tuple(path for path, _ in ranges))
+
+
+def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> str:
+    """Hash a canonical form without its seed and searched values."""
+    template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
+    for path in searched:
+        kind, side, name = path.split(".")
+        template["method"][kind][side][name] = _PLACEHOLDER
+    return _digest(template)
+
+
+def _at(recorded: Mapping[str, Any], path: str) -> Any:
+    """Give what a canonical form holds at a path; None where it has no such side or setting."""
+    kind, side, name = path.split(".")
+    inner: Any = recorded
+    for key in ("method", kind, side):
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping):
+        return None
+    defaults = {item.name: item.default for item in fields(SIDES[kind][side])}
+    return inner.get(name, defaults.get(name))
+
+
+def _digest(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_as_json(value).encode()).hexdigest()
+
+
+def _as_json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    """Turn a trainers' dataclass into plain values; a choice of sides becomes `{name: fields}`."""
+    cls: Any = type(value)
+    added = _ADDED.get(cls, ())
+    return {
+        item.name: _plain_field(getattr(value, item.name), _hints(cls)[item.name])
+        for item in fields(value)
+        if item.name not in added or getattr(value, item.name) != item.default
+    }
+
+
+def _plain_field(value: Any, hint: Any) -> Any:
+    if type(value) in _NAMES:
+        return {_NAMES[type(value)]: _plain(value)}
+    if hasattr(type(value), "__dataclass_fields__"):
+        return _plain(value)
+    if isinstance(value, tuple):
+        return [_plain_field(item, get_args(hint)[0]) for item in value]
+    members = get_args(hint) if get_origin(hint) in (UnionType,) else (hint,)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and float in members:
+        return float(value) + 0.0  # which makes -0.0 the 0.0 that it equals
+    return value
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)

@@ -1,0 +1,1 @@
+"""What MLflow holds, and how it is read and written."""

@@ -1,0 +1,213 @@
+"""Evidence: what is recorded of a trial beside its accuracies, as the analysis takes it.
+
+Nothing here needs torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any, cast
+
+import numpy as np
+
+from analysis.results.trials import Check, Detection, OtherNorm, StrongResult, Verdict, accuracies
+from study.plan.plan import PlannedCell, TrialRecord
+from study.plan.space import Configuration
+from study.records import runs
+from study.records.attacks import (
+    METRIC_WORDS,
+    AttackRecord,
+    CheckRecord,
+    Samples,
+    is_attacked,
+    is_checked,
+    is_diagnosed,
+    judged_samples,
+    metric_name,
+    read_checks,
+)
+from study.records.store import Store
+from study.spec import StudySpec
+from trainers.config import EvaluationConfig
+
+DETECTED = "detected."
+"""What the tags of detectors start with; the rest is the detector's name."""
+ENOUGH_SEEDS = 3
+"""For an interval over seeds."""
+ATTACKER = "pyautoattack"
+"""The library whose version decides what an attack finds."""
+SEEDS_ROW = (11, "seeds")
+"""Number and name of the row that a study decides, whose networks others may share."""
+
+
+def other_norm(
+    evaluation: EvaluationConfig, metrics: Mapping[str, float], bits: Mapping[str, Any]
+) -> OtherNorm | None:
+    """Give the accuracies in the other norm; None where the study evaluates in one alone."""
+    norm, radii, checkpoint = (
+        evaluation.other_norm,
+        evaluation.other_norm_radii,
+        evaluation.checkpoint,
+    )
+    if not radii:
+        return None
+    return OtherNorm(
+        norm=norm,
+        radii=radii,
+        robust=tuple(metrics[runs.robust_name(checkpoint, norm, radius)] for radius in radii),
+        bits=bits[f"{checkpoint}_other"],
+    )
+
+
+def strong_results(records: Sequence[AttackRecord]) -> tuple[StrongResult, ...]:
+    """Put the radii of each sequence of attacks together, by norm and number of samples."""
+    groups: dict[tuple[object, ...], list[AttackRecord]] = {}
+    for record in records:
+        key = record.norm, record.attack, record.samples, record.attacks
+        groups.setdefault(key, []).append(record)
+    return tuple(_strong_result(sorted(g, key=lambda one: one.radius)) for g in groups.values())
+
+
+def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
+    """Give the checklist."""
+    return tuple(
+        Check(
+            number=record.number,
+            name=record.name,
+            verdict=cast(Verdict, record.verdict),
+            text=record.text,
+        )
+        for record in records
+    )
+
+
+def read_checklist(
+    store: Store, record: TrialRecord, checkpoint: str, num_seeds: int
+) -> tuple[CheckRecord, ...]:
+    """Read a network's checklist, with the row of its configuration's seeds in this study.
+
+    Empty where none is recorded. Raises `TrackingError` for a damaged file.
+    """
+    rows = read_checks(store, record, checkpoint)
+    if not rows:
+        return ()
+    own = [row for row in rows if (row.number, row.name) != SEEDS_ROW]
+    return tuple(sorted([count_seeds(num_seeds), *own], key=lambda row: row.number))
+
+
+def count_seeds(num_seeds: int) -> CheckRecord:
+    """Row 11, first part: an interval over seeds needs three; one seed is no finding.
+
+    >>> count_seeds(3).verdict, count_seeds(2).verdict, count_seeds(1).verdict
+    ('pass', 'warn', 'fail')
+    """
+    number, name = SEEDS_ROW
+    if num_seeds >= ENOUGH_SEEDS:
+        text = f"Its configuration has {num_seeds} seeds, so that an interval can be given."
+        return CheckRecord(number=number, name=name, verdict="pass", text=text)
+    if num_seeds == 1:
+        text = "Its configuration has a single seed: no interval, so no finding; add seeds."
+        return CheckRecord(number=number, name=name, verdict="fail", text=text)
+    text = f"Its configuration has {num_seeds} seeds: an interval over fewer than 3 says little."
+    return CheckRecord(number=number, name=name, verdict="warn", text=text)
+
+
+def basis_of(
+    spec: StudySpec, record: TrialRecord, rivals: Sequence[TrialRecord], samples: Samples
+) -> str:
+    """Name what decides a diagnosis besides the network: code, rivals, recorded attacks.
+
+    `rivals`: of the same configuration and other seeds.
+    """
+    evaluation = spec.evaluation
+    threats = [(evaluation.norm, radius, samples) for radius in evaluation.radii]
+    recorded = [
+        metric_name(evaluation.checkpoint, attack, *threat)
+        for attack in METRIC_WORDS
+        for threat in threats
+        if is_attacked(record, evaluation.checkpoint, attack, *threat)
+    ]
+    parts = [version("rhoeps"), sorted(rival.cell_key for rival in rivals), recorded]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def outdated_text(
+    spec: StudySpec, configurations: Sequence[Sequence[TrialRecord]], samples: Samples
+) -> str:
+    """Say how many recorded checklists were decided by something else than there is now.
+
+    `configurations`: each one's trials, one a seed. Empty if none was; theirs still count.
+    """
+    checkpoint = spec.evaluation.checkpoint
+    is_current: dict[str, bool] = {}
+    for records in configurations:
+        for record in records:
+            if is_diagnosed(record, checkpoint):
+                rivals = [other for other in records if other is not record]
+                basis = basis_of(spec, record, rivals, samples)
+                is_current[record.run] = is_checked(record, checkpoint, basis)
+    num_outdated = list(is_current.values()).count(False)
+    if num_outdated == 0:
+        return ""
+    return (
+        f"{num_outdated} of {len(is_current)} networks diagnosed with other seeds, "
+        f"attacks or version than there are now; study diagnose {spec.name} does it again for "
+        "those on the fronts"
+    )
+
+
+def provenance(
+    spec: StudySpec,
+    done: Sequence[PlannedCell],
+    attacks: Mapping[str, Sequence[AttackRecord]],
+    num_test: int,
+) -> dict[str, str]:
+    """Say by which code the networks were attacked, and whether checklists know all there is.
+
+    `attacks`: by the cell's key. Says nothing of what is not recorded, or as it should be.
+    """
+    configurations: dict[Configuration, list[TrialRecord]] = {}
+    for planned in done:
+        if planned.record is not None:
+            configurations.setdefault(planned.cell.configuration, []).append(planned.record)
+    samples = judged_samples(spec.autoattack.samples, num_test)
+    found = [one.versions for records in attacks.values() for one in records]
+    said = {
+        ATTACKER: ", ".join(sorted({one.get(ATTACKER, "unknown") for one in found})),
+        "diagnosis": outdated_text(spec, list(configurations.values()), samples),
+    }
+    return {name: text for name, text in said.items() if text}
+
+
+def detections(labels: Mapping[str, str]) -> tuple[Detection, ...]:
+    """Give what the detectors tagged the run with, by their names."""
+    return tuple(
+        Detection(name=name.removeprefix(DETECTED).replace("_", " "), text=text)
+        for name, text in sorted(labels.items())
+        if name.startswith(DETECTED)
+    )
+
+
+def _strong_result(records: Sequence[AttackRecord]) -> StrongResult:
+    """Stack one sequence of attacks over its rising radii.
+
+    A sample that one evaluation finds wrong without an attack is right at no radius.
+    """
+    first = records[0]
+    clean = np.logical_and.reduce([record.bits[0] for record in records])
+    survivors = [record.bits[1:] & clean for record in records]
+    bits = np.stack([clean, *(right[-1] for right in survivors)])
+    measured = accuracies(bits).tolist()
+    return StrongResult(
+        attack=first.attack,
+        norm=cast(Any, first.norm),
+        radii=tuple(record.radius for record in records),
+        samples=first.samples,
+        parts=first.attacks,
+        clean=measured[0],
+        robust=tuple(measured[1:]),
+        survivors=tuple(tuple(right.mean(axis=1).tolist()) for right in survivors),
+        bits=bits,
+        sample_hash=first.sample_hash,
+    )

@@ -1,0 +1,430 @@
+"""A study's runs in MLflow: what is recorded, and reading it back.
+
+One experiment and one parent run per study; under it one run per trial of a cell. Every call goes
+through `MlflowClient` with explicit run ids, so no run is ever active behind the caller's back.
+"""
+
+import json
+import struct
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from urllib.parse import urlsplit
+from zipfile import BadZipFile, ZipFile
+
+from study.plan.plan import RunStatus, TrialRecord
+from study.records.database import Database, RunRow, open_database
+from study.records.store import Store, TrackingError, connect, recording
+from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+EXPERIMENT_TAG = "rhoeps"
+TRIALS = "tags.kind = 'trial'"
+PAGE = 1000
+MOST_NOTE_CHARACTERS = 8000
+"""What MLflow's databases hold of a tag, and so of a run's note."""
+BITS_FILE = "bits.npz"
+CHECKPOINTS = ("best", "last")
+TAGS = {"study", "cell", "method", "block", "number", "config"}
+"""What every trial's run says of itself; a run without them is somebody else's."""
+ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
+"""What a finished trial must have left, besides its metrics."""
+DAMAGES = (
+    ValueError,
+    LookupError,
+    TypeError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    BadZipFile,
+    struct.error,
+    zlib.error,
+)
+"""What reading damaged content raises, once it is in memory: no disk can fail there."""
+
+
+Source: TypeAlias = "Database | MlflowClient"
+"""What runs are read from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRuns:
+    """The ids under which a study is recorded."""
+
+    experiment: str
+    parent: str
+
+
+def find_study(client: "MlflowClient", name: str) -> StudyRuns | None:
+    """Find a study's experiment and parent run; None if it was never launched."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None or experiment.lifecycle_stage != "active":
+        return None
+    found = client.search_runs(
+        [experiment.experiment_id], "tags.kind = 'study'", order_by=["start_time ASC"]
+    )
+    if not found:
+        return None
+    return StudyRuns(experiment=experiment.experiment_id, parent=found[0].info.run_id)
+
+
+def open_study(
+    client: "MlflowClient", store: Store, spec: StudySpec, tags: Mapping[str, str]
+) -> StudyRuns:
+    """Find or make a study's experiment and parent run; it is not running yet.
+
+    Raises `TrackingError` if an experiment of that name was deleted, or is somebody else's.
+    """
+    experiment = client.get_experiment_by_name(spec.name)
+    if experiment is not None and experiment.lifecycle_stage != "active":
+        raise TrackingError(
+            f"experiment {spec.name}: was deleted in MLflow but keeps its name; restore it "
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or rename the study"
+        )
+    if experiment is not None and EXPERIMENT_TAG not in experiment.tags:
+        raise TrackingError(
+            f"experiment {spec.name}: exists in {store.shown} and was not made by a study; "
+            "rename the study"
+        )
+    if experiment is None:
+        location = f"{store.artifacts}/{spec.name}" if store.artifacts else None
+        labels = {
+            EXPERIMENT_TAG: "study",
+            "mlflow.note.content": spec.about,
+            "mlflow.experimentKind": "custom_model_development",
+        }
+        experiment_id = client.create_experiment(spec.name, location, labels)
+    else:
+        experiment_id = experiment.experiment_id
+    runs = find_study(client, spec.name)
+    if runs is None:
+        labels = {"kind": "study", "study": spec.name, "mlflow.note.content": spec.about}
+        parent = client.create_run(experiment_id, tags=labels, run_name=f"study {spec.name}")
+        runs = StudyRuns(experiment=experiment_id, parent=parent.info.run_id)
+        client.update_run(runs.parent, status="SCHEDULED")
+    for name, value in tags.items():
+        client.set_tag(runs.parent, name, value)
+    return runs
+
+
+def open_source(store: Store) -> Source:
+    """Open what a store's runs are read from: its file where that is possible, else MLflow."""
+    return open_database(store) or connect(store)
+
+
+def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
+    """Read every trial of every study in the store, with the objectives of one checkpoint."""
+    if isinstance(source, Database):
+        rows = source.runs((EXPERIMENT_TAG, "study"), ("kind", "trial"))
+    else:
+        tagged = f"tags.{EXPERIMENT_TAG} = 'study'"
+        experiments = source.search_experiments(filter_string=tagged)
+        ids = [experiment.experiment_id for experiment in experiments]
+        rows = [_row(run) for run in _search(source, ids, TRIALS)]
+    return tuple(_record(row, checkpoint) for row in rows if row.tags.keys() >= TAGS)
+
+
+def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
+    """Follow the pages of a search."""
+    token: str | None = None
+    while experiments:
+        page = client.search_runs(experiments, chosen, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _row(run: "Run") -> RunRow:
+    """Take what is read of MLflow's run."""
+    return RunRow(
+        id=run.info.run_id,
+        status=run.info.status,
+        started=run.info.start_time,
+        ended=run.info.end_time,
+        artifacts=run.info.artifact_uri,
+        tags=run.data.tags,
+        metrics=run.data.metrics,
+    )
+
+
+def _record(row: RunRow, checkpoint: str) -> TrialRecord:
+    """Read one trial run."""
+    tags, metrics = row.tags, row.metrics
+    canonical = json.loads(tags["config"])
+    status = cast(RunStatus, row.status)
+    started, ended = row.started / 1000, row.ended
+    is_complete = (
+        status == "FINISHED"
+        and all(name in metrics for name in _required_metrics(canonical["evaluation"]))
+        and _has_artifacts(row.artifacts)
+    )
+    clean, robust = objective_names(checkpoint)
+    return TrialRecord(
+        run=row.id,
+        study=tags["study"],
+        cell_key=tags["cell"],
+        block=tags["block"],
+        number=int(tags["number"]),
+        canonical=canonical,
+        status=status,
+        reason=tags.get("reason", ""),
+        would_repeat=tags.get("would_repeat") == "true",
+        objectives=(metrics[clean], metrics[robust]) if is_complete else None,
+        is_complete=is_complete,
+        started=started,
+        seconds=(ended / 1000 if ended else time.time()) - started,
+        metrics=metrics,
+        labels=tags,
+        artifacts=row.artifacts,
+    )
+
+
+def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the metrics without which a finished trial is not done."""
+    names = ["seconds", "cost/passes_per_sample"]
+    for checkpoint in CHECKPOINTS:
+        names += [*objective_names(checkpoint), f"{checkpoint}/test_clean"]
+        names += [
+            robust_name(checkpoint, norm, radius)
+            for norm, radii in recorded_threats(evaluation)
+            for radius in radii
+        ]
+    return tuple(names)
+
+
+def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[str, Sequence[float]], ...]:
+    """Give the norms that a recorded cell was evaluated at, its own first, each with its radii."""
+    norm = evaluation["norm"]
+    other = "l2" if norm == "linf" else "linf"
+    return (norm, evaluation["radii"]), (other, evaluation.get("other_norm_radii", ()))
+
+
+def objective_names(checkpoint: str) -> tuple[str, str]:
+    """Name the metrics that a search trades off, clean and robust accuracy on validation."""
+    return f"{checkpoint}/validation_clean", f"{checkpoint}/validation_robust"
+
+
+def robust_name(checkpoint: str, norm: str, radius: float) -> str:
+    """Name the metric of the test accuracy at a radius.
+
+    >>> robust_name("best", "linf", 0.1)
+    'best/test_robust_linf_0.1'
+    """
+    return f"{checkpoint}/test_robust_{norm}_{radius:.6g}"
+
+
+def _has_artifacts(uri: str) -> bool:
+    """Look for a finished trial's files where they lie on this machine; elsewhere trust the run."""
+    folder = local_path(uri)
+    return folder is None or all((folder / name).is_file() for name in ARTIFACTS)
+
+
+def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
+    """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`.
+
+    Raises `TrackingError` for a damaged file.
+    """
+    _, *other = recorded_threats(record.canonical["evaluation"])
+    others = [f"{name}_other" for name in CHECKPOINTS if any(radii for _, radii in other)]
+    with artifact(store, record, BITS_FILE) as path:
+        content = path.read_bytes()
+        with undamaged(path, "launch the study: its cell runs again"):
+            return read_arrays(content, (*CHECKPOINTS, *others, "sample_hash"))
+
+
+def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
+    """Read the arrays of an archive by their names, of which it must have `names`."""
+    import numpy as np
+
+    with ZipFile(BytesIO(content)) as archive:
+        # Whole files are checked before an array is made: a wrong shape may ask for all memory.
+        files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    missing = [name for name in names if name not in files]
+    if missing:
+        raise ValueError(f"has no {', '.join(missing)}")
+    return {name: np.load(BytesIO(file), allow_pickle=False) for name, file in files.items()}
+
+
+@contextmanager
+def undamaged(path: Path, then: str) -> Iterator[None]:
+    """Turn what damaged content raises into one `TrackingError`; `then`: once it is deleted."""
+    try:
+        yield
+    except DAMAGES as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        text = f"{path}: is damaged ({reason[:200]}); delete it, then {then}"
+        raise TrackingError(text) from error
+
+
+def may_have(record: TrialRecord, name: str) -> bool:
+    """Look for a run's file where it lies on this machine; elsewhere trust what the run says."""
+    folder = local_path(record.artifacts)
+    return folder is None or (folder / name).is_file()
+
+
+@contextmanager
+def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
+    """Give a run's file as a path of this machine; one that lies elsewhere comes for a moment.
+
+    Raises `TrackingError` where it cannot be had.
+    """
+    folder = local_path(record.artifacts)
+    if folder is not None:
+        yield folder / name
+        return
+    with tempfile.TemporaryDirectory(prefix="rhoeps-") as place:
+        with recording(store):
+            path = Path(connect(store).download_artifacts(record.run, name, place))
+        yield path
+
+
+def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tuple[float, ...]]:
+    """Read metrics that a run recorded at each epoch: their values by epoch, where all were."""
+    by_name = [
+        source.history(run, name)
+        if isinstance(source, Database)
+        else {metric.step: metric.value for metric in source.get_metric_history(run, name)}
+        for name in names
+    ]
+    epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
+    return {epoch: tuple(values[epoch] for values in by_name) for epoch in sorted(epochs)}
+
+
+def local_path(uri: str) -> Path | None:
+    """Give an artifact address as a path on this machine, None if it is elsewhere."""
+    if uri.startswith("file://"):
+        return Path(urlsplit(uri).path)
+    return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
+
+
+def find_finished(
+    client: "MlflowClient", runs: StudyRuns, cell_key: str, checkpoint: str
+) -> tuple[float, float] | None:
+    """Give a cell's objectives if the study has it finished, None if it has not."""
+    chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
+    found = _search(client, [runs.experiment], chosen)
+    records = (_record(_row(run), checkpoint) for run in found)
+    return next((record.objectives for record in records if record.objectives), None)
+
+
+def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
+    """End every running trial run of the study as KILLED."""
+    running = f"{TRIALS} and attributes.status = 'RUNNING'"
+    for run in list(_search(client, [runs.experiment], running)):
+        client.set_tag(run.info.run_id, "reason", reason)
+        client.set_terminated(run.info.run_id, "KILLED")
+
+
+def fail_lost_run(client: "MlflowClient", runs: StudyRuns, ray_trial: str, reason: str) -> None:
+    """End the run of a trial whose worker is gone as FAILED, as nobody else can."""
+    running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
+    for run in list(_search(client, [runs.experiment], running)):
+        client.set_tag(run.info.run_id, "reason", reason)
+        client.set_terminated(run.info.run_id, "FAILED")
+
+
+def begin_study(client: "MlflowClient", runs: StudyRuns) -> None:
+    """Mark the parent run as running."""
+    client.update_run(runs.parent, status="RUNNING")
+
+
+def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> None:
+    """End the parent run."""
+    client.set_terminated(runs.parent, status)
+
+
+def log_report(
+    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
+) -> str:
+    """Log a report bundle on the parent run, below `place`; return its address in the UI.
+
+    The address is a fragment, the part after `/#`. A note replaces the run's.
+    """
+    client.log_artifacts(runs.parent, str(folder), place)
+    if note:
+        client.set_tag(runs.parent, "mlflow.note.content", note)
+    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/{place}/index.html"
+
+
+class TrialRun:
+    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways."""
+
+    def __init__(
+        self,
+        client: "MlflowClient",
+        runs: StudyRuns,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+    ) -> None:
+        from mlflow.entities import Param
+
+        self._client = client
+        self._pending: list[tuple[str, float, int]] = []
+        self._flushed = time.monotonic()
+        labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
+        run = client.create_run(runs.experiment, tags=labels, run_name=name)
+        self.id: str = run.info.run_id
+        logged = [Param(key, str(value)) for key, value in params.items()]
+        client.log_batch(self.id, params=logged)
+
+    def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
+        """Record metrics at a step; they are sent together, at most every `flush_seconds`."""
+        self._pending.extend((name, float(value), step) for name, value in metrics.items())
+        if time.monotonic() - self._flushed >= flush_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is pending."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        batch = [Metric(name, value, now, step) for name, value, step in self._pending]
+        for start in range(0, len(batch), PAGE):
+            self._client.log_batch(self.id, metrics=batch[start : start + PAGE])
+        self._pending.clear()
+        self._flushed = time.monotonic()
+
+    def label(self, tags: Mapping[str, str]) -> None:
+        """Add tags to the run, in one call."""
+        from mlflow.entities import RunTag
+
+        labels = [RunTag(name, value) for name, value in tags.items()]
+        self._client.log_batch(self.id, tags=labels)
+
+    def finish(self, metrics: Mapping[str, float], folder: Path) -> None:
+        """Record the results and every file in `folder`, then end the run as FINISHED.
+
+        Results have step 0, as they belong to no epoch: the UI then compares them in bars.
+        """
+        self._client.log_artifacts(self.id, str(folder))
+        self.log(metrics, 0)
+        self.flush()
+        self._client.set_terminated(self.id, "FINISHED")
+
+    def fail(self, reason: str, details: str, would_repeat: bool) -> None:
+        """End the run as FAILED with its reason, and what it reached."""
+        self.flush()
+        self._end("FAILED", {"reason": reason[:1000], "would_repeat": str(would_repeat).lower()})
+        if details:
+            self._client.log_text(self.id, details, "traceback.txt")
+
+    def kill(self, reason: str) -> None:
+        """End the run as KILLED: stopped from outside, to be run again."""
+        self._end("KILLED", {"reason": reason})
+
+    def _end(self, status: RunStatus, tags: Mapping[str, str]) -> None:
+        """End the run in the least number of calls that tell why."""
+        for name, value in tags.items():
+            self._client.set_tag(self.id, name, value)
+        self._client.set_terminated(self.id, status)

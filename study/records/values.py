@@ -1,0 +1,140 @@
+"""What a trial is recorded by: the names and values of its parameters and metrics."""
+
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+
+from study.plan import space
+from study.plan.space import Cell
+from study.records import runs
+from study.spec import SIDES, StudySpec
+from trainers.config import Passes, TrainConfig
+from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
+from trainers.evaluation.evaluate import Evaluation
+
+
+def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
+    """Flatten a cell into MLflow's parameters, the same names for every trial of a study.
+
+    A side that is off has radius 0, which is what it means, and `none` for its other settings:
+    so the UI's comparisons find a value everywhere. The names that studies compare by come first
+    in the alphabet of those that differ, as the UI draws the first ones.
+    """
+    config = cell.config
+    params: dict[str, object] = {
+        "method": cell.configuration.method,
+        "rho": 0.0,
+        "epsilon": 0.0,
+        "seed": config.seed,
+        "setup.data": config.data.name,
+    }
+    for declared in spec.methods.values():
+        for side in ("weights", "inputs", "loss"):
+            cls = SIDES[side][getattr(declared, side).name]
+            names = {item.name for item in fields(cls)} - {"rho", "epsilon"}
+            params |= {f"sides.{side}.{name}": "none" for name in names}
+    for side, name in space.side_names(config.method).items():
+        params[f"sides.{side}"] = name
+        for key, value in asdict(getattr(config.method, side)).items():
+            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = value
+    extent = asdict(config.data)
+    params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
+    params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}
+    params |= {f"setup.{key}": value for key, value in asdict(config.training).items()}
+    evaluation = asdict(config.evaluation)
+    attack = evaluation.pop("attack")
+    params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}
+    params |= {f"setup.evaluation.{key}": value for key, value in attack.items()}
+    return {name: _listed(value) for name, value in params.items()}
+
+
+def _listed(value: object) -> object:
+    """Write a list as people do, and `none` for an empty one; leave anything else as it is."""
+    if not isinstance(value, tuple):
+        return value
+    shown = (f"{item:.6g}" if isinstance(item, float) else str(item) for item in value)
+    return ", ".join(shown) or "none"
+
+
+def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
+    """Name an epoch's metrics for MLflow; what is not finite is left out."""
+    values = {
+        "train/epoch": epoch.epoch,
+        "train/loss": epoch.train_loss,
+        "train/accuracy": epoch.train_accuracy,
+        "validation/clean": epoch.validation_clean,
+        "validation/robust": epoch.validation_robust,
+        "train/learning_rate": epoch.learning_rate,
+        "cost/epoch_seconds": epoch.seconds,
+        "cost/forward_passes": epoch.forward_passes,
+        "cost/input_backward_passes": epoch.input_backward_passes,
+        "cost/weight_backward_passes": epoch.weight_backward_passes,
+    }
+    return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+def checkpoint_values(
+    checkpoint: str, config: TrainConfig, epoch: EpochMetrics, evaluation: Evaluation
+) -> dict[str, float]:
+    """Name what one checkpoint reached, on validation and on test."""
+    radii = dict(config.evaluation.threats)
+    norm, other = config.evaluation.norm, config.evaluation.other_norm
+    robust = {norm: evaluation.robust, other: evaluation.other_robust}
+    return {
+        f"{checkpoint}/epoch": epoch.epoch,
+        f"{checkpoint}/validation_clean": epoch.validation_clean,
+        f"{checkpoint}/validation_robust": epoch.validation_robust,
+        f"{checkpoint}/test_clean": evaluation.clean,
+        **{
+            runs.robust_name(checkpoint, norm, radius): value
+            for norm in radii
+            for radius, value in zip(radii[norm], robust[norm], strict=True)
+        },
+    }
+
+
+def detector_values(history: Sequence[EpochMetrics]) -> dict[str, float]:
+    """Name what the detectors look at, over the epochs so far: falls of robust accuracy, ≥ 0."""
+    return {
+        "detect/largest_robust_fall": largest_fall(history),
+        "detect/best_minus_last_robust": best_minus_last(history),
+    }
+
+
+def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, float]:
+    """Count a training's passes: its totals in samples, and the cost per sample and epoch.
+
+    That cost is in forward passes (`trainers.methods.Passes`), 3 for standard training: a backward
+    pass to the inputs costs one, one to weights and inputs two.
+    """
+    total = Passes(
+        forward=sum(epoch.forward_passes for epoch in history),
+        input_backward=sum(epoch.input_backward_passes for epoch in history),
+        weight_backward=sum(epoch.weight_backward_passes for epoch in history),
+    )
+    return {
+        "cost/total_forward_passes": total.forward,
+        "cost/total_input_backward_passes": total.input_backward,
+        "cost/total_weight_backward_passes": total.weight_backward,
+        "cost/passes_per_sample": total.cost / (num_train * len(history)),
+    }
+
+
+def hardware(device: torch.device) -> str:
+    """Name the processor that a trial runs on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {os.cpu_count()} cores"

@@ -1,0 +1,82 @@
+"""How the MLflow UI first shows a study's runs: the columns that matter, and two charts.
+
+The UI keeps such a view in a tag of the experiment, as zlib-compressed JSON; `?viewStateShareKey=`
+in its address opens it. Where a later UI reads it no more, the usual columns are shown.
+"""
+
+import base64
+import json
+import zlib
+from typing import Any
+
+from study.records.runs import StudyRuns, robust_name
+from study.spec import StudySpec
+
+KEY = "study"
+SECTION = "study"
+
+
+def view_tag(spec: StudySpec, runs: StudyRuns) -> tuple[str, str]:
+    """Give the experiment tag, name and value, that holds the view."""
+    state = json.dumps(_state(spec, runs), separators=(",", ":"))
+    packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
+    return f"mlflow.sharedViewState.{KEY}", f"deflate;{packed}"
+
+
+def view_address(runs: StudyRuns) -> str:
+    """Give the view's place in the UI, to stand behind its address."""
+    return f"#/experiments/{runs.experiment}/runs?viewStateShareKey={KEY}"
+
+
+def _state(spec: StudySpec, runs: StudyRuns) -> dict[str, Any]:
+    evaluation = spec.evaluation
+    clean = f"{evaluation.checkpoint}/test_clean"
+    robust = robust_name(evaluation.checkpoint, evaluation.norm, evaluation.objective_radius)
+    params = ("method", "rho", "epsilon", "seed")
+    return {
+        "selectedColumns": [
+            *(f"params.`{name}`" for name in params),
+            f"metrics.`{clean}`",
+            f"metrics.`{robust}`",
+            "metrics.`seconds`",
+        ],
+        "searchFilter": "tags.kind = 'trial'",
+        "orderByKey": f"metrics.`{robust}`",
+        "orderByAsc": False,
+        "runsHiddenMode": "SHOW_ALL",
+        "compareRunSections": [
+            {
+                "uuid": SECTION,
+                "name": f"{spec.name}: test accuracy",
+                "display": True,
+                "isReordered": False,
+                "deleted": False,
+                "isGenerated": False,
+            }
+        ],
+        "compareRunCharts": [
+            {
+                **_chart("PARALLEL", "Radii and test accuracies"),
+                "selectedParams": ["rho", "epsilon"],
+                "selectedMetrics": [clean, robust],
+                "showAllRuns": True,
+            },
+            {
+                **_chart("SCATTER", "Robust against clean accuracy"),
+                "xaxis": {"key": clean, "type": "METRIC", "dataAccessKey": clean},
+                "yaxis": {"key": robust, "type": "METRIC", "dataAccessKey": robust},
+            },
+        ],
+    }
+
+
+def _chart(kind: str, title: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": f"{SECTION}-{kind.lower()}",
+        "displayName": title,
+        "metricSectionId": SECTION,
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
+    }

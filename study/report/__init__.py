@@ -1,0 +1,1 @@
+"""Handing the records to the analysis, and filing its report."""

@@ -1,0 +1,122 @@
+"""Reports go into MLflow through a process of their own, which imports it while they are made.
+
+The two processes talk in lines of JSON: the store, then what to file, then the addresses in the
+UI or what went wrong. The second one ends when the first closes the line, however it ends.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from study.records.runs import find_study, log_report
+from study.records.store import Store, TrackingError, connect, recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """Where a report is filed for one study."""
+
+    study: str
+    place: str
+    """Folder below the artifacts of the study's parent run."""
+    note: str
+    """Replaces the run's note; empty: the note stays."""
+
+
+class Filing:
+    """A process that files a report on the parent runs of its studies."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __enter__(self) -> "Filing":
+        """Start the process."""
+        source = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "study.report.filing"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            text=True,
+            start_new_session=True,  # Ctrl-C is the first process's to handle
+        )
+        self._tell(asdict(self._store))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the process; one that has filed ends by itself."""
+        if kind is not None:
+            self._process.kill()
+        self._process.communicate()
+
+    def file(self, folder: Path, entries: Sequence[Entry]) -> list[str]:
+        """File a report; give its address in the UI for each study that was ever launched.
+
+        Raises `TrackingError` if the store cannot be reached or written.
+        """
+        self._tell({"folder": str(folder), "entries": [asdict(entry) for entry in entries]})
+        answer, _ = self._process.communicate()
+        if not answer:
+            code = self._process.returncode
+            raise TrackingError(
+                f"the report is in {folder}, but the process that files it in MLflow ended with "
+                f"code {code}; give the same command again"
+            )
+        found = json.loads(answer)
+        if "error" in found:
+            raise TrackingError(found["error"])
+        return list(found["addresses"])
+
+    def _tell(self, words: dict[str, Any]) -> None:
+        """Send a line; a process that is gone is noticed when its answer is read."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(words) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass
+
+
+def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """Log a report for every study of the entries that was ever launched; give the addresses."""
+    addresses = []
+    for entry in entries:
+        runs = find_study(client, entry.study)
+        if runs is not None:
+            addresses.append(log_report(client, runs, folder, entry.place, entry.note))
+    return addresses
+
+
+def serve(lines: IO[str], answers: IO[str]) -> None:
+    """Be the process: connect to the store of the first line, file what the second one says."""
+    store = Store(**json.loads(lines.readline()))
+    answer: dict[str, Any]
+    try:
+        client = connect(store)
+        line = lines.readline()
+        if not line:
+            return
+        job = json.loads(line)
+        entries = [Entry(**entry) for entry in job["entries"]]
+        with recording(store):
+            answer = {"addresses": file_entries(client, Path(job["folder"]), entries)}
+    except TrackingError as error:
+        answer = {"error": str(error)}
+    answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    to_first, sys.stdout = sys.stdout, sys.stderr
+    serve(sys.stdin, to_first)

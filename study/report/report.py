@@ -1,0 +1,355 @@
+"""From records to a report: `read_results` for a notebook, `report_study` for the command."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.trials import AbsentTrial, History, TrialResult
+from study.launch.launch import current_plan, data_cache
+from study.plan import naming, space
+from study.plan.plan import Plan, PlannedCell, TrialRecord
+from study.records import evidence
+from study.records.attacks import AttackRecord, hash_of_first, read_attacks
+from study.records.runs import (
+    BITS_FILE,
+    MOST_NOTE_CHARACTERS,
+    Source,
+    open_source,
+    read_bits,
+    read_epochs,
+    robust_name,
+)
+from study.records.store import Store, TrackingError, find_store, recording, store_exists
+from study.report.filing import Entry, Filing
+from study.report.importance import measure_importances
+from study.spec import AnalysisSpec, StudySpec
+from trainers.config import VALIDATION_ATTACK, PgdAttack
+from trainers.data.dataset import Dataset, load_data
+from trainers.data.subset import sample_hash
+
+MOST_HISTORIES = 100
+"""Of a study with more trials, only each method's chosen configuration is read epoch by epoch."""
+EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
+FINDINGS = "findings.md"
+"""The file of a report that becomes the run's note."""
+REST = "More stands in the report."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Where a report is, and which of its studies have nothing to report."""
+
+    page: Path
+    address: str
+    """The fragment of its address in the MLflow UI; empty if no study was ever launched."""
+    without_results: tuple[str, ...]
+    """Studies of which no trial has a result."""
+
+
+def read_results(spec: StudySpec, project: Path) -> Results:
+    """Read what a study found, and all that it did not, from its records."""
+    plan = current_plan(spec, project)
+    dataset = load_data(spec.data, data_cache(project))
+    store = find_store(project)
+    done = [planned for planned in plan.cells if planned.state == "done"]
+    test_hash = sample_hash(dataset.test)
+    seeds = Counter(planned.cell.configuration for planned in done)
+    with recording(store):
+        attacks = _read_attacks(spec, store, done, dataset)
+        trials = tuple(
+            _trial_result(
+                spec,
+                store,
+                planned,
+                attacks[planned.cell.key],
+                num_seeds=seeds[planned.cell.configuration],
+                test_hash=test_hash,
+            )
+            for planned in done
+        )
+    evaluation = spec.evaluation
+    declared = spec.analysis or AnalysisSpec()
+    floor = declared.clean_floor
+    results = Results(
+        study=spec.name,
+        about=spec.about,
+        threat=ThreatModel(
+            attack=attack_name(evaluation.attack),
+            validation_attack=attack_name(VALIDATION_ATTACK),
+            norm=evaluation.norm,
+            radii=evaluation.radii,
+            objective_radius=evaluation.objective_radius,
+        ),
+        checkpoint=evaluation.checkpoint,
+        num_test=len(dataset.test.labels),
+        num_validation=len(dataset.validation.labels),
+        clean_floor=1 / len(dataset.classes) if floor is None else floor,
+        seeds=spec.seeds,
+        methods=_method_notes(spec, plan),
+        trials=trials,
+        absent=tuple(_absent_trial(spec, p) for p in plan.cells if p.state != "done"),
+        provenance=_provenance(spec, plan, dataset)
+        | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
+        num_classes=len(dataset.classes),
+        margin=declared.margin,
+        primary=declared.primary,
+        importances=measure_importances(spec, plan),
+    )
+    with recording(store):
+        return replace(results, histories=_histories(spec, store, results, done))
+
+
+def report_study(spec: StudySpec, project: Path) -> Report:
+    """Write one study's report; as `report_studies` does."""
+    return report_studies((spec,), project)
+
+
+def report_studies(specs: Sequence[StudySpec], project: Path) -> Report:
+    """Write the report bundle of a study, or of several side by side, and log it in MLflow.
+
+    One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
+    Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
+    that on the first study that was ever launched. Raises `ResultsError` if studies cannot be
+    compared.
+    """
+    store = find_store(project)
+    if not store_exists(store):
+        page, empty = _write(specs, project)
+        return Report(page=page, address="", without_results=empty)
+    with Filing(store) as filing:
+        page, empty = _write(specs, project)
+        addresses = filing.file(page.parent, [_entry(spec, specs, page.parent) for spec in specs])
+    address = addresses[0] if addresses else ""
+    return Report(page=page, address=address, without_results=empty)
+
+
+def _write(specs: Sequence[StudySpec], project: Path) -> tuple[Path, tuple[str, ...]]:
+    """Write the bundle; give its page, and the studies that have nothing to report."""
+    from analysis.report.bundle import write_report  # matplotlib: a second, only for a report
+    from analysis.results.combine import combine
+
+    found = [read_results(spec, project) for spec in specs]
+    results = found[0] if len(found) == 1 else combine(found)
+    page = write_report(results, project / "reports" / _report_name(specs))
+    return page, tuple(results.study for results in found if not results.trials)
+
+
+def _report_name(specs: Sequence[StudySpec]) -> str:
+    return "+".join(spec.name for spec in specs)
+
+
+def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
+    """Say where a study's parent run gets the report, and its note if the report is its own."""
+    if len(specs) == 1:
+        return Entry(study=spec.name, place="report", note=study_note(spec, folder))
+    return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
+
+
+def study_note(spec: StudySpec, folder: Path) -> str:
+    """Write what the parent run says of itself: where the report is, then its findings.
+
+    Lines that MLflow has no room for are left to the report.
+    """
+    head = "The report is under Artifacts: `report/index.html`."
+    if not (folder / FINDINGS).is_file():
+        return f"{spec.about}\n\n{head}".strip()
+    text = (folder / FINDINGS).read_text(encoding="utf-8").strip()
+    room = MOST_NOTE_CHARACTERS - len(head) - len(REST) - 4
+    if len(text) > room:
+        # A piece of a line may be half a table row or half a number.
+        whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
+        text = f"{whole_lines}\n\n{REST}".strip()
+    return f"{head}\n\n{text}"
+
+
+def attack_name(attack: PgdAttack) -> str:
+    """Print an evaluation attack as reports name it, say `PGD-20, 1 restart`."""
+    restarts = f"{attack.restarts} restart" + ("s" if attack.restarts > 1 else "")
+    return f"PGD-{attack.steps}, {restarts}"
+
+
+def _read_attacks(
+    spec: StudySpec, store: Store, done: Sequence[PlannedCell], dataset: Dataset
+) -> dict[str, tuple[AttackRecord, ...]]:
+    """Read what attacks found, by the cell's key."""
+    checkpoint, samples = spec.evaluation.checkpoint, spec.autoattack.samples
+    first_hash = hash_of_first(dataset.test)
+    return {
+        planned.cell.key: read_attacks(store, planned.record, checkpoint, samples, first_hash)
+        for planned in done
+        if planned.record is not None
+    }
+
+
+def _trial_result(
+    spec: StudySpec,
+    store: Store,
+    planned: PlannedCell,
+    attacks: Sequence[AttackRecord],
+    *,
+    num_seeds: int,
+    test_hash: str,
+) -> TrialResult:
+    """Read one finished cell. `num_seeds`: of its configuration, done."""
+    record = planned.record
+    assert record is not None
+    assert record.objectives is not None
+    evaluation, metrics = spec.evaluation, record.metrics
+    bits = read_bits(store, record)
+    if str(bits["sample_hash"]) != test_hash:
+        raise TrackingError(
+            f"run {record.run}: {BITS_FILE}: must be of the test samples {test_hash}, got "
+            f"{bits['sample_hash']}; delete it, then launch the study: its cell runs again"
+        )
+    names = [
+        robust_name(evaluation.checkpoint, evaluation.norm, radius) for radius in evaluation.radii
+    ]
+    return TrialResult(
+        method=planned.cell.configuration.method,
+        values=space.short_values(spec, planned.cell.configuration),
+        seed=planned.cell.seed,
+        clean=metrics[f"{evaluation.checkpoint}/test_clean"],
+        robust=tuple(metrics[name] for name in names),
+        validation_clean=record.objectives[0],
+        validation_robust=record.objectives[1],
+        bits=bits[evaluation.checkpoint],
+        sample_hash=str(bits["sample_hash"]),
+        seconds=metrics["seconds"],
+        cost=metrics["cost/passes_per_sample"],
+        run=record.run,
+        other=evidence.other_norm(evaluation, metrics, bits),
+        strong=evidence.strong_results(attacks),
+        checks=evidence.checks(
+            evidence.read_checklist(store, record, evaluation.checkpoint, num_seeds)
+        ),
+        detections=evidence.detections(record.labels),
+    )
+
+
+def _histories(
+    spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
+) -> tuple[History, ...]:
+    """Read how trials trained: all of a small study, else those of the chosen configurations."""
+    from analysis.fronts.choice import choose
+
+    runs = {trial.run for trial in results.trials}
+    if len(runs) > MOST_HISTORIES:
+        chosen = [front.best for front in choose(results).fronts if front.best is not None]
+        runs = {trial.run for configuration in chosen for trial in configuration.trials}
+    if not runs:
+        return ()
+    source = open_source(store)
+    return tuple(
+        history
+        for planned in done
+        if planned.record is not None and planned.record.run in runs
+        for history in [_history(spec, source, planned, planned.record)]
+        if history is not None
+    )
+
+
+def _history(
+    spec: StudySpec, source: Source, planned: PlannedCell, record: TrialRecord
+) -> History | None:
+    """Read one trial's epochs; None if it recorded none."""
+    epochs = read_epochs(source, record.run, EPOCH_METRICS)
+    if not epochs:
+        return None
+    train, clean, robust = zip(*epochs.values(), strict=True)
+    metrics, evaluation = record.metrics, spec.evaluation
+    ends = [
+        (
+            metrics[f"{checkpoint}/test_clean"],
+            metrics[robust_name(checkpoint, evaluation.norm, evaluation.objective_radius)],
+        )
+        for checkpoint in ("best", "last")
+    ]
+    return History(
+        method=planned.cell.configuration.method,
+        values=space.short_values(spec, planned.cell.configuration),
+        seed=planned.cell.seed,
+        epochs=tuple(epochs),
+        train_accuracy=train,
+        validation_clean=clean,
+        validation_robust=robust,
+        best_epoch=int(metrics["best/epoch"]) if "best/epoch" in metrics else None,
+        test_best=ends[0],
+        test_last=ends[1],
+    )
+
+
+def _absent_trial(spec: StudySpec, planned: PlannedCell) -> AbsentTrial:
+    """Describe a cell without a result."""
+    record, state = planned.record, planned.state
+    reason = record.reason if record else "not run yet"
+    return AbsentTrial(
+        method=planned.cell.configuration.method,
+        values=space.short_values(spec, planned.cell.configuration),
+        seed=planned.cell.seed,
+        status=state if state in ("failed", "given up") else "missing",
+        reason="its trial is running" if state == "running" else reason,
+        run=record.run if record else "",
+    )
+
+
+def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
+    """Say of each method which sides it has and whether it was searched."""
+    searched = {planned.block.method for planned in plan.blocks}
+    return tuple(
+        MethodNote(
+            name=name,
+            sides=naming.sides_name(spec, name),
+            searched=name in searched,
+            settings=naming.settings_text(spec, name),
+        )
+        for name in spec.methods
+    )
+
+
+def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
+    """Collect where the numbers come from, each kind once with all its values."""
+    records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
+    labels = [record.labels for record in records]
+    sizes = ", ".join(
+        f"{len(split.labels)} {name}"
+        for name, split in (
+            ("training", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
+    )
+    versions = sorted({key for label in labels for key in label if key.startswith("version.")})
+    return {
+        "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
+        "augmentation": dataset.augmentation.replace("_", " and "),
+        "network": naming.network_name(spec.model),
+        "training": _shown(
+            {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
+        ),
+        "commit": _distinct(
+            f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
+            for label in labels
+        ),
+        "hardware": _distinct(label["hardware"] for label in labels),
+        "studies": _distinct(record.study for record in records),
+        "command": f"study launch {spec.name}; study report {spec.name}",
+        **{
+            key.removeprefix("version."): _distinct(label.get(key, "unknown") for label in labels)
+            for key in versions
+        },
+    }
+
+
+def _shown(values: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} "
+        + (" and ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
+        for name, value in values.items()
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Join what differs between trials; most often there is one value."""
+    return ", ".join(sorted(set(values))) or "none"

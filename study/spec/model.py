@@ -1,0 +1,286 @@
+"""What a study is made of: `StudySpec` and its parts, and how they become a `TrainConfig`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Lt, MinLen
+from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
+
+from study.spec.mistakes import empty, shown
+from study.spec.settings import (
+    SIDES,
+    Part,
+    Radius,
+    Range,
+    Setting,
+    Side,
+    Value,
+    choice_form,
+    config_text,
+    distinct,
+    form,
+    read_choice,
+    read_number_or_word,
+    read_part,
+    read_side,
+    rule_error,
+    rule_errors,
+)
+from study.spec.source import Place
+from trainers.config import (
+    ATTACKS,
+    DEFAULT_DEPTHS,
+    DEFAULT_WIDTHS,
+    ConfigError,
+    DataConfig,
+    EvaluationConfig,
+    Method,
+    ModelConfig,
+    TrainConfig,
+    TrainingConfig,
+)
+
+PRIMARY = "hypervolume_difference"
+"""The one kind of primary contrast: of mean robust accuracies over clean requirements."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
+
+
+def _read_attack(value: Any) -> Any:
+    """Make the evaluation attack of `{pgd: {...}}`."""
+    if isinstance(value, tuple(ATTACKS.values())):
+        return value
+    name, part = read_choice("attack", _ATTACK_FORM, value)
+    try:
+        return ATTACKS[name](**part.model_dump())
+    except ConfigError as error:
+        raise rule_errors([((name, error.field), config_text(error))], "trainers") from None
+
+
+def _read_model(value: Any) -> Any:
+    """Make the network's configuration, with the usual width and depth of its kind."""
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        name = value["name"]
+        usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
+        value = {**usual, **value}
+    return read_part(ModelConfig, _MODEL_FORM, value)
+
+
+def _read_methods(value: Any) -> Any:
+    """Check the names of the methods; each becomes a part of MLflow's and of file names."""
+    if isinstance(value, Mapping):
+        problems = [((name,), name_problem(name)) for name in value if name_problem(name)]
+        if problems:
+            raise rule_errors(problems)
+    return value
+
+
+def _read_samples(value: Any) -> float | str:
+    samples = read_number_or_word(("all",), False, True, value)
+    if samples != "all" and value < 1:
+        raise rule_error(f"must be all or a whole number ≥ 1, got {value!r}; raise it")
+    return samples
+
+
+def _whole_or_fraction(gpu: float) -> float:
+    if gpu > 1 and gpu != int(gpu):
+        raise rule_error(f"must be a whole number, or a fraction of one GPU, got {gpu!r}; round it")
+    return gpu
+
+
+def _required(key: str, value: Any) -> Any:
+    """Refuse a key that is followed by nothing where leaving it out would be allowed."""
+    if value is None:
+        raise rule_error(empty((key,)))
+    return value
+
+
+def _read_primary(value: Any) -> Any:
+    """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
+    if _required("primary", value) == PRIMARY:
+        return None
+    rule = f"must be {PRIMARY}, or {{{PRIMARY}: [at, sam]}} to name its two methods"
+    if not isinstance(value, Mapping):
+        got = f"got {shown(value)}; write for example primary: {PRIMARY}"
+        raise rule_error(
+            f"must be {PRIMARY}, {got}" if isinstance(value, str) else f"{rule}, {got}"
+        )
+    if list(value) != [PRIMARY]:
+        keys = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
+        raise rule_error(f"{rule}, got {keys}")
+    methods = value[PRIMARY]
+    if not isinstance(methods, tuple) or not all(isinstance(name, str) for name in methods):
+        raise rule_error(f"names two methods in a list, got {shown(methods)}; write [at, sam]")
+    if len(methods) != 2:
+        raise rule_error(f"names two methods, got {len(methods)}; write [at, sam]")
+    return distinct(methods)
+
+
+def _read_data(value: Any, info: ValidationInfo) -> Any:
+    """Make the data set's configuration; a path is resolved against the studies file's folder."""
+    data = read_part(DataConfig, _DATA_FORM, value)
+    kind, _, path = data.name.partition(":")
+    if not path or not info.context:
+        return data
+    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
+    return replace(data, name=f"{kind}:{absolute}")
+
+
+_ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
+_MODEL_FORM = form(ModelConfig)
+_DATA_FORM = form(DataConfig)
+_TRAINING_FORM = form(TrainingConfig)
+_EVALUATION_FORM = form(
+    EvaluationConfig,
+    radii=tuple[Radius, ...],
+    objective_radius=Radius,
+    other_norm_radii=tuple[Radius, ...],
+    attack=Annotated[Any, BeforeValidator(_read_attack)],
+)
+_read_training = partial(read_part, TrainingConfig, _TRAINING_FORM)
+_read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
+
+
+class MethodSpec(Part):
+    """A weight side, an input side and a loss, any setting of which may be a grid or a range."""
+
+    weights: Annotated[Side, BeforeValidator(partial(read_side, "weights"))] = Side(name="none")
+    inputs: Annotated[Side, BeforeValidator(partial(read_side, "inputs"))] = Side(name="none")
+    loss: Annotated[Side, BeforeValidator(partial(read_side, "loss"))] = Side(name="cross_entropy")
+
+
+class SearchSpec(Part):
+    """How ranges are searched."""
+
+    trials: Annotated[int, Ge(1)]
+    """Configurations that Optuna suggests in each search block; each runs with every seed."""
+    sampler: Literal["tpe", "nsga2", "gp", "random"] = "tpe"
+
+
+class ResourcesSpec(Part):
+    """What one trial occupies."""
+
+    cpu: Annotated[int, Ge(1)] = 1
+    gpu: Annotated[float, Ge(0), AfterValidator(_whole_or_fraction)] = 0.0
+    """A whole number of GPUs, or a fraction of one."""
+
+
+class AutoAttackSpec(Part):
+    """How `study evaluate` attacks the members of the fronts; it decides no cell."""
+
+    samples: Annotated[int | Literal["all"], PlainValidator(_read_samples)] = "all"
+    """Test images, the first ones; fewer are said in the name of every number."""
+
+
+class AnalysisSpec(Part):
+    """What is declared before the results are seen."""
+
+    primary: Annotated[tuple[str, str] | None, BeforeValidator(_read_primary)] = None
+    """Methods whose fronts the primary contrast compares, written as `{hypervolume_difference:
+    [at, sam]}`; None, written as the bare word: adversarial training against SAM."""
+    clean_floor: Annotated[
+        Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(_required, "clean_floor"))
+    ] = None
+    """Clean accuracy below which a configuration is of no interest; None: chance."""
+    margin: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
+    ] = None
+    """Differences of robust accuracy within ±margin count as none; None: none is declared."""
+
+
+class StudySpec(Part):
+    """One entry of a studies file."""
+
+    name: str
+    about: str = ""
+    data: Annotated[DataConfig, BeforeValidator(_read_data)]
+    model: Annotated[ModelConfig, BeforeValidator(_read_model)]
+    training: Annotated[TrainingConfig, BeforeValidator(_read_training)]
+    seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
+    methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
+    search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
+    evaluation: Annotated[EvaluationConfig, BeforeValidator(_read_evaluation)]
+    autoattack: AutoAttackSpec = AutoAttackSpec()
+    resources: ResourcesSpec = ResourcesSpec()
+    analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(_required, "analysis"))] = None
+
+
+_PARTS: dict[str, type[Part]] = {
+    "data": _DATA_FORM,
+    "model": _MODEL_FORM,
+    "training": _TRAINING_FORM,
+    "search": SearchSpec,
+    "evaluation": _EVALUATION_FORM,
+    "autoattack": AutoAttackSpec,
+    "resources": ResourcesSpec,
+    "analysis": AnalysisSpec,
+}
+
+
+def name_problem(name: str) -> str:
+    """Say why a study or method cannot be called so; nothing where it can."""
+    return "" if _NAME.fullmatch(name) else f"{_NAME_RULE}, got {shown(name)}; rename it"
+
+
+def settings_of(method: MethodSpec) -> tuple[tuple[str, Setting], ...]:
+    """Give every setting of a method under its dotted path, such as `weights.sam.rho`."""
+    sides = [(kind, getattr(method, kind)) for kind in SIDES]
+    return tuple(
+        (f"{kind}.{side.name}.{name}", setting)
+        for kind, side in sides
+        for name, setting in side.settings
+    )
+
+
+def configured(method: MethodSpec, values: Mapping[str, Value]) -> Method:
+    """Make the trainers' method; `values` gives each setting that a list or a range chooses."""
+    parts = {}
+    for kind in SIDES:
+        side: Side = getattr(method, kind)
+        chosen = {
+            name: values.get(f"{kind}.{side.name}.{name}", setting)
+            for name, setting in side.settings
+        }
+        parts[kind] = SIDES[kind][side.name](**chosen)
+    return Method(**parts)
+
+
+def train_config(
+    spec: StudySpec, method: str, values: Mapping[str, Value], seed: int
+) -> TrainConfig:
+    """Make the configuration of one cell, as the trainers take it."""
+    return TrainConfig(
+        data=spec.data,
+        model=spec.model,
+        training=spec.training,
+        method=configured(spec.methods[method], values),
+        evaluation=spec.evaluation,
+        seed=seed,
+    )
+
+
+def known_keys(place: Place) -> Sequence[str]:
+    """Give the keys that the grammar knows below a place."""
+    match place:
+        case (_,):
+            return [key for key in StudySpec.model_fields if key != "name"]
+        case (_, "methods", _):
+            return list(SIDES)
+        case (_, "methods", _, str(kind)):
+            return list(SIDES[kind])
+        case (_, "methods", _, str(kind), str(side)):
+            return [item.name for item in fields(SIDES[kind][side])]
+        case (_, "methods", *_):
+            return list(Range.model_fields)
+        case (_, "evaluation", "attack"):
+            return list(ATTACKS)
+        case (_, "evaluation", "attack", str(attack)):
+            return [item.name for item in fields(ATTACKS[attack])]
+        case (_, str(part)):
+            return list(_PARTS[part].model_fields)
+    return []

@@ -1,0 +1,197 @@
+"""Give the studies of a studies file: `read_studies`, with every mistake at once.
+
+A file is read as YAML with lines, then validated study by study. Where something is wrong, it is
+noted, a good value takes its place, and validation goes on, so that one reading tells it all.
+"""
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from study.spec.mistakes import Notes, good_value, nearest, shown, validated
+from study.spec.model import (
+    AnalysisSpec,
+    MethodSpec,
+    ResourcesSpec,
+    SearchSpec,
+    StudySpec,
+    configured,
+    known_keys,
+    name_problem,
+    settings_of,
+    train_config,
+)
+from study.spec.settings import SIDES, Range, Setting, Side, Value, WholeRange, choices, config_text
+from study.spec.source import Place, SpecError, read_yaml
+from trainers.config import ConfigError
+
+__all__ = [
+    "AnalysisSpec",
+    "MethodSpec",
+    "Range",
+    "ResourcesSpec",
+    "SearchSpec",
+    "Setting",
+    "Side",
+    "SpecError",
+    "StudySpec",
+    "Value",
+    "WholeRange",
+    "configured",
+    "read_studies",
+    "settings_of",
+    "train_config",
+]
+
+MOST_CELLS = 100_000
+
+
+def read_studies(path: Path) -> dict[str, StudySpec]:
+    """Read and check a studies file; raise `SpecError` with a line for each of its mistakes.
+
+    A top-level key that starts with a dot is no study: it may hold what studies share (`&name`).
+    """
+    source = read_yaml(path)
+    notes = Notes(source)
+    studies = {}
+    if not isinstance(source.data, dict):
+        text = f"must be a mapping of studies, got {shown(source.data)}; write digits: {{...}}"
+        notes.add((), text)
+    else:
+        names = [name for name in source.data if not name.startswith(".")]
+        studies = {name: _study(name, path.parent, notes) for name in names}
+        if not studies:
+            notes.add((), "declares no study; write one, as in digits: {...}")
+    if notes.problems:
+        raise SpecError(*notes.messages(path))
+    return {name: study for name, study in studies.items() if study is not None}
+
+
+def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
+    """Validate one study, then what its parts must hold together."""
+    declared = notes.source.data[name]
+    if name_problem(name):
+        notes.add((name,), name_problem(name))
+    if not isinstance(declared, Mapping):
+        needed = ", ".join(
+            key for key, item in StudySpec.model_fields.items() if item.is_required()
+        )
+        fault = "is empty" if declared is None else f"must be a mapping, got {shown(declared)}"
+        notes.add((name,), f"{fault}; give it {needed.removeprefix('name, ')}")
+        return None
+    data = dict(declared)
+    if "name" in data:
+        text = f"unknown key; {name} is the study's name already, remove it"
+        notes.add((name, "name"), text)
+    _check_search(name, data, notes)
+    num_cells = _num_cells(data)
+    if num_cells > MOST_CELLS:
+        text = (
+            f"must make at most {MOST_CELLS} cells with the seeds, got {num_cells}; shorten lists"
+        )
+        notes.add((name, "methods"), text)
+        data["methods"] = good_value(["methods"])
+    data["name"] = name
+    spec = validated(StudySpec, data, name, known_keys, folder, notes)
+    if spec is not None:
+        _check_twins(spec, notes)
+        _check_primary(spec, notes)
+        _check_cells(spec, notes)
+    return spec
+
+
+def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Give what stands where settings stand, by method, whether it is right or wrong."""
+    methods = declared.get("methods")
+    settings: dict[str, list[Any]] = {}
+    for name, method in methods.items() if isinstance(methods, Mapping) else ():
+        kinds = method.values() if isinstance(method, Mapping) else ()
+        sides = [side for kind in kinds if isinstance(kind, Mapping) for side in kind.values()]
+        settings[name] = [
+            item for side in sides if isinstance(side, Mapping) for item in side.values()
+        ]
+    return settings
+
+
+def _num_cells(declared: Mapping[str, Any]) -> int:
+    """Count the cells of a study before it is validated: lists times trials times seeds."""
+    search, seeds = declared.get("search"), declared.get("seeds")
+    trials = search.get("trials", 1) if isinstance(search, Mapping) else 1
+    trials = trials if isinstance(trials, int) else 1
+    configurations = 0
+    for settings in _declared_settings(declared).values():
+        grid = math.prod(len(item) for item in settings if isinstance(item, tuple))
+        is_searched = any(isinstance(item, Mapping) for item in settings)
+        configurations += grid * (trials if is_searched else 1)
+    return configurations * (len(seeds) if isinstance(seeds, tuple) else 1)
+
+
+def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
+    """Ask for `search` if and only if a range stands somewhere, be it right or wrong."""
+    settings = _declared_settings(declared)
+    searched = [
+        method for method, items in settings.items() if any(isinstance(i, Mapping) for i in items)
+    ]
+    if searched and "search" not in declared:
+        text = f"is missing, but {searched[0]} has a range; add search: {{trials: 20}}"
+        notes.add((name, "search"), text)
+    if not searched and "search" in declared and settings:
+        text = "has no effect, as no method has a range; remove it, or give a setting {low, high}"
+        notes.add((name, "search"), text)
+
+
+def _check_twins(spec: StudySpec, notes: Notes) -> None:
+    """Refuse two methods that say the same: their cells would be the same cells."""
+    first: dict[tuple[Any, ...], str] = {}
+    for name, method in spec.methods.items():
+        if notes.touches((spec.name, "methods", name)):
+            continue
+        twin = first.setdefault(_with_defaults(method), name)
+        if twin != name:
+            text = f"is the same method as {twin}; remove one of the two"
+            notes.add((spec.name, "methods", name), text)
+
+
+def _check_primary(spec: StudySpec, notes: Notes) -> None:
+    """Refuse a primary contrast of methods that the study does not have."""
+    for name in (spec.analysis and spec.analysis.primary) or ():
+        if name in spec.methods:
+            continue
+        match = nearest(name, list(spec.methods))
+        hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
+        text = f"names the method {shown(name)}, which the study does not have; {hint}"
+        notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
+
+
+def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
+    sides: list[Any] = []
+    for kind in SIDES:
+        side: Side = getattr(method, kind)
+        cls = SIDES[kind][side.name]
+        settings = {item.name: item.default for item in fields(cls)} | dict(side.settings)
+        sides.append((kind, side.name, *settings.items()))
+    return tuple(sides)
+
+
+def _check_cells(spec: StudySpec, notes: Notes) -> None:
+    """Make every grid cell and the corners of every range: no cell may fail later on."""
+    for name, method in spec.methods.items():
+        paths = [path for path, _ in settings_of(method)]
+        for values in itertools.product(*(choices(setting) for _, setting in settings_of(method))):
+            chosen = dict(zip(paths, values, strict=True))
+            for seed in spec.seeds:
+                try:
+                    train_config(spec, name, chosen, seed)
+                except ConfigError as error:
+                    notes.add(_cell_place(spec, name, error), config_text(error))
+
+
+def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
+    if error.field == "precision":
+        return (spec.name, "training", error.field)
+    if error.field in StudySpec.model_fields:
+        return (spec.name, error.field)
+    return (spec.name, "methods", method)

@@ -1,0 +1,347 @@
+"""The settings of a method's sides: a value is fixed, a list is a grid, `{low, high}` is a range.
+
+Each side, loss and attack of the trainers gets a form: a pydantic model with the fields of its
+dataclass. The trainers' own checks judge every value of a list and both ends of a range.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from fractions import Fraction
+from functools import partial, reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import MinLen
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    PlainValidator,
+    Tag,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from study.spec.source import Place
+from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
+
+Value = float | int | str
+
+SIDES: dict[str, dict[str, type[Any]]] = {
+    "weights": WEIGHT_SIDES,
+    "inputs": INPUT_SIDES,
+    "loss": LOSSES,
+}
+RADIUS_FIELDS = (
+    "epsilon",
+    "sigma",
+    "step_size",
+    "radii",
+    "objective_radius",
+    "other_norm_radii",
+)
+"""The fields that may be written as papers write them: 8/255."""
+
+MOST_PROBLEMS = 100
+_FRACTION = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?/ ?([0-9]+(?:\.[0-9]+)?)")
+
+
+class Part(BaseModel):
+    """A mapping of the studies file: known keys only, exact types, finite numbers, frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Range(Part):
+    """Two ends between which the sampler chooses, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    """Whether equal ratios, not equal differences, are equally likely."""
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether only whole numbers are chosen."""
+        return isinstance(self.low, int)
+
+    @model_validator(mode="after")
+    def _check_ends(self) -> Self:
+        ends = f"low={self.low!r}, high={self.high!r}"
+        if self.low == self.high:
+            raise rule_error(f"low must be below high, got {ends}; write the one value instead")
+        if self.low > self.high:
+            raise rule_error(f"low must be below high, got {ends}; swap them")
+        if self.log and self.low <= 0:
+            text = f"low must be above 0 where log is true, got {ends}; raise low or drop log"
+            raise rule_error(text)
+        return self
+
+
+class WholeRange(Range):
+    """A range of whole numbers."""
+
+    low: int
+    high: int
+
+
+Setting = Value | tuple[Value, ...] | Range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """A weight side, an input side or a loss, with its settings in the order of its fields."""
+
+    name: str
+    settings: tuple[tuple[str, Setting], ...] = ()
+
+
+def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
+    """Make the error of a broken rule, ours or the trainers'; its text is shown as it is."""
+    return PydanticCustomError(kind, "{text}", {"text": text})
+
+
+def rule_errors(
+    problems: Sequence[tuple[Place, str]], kind: Literal["rule", "trainers"] = "rule"
+) -> ValidationError:
+    """Make one error of several broken rules, each with its place."""
+    details = [
+        InitErrorDetails(type=rule_error(text, kind), loc=place, input=None)
+        for place, text in problems
+    ]
+    return ValidationError.from_exception_data("rules", details)
+
+
+def fraction(text: str) -> float | None:
+    """Read `8/255`; None for any other text.
+
+    >>> fraction("8/255") == 8 / 255
+    True
+    """
+    match = _FRACTION.fullmatch(text.strip())
+    if match is None or Fraction(match[2]) == 0:
+        return None
+    return float(Fraction(match[1]) / Fraction(match[2]))
+
+
+def _with_fraction(value: Any) -> Any:
+    number = fraction(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
+def _read_ends(value: Any, is_radius: bool = False) -> Any:
+    """Refuse a mapping that is no range; read the ends of a radius as fractions."""
+    if isinstance(value, Range):
+        return value
+    if not {"low", "high"} & set(value):
+        got = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
+        raise rule_error(f"a range has low and high, got {got}; write a value, list or range")
+    return {key: _with_fraction(item) if is_radius else item for key, item in value.items()}
+
+
+Radius = Annotated[float, BeforeValidator(_with_fraction)]
+
+
+def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Refuse a list that holds a value twice."""
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise rule_error(f"a list holds each value once, got {value!r} twice; remove one")
+        seen.add(value)
+    return values
+
+
+def form(cls: type[Any], **hints: Any) -> type[Part]:
+    """Make the pydantic model with the fields of a trainers' dataclass; `hints` replace types."""
+    own = get_type_hints(cls)
+    types = {name: _value_hint(name, hint, members_of(hint)) for name, hint in own.items()} | hints
+    parts = {
+        item.name: (types[item.name], ...)
+        if item.default is MISSING
+        else (_filled_list(types[item.name], item.default), item.default)
+        for item in fields(cls)
+    }
+    return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
+
+
+def read_part(cls: type[Any], shape: type[Part], value: Any) -> Any:
+    """Make a trainers' dataclass of a mapping; its checks become errors at their field."""
+    if isinstance(value, cls):
+        return value
+    part = shape.model_validate(value)
+    try:
+        return cls(**{name: getattr(part, name) for name in shape.model_fields})
+    except ConfigError as error:
+        raise rule_errors([((error.field,), config_text(error))], "trainers") from None
+
+
+def config_text(error: ConfigError) -> str:
+    """Word a refusal of the trainers."""
+    value = error.value
+    shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
+    return f"{error.rule}, got {shown}"
+
+
+def choices(setting: Setting) -> tuple[Value, ...]:
+    """Give what a setting can be: its value, its list, or the two ends of its range."""
+    if isinstance(setting, tuple):
+        return setting
+    if isinstance(setting, Range):
+        return (setting.low, setting.high)
+    return (setting,)
+
+
+def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
+    """Make the model of `{sam: {...}}`: a mapping with one of several keys."""
+    optional = {name: (part, None) for name, part in parts.items()}
+    return create_model(kind, __base__=Part, **optional)  # type: ignore[call-overload,no-any-return]
+
+
+def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
+    """Read `{sam: {rho: 0.1}}`, or the bare word where that is enough: the name and its part."""
+    if isinstance(value, str):
+        value = {value: {}}
+    names = ", ".join(shape.model_fields)
+    if isinstance(value, tuple):
+        raise rule_error(f"takes one of {names}, got a list; name one")
+    if isinstance(value, Mapping) and len(value) != 1:
+        got = f"{' and '.join(value)}; keep one" if value else "nothing; name one"
+        raise rule_error(f"takes one of {names}, got {got}")
+    chosen = shape.model_validate(value)
+    [name] = chosen.model_fields_set
+    return name, getattr(chosen, name)
+
+
+def read_side(kind: str, value: Any) -> Side:
+    """Read a side of a method; let the trainers judge its settings."""
+    if isinstance(value, Side):
+        return value
+    name, part = read_choice(kind, SIDE_FORMS[kind], value)
+    given = [key for key in type(part).model_fields if key in part.model_fields_set]
+    side = Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
+    problems: dict[Place, str] = {}
+    for place, text in _refused_settings(SIDES[kind][name], side):
+        problems[(name, *place)] = text
+        if len(problems) == MOST_PROBLEMS:
+            break
+    if problems:
+        raise rule_errors(list(problems.items()), "trainers")
+    return side
+
+
+def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]:
+    """Let the trainers judge every combination of a side's lists and range ends."""
+    names = [name for name, _ in side.settings]
+    lists = [choices(setting) for _, setting in side.settings]
+    for values in itertools.product(*lists):
+        try:
+            cls(**dict(zip(names, values, strict=True)))
+        except ConfigError as error:
+            yield _place(dict(side.settings), error), config_text(error)
+
+
+def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
+    setting = settings.get(error.field)
+    if isinstance(setting, Range):
+        return (error.field, "low" if error.value == setting.low else "high")
+    if isinstance(setting, tuple) and error.value in setting:
+        return (error.field, setting.index(error.value))
+    return (error.field,)
+
+
+def _shape(value: Any) -> str:
+    """Tell a list and a range from a value: the shape decides which one message a mistake gets."""
+    if isinstance(value, tuple):
+        return "<list>"
+    return "<range>" if isinstance(value, Mapping | Range) else "<value>"
+
+
+def _setting_hint(name: str, hint: Any) -> Any:
+    """Give the type of a setting in the studies file, from the type of the trainers' field."""
+    members = members_of(hint)
+    one = _value_hint(name, hint, members)
+    several = tuple.__class_getitem__((one, ...))
+    forms: list[Any] = [
+        Annotated[one, Tag("<value>")],
+        Annotated[several, MinLen(1), AfterValidator(distinct), Tag("<list>")],
+    ]
+    if int in members:
+        forms.append(Annotated[WholeRange, BeforeValidator(_read_ends), Tag("<range>")])
+    elif float in members:
+        reading = partial(_read_ends, is_radius=name in RADIUS_FIELDS)
+        forms.append(Annotated[Range, BeforeValidator(reading), Tag("<range>")])
+    return Annotated[reduce(or_, forms), Discriminator(_shape)]
+
+
+def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
+    """Give the type of one value: a field that takes a number or a word is read in one piece."""
+    words = tuple(itertools.chain(*(get_args(m) for m in members if get_origin(m) is Literal)))
+    is_radius = name in RADIUS_FIELDS
+    if words and (float in members or int in members):
+        reading = partial(read_number_or_word, words, is_radius, float not in members)
+        return Annotated[Any, PlainValidator(reading)]
+    return Radius if is_radius and float in members else hint
+
+
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """Give the types that a union admits, or the one type."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def read_number_or_word(
+    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: Any
+) -> float | str:
+    """Read a number or one of some words, so that a mistake gets one message."""
+    number = _with_fraction(value) if is_radius else value
+    if isinstance(number, str) and number in words:
+        return number
+    kinds = int if is_whole else int | float
+    if isinstance(number, kinds) and not isinstance(number, bool):
+        return number if is_whole else float(number)
+    kind = "a whole number" if is_whole else "a number"
+    got = f"{_as_written(value)}; write for example {words[0]}"
+    raise rule_error(f"must be {' or '.join(words)} or {kind}, got {got}")
+
+
+def _as_written(value: Any) -> str:
+    """Show a value as YAML writes it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_as_written, value))}]"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _filled_list(hint: Any, default: Any) -> Any:
+    """Refuse a list that is followed by nothing where leaving it out is allowed."""
+    if get_origin(hint) is not tuple:
+        return hint
+    entry = ", ".join(map(str, default)) or "0.5"
+
+    def filled(value: Any) -> Any:
+        if value is None:
+            raise rule_error(f"is empty; write for example [{entry}], or delete the line")
+        return value
+
+    return Annotated[hint, BeforeValidator(filled)]
+
+
+def _side_form(kind: str) -> type[Part]:
+    parts = {}
+    for name, cls in SIDES[kind].items():
+        hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
+        parts[name] = form(cls, **hints)
+    return choice_form(kind, parts)
+
+
+SIDE_FORMS = {kind: _side_form(kind) for kind in SIDES}

@@ -1,0 +1,1 @@
+"""Attacking and diagnosing what was trained."""

@@ -1,0 +1,163 @@
+"""The checklist of a study's networks: what is missing, one network's rows, and recording them.
+
+Rows 1 to 10 are `trainers.diagnostics`' and need the network; row 12 and the second part of row 11
+are decided by what is recorded. The first part, the seeds, is `study.evidence`'s, as it depends on
+the study that reads it. A row of the checklist that fails is a finding, not an error.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from study.plan.fronts import Member, Network
+from study.plan.plan import TrialRecord
+from study.records import runs, store
+from study.records.attacks import (
+    CheckRecord,
+    Samples,
+    hash_of_first,
+    is_checked,
+    log_checks,
+    read_attacks,
+)
+from study.records.evidence import basis_of
+from study.spec import StudySpec
+from study.verify.pool import WorkContext, load_network
+from trainers.config import EvaluationConfig
+from trainers.evaluation.diagnose import diagnose
+from trainers.evaluation.masking import Check, Limits, Verdict, graded, worst
+
+SEED = 0
+"""Decides the noise of every attack of the checklist."""
+ROBUST_OVERFITTING = Limits(0.02, 1.0)
+"""Row 11, a difference of accuracies: it never fails."""
+PROVENANCE = ("seed", "git_commit", "version.numerics", "version.torch")
+"""Labels that a run must have for row 12."""
+NO_COMMIT = "none"
+"""What a launch outside git is labelled with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckUnit:
+    """A network to diagnose."""
+
+    network: Network
+    rivals: tuple[Network, ...]
+    """Of the same configuration and other seeds."""
+    basis: str
+
+
+def open_checks(spec: StudySpec, members: Sequence[Member], samples: Samples) -> list[CheckUnit]:
+    """List the networks whose checklist is not recorded, or was decided by less than there is."""
+    units = []
+    for member in members:
+        for network in member.networks:
+            rivals = tuple(other for other in member.networks if other is not network)
+            basis = basis_of(spec, network.record, [rival.record for rival in rivals], samples)
+            if not is_checked(network.record, spec.evaluation.checkpoint, basis):
+                units.append(CheckUnit(network=network, rivals=rivals, basis=basis))
+    return units
+
+
+def check_network(context: WorkContext, unit: CheckUnit) -> str:
+    """Run the checklist on a network and record it on the network's run; returns the verdict.
+
+    Raises `TrackingError` and `CheckpointError` where what it needs cannot be read.
+    """
+    spec, record = context.spec, unit.network.record
+    evaluation, dataset = spec.evaluation, context.dataset
+    client = store.connect(context.store)
+    first_hash = hash_of_first(dataset.test)
+    samples = spec.autoattack.samples
+    found = read_attacks(context.store, record, evaluation.checkpoint, samples, first_hash)
+    bits = runs.read_bits(context.store, record)
+    checks = (
+        *diagnose(
+            load_network(context, unit.network),
+            dataset.test,
+            dataset.divisor,
+            evaluation,
+            seed=SEED,
+            device=context.device,
+            bits=bits[evaluation.checkpoint],
+            strong={one.radius: one.bits for one in found if one.norm == evaluation.norm},
+            rivals=[load_network(context, rival) for rival in unit.rivals],
+        ),
+        compare_epochs(record.metrics, evaluation),
+        check_provenance(record, evaluation, str(bits["sample_hash"])),
+    )
+    verdict = worst(checks)
+    with store.recording(context.store):
+        log_checks(
+            client,
+            record.run,
+            evaluation.checkpoint,
+            [(_recorded(check), check.numbers) for check in checks],
+            verdict,
+            unit.basis,
+        )
+    return verdict
+
+
+def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -> Check:
+    """Row 11, second part: robust accuracy on validation at the best epoch and at the last.
+
+    `metrics` are a finished trial's.
+    """
+    best, last = (metrics[runs.objective_names(name)[1]] for name in ("best", "last"))
+    place = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
+    return graded(
+        11,
+        "best minus last",
+        best - last,
+        ROBUST_OVERFITTING,
+        f"Robust accuracy on validation ({place}) is {100 * best:.1f}% at the best epoch and "
+        f"{100 * last:.1f}% at the last",
+        "robust overfitting; show both checkpoints",
+        {"best": best, "last": last},
+    )
+
+
+def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_hash: str) -> Check:
+    """Row 12: chosen on validation, and the run says what its numbers are numbers of.
+
+    A trial reads the test set once, after its last epoch; what it is chosen by are the metrics of
+    validation. `sample_hash` names the test samples that the trial was judged on; empty: unknown.
+    """
+    chosen_by = runs.objective_names(evaluation.checkpoint)
+    held = record.canonical.get("evaluation", {})
+    is_held = {
+        "accuracies on validation": all(name in record.metrics for name in chosen_by),
+        "threat model": held.get("norm") == evaluation.norm
+        and list(held.get("radii", ())) == list(evaluation.radii)
+        and "attack" in held,
+        "data": bool(record.canonical.get("data")),
+        "sample hash": bool(sample_hash),
+        **{label.removeprefix("version."): bool(record.labels.get(label)) for label in PROVENANCE},
+    }
+    missing = [name.replace("git_", "") for name, is_there in is_held.items() if not is_there]
+    numbers = {"missing": float(len(missing))}
+    if missing:
+        text = f"Its run does not record {', '.join(missing)}: its numbers cannot be traced."
+        return Check(number=12, name="provenance", verdict="fail", text=text, numbers=numbers)
+    radii = ", ".join(f"{radius:.4g}" for radius in evaluation.radii)
+    labels = record.labels
+    has_commit = labels["git_commit"] != NO_COMMIT
+    text = (
+        f"Chosen on validation, read once on test samples {sample_hash}: {evaluation.norm} at "
+        f"{radii}, seed {labels['seed']}, torch {labels['version.torch']}, "
+        f"numerics {labels['version.numerics']}, {_code(labels)}."
+    )
+    verdict: Verdict = "pass" if has_commit else "warn"
+    return Check(number=12, name="provenance", verdict=verdict, text=text, numbers=numbers)
+
+
+def _code(labels: Mapping[str, str]) -> str:
+    """Name the code of a run: its commit, or outside git the version."""
+    if labels["git_commit"] == NO_COMMIT:
+        return f"rhoeps {labels.get('version.rhoeps', 'of no known version')}, without a commit"
+    changed = " (changed)" if labels.get("git_dirty") == "true" else ""
+    return f"commit {labels['git_commit'][:12]}{changed}"
+
+
+def _recorded(check: Check) -> CheckRecord:
+    return CheckRecord(number=check.number, name=check.name, verdict=check.verdict, text=check.text)

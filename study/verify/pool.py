@@ -1,0 +1,219 @@
+"""Work on trained networks by Ray: as much at a time as there are slots, each by itself.
+
+One session serves every round of work, and is started by the first that has any.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from study.launch import cluster
+from study.launch.interrupts import Interrupts
+from study.launch.locks import Lease, hold_shared
+from study.plan.fronts import Network
+from study.records.runs import artifact, find_study
+from study.records.store import Store, connect, is_store_failure, masked, recording
+from study.spec import StudySpec
+from trainers.checkpoint import CheckpointError, load_weights
+from trainers.data.dataset import Dataset
+from trainers.train import new_state
+
+U = TypeVar("U")
+T = TypeVar("T")
+
+POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkContext:
+    """What every piece of work shares, as Ray's object store carries it to the workers."""
+
+    spec: StudySpec
+    dataset: Dataset
+    store: Store
+    workers_lock: Path | None
+    """Held while a worker may write; None on a cluster, whose nodes share no locks."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where networks run."""
+        return torch.device("cuda" if self.spec.resources.gpu > 0 else "cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended(Generic[T]):
+    """How a piece of work ended: with what it found, or with the reason why it found nothing."""
+
+    found: T | None
+    reason: str
+    seconds: float
+
+
+class Pool:
+    """Ray for as long as there is work; a signal ends it within a moment, and keeps what is done.
+
+    As a context it leaves nothing running. Signals are deferred from the start of Ray to its end.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        project: Path,
+        store: Store,
+        dataset: Dataset,
+        interrupts: Interrupts,
+    ) -> None:
+        lock = None if cluster.is_joined() else project / "runs" / "workers.lock"
+        self._context = WorkContext(spec=spec, dataset=dataset, store=store, workers_lock=lock)
+        self._project = project
+        self._interrupts = interrupts
+        self._lease: Lease | None = None
+        self._stack = contextlib.ExitStack()
+        self._num_slots = 0
+        self._shared: Any = None
+
+    def __enter__(self) -> "Pool":
+        """Start nothing yet."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End Ray, if it was started."""
+        self._stack.close()
+
+    def run(
+        self,
+        work: Callable[[WorkContext, U], T],
+        units: Sequence[U],
+        tell: Callable[[U, Ended[T]], None],
+    ) -> None:
+        """Do `work` on every unit and tell of each as it ends; a failure costs no other unit.
+
+        Raises `Interrupted` on a signal, and `ClusterError` or `TrackingError` where nothing can
+        be started. A unit whose worker is lost is tried once more.
+        """
+        if not units:
+            return
+        self._start()
+        import ray
+
+        needs = self._context.spec.resources
+        remote = ray.remote(_attempt).options(
+            num_cpus=needs.cpu, num_gpus=needs.gpu, max_retries=1, name=work.__name__
+        )
+        waiting = deque(units)
+        flying: dict[Any, U] = {}
+        while waiting or flying:
+            self._interrupts.check()
+            self._renew()
+            while waiting and len(flying) < self._num_slots:
+                unit = waiting.popleft()
+                flying[remote.remote(self._shared, work, unit)] = unit
+            ended, _ = ray.wait(list(flying), num_returns=1, timeout=POLL_SECONDS)
+            for reference in ended:
+                tell(flying.pop(reference), _outcome(reference))
+
+    def _start(self) -> None:
+        """Start Ray, connect to the store beside it, and hand the data over, all once."""
+        if self._shared is not None:
+            return
+        context = self._context
+        dataset = context.dataset
+        data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
+        self._stack.enter_context(self._interrupts.deferred())
+        session = cluster.ray_session(
+            context.spec, self._project, context.store, data_bytes, self._interrupts, self._open
+        )
+        self._num_slots = self._stack.enter_context(session)
+        self._interrupts.check()
+        import ray
+
+        self._shared = ray.put(context)
+
+    def _open(self) -> None:
+        """Take the lease on a store that others reach, where the study itself was launched."""
+        client = connect(self._context.store)
+        if not self._context.store.is_shared:
+            return
+        with recording(self._context.store):
+            runs = find_study(client, self._context.spec.name)
+            if runs is not None:
+                lease = Lease(client, runs)
+                lease.take()
+                self._lease = lease
+                self._stack.callback(self._release)
+
+    def _release(self) -> None:
+        """Give the lease back."""
+        assert self._lease is not None
+        with recording(self._context.store):
+            self._lease.release()
+
+    def _renew(self) -> None:
+        """Keep the lease; where the store gives no answer, the units will tell soon enough."""
+        if self._lease is None:
+            return
+        try:
+            self._lease.renew()
+        except Exception as failure:
+            if not is_store_failure(failure):
+                raise
+
+
+def load_network(context: WorkContext, network: Network) -> torch.nn.Module:
+    """Build a trained network from its weights at the study's checkpoint.
+
+    Raises `CheckpointError` for weights that are missing, damaged or another cell's.
+    """
+    record, cell = network.record, network.cell
+    name = f"checkpoints/{context.spec.evaluation.checkpoint}.pt"
+    with artifact(context.store, record, name) as path:
+        weights, metadata = load_weights(path)
+        if metadata["cell"] != cell.key:
+            raise CheckpointError(
+                f"{path}: holds the weights of cell {metadata['cell']} and not of {cell.key}; "
+                "delete it, then launch the study: its cell runs again"
+            )
+    model = new_state(cell.config, context.dataset, context.device).model
+    model.load_state_dict(weights)
+    return model
+
+
+def _attempt(context: WorkContext, work: Callable[[WorkContext, U], T], unit: U) -> Ended[T]:
+    """Do a piece of work in a Ray worker; what it raises becomes the reason."""
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        if context.workers_lock is not None:
+            stack.enter_context(hold_shared(context.workers_lock))
+        torch.set_num_threads(context.spec.resources.cpu)
+        try:
+            found, reason = work(context, unit), ""
+        except Exception as error:
+            found, reason = None, _reason(error)
+    return Ended(found=found, reason=reason, seconds=time.monotonic() - started)
+
+
+def _outcome(reference: Any) -> Ended[Any]:
+    """Take what a worker gave; a lost worker is a failure of this unit."""
+    import ray
+
+    try:
+        ended: Ended[Any] = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return Ended(found=None, reason=f"its worker was lost: {_reason(error)}", seconds=0.0)
+    return ended
+
+
+def _reason(error: Exception) -> str:
+    return masked(f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])

@@ -1,0 +1,140 @@
+"""The live view and the plain lines, driven by the events that Ray Tune would send."""
+
+import io
+import random
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from rich.console import Console
+
+from study.launch.progress import Progress
+from study.plan.fronts import front_so_far
+from study.plan.plan import make_plan
+from study.search.searcher import StudySearcher
+from study.spec import StudySpec
+
+Read = Callable[..., StudySpec]
+
+
+class Launch:
+    """A searcher and the progress that watches it."""
+
+    def __init__(self, spec: StudySpec, is_terminal: bool) -> None:
+        plan = make_plan(spec, "data", [])
+        self.output = io.StringIO()
+        console = Console(file=self.output, force_terminal=is_terminal, width=120)
+        self.searcher = StudySearcher(spec, plan)
+        self.progress = Progress(spec, plan, self.searcher, 2, console)
+
+    def start(self, name: str) -> Any:
+        self.searcher.suggest(name)
+        trial = SimpleNamespace(trial_id=name)
+        self.progress.on_trial_start(0, [], trial)
+        return trial
+
+    def report(self, trial: Any, **result: Any) -> None:
+        self.progress.on_trial_result(0, [], trial, {"done": False, "complete": False, **result})
+
+    def finish(self, trial: Any, clean: float, robust: float) -> None:
+        result = {"complete": True, "objective_clean": clean, "objective_robust": robust}
+        self.searcher.on_trial_complete(trial.trial_id, {"done": True, **result})
+        self.progress.on_trial_result(0, [], trial, {"done": True, **result})
+
+    def view(self) -> str:
+        console = Console(file=io.StringIO(), width=120)
+        console.print(self.progress._view())
+        return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+def test_finished_trial_is_one_plain_line_without_a_terminal(read: Read) -> None:
+    launch = Launch(read(), is_terminal=False)
+    launch.finish(launch.start("one"), 0.987, 0.123)
+    line = launch.output.getvalue()
+    expected = "[ 1/12] standard seed=0: validation clean 98.7%, robust 12.3% (linf 0.1), 0.0 s\n"
+    assert line == expected
+
+
+def test_failure_is_a_line_with_its_reason_in_any_output(read: Read) -> None:
+    for is_terminal in (False, True):
+        launch = Launch(read(), is_terminal)
+        trial = launch.start("one")
+        failed = {"done": True, "complete": False, "failed": True, "reason": "ran out of [memory]"}
+        launch.searcher.on_trial_complete("one", failed)
+        launch.progress.on_trial_result(0, [], trial, failed)
+        assert "standard seed=0: failed: ran out of [memory]" in launch.output.getvalue()
+
+
+def test_lost_worker_is_said_and_the_trial_stays_in_view(read: Read) -> None:
+    launch = Launch(read(), is_terminal=False)
+    trial = launch.start("one")
+    launch.progress.on_trial_recover(0, [], trial)
+    assert "its worker was lost; the trial starts once more" in launch.output.getvalue()
+    assert "standard seed=0" in launch.view()
+
+
+def test_view_shows_epochs_counts_and_time(read: Read) -> None:
+    launch = Launch(read(), is_terminal=True)
+    one, two = launch.start("one"), launch.start("two")
+    text = launch.view()
+    assert "0 of 12 trials done · 2 running · 0 failed" in text
+    assert "time left unknown yet" in text
+    assert text.count("starts") == 2
+    launch.report(one, epoch=2, validation_clean=0.5, validation_robust=0.25)
+    launch.report(two, epoch=3, validation_clean=0.6, validation_robust=0.3)
+    text = launch.view()
+    assert "2 of 3" in text
+    assert "evaluates" in text
+    assert "50.0%" in text
+    assert "25.0%" in text
+
+
+def test_time_left_weighs_trials_by_their_passes(read: Read) -> None:
+    launch = Launch(read(), is_terminal=True)
+    trial = launch.start("one")
+    launch.progress._begun["one"] -= 3.0
+    launch.finish(trial, 0.9, 0.1)
+    # 2 standard at cost 3, 4 SAM at 6, 6 SAM + PGD-1 at 8: 75 of 78 are left, 1 s each, 2 slots
+    assert "about 0:38 left" in launch.view()
+
+
+def test_front_holds_the_nondominated_with_every_seed_in(read: Read) -> None:
+    launch = Launch(read(), is_terminal=True)
+    found = [(0.9, 0.1), (0.9, 0.1), (0.8, 0.3), (0.8, 0.3), (0.7, 0.2), (0.7, 0.2)]
+    for number, (clean, robust) in enumerate(found):
+        launch.finish(launch.start(f"trial{number}"), clean, robust)
+        if number == 0:
+            assert "front so far" not in launch.view()
+    text = launch.view()
+    assert "front so far (2 of 3)" in text
+    shown = text[text.index("front so far") :]
+    assert "standard" in shown
+    assert "sam rho=0.1" in shown
+    assert "sam rho=0.2" not in shown
+
+
+def test_front_kept_from_trial_to_trial_is_that_of_all(read: Read) -> None:
+    rho = ", ".join(f"{place / 100}" for place in range(1, 41))
+    spec = read(text=read.text.replace("[0.1, 0.2]", f"[{rho}]"))  # type: ignore[attr-defined]
+    for seed in range(5):
+        chance = random.Random(seed)
+        launch = Launch(spec, is_terminal=False)
+        ends: dict[Any, list[tuple[float, float]]] = {}
+        for number in range(2 * 41):  # every cell of the grid, in any order but for the seeds
+            trial = launch.start(str(number))
+            configuration = launch.searcher.trial_cells[trial.trial_id].configuration
+            clean, robust = chance.choice((0.1, 0.3, 0.5)), chance.choice((0.2, 0.3, 0.4))
+            ends.setdefault(configuration, []).append((clean, robust))
+            launch.finish(trial, clean, robust)
+        rows, num_known = front_so_far(ends)
+        assert launch.progress._num_known == num_known == 41
+        assert sorted(launch.progress._front, key=str) == sorted(rows, key=str), f"seed {seed}"
+
+
+def test_worker_lost_before_its_trial_began_is_said_like_any_other(read: Read) -> None:
+    launch = Launch(read(), is_terminal=False)
+    launch.searcher.suggest("one")
+    launch.searcher.on_trial_complete("one", error=True)
+    launch.progress.on_trial_error(0, [], SimpleNamespace(trial_id="one"))
+    assert "standard seed=0: failed: its worker was lost" in launch.output.getvalue()
+    assert "0 running" in launch.view()

@@ -1,0 +1,203 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from study.plan import space
+from study.plan.cost import relative_cost, shape_key
+from study.plan.plan import Plan, TrialRecord, estimate_seconds, make_plan, mean_objectives
+from study.plan.space import Cell, Configuration
+from study.spec import StudySpec
+
+Read = Callable[..., StudySpec]
+DATA = "some-data"
+
+
+def record(cell: Cell, study: str = "tiny", **changes: object) -> TrialRecord:
+    """A finished trial of a cell, or one that ended as `changes` say."""
+    made = TrialRecord(
+        run=f"run of {cell.key[:6]}",
+        study=study,
+        cell_key=cell.key,
+        block=cell.configuration.block,
+        number=cell.configuration.number,
+        canonical=space.canonical(cell.config, DATA),
+        status="FINISHED",
+        reason="",
+        would_repeat=False,
+        objectives=(0.9, 0.5),
+        is_complete=True,
+        started=1.0,
+        seconds=10.0,
+        metrics={},
+        labels={},
+        artifacts="",
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def failed(cell: Cell, **changes: object) -> TrialRecord:
+    ended = {"status": "FAILED", "is_complete": False, "objectives": None, "reason": "broke"}
+    return record(cell, **(ended | changes))
+
+
+def grid_cells(spec: StudySpec) -> list[Cell]:
+    return [c for made in space.grid_configurations(spec) for c in space.cells(spec, made, DATA)]
+
+
+def suggestion(spec: StudySpec, rho: float, number: int) -> Configuration:
+    [block] = space.search_blocks(spec, DATA)
+    return space.suggested(block, {"weights.sam.rho": rho}, number)
+
+
+def states(plan: Plan) -> dict[str, str]:
+    return {planned.cell.key: planned.state for planned in plan.cells}
+
+
+def test_fresh_study_misses_every_grid_cell_and_searches_the_rest(read: Read) -> None:
+    plan = make_plan(read(), DATA, [])
+    assert [planned.state for planned in plan.cells] == ["missing"] * 6
+    assert (plan.to_search, plan.num_open, plan.num_cells) == (6, 12, 12)
+
+
+def test_finished_study_has_nothing_open(read: Read) -> None:
+    spec = read()
+    found = [suggestion(spec, 0.1 + number / 10, number) for number in range(3)]
+    cells = [*grid_cells(spec), *(c for f in found for c in space.cells(spec, f, DATA))]
+    plan = make_plan(spec, DATA, map(record, cells))
+    assert (plan.num_open, plan.count("done"), plan.num_cells) == (0, 12, 12)
+
+
+STATES: list[object] = [
+    pytest.param([{}], "done", id="finished"),
+    pytest.param([{"is_complete": False}], "missing", id="finished, but its files are gone"),
+    pytest.param([{"status": "KILLED", "is_complete": False}], "missing", id="killed"),
+    pytest.param([{"status": "RUNNING", "is_complete": False}], "running", id="running"),
+    pytest.param([{"status": "FAILED", "is_complete": False}], "failed", id="failed once"),
+    pytest.param([{"status": "FAILED", "is_complete": False}] * 2, "given up", id="failed twice"),
+    pytest.param(
+        [{"status": "FAILED", "is_complete": False, "would_repeat": True}],
+        "given up",
+        id="diverged",
+    ),
+    pytest.param(
+        [{"status": "FAILED", "is_complete": False}] * 2 + [{}], "done", id="finished after all"
+    ),
+    pytest.param(
+        [{"status": "FAILED", "is_complete": False}, {"status": "KILLED", "is_complete": False}],
+        "failed",
+        id="failed, then killed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("trials", "expected"), STATES)
+def test_state_of_a_cell_follows_from_its_trials(
+    read: Read, trials: Sequence[dict[str, object]], expected: str
+) -> None:
+    spec = read()
+    cell = grid_cells(spec)[0]
+    records = [record(cell, started=float(at), **trial) for at, trial in enumerate(trials)]
+    assert states(make_plan(spec, DATA, records))[cell.key] == expected
+    assert states(make_plan(spec, DATA, records[::-1]))[cell.key] == expected
+
+
+def test_of_two_finished_trials_the_earlier_counts(read: Read) -> None:
+    spec = read()
+    cell = grid_cells(spec)[0]
+    both = [record(cell, run="late", started=2.0), record(cell, run="early", started=1.0)]
+    planned = make_plan(spec, DATA, both).cells[0]
+    assert planned.record is not None
+    assert planned.record.run == "early"
+
+
+def test_cell_of_another_study_is_done_here_too(read: Read) -> None:
+    spec = read()
+    plan = make_plan(spec, DATA, [record(grid_cells(spec)[0], study="elsewhere")])
+    assert plan.count("done") == 1
+
+
+def test_other_data_make_every_cell_missing(read: Read) -> None:
+    spec = read()
+    plan = make_plan(spec, "other-data", map(record, grid_cells(spec)))
+    assert plan.count("done") == 0
+
+
+def test_new_seed_opens_one_cell_of_each_configuration(read: Read) -> None:
+    spec = read()
+    found = suggestion(spec, 0.3, 0)
+    cells = [*grid_cells(spec), *space.cells(spec, found, DATA)]
+    wider = spec.model_copy(update={"seeds": (0, 1, 2)})
+    plan = make_plan(wider, DATA, map(record, cells))
+    opened = plan.open_cells
+    assert {planned.cell.seed for planned in opened} == {2}
+    assert len(opened) == 4
+
+
+def test_more_trials_search_only_the_difference(read: Read) -> None:
+    spec = read(text=read.text.replace("trials: 3", "trials: 5"))  # type: ignore[attr-defined]
+    records = [record(cell) for cell in space.cells(spec, suggestion(spec, 0.3, 4), DATA)]
+    [planned] = make_plan(spec, DATA, records).blocks
+    assert (planned.to_search, planned.next_number) == (4, 5)
+
+
+def test_suggestions_outside_a_narrowed_range_are_left_out(read: Read) -> None:
+    spec = read()
+    inside, outside = suggestion(spec, 0.3, 0), suggestion(spec, 0.7, 1)
+    records = [record(cell) for f in (inside, outside) for cell in space.cells(spec, f, DATA)]
+    narrow = read(text=read.text.replace("high: 0.8", "high: 0.5"))  # type: ignore[attr-defined]
+    [planned] = make_plan(narrow, DATA, records).blocks
+    assert planned.suggestions == (inside,)
+    assert (planned.left_out, planned.to_search, planned.next_number) == (1, 2, 2)
+
+
+def test_suggestions_of_another_study_teach_but_do_not_count(read: Read) -> None:
+    spec = read()
+    cells = space.cells(spec, suggestion(spec, 0.3, 0), DATA)
+    [planned] = make_plan(spec, DATA, [record(c, study="elsewhere") for c in cells]).blocks
+    assert planned.suggestions == ()
+    assert planned.to_search == 3
+    assert [dict(point.chosen) for point in planned.taught] == [{"weights.sam.rho": 0.3}]
+
+
+def test_configuration_with_a_missing_seed_does_not_teach(read: Read) -> None:
+    spec = read()
+    cell, _ = space.cells(spec, suggestion(spec, 0.3, 0), DATA)
+    [planned] = make_plan(spec, DATA, [record(cell, study="elsewhere")]).blocks
+    assert planned.taught == ()
+
+
+def test_shape_ignores_what_only_moves_numbers(read: Read) -> None:
+    spec = read()
+    shapes = {
+        cell.configuration.method: shape_key(space.canonical(cell.config, DATA))
+        for cell in grid_cells(spec)
+    }
+    per_cell = {shape_key(space.canonical(cell.config, DATA)) for cell in grid_cells(spec)}
+    assert len(per_cell) == len(shapes) == 2
+    longer = read(text=read.text.replace("epochs: 3", "epochs: 4"))  # type: ignore[attr-defined]
+    other = shape_key(space.canonical(grid_cells(longer)[0].config, DATA))
+    assert other not in per_cell
+
+
+def test_estimate_sums_medians_over_slots_and_counts_what_is_unknown(read: Read) -> None:
+    spec = read()
+    first, second, *_ = grid_cells(spec)
+    plan = make_plan(spec, DATA, [])
+    assert estimate_seconds(spec, plan, 2) == (0.0, 12)
+    measured = [record(first, seconds=10.0), record(second, seconds=20.0)]
+    wider = spec.model_copy(update={"seeds": (0, 1, 2)})
+    assert estimate_seconds(wider, make_plan(wider, DATA, measured), 1) == (15.0, 15)
+
+
+def test_mean_objectives_needs_every_seed() -> None:
+    assert mean_objectives([(0.9, 0.5), (0.7, 0.1)]) == pytest.approx((0.8, 0.3))
+    assert mean_objectives([(0.9, 0.5), None]) is None
+    assert mean_objectives([]) is None
+
+
+def test_relative_cost_counts_passes(read: Read) -> None:
+    spec = read()
+    cells = [*grid_cells(spec), *space.cells(spec, suggestion(spec, 0.3, 0), DATA)]
+    costs = {cell.configuration.method: relative_cost(cell.config) for cell in cells}
+    assert costs == {"standard": 3, "sam": 6, "sam_at": 6 + 2 * 1}

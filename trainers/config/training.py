@@ -1,0 +1,281 @@
+"""What decides a training: `TrainConfig` and its parts, with their units, checked at construction.
+
+Units: every input radius (`epsilon`, `radii`, `step_size`) is a fraction of the pixel range [0, 1],
+whatever the stored range of the data set. Accuracies are fractions. A required field has no
+default; "off" is a side or a word none, never `None`. Each check raises `ConfigError`, whose
+`field` names the offending field of the part.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
+from trainers.config.methods import NORMS, Method, Norm
+
+NUMERICS_VERSION = 2
+"""Raised by every change that alters the numbers of a training; part of each cell's key."""
+
+OPTIMIZERS = ("sgd", "adamw")
+SCHEDULES = ("cosine", "step", "one_cycle")
+PRECISIONS = ("float32", "bfloat16")
+AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
+DETECTORS = ("stuck", "catastrophic_overfitting", "robust_overfitting")
+TORCHVISION_SETS = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
+DEFAULT_WIDTHS = {
+    "small_cnn": 16,
+    "preact_resnet18": 64,
+    "wide_resnet": 10,
+    "resnet18": 64,
+    "vit": 192,
+}
+DEFAULT_DEPTHS = {"wide_resnet": 28, "vit": 6}
+"""Of the networks that have a choice of depth."""
+MODELS = tuple(DEFAULT_WIDTHS)
+ROUNDED_MODELS = ("preact_resnet18", "wide_resnet")
+"""Whose body may be trained in bfloat16."""
+NORM_LAYERS = ("batch", "group")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A data set, or a part of it."""
+
+    name: str
+    """`digits`, `cifar10`, `cifar100`, `svhn`, `mnist`, `fashion_mnist`, `folder:PATH` or
+    `npz:PATH`."""
+    samples: int | Literal["all"] = "all"
+    """Training images to keep, as many of each class: validation images are not among them."""
+    test_samples: int | Literal["all"] = "all"
+    """Test images to keep, as many of each class."""
+    augmentation: str = "auto"
+    """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
+    random; `auto`: as is usual for the set, for others crop_flip where images are 32 × 32 RGB."""
+
+    def __post_init__(self) -> None:
+        """Check the name's form and the counts."""
+        kind, _, path = self.name.partition(":")
+        known = self.name in ("digits", *TORCHVISION_SETS) or (kind in ("folder", "npz") and path)
+        names = ", ".join(("digits", *TORCHVISION_SETS))
+        check(bool(known), "name", f"must be {names}, folder:PATH or npz:PATH", self.name)
+        for field in ("samples", "test_samples"):
+            if (count := getattr(self, field)) != "all":
+                check_count(count, field, 1)
+        check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A network; its input normalisation belongs to it."""
+
+    name: str
+    width: int
+    """Channels of the first stage; of `wide_resnet` the widening factor, of `vit` the values of a
+    token. `DEFAULT_WIDTHS` has the usual one of each network."""
+    depth: int = 0
+    """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of one depth."""
+    norm_layer: str = "batch"
+    """Batch normalisation, or group normalisation, which no other image of the batch enters."""
+
+    def __post_init__(self) -> None:
+        """Check name, width and depth, and that a choice of layers applies."""
+        check_choice(self.name, "name", MODELS)
+        check_count(self.width, "width", 1)
+        check_count(self.depth, "depth", 0)
+        has_depth = self.name in DEFAULT_DEPTHS
+        rule = (
+            f"must be ≥ 1 for {self.name}" if has_depth else f"{self.name} has one depth; drop it"
+        )
+        check((self.depth > 0) == has_depth, "depth", rule, self.depth)
+        if self.name == "wide_resnet":
+            rule = "must be 6n + 4, such as 16, 28 or 34"
+            check(self.depth >= 10 and self.depth % 6 == 4, "depth", rule, self.depth)
+        if self.name == "resnet18":
+            check(self.width == 64, "width", "must be 64 for torchvision's resnet18", self.width)
+        if self.name == "vit":
+            rule = "must be a multiple of 64, the width of an attention head"
+            check(self.width % 64 == 0, "width", rule, self.width)
+        check_choice(self.norm_layer, "norm_layer", NORM_LAYERS)
+        has_norms = self.name != "vit" or self.norm_layer == "batch"
+        rule = "has no effect for vit, which normalises each token; drop it"
+        check(has_norms, "norm_layer", rule, self.norm_layer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The base optimiser, its schedule, and what ends a training early."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    """Of SGD; AdamW's β₁, whose β₂ is 0.999."""
+    weight_decay: float
+    """Of SGD it enters the gradient; AdamW's is decoupled."""
+    schedule: str
+    """Over all steps: `cosine`, half a cosine to 0; `step`, × 0.1 at each of `milestones`;
+    `one_cycle`, up from 0 in two fifths of them and down to 0, both linearly."""
+    precision: str = "float32"
+    """Of a deep network's body in training: between its stem and its last layer. Weights, inputs,
+    their gradients, losses and every evaluation are float32 in both."""
+    optimizer: str = "sgd"
+    nesterov: bool = False
+    """Whether SGD looks ahead along its momentum (Sutskever et al. 2013), as torch does."""
+    milestones: tuple[float, ...] = (0.75, 0.9)
+    """Fractions of the training at which the schedule `step` drops, increasing, in (0, 1)."""
+    ema_decay: float | Literal["none"] = "none"
+    """Per step, in [0, 1), of an exponential moving average of weights and batch statistics,
+    which then is what is validated, kept and evaluated. It rises to this as (1 + t) / (10 + t)."""
+    gradient_clip: float | Literal["none"] = "none"
+    """Largest l2 norm, over all weights, of the gradient that the base optimiser gets."""
+    end_on: tuple[str, ...] = ("stuck",)
+    """Detectors that end a training as failed, in whatever order; a divergence always does."""
+
+    def __post_init__(self) -> None:
+        """Check every number against its range, and that no setting is without effect."""
+        check_count(self.epochs, "epochs", 1)
+        check_count(self.batch_size, "batch_size", 1)
+        check_number(self.learning_rate, "learning_rate", "must be ≥ 0", lambda x: x >= 0)
+        check_number(self.momentum, "momentum", "must lie in [0, 1)", lambda x: 0 <= x < 1)
+        check_number(self.weight_decay, "weight_decay", "must be ≥ 0", lambda x: x >= 0)
+        check_choice(self.schedule, "schedule", SCHEDULES)
+        check_choice(self.precision, "precision", PRECISIONS)
+        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
+        may_look = self.optimizer == "sgd" and self.momentum > 0
+        rule = "needs the optimizer sgd with momentum > 0"
+        check(may_look or not self.nesterov, "nesterov", rule, self.nesterov)
+        self._check_milestones()
+        if self.ema_decay != "none":
+            rule = "must be none or lie in [0, 1)"
+            check_number(self.ema_decay, "ema_decay", rule, lambda x: 0 <= x < 1)
+        if self.gradient_clip != "none":
+            rule = "must be none or a number > 0"
+            check_number(self.gradient_clip, "gradient_clip", rule, lambda x: x > 0)
+        for name in self.end_on:
+            check(name in DETECTORS, "end_on", f"each must be one of {', '.join(DETECTORS)}", name)
+        check(len(set(self.end_on)) == len(self.end_on), "end_on", "names each once", self.end_on)
+        in_order = tuple(name for name in DETECTORS if name in self.end_on)
+        object.__setattr__(self, "end_on", in_order)  # an order decides nothing, so no key either
+
+    def _check_milestones(self) -> None:
+        given = self.milestones
+        for fraction in given:
+            rule = "each must lie in (0, 1), a fraction of the training"
+            check_number(fraction, "milestones", rule, lambda x: 0 < x < 1)
+        increases = all(a < b for a, b in itertools.pairwise(given))
+        check(increases and len(given) > 0, "milestones", "must increase strictly", given)
+        applies = self.schedule == "step" or given == (0.75, 0.9)
+        check(applies, "milestones", f"has no effect with schedule {self.schedule}", given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PgdAttack:
+    """The evaluation attack PGD from uniform starts; any start or iterate may break a sample."""
+
+    steps: int
+    restarts: int
+
+    def __post_init__(self) -> None:
+        """Check the counts."""
+        check_count(self.steps, "steps", 1)
+        check_count(self.restarts, "restarts", 1)
+
+    @property
+    def relative_step_size(self) -> float:
+        """Step size as a fraction of the radius: 1/4 from 10 steps on, 2.5 / steps below."""
+        return max(0.25, 2.5 / self.steps)
+
+
+ATTACKS: dict[str, type[Any]] = {"pgd": PgdAttack}
+VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
+"""Judges the whole validation part after every epoch of a training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """The threat model that a trained network is judged by."""
+
+    norm: Norm
+    radii: tuple[float, ...]
+    """Strictly increasing, each > 0, in units of the pixel range [0, 1]."""
+    objective_radius: float
+    """One of `radii`: the radius of the validation attack, and of the second objective."""
+    attack: PgdAttack
+    checkpoint: Literal["best", "last"] = "best"
+    """Which of the two evaluated checkpoints a study's numbers are read from."""
+    other_norm_radii: tuple[float, ...] = ()
+    """As `radii`, of the other norm: l2 where `norm` is linf, linf where it is l2. Evaluated on
+    test beside them; nothing is chosen by them."""
+
+    def __post_init__(self) -> None:
+        """Check the radii."""
+        check_choice(self.norm, "norm", NORMS)
+        check(len(self.radii) > 0, "radii", "needs at least one radius", self.radii)
+        _check_radii(self.radii, "radii", self.norm)
+        _check_radii(self.other_norm_radii, "other_norm_radii", self.other_norm)
+        listed = ", ".join(f"{radius:g}" for radius in self.radii)
+        rule = f"must be one of the evaluated radii ({listed})"
+        check(self.objective_radius in self.radii, "objective_radius", rule, self.objective_radius)
+        rule = "must be best or last"
+        check(self.checkpoint in ("best", "last"), "checkpoint", rule, self.checkpoint)
+
+    @property
+    def other_norm(self) -> Norm:
+        """The norm of `other_norm_radii`."""
+        return "l2" if self.norm == "linf" else "linf"
+
+    @property
+    def threats(self) -> tuple[tuple[Norm, tuple[float, ...]], ...]:
+        """The norms that are evaluated, each with its radii; the study's own first."""
+        other = ((self.other_norm, self.other_norm_radii),) if self.other_norm_radii else ()
+        return ((self.norm, self.radii), *other)
+
+
+def _check_radii(radii: tuple[float, ...], field: str, norm: Norm) -> None:
+    rule = "must lie in (0, 1] of the pixel range" if norm == "linf" else "must be > 0"
+    top = 1.0 if norm == "linf" else math.inf
+    for radius in radii:
+        check_number(radius, field, f"each {rule}", lambda radius: 0 < radius <= top)
+    increases = all(a < b for a, b in itertools.pairwise(radii))
+    check(increases, field, "must increase strictly", radii)
+    for low, high in itertools.pairwise(radii):
+        name = f"{low:.6g}"
+        rule = f"must differ in 6 digits, as these name a radius; keep one {name}"
+        check(name != f"{high:.6g}", field, rule, radii)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides the numbers of one trained network: one cell."""
+
+    data: DataConfig
+    model: ModelConfig
+    training: TrainingConfig
+    method: Method
+    evaluation: EvaluationConfig
+    seed: int
+    """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
+
+    def __post_init__(self) -> None:
+        """Check the seed, and that precision and warm-ups apply."""
+        check_count(self.seed, "seed", 0)
+        known = ", ".join(ROUNDED_MODELS)
+        rule = f"must be float32 for {self.model.name}; bfloat16 is for the bodies of {known}"
+        precision = self.training.precision
+        may_round = self.model.name in ROUNDED_MODELS
+        check(may_round or precision == "float32", "precision", rule, precision)
+        warmup, epochs = self.method.warmup_epochs, self.training.epochs
+        rule = f"warmup_epochs must be below the {epochs} epochs of the training"
+        check(warmup < epochs, "warmup_epochs", rule, warmup)
+
+
+def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:
+    """Refuse a last batch of one sample: batch normalisation has no variance there.
+
+    Raises `ConfigError`. num_train: training images.
+    """
+    is_normalised = model.norm_layer == "batch" and model.name != "vit"
+    if is_normalised and (batch_size == 1 or num_train % batch_size == 1):
+        rule = f"must not leave a last batch of one of the {num_train} training images"
+        raise ConfigError("batch_size", rule, batch_size)

@@ -1,0 +1,111 @@
+"""All images of a data set as arrays, the cache that keeps them, and the refusal of bad data.
+
+A cache holds arrays only, never pickled objects, and each of its files is replaced at once, so that
+several processes may share it.
+
+Files that a reader sees whole or not at all, whenever their writer dies.
+"""
+
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file to write; it is forced to the disk and takes the place of `path` at the end.
+
+    Folders are made. Where writing fails, what was at `path` stays and nothing is left beside it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+class DataError(ValueError):
+    """Data that cannot be used; one line with place, rule, value and way out."""
+
+
+class Decoded(NamedTuple):
+    """All images of a data set, before any of them is set aside for validation."""
+
+    train_images: NDArray[np.uint8]
+    """(N, C, H, W)."""
+    train_labels: NDArray[np.int64]
+    """(N,), each in 0 … K - 1."""
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def from_cache(kept: Path) -> Decoded | None:
+    """Read decoded images; None where there are none, or the file is damaged."""
+    try:
+        with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            kept_arrays = [arrays[name] for name in Decoded._fields]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    decoded = Decoded(*kept_arrays)
+    return decoded._replace(classes=tuple(str(name) for name in decoded.classes))
+
+
+def to_cache(kept: Path, decoded: Decoded) -> None:
+    """Keep decoded images; raises `DataError` where they cannot be written."""
+    arrays: dict[str, Any] = decoded._asdict() | {"classes": np.array(decoded.classes)}
+    with _replacing(kept) as aside, aside.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def remembered(known: Path, find: Callable[[], str]) -> str:
+    """Return the hash that the file `known` holds; find it, and note it there, if it does not."""
+    if known.exists():
+        text = known.read_text().strip()
+        if len(text) == 32:
+            return text
+    found = find()
+    with _replacing(known) as aside:
+        aside.write_text(found)
+    return found
+
+
+def hash_of(lines: Sequence[str]) -> str:
+    """Name lines of text by 32 hexadecimal digits."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def writing(place: Path, way_out: str) -> Iterator[None]:
+    """Turn a refused write below `place`, as by a full disk, into one line that says so."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(f"{place}: cannot be written ({reason}); {way_out}") from error
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write to, which then replaces `path` at once."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with writing(path.parent, "free space there, or make it writable"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)

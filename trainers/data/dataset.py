@@ -1,0 +1,246 @@
+"""A data set as numpy arrays in three parts: training, validation, test.
+
+Nothing here needs torch to name a data set, so that it is fingerprinted at once. Images are uint8
+(N, C, H, W); dividing by `divisor` gives the pixel range [0, 1]. The split is decided by the data
+set, never by a trial: all trials of a study learn from, and are chosen on, the same images.
+"""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.config import TORCHVISION_SETS, DataConfig
+from trainers.data import npz, published
+from trainers.data.cache import DataError, Decoded
+from trainers.data.folder import is_tiny_imagenet
+from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
+
+__all__ = [
+    "DIGITS_FINGERPRINT",
+    "DataError",
+    "Dataset",
+    "Split",
+    "data_fingerprint",
+    "load_data",
+    "sample_hash",
+]
+
+DIGITS_FINGERPRINT = "digits-b855613c"
+"""Names the bundled digits and their split below; a test recomputes the hash."""
+NUM_DIGITS_TEST = 500
+NUM_DIGITS_VALIDATION = 297
+USUAL_AUGMENTATIONS = {
+    "digits": "none",
+    "cifar10": "crop_flip",
+    "cifar100": "crop_flip",
+    "svhn": "none",
+    "mnist": "none",
+    "fashion_mnist": "none",
+}
+"""What `auto` is for the data sets whose images are known: a mirrored digit is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set that is ready to train on."""
+
+    name: str
+    fingerprint: str
+    """Changes with the images, the labels, their split into parts, and the augmentation."""
+    classes: tuple[str, ...]
+    divisor: int
+    """The largest stored value: 255 for images, 16 for the digits."""
+    train: Split
+    validation: Split
+    test: Split
+    mean: tuple[float, ...]
+    """Per channel over the training part as it is trained on, so after `samples` were chosen from
+    it; in units of the pixel range [0, 1]."""
+    std: tuple[float, ...]
+    """As `mean`; 1 for a channel without variation."""
+    augmentation: str
+    """Of training images, drawn anew in every epoch: `none`, `crop` or `crop_flip`."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+
+def load_data(config: DataConfig, cache: Path) -> Dataset:
+    """Load a data set; what is downloaded or decoded is kept below `cache`.
+
+    The published sets are kept in the folder that the environment variable RHOEPS_DATA names, if it
+    names one. The validation part is the same whatever `samples` is.
+    The test part of a folder, whose files are read class by class, is put into a fixed order that
+    does not tell classes apart: its first samples are of all of them.
+    Raises `DataError` for data that cannot be had or used, and for more samples than there are.
+    """
+    content = _content(config.name, cache)
+    if config.name == "digits":
+        decoded, seed = _read_digits(), "digits validation"
+        num_second, divisor = NUM_DIGITS_VALIDATION, 16
+    else:
+        decoded, seed = _decoded(config.name, content, cache)
+        num_second, divisor = num_validation(len(decoded.train_labels)), 255
+    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
+    train, validation = split_by_class(whole, num_second, seed)
+    if len(validation.labels) == 0:
+        raise DataError(
+            f"{config.name}: train: needs a class of two or more images, as each class keeps one "
+            "and the validation part takes the others, got one of each; add images"
+        )
+    test = Split(images=decoded.test_images, labels=decoded.test_labels)
+    if config.name.startswith("folder:"):
+        test = mixed(test, f"{seed} test")
+    train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
+    test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
+    mean, std = _statistics(train.images, divisor)
+    return Dataset(
+        name=config.name,
+        fingerprint=_fingerprint(config, content),
+        classes=decoded.classes,
+        divisor=divisor,
+        train=train,
+        validation=validation,
+        test=test,
+        mean=mean,
+        std=std,
+        augmentation=_augmentation(config, train.images.shape[1:]),
+    )
+
+
+def data_fingerprint(config: DataConfig, cache: Path) -> str:
+    """Name the content of a data set, and what the configuration makes of it.
+
+    Cheap: the content of a published set is known before it is downloaded, that of a file or folder
+    is remembered below `cache`. What `auto` is follows from the content, so that only another
+    choice is named.
+    """
+    return _fingerprint(config, _content(config.name, cache))
+
+
+def num_validation(num_train: int) -> int:
+    """Return 1000, but never more than a fifth of the training images.
+
+    Every epoch is judged on all of them, so that more would cost time, and images to train on.
+    """
+    return min(1000, num_train // 5)
+
+
+def _fingerprint(config: DataConfig, content: str) -> str:
+    words = [content]
+    if config.name.startswith("folder:"):
+        words.append("mixed")
+    if config.samples != "all":
+        words.append(f"train{config.samples}")
+    if config.test_samples != "all":
+        words.append(f"test{config.test_samples}")
+    if config.augmentation not in ("auto", USUAL_AUGMENTATIONS.get(config.name)):
+        words.append(config.augmentation)
+    return "-".join(words)
+
+
+def _content(name: str, cache: Path) -> str:
+    if name == "digits":
+        return DIGITS_FINGERPRINT
+    if name in TORCHVISION_SETS:
+        return published.fingerprint(name)
+    kind, path = _own(name)
+    if kind == "npz":
+        return npz.fingerprint(path, cache)
+    from trainers.data import folder  # as it needs pillow, which the others do not
+
+    return folder.fingerprint(path, cache)
+
+
+def _decoded(name: str, content: str, cache: Path) -> tuple[Decoded, str]:
+    """Read all but the digits; return the seed of the split into training and validation, too."""
+    if name in TORCHVISION_SETS:
+        return published.load(name, cache), f"{name} validation"
+    kind, path = _own(name)
+    if kind == "npz":
+        return npz.load(path), "npz"
+    from trainers.data import folder
+
+    return folder.load(path, content, cache), "folder"
+
+
+def _own(name: str) -> tuple[str, Path]:
+    """Part the name of a data set of one's own into its kind and its path."""
+    kind, _, path = name.partition(":")
+    return kind, Path(path).expanduser()
+
+
+def _read_digits() -> Decoded:
+    """Scikit-learn's 1797 handwritten digits, 8 × 8, in 1297 / 500."""
+    # The file alone: importing scikit-learn takes one to two seconds.
+    package = find_spec("sklearn")
+    assert package is not None, "scikit-learn is a requirement"
+    assert package.origin is not None
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(file, delimiter=",").astype(np.int64)
+    images = table[:, :-1].astype(np.uint8).reshape(-1, 1, 8, 8)
+    everything = Split(images=images, labels=table[:, -1])
+    rest, test = split_by_class(everything, NUM_DIGITS_TEST, "digits test")
+    classes = tuple(str(label) for label in range(10))
+    return Decoded(rest.images, rest.labels, test.images, test.labels, classes)
+
+
+def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, least: int) -> Split:
+    """Keep as many samples as a configuration wants, in balance."""
+    if count == "all":
+        return split
+    there = len(split.labels)
+    if not least <= count <= there:
+        what = "training images beside the validation part" if field == "samples" else "test images"
+        each = f"one of each of the {least} classes" if least > 1 else "1"
+        raise DataError(
+            f"data.{field}: must lie between {each} and the {there} {what}, got {count}; change "
+            "it, or write all"
+        )
+    return balanced(split, count, seed)
+
+
+def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
+    """Decide how training images are augmented. image_shape: (C, H, W)."""
+    chosen = config.augmentation
+    if chosen == "auto":
+        chosen = USUAL_AUGMENTATIONS.get(config.name) or _own_augmentation(config, image_shape)
+    _, height, width = image_shape
+    if chosen != "none" and (height < 8 or width <= height // 8):
+        raise DataError(
+            f"data.augmentation: {chosen} pads images by an eighth of their height, so they must "
+            f"be at least 8 pixels high and wider than that, got {height} × {width}; write none"
+        )
+    return chosen
+
+
+def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
+    """Decide for images of one's own: as for CIFAR where they have its shape."""
+    kind, path = _own(config.name)
+    is_usual = image_shape == (3, 32, 32) or (kind == "folder" and is_tiny_imagenet(path))
+    return "crop_flip" if is_usual else "none"
+
+
+def _statistics(
+    images: NDArray[np.uint8], divisor: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, exact, from the histogram of the stored values."""
+    means, stds = [], []
+    values = np.arange(256) / divisor
+    for channel in range(images.shape[1]):
+        weights = np.zeros(256, dtype=np.int64)
+        for start in range(0, len(images), 1024):  # as bincount works in eight bytes per value
+            some = images[start : start + 1024, channel].ravel()
+            weights += np.bincount(some, minlength=256)
+        mean = float(np.average(values, weights=weights))
+        variance = float(np.average((values - mean) ** 2, weights=weights))
+        means.append(mean)
+        stds.append(variance**0.5 or 1.0)
+    return tuple(means), tuple(stds)

@@ -1,0 +1,161 @@
+"""Arrays of one's own: an `.npz` with `train_x`, `train_y`, `test_x`, `test_y`, perhaps `classes`.
+
+Images are uint8, pixels from 0 to 255, of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or
+3; labels are whole numbers 0 … K - 1. No pickled object is ever read.
+"""
+
+import hashlib
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainers.data.cache import DataError, Decoded, hash_of, remembered
+
+FORMAT = "npz 1"
+"""Changes when the same file would give other arrays, or another split."""
+KEYS = ("train_x", "train_y", "test_x", "test_y")
+CHANNELS = (1, 3)
+SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
+
+
+def fingerprint(path: Path, cache: Path) -> str:
+    """Name the content of a file by a SHA-256 of its bytes, remembered by size and time."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+    def find() -> str:
+        try:
+            with path.open("rb") as file:
+                return hash_of([FORMAT, hashlib.file_digest(file, "sha256").hexdigest()])
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    known = hash_of([FORMAT, str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)])
+    return remembered(cache / f"npz-{known}.fingerprint", find)
+
+
+def load(path: Path) -> Decoded:
+    """Read and check a file; raises `DataError` where it is not as it must be."""
+    arrays = _read(path)
+    images = [_images(arrays[key], f"{path}: {key}") for key in ("train_x", "test_x")]
+    shapes = [part.shape[1:] for part in images]
+    if shapes[0] != shapes[1]:
+        raise DataError(
+            f"{path}: test_x: must have images of the shape of train_x, {_text(shapes[0])} as "
+            f"(C, H, W), got {_text(shapes[1])}; make them one"
+        )
+    labels = [
+        _labels(arrays[key], len(part), f"{path}: {key}")
+        for key, part in zip(("train_y", "test_y"), images, strict=True)
+    ]
+    num_classes = _check_classes(path, labels[0], labels[1])
+    classes = _class_names(path, arrays, num_classes)
+    return Decoded(images[0], labels[0], images[1], labels[1], classes)
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    missing: list[str] = []
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file):  # np.load reads other files, too
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                missing += [key for key in KEYS if key not in archive]
+                keys = [key for key in (*KEYS, "classes") if key in archive]
+                arrays = {key: archive[key] for key in keys}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    if missing:
+        raise DataError(
+            f"{path}: needs the arrays {', '.join(KEYS)}, lacks {', '.join(missing)}; add them"
+        )
+    return arrays
+
+
+def _images(given: NDArray[Any], place: str) -> NDArray[np.uint8]:
+    """Bring images to (N, C, H, W)."""
+    if given.dtype != np.uint8:
+        raise DataError(
+            f"{place}: must be uint8 with pixels from 0 to 255, got {given.dtype}; convert it"
+        )
+    shape, ndim = given.shape, given.ndim
+    if 0 in shape or ndim not in (3, 4):
+        raise DataError(f"{place}: must have shape {SHAPES}, none of them 0, got {_text(shape)}")
+    if ndim == 3:
+        return given[:, np.newaxis]
+    is_first, is_last = shape[1] in CHANNELS, shape[3] in CHANNELS
+    if is_first == is_last:
+        trouble = "both could be" if is_first else "neither can be"
+        raise DataError(
+            f"{place}: must have shape {SHAPES}, but of the second and the last axis of "
+            f"{_text(shape)} {trouble} the channels; give it another shape"
+        )
+    return given if is_first else np.ascontiguousarray(given.transpose(0, 3, 1, 2))
+
+
+def _labels(given: NDArray[Any], count: int, place: str) -> NDArray[np.int64]:
+    if given.dtype.kind not in "iu":
+        raise DataError(f"{place}: must be whole numbers, got {given.dtype}; convert it")
+    if given.shape != (count,):
+        raise DataError(
+            f"{place}: must have one label for each of the {count} images, so shape ({count},), "
+            f"got {_text(given.shape)}; correct it"
+        )
+    return given.astype(np.int64)
+
+
+def _check_classes(path: Path, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
+    """Return the number of classes, K."""
+    known = np.unique(train)
+    if known[0] < 0:
+        raise DataError(
+            f"{path}: train_y: labels must be ≥ 0, got {known[0]}; number classes from 0"
+        )
+    if not np.array_equal(known, np.arange(len(known))):
+        lacking = np.flatnonzero(known != np.arange(len(known)))[0]
+        raise DataError(
+            f"{path}: train_y: must use every label from 0 to the largest, got no {lacking} among "
+            f"{known[0]} … {known[-1]}; number the classes from 0 without gaps"
+        )
+    if len(known) < 2:
+        raise DataError(f"{path}: train_y: needs at least two classes, got one; add images")
+    if unknown := sorted(set(test.tolist()) - set(known.tolist())):
+        raise DataError(
+            f"{path}: test_y: each class must also be in train_y, which has 0 … {known[-1]}, got "
+            f"{unknown[0]}; correct the label or delete the image"
+        )
+    if len(train) < 5:
+        raise DataError(
+            f"{path}: train_x: needs at least 5 images, of which a fifth go to validation, "
+            f"got {len(train)}; add images"
+        )
+    return len(known)
+
+
+def _class_names(path: Path, arrays: dict[str, NDArray[Any]], num_classes: int) -> tuple[str, ...]:
+    if "classes" not in arrays:
+        return tuple(str(label) for label in range(num_classes))
+    given = arrays["classes"]
+    if given.dtype.kind != "U" or given.shape != (num_classes,):
+        raise DataError(
+            f"{path}: classes: must be {num_classes} texts, one for each label of train_y, got "
+            f"{given.dtype} of shape {_text(given.shape)}; correct or drop it"
+        )
+    return tuple(str(name) for name in given)
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) or "()"
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    return DataError(
+        f"{path}: must be an .npz that can be read without pickle ({reason}); replace the file, or "
+        "correct the path after npz:"
+    )

@@ -1,0 +1,107 @@
+"""The update and the attack's pass through torch.compile.
+
+The update is traced to one flat graph of operators, forward and backward passes together, with all
+tensors as arguments: weights and numbers may hold other contents in the next trial.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from trainers.step.numbers import Numbers
+from trainers.step.step import Network, Sides, at, update
+
+
+def compiled_update(
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    images: Tensor,
+    crafted: Tensor,
+    labels: Tensor,
+) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Compile `trainers.step.update` for batches of this shape; nothing that is given is written.
+
+    Returns a function of `update`'s signature, for this network's storage or any of its shape.
+    """
+
+    def pure(
+        weights: list[Tensor],
+        buffers: list[Tensor],
+        moments: list[Tensor],
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        own = at(network, weights, buffers)
+        traced = network._replace(classify=own, weights=weights, buffers=buffers, moments=moments)
+        return update(sides, traced, numbers, images, crafted, labels)
+
+    def copies(tensors: list[Tensor]) -> list[Tensor]:
+        """Copy tensors, parameters as parameters: torch.compile holds them for another type."""
+        contents = [tensor.detach().clone() for tensor in tensors]
+        return [
+            nn.Parameter(content) if isinstance(tensor, nn.Parameter) else content
+            for tensor, content in zip(tensors, contents, strict=True)
+        ]
+
+    is_crafted = crafted is not images
+    example = (
+        copies(network.weights),
+        copies(network.buffers),
+        copies(network.moments),
+        Numbers(*copies(list(numbers))),
+        images,
+        crafted,
+        labels,
+    )
+    graph = make_fx(pure)(*example)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+    with torch.no_grad():
+        compiled(*example)  # compiles
+
+    def run(
+        sides: Sides,
+        network: Network,
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            loss, logits = compiled(
+                network.weights,
+                network.buffers,
+                network.moments,
+                numbers,
+                images,
+                crafted if is_crafted else images,
+                labels,
+            )
+        return loss, logits
+
+    return run
+
+
+def compiled_classifier(view: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    """Compile a network in evaluation mode for batches of the shape of `images`.
+
+    It reads the weights of now, and may be differentiated with respect to the images. Batches of
+    other sizes are run as they are, and so is a pass without a gradient, such as the clean one of
+    TRADES: one pass of many, which would take a compilation of its own.
+    """
+    size = len(images)
+    graph = make_fx(view)(images)  # a code object of its own: torch.compile limits those of one
+    compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+
+    def classify(images: Tensor) -> Tensor:
+        is_compiled = len(images) == size and torch.is_grad_enabled()
+        logits: Tensor = compiled(images) if is_compiled else view(images)
+        return logits
+
+    return classify

@@ -1,0 +1,317 @@
+"""A training's step with everything it writes, in fixed storage: one for all trials of a shape.
+
+A reused worker trains one trial after another. What differs between trials of one shape are numbers
+(0-d tensors) and the contents of tensors, so the storage, the fused attack, the compiled update and
+the captured graphs of the first trial serve all later ones: each epoch copies a training in, runs,
+and copies it out.
+"""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainers.config import NoInputs, TrainConfig, passes
+from trainers.data.dataset import Dataset
+from trainers.engine.captured import captured
+from trainers.engine.engine import Engine, narrowed
+from trainers.engine.narrow import compiler_notice
+from trainers.networks.build import evaluation_view
+from trainers.networks.layers import PRECISIONS, Conv, set_precision
+from trainers.step.batches import Draw, Source, on_device, padding, take, take_cropped
+from trainers.step.inputs import crafting, input_gradient
+from trainers.step.losses import cross_entropy_sum, minimised
+from trainers.step.numbers import no_numbers, static
+from trainers.step.optimizer import descending, new_moments
+from trainers.step.step import Network, Sides, new_sums, step, update
+from trainers.step.weights import perturbing
+
+MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
+"""Kept in a process, on a device; the one that was not used for longest goes first."""
+
+_programs: dict[tuple[Any, ...], "Program"] = {}
+_sources: list[tuple[Dataset, torch.device, Source]] = []
+
+
+def program_for(
+    config: TrainConfig,
+    data: Dataset,
+    model: nn.Module,
+    device: torch.device,
+    engine: Engine,
+    is_compiled: bool,
+) -> "Program":
+    """Return the process's program for trainings of this shape, made at the first call.
+
+    model: of the shape, to be copied.
+    """
+    key = _key(config, data, device, engine, is_compiled)
+    program = _programs.pop(key, None) or Program(config, data, model, device, engine, is_compiled)
+    _programs[key] = program  # the last one used stands last
+    while len(_programs) > MOST_PROGRAMS[device.type]:
+        _programs.pop(next(iter(_programs)))
+    return program
+
+
+def known_program(
+    config: TrainConfig, data: Dataset, device: torch.device, engine: Engine, is_compiled: bool
+) -> "Program | None":
+    """Return the process's program for trainings of this shape, if there is one."""
+    return _programs.get(_key(config, data, device, engine, is_compiled))
+
+
+def _key(
+    config: TrainConfig, data: Dataset, device: torch.device, engine: Engine, is_compiled: bool
+) -> tuple[Any, ...]:
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    chosen = engine.narrow, engine.captured, is_compiled, torch.get_num_threads(), *flags
+    return (id(data), device, *chosen, *shape(config))
+
+
+def forget_programs() -> None:
+    """Let go of all programs and of the data on the device."""
+    _programs.clear()
+    _sources.clear()
+
+
+def shape(config: TrainConfig) -> tuple[Any, ...]:
+    """Name what one program can serve: all but the numbers that are 0-d tensors, and the seed."""
+    method, training = config.method, config.training
+    return (
+        config.model,
+        training.batch_size,
+        training.precision,
+        training.optimizer,
+        training.nesterov,
+        training.ema_decay != "none",
+        training.gradient_clip != "none",
+        static(method.weights),
+        static(method.inputs),
+        static(method.loss),
+    )
+
+
+class Program:
+    """The step of one shape. Between `load` and `store` it holds one training's state."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        model: nn.Module,
+        device: torch.device,
+        engine: Engine,
+        is_compiled: bool,
+    ) -> None:
+        self._data = data  # kept, so that nothing else gets its identity, which names the program
+        self._device = device
+        self._is_captured = device.type == "cuda" and engine.captured
+        self._may_compile = is_compiled
+        self.is_compiled = False
+        """Whether whole batches run through torch.compile."""
+        self._batch_size = config.training.batch_size
+        self._precision = config.training.precision
+        method = config.method
+        minimised_by = minimised(method.loss)
+        inputs = crafting(method.inputs, minimised_by.inner)
+        self._sides = Sides(
+            take=_take(data),
+            craft=inputs.craft,
+            gradients=perturbing(method.weights),
+            loss=minimised_by.loss,
+            descend=descending(config.training),
+            clips=config.training.gradient_clip != "none",
+        )
+        self.draw_noise = inputs.draw
+        self._is_attacked = passes(method).input_backward > 0
+        self._is_crafted = not isinstance(method.inputs, NoInputs)
+        self.network, self._attack = _network(model, config, data, device, engine)
+        self.numbers = no_numbers(device)
+        self.sums = new_sums(device)
+        self._epochs = 0
+        self.timed_epochs = 0
+        self.step_seconds = math.inf
+        """Of the fastest epoch that neither compiled nor captured anything."""
+        self.source = _source(data, device)
+        self._updates: dict[int, Callable[..., Any]] = {}
+        self._runs: dict[int, Callable[[Draw], None]] = {}
+
+    def load(self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]) -> None:
+        """Copy a training in, and begin an epoch's sums."""
+        _copy(model.parameters(), self.network.weights)
+        _copy(model.buffers(), self.network.buffers)
+        _copy(moments, self.network.moments)
+        _copy(averages, self.network.averages)
+        _copy(new_sums(self._device), self.sums)
+
+    def store(
+        self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]
+    ) -> None:
+        """Copy the training out, at the end of an epoch."""
+        self._epochs += 1
+        _copy(self.network.weights, model.parameters())
+        _copy(self.network.buffers, model.buffers())
+        _copy(self.network.moments, moments)
+        _copy(self.network.averages, averages)
+
+    def run(self, numbers: Tensor, draw: Draw) -> None:
+        """Take one step; the host does not wait for it. numbers: a row of `numbers.schedule`."""
+        torch._foreach_copy_(list(self.numbers), list(numbers.unbind()))
+        size = len(draw.samples)
+        if size not in self._runs:
+            self._runs[size] = self._prepare(draw)
+        self._runs[size](draw)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether a whole epoch was run, so that no later one compiles or captures anything."""
+        return self._epochs > 0
+
+    def describe(self) -> dict[str, str]:
+        """Say what the steps are executed by."""
+        is_last = any(
+            weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
+        )
+        return {
+            "device": self._device.type,
+            "precision": self._precision,
+            "memory_format": "channels_last" if is_last else "contiguous",
+            "step": "CUDA graph" if self._is_captured else "operators",
+            "update": "torch.compile" if self.is_compiled else "operators",
+            "attack": self._attack,
+            "threads": str(torch.get_num_threads()),
+        }
+
+    def _prepare(self, draw: Draw) -> Callable[[Draw], None]:
+        """Compile and capture the step for batches of one size."""
+        updated = update
+        if self._may_compile and len(draw.samples) == self._batch_size:
+            updated = self._compile(draw)
+        run = partial(self._step, updated=updated)
+        if not self._is_captured:
+            return run
+        network = self.network
+        written = (*network.weights, *network.buffers, *network.moments, *network.averages)
+        try:
+            return captured(run, draw, (*written, *self.sums))
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            _notice("no CUDA graph could be captured", error)
+            self._is_captured = False
+            return run
+
+    def _step(self, draw: Draw, updated: Callable[..., Any]) -> None:
+        step(self._sides, self.network, self.numbers, self.source, draw, self.sums, updated)
+
+    def _compile(self, draw: Draw) -> Callable[..., Any]:
+        """Compile the update, and the attack if there is one and it is not fused already."""
+        from trainers.engine.compiled import (  # a second to import
+            compiled_classifier,
+            compiled_update,
+        )
+
+        stored, labels = self._sides.take(self.source, draw)
+        images = stored.to(torch.float32) / self.numbers.divisor
+        crafted = images.clone() if self._is_crafted else images
+        view = self.network.attacked
+        try:
+            compiled = compiled_update(
+                self._sides, self.network, self.numbers, images, crafted, labels
+            )
+            if self._is_attacked and isinstance(view, nn.Module):
+                attacked = compiled_classifier(view, images)
+                input_gradient(attacked, cross_entropy_sum, images, labels)
+                self.network = self.network._replace(attacked=attacked)
+                self._attack = "torch.compile"
+        except Exception as error:  # torch raises many kinds, say where there is no C++ compiler
+            _notice("torch.compile failed", error)
+            return update
+        self.is_compiled = True
+        return compiled
+
+
+def _notice(what: str, error: Exception) -> None:
+    """Say in one line why the slower form is used."""
+    reason = " ".join(str(error).split())[:200]
+    warnings.warn(f"{what}, so steps run by operators: {reason}", RuntimeWarning, stacklevel=2)
+
+
+def _network(
+    model: nn.Module, config: TrainConfig, data: Dataset, device: torch.device, engine: Engine
+) -> tuple[Network, str]:
+    """Copy a network into storage of its own, and choose how it is attacked."""
+    own = copy.deepcopy(model).train()
+    dtype = PRECISIONS[config.training.precision]
+    set_precision(own, dtype)
+    view = evaluation_view(own)
+    narrow = narrowed(view, data.image_shape, device, engine)
+    attacked: Callable[[Tensor], Tensor] = narrow or view
+    refresh = narrow.refresh if narrow else _round_body(view, dtype)
+    names, weights = zip(*own.named_parameters(), strict=True)
+    buffer_names, buffers = zip(*own.named_buffers(), strict=True)
+    is_averaged = config.training.ema_decay != "none"
+    network = Network(
+        model=own,
+        classify=own,
+        attacked=attacked,
+        refresh=refresh,
+        names=list(names),
+        weights=list(weights),
+        buffer_names=list(buffer_names),
+        buffers=list(buffers),
+        moments=new_moments(config.training, list(weights)),
+        averages=[x.detach().clone() for x in (*weights, *buffers)] if is_averaged else [],
+    )
+    if narrow:
+        return network, "fused"
+    notice = compiler_notice() if engine.narrow and device.type == "cpu" else ""
+    return network, f"operators: {notice}" if notice else "operators"
+
+
+def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
+    """Let a view's body keep rounded weights, so that an attack rounds them once and not per pass.
+
+    Returns what rounds the weights of now; nothing is to be done in float32.
+    """
+    if dtype == torch.float32:
+        return lambda: None
+    set_precision(view, dtype)
+    convolutions = [module for module in view.modules() if isinstance(module, Conv)]
+    exact = [module.weight for module in convolutions]
+    rounded = [weight.detach().to(dtype) for weight in exact]
+    for module, weight in zip(convolutions, rounded, strict=True):
+        module.weight = nn.Parameter(weight, requires_grad=False)
+
+    def refresh() -> None:
+        with torch.no_grad():
+            torch._foreach_copy_(rounded, exact)
+
+    return refresh
+
+
+def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Choose how batches are gathered."""
+    if data.augmentation == "none":
+        return take
+    return partial(take_cropped, border=padding(data.image_shape))
+
+
+def _source(data: Dataset, device: torch.device) -> Source:
+    """Put the training part on the device, once per process while it is the one in use."""
+    for known, place, source in _sources:
+        if known is data and place == device:
+            return source
+    _sources[:] = [(data, device, on_device(data, device))]
+    return _sources[0][2]
+
+
+def _copy(contents: Any, places: Any) -> None:
+    with torch.no_grad():
+        for place, content in zip(places, contents, strict=True):
+            place.copy_(content)

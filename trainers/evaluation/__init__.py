@@ -1,0 +1,1 @@
+"""What a trained network withstands: attacks, and whether their numbers can be believed."""

@@ -1,0 +1,106 @@
+"""Evaluation attacks: how many samples stay right under the worst image that an attack finds.
+
+All in float32, by a network in evaluation mode. A sample counts as broken when any start or iterate
+is misclassified, so at a fixed step size and noise more steps or restarts never raise accuracy.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.config import Norm, PgdAttack
+from trainers.step.inputs import BALLS, Classify
+from trainers.step.losses import cross_entropy_sum
+
+
+class Attacked(NamedTuple):
+    """The outcome for a batch."""
+
+    is_right: Tensor
+    """(B,) bool: right at every image the attack tried."""
+    images: Tensor
+    """(B, C, H, W): the first misclassified image; the last one tried where there is none."""
+
+
+def pgd(
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    radius: float,
+    attack: PgdAttack,
+    draw: Callable[[int], Tensor],
+) -> Attacked:
+    """Attack each image of [0, 1] by projected gradient ascent from uniform starts.
+
+    draw: the number of the restart to unit noise for the whole batch, (B, C, H, W). A broken sample
+    leaves the computation at once: its bit is decided.
+    """
+    ball = BALLS[norm]
+    size = torch.tensor(radius, device=images.device)
+    step_length = size * attack.relative_step_size
+    is_right = torch.ones(len(images), dtype=torch.bool, device=images.device)
+    found = images.clone()
+    for restart in range(attack.restarts):
+        index = is_right.nonzero().squeeze(1)
+        if len(index) == 0:
+            break
+        originals, targets = images[index], labels[index]
+        tried = ball.start(originals, draw(restart)[index], size)
+        for iterate in range(attack.steps + 1):
+            is_last = iterate == attack.steps
+            kept, gradient = _look(classify, tried, targets, is_last)
+            found[index] = tried
+            if not kept.all():
+                is_right[index[~kept]] = False
+                index, originals, targets = index[kept], originals[kept], targets[kept]
+                tried, gradient = tried[kept], gradient[kept]
+            if is_last or len(index) == 0:
+                break
+            tried = ball.move(tried, gradient, originals, size, step_length)
+    return Attacked(is_right, found)
+
+
+def fgsm(
+    classify: Classify, images: Tensor, labels: Tensor, *, norm: Norm, radius: float
+) -> Tensor:
+    """Take one gradient step of cross-entropy, as long as the radius, from the images themselves.
+
+    Goodfellow, Shlens and Szegedy (2015), Explaining and harnessing adversarial examples, section
+    4; by the gradient's direction in l2. (B, C, H, W) in [0, 1]. Weak: for comparison with `pgd`.
+    """
+    size = torch.tensor(radius, device=images.device)
+    _, gradient = _look(classify, images, labels, is_last=False)
+    return BALLS[norm].move(images, gradient, images, size, size)
+
+
+def noise(images: Tensor, *, norm: Norm, radius: float, draw: Callable[[int], Tensor]) -> Tensor:
+    """Move each image to a uniform point of its ball, within [0, 1]: no adversary at all.
+
+    With the `draw` of a `pgd` this is its first start. (B, C, H, W).
+    """
+    return BALLS[norm].start(images, draw(0), torch.tensor(radius, device=images.device))
+
+
+def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Say which samples are classified right, (B,); an output that is not finite is wrong.
+
+    Where no number is largest, torch names the first class, and some labels are that.
+    """
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
+
+
+def _look(
+    classify: Classify, images: Tensor, labels: Tensor, is_last: bool
+) -> tuple[Tensor, Tensor]:
+    """Return which images are classified right, (B,), and the gradient to follow from them."""
+    if is_last:
+        with torch.no_grad():
+            return classified_right(classify(images), labels), images
+    leaf = images.detach().requires_grad_()
+    logits = classify(leaf)
+    (gradient,) = torch.autograd.grad(cross_entropy_sum(logits, labels), leaf)
+    return classified_right(logits.detach(), labels), gradient

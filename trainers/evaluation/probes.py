@@ -1,0 +1,190 @@
+"""What a diagnosis asks of a network: attacks on the same samples, each from the same starts."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from trainers.config import Norm, PgdAttack
+from trainers.data.subset import Split
+from trainers.engine.engine import PLAIN, Classify, Engine, classifier
+from trainers.engine.repeatable import generator
+from trainers.evaluation import pgd as attacks
+from trainers.evaluation.evaluate import BATCH_SIZE, attacked_batches
+from trainers.evaluation.pgd import Attacked, classified_right, fgsm
+from trainers.step import inputs
+from trainers.step.inputs import BALLS
+from trainers.step.losses import CROSS_ENTROPY
+from trainers.step.numbers import no_numbers
+
+STREAM = "diagnostics"
+SHORT = PgdAttack(steps=20, restarts=1)
+LONG = PgdAttack(steps=100, restarts=1)
+MANY = PgdAttack(steps=20, restarts=10)
+"""Row 7 compares the first with the others, which only add to it: the step size is a quarter of the
+radius in all, the starts are the same. The second judges row 3 too, the third row 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A network, the samples it is asked about, and the threat. Letters: n samples."""
+
+    model: nn.Module
+    split: Split
+    divisor: int
+    norm: Norm
+    radius: float
+    seed: int
+    device: torch.device
+    engine: Engine
+
+    @cached_property
+    def view(self) -> Classify:
+        """The network in evaluation mode, executed as in an evaluation."""
+        return self.see(self.model, self.engine)
+
+    @cached_property
+    def plain(self) -> Classify:
+        """The network in evaluation mode, operator by operator."""
+        return self.see(self.model, PLAIN)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """(n, C, H, W) in [0, 1]."""
+        stored = torch.tensor(self.split.images, device=self.device)
+        return stored.to(torch.float32) / self.divisor
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """(n,)."""
+        return torch.tensor(self.split.labels, device=self.device)
+
+    @property
+    def place(self) -> str:
+        """Where, in words."""
+        return f"at {self.norm} {self.radius:g} on {len(self.split.labels)} samples"
+
+    def see(self, model: nn.Module, engine: Engine) -> Classify:
+        """Return a network, this or another one, in evaluation mode."""
+        return classifier(model, self.split.images.shape[1:], self.device, engine)
+
+
+def pgd(
+    probe: Probe,
+    attack: PgdAttack,
+    classify: Classify,
+    *,
+    norm: Norm,
+    radius: float,
+) -> Attacked:
+    """Attack all samples; any iterate may break one. The starts are those of every other call."""
+    batches = list(
+        attacked_batches(
+            classify,
+            probe.split,
+            probe.divisor,
+            norm=norm,
+            radius=radius,
+            attack=attack,
+            stream=(probe.seed, STREAM),
+            device=probe.device,
+        )
+    )
+    is_right = torch.cat([batch.is_right for batch in batches])
+    return Attacked(is_right, torch.cat([batch.images for batch in batches]))
+
+
+def last_iterates(probe: Probe, classify: Classify, steps: int) -> Tensor:
+    """Return the images (n, C, H, W) that PGD from one start ends at, whatever it met before."""
+    radius = torch.tensor(probe.radius, device=probe.device)
+    size = PgdAttack(steps=steps, restarts=1).relative_step_size
+    numbers = no_numbers(probe.device)._replace(epsilon=radius, step_length=size * radius)
+    ball = BALLS[probe.norm]
+
+    def end(images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
+        return inputs.pgd(
+            CROSS_ENTROPY, ball, ball.start, steps, classify, images, labels, noise, numbers
+        )
+
+    return in_batches(end, probe.images, probe.labels, noise_of(probe, "last iterates"))
+
+
+def one_step(probe: Probe) -> Tensor:
+    """Return the images of FGSM, (n, C, H, W)."""
+
+    def step(images: Tensor, labels: Tensor) -> Tensor:
+        return fgsm(probe.view, images, labels, norm=probe.norm, radius=probe.radius)
+
+    return in_batches(step, probe.images, probe.labels)
+
+
+def random_images(probe: Probe) -> Tensor:
+    """Return a uniform point of each image's ball, within [0, 1], (n, C, H, W)."""
+    unit = noise_of(probe, "noise")
+    return attacks.noise(probe.images, norm=probe.norm, radius=probe.radius, draw=lambda _: unit)
+
+
+def noise_of(probe: Probe, name: str) -> Tensor:
+    """Draw a uniform point of the unit ball for each sample, (n, C, H, W)."""
+    fresh = generator(probe.seed, STREAM, name, device=probe.device)
+    return BALLS[probe.norm].draw(tuple(probe.images.shape), fresh)
+
+
+def right(probe: Probe, images: Tensor) -> Tensor:
+    """Say which images (n, C, H, W) are classified right, (n,)."""
+    with torch.no_grad():
+        return classified_right(in_batches(probe.view, images), probe.labels)
+
+
+def in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """Join what a function returns of batches of tensors of equal lengths."""
+    batches = zip(*(torch.split(tensor, BATCH_SIZE) for tensor in tensors), strict=True)
+    return torch.cat([function(*batch) for batch in batches])
+
+
+def scaled(classify: Classify, factor: float) -> Classify:
+    """Multiply the logits."""
+    return lambda images: factor * classify(images)
+
+
+def named(attack: PgdAttack) -> str:
+    """Name an attack in a sentence."""
+    restarts = "1 start" if attack.restarts == 1 else f"{attack.restarts} starts"
+    return f"PGD-{attack.steps} from {restarts}"
+
+
+def accuracy_of(is_right: Tensor) -> float:
+    """Return the share of (n,) bool that holds."""
+    return float(is_right.double().mean())
+
+
+def weights_hash(model: nn.Module) -> str:
+    """Name all weights and buffers of a network, wherever it lies."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {array.dtype} {tuple(array.shape)}".encode())
+        digest.update(array.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+class GradientCalls(TorchFunctionMode):
+    """Counts the calls inside it that ask for a gradient, those of torch.func among them."""
+
+    ASKING = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
+
+    def __init__(self) -> None:
+        TorchFunctionMode.__init__(self)
+        self.count = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Count a call, and make it."""
+        self.count += func in self.ASKING
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,1 @@
+"""The networks, and how each is built for images of a shape."""

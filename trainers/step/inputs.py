@@ -1,0 +1,258 @@
+"""The input side: what is done to images before the gradient with respect to the weights is taken.
+
+A side crafts x′ from images x in [0, 1], and x′ stays in [0, 1]. Randomness enters as a tensor
+drawn beforehand in units of the radius, so that crafting is a pure function. Gradients are asked
+for with respect to the images alone, of the *sum* of the losses: no weight's gradient is written,
+and a sample's x′ does not depend on the other samples of its batch.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.config import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
+from trainers.step.numbers import Numbers
+
+Classify = Callable[[Tensor], Tensor]
+"""(B, C, H, W) in [0, 1] to logits (B, K)."""
+SumOfLosses = Callable[[Tensor, Tensor], Tensor]
+"""Logits (B, K) and targets, labels (B,) or probabilities (B, K), to what an attack maximises."""
+NEAR = 0.001
+"""Distance of the start of TRADES' and MART's attack, in units of the pixel range per value."""
+TINY = 1e-30
+"""Against division by zero; below every norm of float32, so that it shortens no step."""
+
+
+class Inner(NamedTuple):
+    """What an attack maximises; each loss has its own (`trainers.losses`)."""
+
+    targets: Callable[[Classify, Tensor, Tensor], Tensor]
+    """(classify, images, labels) to what the outputs are compared with, computed once."""
+    sum_of_losses: SumOfLosses
+    """Logits (B, K) and targets to the sum over the batch."""
+    starts_near: bool
+    """Whether PGD starts at 0.001 standard normal noise, not at a uniform point of the ball."""
+
+
+class Ball(NamedTuple):
+    """The geometry of one norm; unit noise, a start from it, and one gradient step."""
+
+    draw: Callable[[tuple[int, ...], torch.Generator], Tensor]
+    start: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(images, noise, radius): a uniform point of the ball around each image, within [0, 1]."""
+    near: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(images, normal noise, radius): `NEAR` times the noise away, in the ball and [0, 1]."""
+    move: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    """(crafted, gradient, images, radius, step length): a step, projected, within [0, 1]."""
+    ascend: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(crafted, gradient, step length): a step, within [0, 1]."""
+
+
+class Crafting(NamedTuple):
+    """An input side, ready for the loop."""
+
+    draw: Callable[[tuple[int, ...], torch.Generator], Tensor]
+    """Shape and generator to the noise of a batch."""
+    craft: Callable[[Classify, Tensor, Tensor, Tensor, Numbers], Tensor]
+    """(classify, images, labels, noise, numbers) to x′."""
+
+
+def crafting(side: InputSide, inner: Inner) -> Crafting:
+    """Choose the functions of an input side, once, before the loop."""
+    match side:
+        case NoInputs():
+            return Crafting(draw_nothing, leave)
+        case Pgd(norm=norm, steps=steps):
+            ball = BALLS[norm]
+            if inner.starts_near:
+                return Crafting(draw_normal, partial(pgd, inner, ball, ball.near, steps))
+            return Crafting(ball.draw, partial(pgd, inner, ball, ball.start, steps))
+        case FgsmRs(norm=norm):
+            ball = BALLS[norm]
+            return Crafting(ball.draw, partial(pgd, inner, ball, ball.start, 1))
+        case NFgsm(norm=norm, noise_scale=scale):
+            return Crafting(BALLS[norm].draw, partial(n_fgsm, inner, BALLS[norm], scale))
+        case Noise():
+            return Crafting(draw_normal, add_noise)
+
+
+def leave(
+    classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+) -> Tensor:
+    """Return the images as they are."""
+    return images
+
+
+def add_noise(
+    classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+) -> Tensor:
+    """Add Gaussian noise, within [0, 1]: the control that has no adversary."""
+    return (images + numbers.epsilon * noise).clamp(0, 1)
+
+
+def pgd(
+    inner: Inner,
+    ball: Ball,
+    start: Callable[[Tensor, Tensor, Tensor], Tensor],
+    steps: int,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+) -> Tensor:
+    """Ascend the inner loss by projected gradient steps from a random start.
+
+    Madry et al. (2018), Towards deep learning models resistant to adversarial attacks, section 2.1.
+    One step of 1.25 ε from a uniform start is FGSM-RS: Wong et al. (2020), Fast is better than
+    free, algorithm 3.
+    """
+    targets = inner.targets(classify, images, labels)
+    crafted = start(images, noise, numbers.epsilon)
+    for _ in range(steps):
+        gradient = input_gradient(classify, inner.sum_of_losses, crafted, targets)
+        crafted = ball.move(crafted, gradient, images, numbers.epsilon, numbers.step_length)
+    return crafted
+
+
+def n_fgsm(
+    inner: Inner,
+    ball: Ball,
+    noise_scale: float,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+) -> Tensor:
+    """Take one gradient step from a start that lies wider than the ball; nothing is projected.
+
+    De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
+    training, algorithm 1. Their l2 is not published; here start and step keep their lengths in it.
+    """
+    targets = inner.targets(classify, images, labels)
+    started = (images + noise_scale * numbers.epsilon * noise).clamp(0, 1)
+    gradient = input_gradient(classify, inner.sum_of_losses, started, targets)
+    return ball.ascend(started, gradient, numbers.step_length)
+
+
+def input_gradient(
+    classify: Classify, sum_of_losses: SumOfLosses, images: Tensor, targets: Tensor
+) -> Tensor:
+    """Differentiate the sum of losses with respect to the images, and nothing else."""
+    leaf = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(sum_of_losses(classify(leaf), targets), leaf)
+    return gradient
+
+
+def draw_nothing(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw no noise: an empty tensor."""
+    return torch.empty(0, device=generator.device)
+
+
+def draw_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw from the standard normal distribution."""
+    return torch.empty(shape, device=generator.device).normal_(generator=generator)
+
+
+def draw_linf(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw uniformly from the cube [-1, 1)."""
+    return torch.empty(shape, device=generator.device).uniform_(-1, 1, generator=generator)
+
+
+def start_linf(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
+    """Start at a uniform point of the cube around each image, within [0, 1]."""
+    return _within_linf(images + radius * noise, images, radius)
+
+
+def near_linf(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
+    """Start `NEAR` times the noise away from each image, in the cube and [0, 1]."""
+    return _within_linf(images + NEAR * noise, images, radius)
+
+
+def ascend_linf(crafted: Tensor, gradient: Tensor, step_length: Tensor) -> Tensor:
+    """Step by the sign of the gradient, within [0, 1]."""
+    return (crafted + step_length * gradient.sign()).clamp(0, 1)
+
+
+def move_linf(
+    crafted: Tensor, gradient: Tensor, images: Tensor, radius: Tensor, step_length: Tensor
+) -> Tensor:
+    """Step by the sign of the gradient, back into the cube, then into [0, 1]."""
+    return _within_linf(crafted + step_length * gradient.sign(), images, radius)
+
+
+def _within_linf(crafted: Tensor, images: Tensor, radius: Tensor) -> Tensor:
+    return torch.clamp(crafted, images - radius, images + radius).clamp(0, 1)
+
+
+def draw_l2(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw uniformly from the volume of the unit ball, one ball per sample.
+
+    A normal direction, at a distance whose d-th power is uniform, d the values of a sample.
+    """
+    direction = draw_normal(shape, generator)
+    uniform = torch.empty(shape[0], device=generator.device).uniform_(generator=generator)
+    distance = uniform ** (1 / direction[0].numel())
+    return direction * _per_sample(distance / _norms(direction), direction)
+
+
+def start_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
+    """Start at a uniform point of the ball around each image, within [0, 1]."""
+    return (images + radius * noise).clamp(0, 1)
+
+
+def near_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
+    """Start `NEAR` times the noise away from each image, in the ball and [0, 1]."""
+    return _within_l2(NEAR * noise, images, radius)
+
+
+def ascend_l2(crafted: Tensor, gradient: Tensor, step_length: Tensor) -> Tensor:
+    """Step along the gradient's direction, within [0, 1]."""
+    return (crafted + _along(gradient, step_length)).clamp(0, 1)
+
+
+def move_l2(
+    crafted: Tensor, gradient: Tensor, images: Tensor, radius: Tensor, step_length: Tensor
+) -> Tensor:
+    """Step along the gradient's direction, back into the ball, then into [0, 1]."""
+    return _within_l2(crafted - images + _along(gradient, step_length), images, radius)
+
+
+def _along(gradient: Tensor, step_length: Tensor) -> Tensor:
+    """Return the step of that length along each sample's gradient; none where it is zero.
+
+    The factor is a power of two, so it rounds nothing; without it the squares of gradients below
+    1e-23, as confident networks have, would vanish from the norm.
+    """
+    scaled = gradient * 2.0**40
+    return scaled * _per_sample(step_length / (_norms(scaled) + TINY), scaled)
+
+
+def _within_l2(offset: Tensor, images: Tensor, radius: Tensor) -> Tensor:
+    """Project an offset into the ball, then the image into [0, 1].
+
+    The clamp to [0, 1] comes last: it moves each value towards the image, so the ball is kept.
+    """
+    shrink = (radius / (_norms(offset) + TINY)).clamp(max=1)
+    return (images + offset * _per_sample(shrink, offset)).clamp(0, 1)
+
+
+def _norms(x: Tensor) -> Tensor:
+    """(B, …) to the l2 norm of each sample, (B,)."""
+    norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return norms
+
+
+def _per_sample(factors: Tensor, x: Tensor) -> Tensor:
+    """Shape (B,) factors so that they multiply (B, …) samples."""
+    return factors.view(-1, *[1] * (x.dim() - 1))
+
+
+BALLS: dict[Norm, Ball] = {
+    "linf": Ball(draw_linf, start_linf, near_linf, move_linf, ascend_linf),
+    "l2": Ball(draw_l2, start_l2, near_l2, move_l2, ascend_l2),
+}

@@ -1,0 +1,135 @@
+"""One optimisation step as one pure tensor program.
+
+Pure: the result depends on the arguments alone, and only tensors that were handed in are written,
+in place. Numbers that differ between trials are 0-d tensors, random numbers enter as tensors, and
+the host never waits for the device. So one compiled or captured step can serve every trial of a
+shape.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from trainers.step.batches import Draw, Source
+from trainers.step.numbers import Numbers
+from trainers.step.optimizer import average, clipped
+
+
+class Sides(NamedTuple):
+    """The functions of a method and its base optimiser, chosen before the loop."""
+
+    take: Callable[[Source, Draw], tuple[Tensor, Tensor]]
+    craft: Callable[..., Tensor]
+    gradients: Callable[..., Any]
+    loss: Callable[..., tuple[Tensor, Tensor]]
+    descend: Callable[..., None]
+    clips: bool
+    """Whether long gradients are shortened."""
+
+
+class Network(NamedTuple):
+    """What a training writes, in fixed storage, and the same network as attacks see it."""
+
+    model: nn.Module
+    """In training mode: its structure, for other weights than its own."""
+    classify: Callable[[Tensor], Tensor]
+    """At its own weights, recording batch statistics."""
+    attacked: Callable[[Tensor], Tensor]
+    """In evaluation mode, differentiable with respect to images."""
+    refresh: Callable[[], None]
+    """Bring `attacked` up to the weights and statistics of now."""
+    names: list[str]
+    weights: list[Tensor]
+    buffer_names: list[str]
+    buffers: list[Tensor]
+    moments: list[Tensor]
+    """Of the base optimiser (`trainers.descent`)."""
+    averages: list[Tensor]
+    """Moving averages of weights and buffers; empty where none are kept."""
+
+
+class Sums(NamedTuple):
+    """0-d tensors on the device, over the steps of an epoch; read once, at its end."""
+
+    loss: Tensor
+    """Over samples."""
+    correct: Tensor
+    """Of the crafted images, before the weights are updated."""
+    seen: Tensor
+    is_finite: Tensor
+
+
+def new_sums(device: torch.device) -> Sums:
+    """Return sums of no sample."""
+    return Sums(
+        loss=torch.tensor(0.0, dtype=torch.float64, device=device),
+        correct=torch.tensor(0, device=device),
+        seen=torch.tensor(0, device=device),
+        is_finite=torch.tensor(True, device=device),
+    )
+
+
+def step(
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    source: Source,
+    draw: Draw,
+    sums: Sums,
+    updated: Callable[..., tuple[Tensor, Tensor]] | None = None,
+) -> None:
+    """Take one step: augment, craft x′ at w, take the gradient by the weight side, update w.
+
+    updated: another form of `update`, if not the plain one.
+    """
+    stored, labels = sides.take(source, draw)
+    images = stored.to(torch.float32) / numbers.divisor
+    network.refresh()
+    crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers)
+    loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
+    with torch.no_grad():
+        if network.averages:
+            average(network.averages, [*network.weights, *network.buffers], numbers)
+        sums.loss.add_(loss * len(labels))
+        sums.correct.add_((logits.argmax(1) == labels).sum())
+        sums.seen.add_(len(labels))
+        sums.is_finite.logical_and_(loss.isfinite())
+
+
+def update(
+    sides: Sides,
+    network: Network,
+    numbers: Numbers,
+    images: Tensor,
+    crafted: Tensor,
+    labels: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Take the gradient on the crafted images by the weight side, and update w.
+
+    Returns the loss (0-d) and the logits (B, K) at the weights before the update.
+    """
+
+    def loss_at(weights: list[Tensor] | None) -> tuple[Tensor, Tensor]:
+        classify = network.classify
+        if weights is not None:
+            classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
+        return sides.loss(classify, images, crafted, labels, numbers)
+
+    loss, logits, gradients = sides.gradients(loss_at, network.weights, network.names, numbers)
+    with torch.no_grad():
+        if sides.clips:
+            gradients = clipped(gradients, numbers)
+        sides.descend(network.weights, network.moments, gradients, numbers)
+    return loss.detach(), logits.detach()
+
+
+def at(
+    network: Network, weights: list[Tensor], buffers: list[Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Return the network at other weights; its batch statistics are recorded in `buffers`."""
+    tensors = dict(zip(network.names, weights, strict=True))
+    tensors |= dict(zip(network.buffer_names, buffers, strict=True))
+    return lambda images: functional_call(network.model, tensors, (images,))

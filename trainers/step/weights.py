@@ -1,0 +1,141 @@
+"""The weight side: at which weights the gradient is taken that the base optimiser receives.
+
+A side is given `loss_at(weights)`, which returns the loss (0-d) and the logits at those weights;
+with None, at the network's own, in which case batch statistics are recorded. It writes no weight.
+All sides have one signature: (loss_at, weights, names, numbers) to `Gradients`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainers.config import Asam, Awp, Gsam, NoWeights, Sam, WeightSide
+from trainers.step.numbers import Numbers
+
+LossAt = Callable[[list[Tensor] | None], tuple[Tensor, Tensor]]
+TINY = 1e-12
+
+
+class Gradients(NamedTuple):
+    """Loss and logits at the network's own weights, and the gradient for the base optimiser."""
+
+    loss: Tensor
+    logits: Tensor
+    gradients: tuple[Tensor, ...]
+
+
+Perturb = Callable[[LossAt, list[Tensor], list[str], Numbers], Gradients]
+
+
+def perturbing(side: WeightSide) -> Perturb:
+    """Choose the function of a weight side, once, before the loop."""
+    match side:
+        case NoWeights():
+            return plain
+        case Sam():
+            return sam
+        case Asam():
+            return asam
+        case Gsam():
+            return gsam
+        case Awp():
+            return awp
+
+
+def plain(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
+    """Take the gradient at the weights themselves."""
+    loss, logits = loss_at(None)
+    return Gradients(loss, logits, torch.autograd.grad(loss, weights))
+
+
+def sam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
+    """Take the gradient at w + ρ g / ‖g‖, with one norm over all weights together.
+
+    Foret et al. (2021), Sharpness-aware minimization, equations 2 and 3. A zero gradient moves
+    nothing.
+    """
+    here = plain(loss_at, weights, names, numbers)
+    norm = _norm(here.gradients)
+    offsets = torch._foreach_mul(here.gradients, numbers.rho / (norm + TINY))
+    return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
+
+
+def asam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
+    """Take the gradient at w + ρ T² g / ‖T g‖: a radius that rescaling weights does not change.
+
+    Kwon et al. (2021), ASAM, equation 6, with T as in their code: |w| + η where a parameter's name
+    contains `weight`, the scale of a normalisation too; 1 elsewhere.
+    """
+    here = plain(loss_at, weights, names, numbers)
+    scales = [
+        weight.detach().abs() + numbers.eta if "weight" in name else torch.ones_like(weight)
+        for name, weight in zip(names, weights, strict=True)
+    ]
+    scaled = torch._foreach_mul(here.gradients, scales)
+    offsets = torch._foreach_mul(scaled, numbers.rho / (_norm(scaled) + TINY))
+    torch._foreach_mul_(offsets, scales)
+    return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
+
+
+def gsam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
+    """Take SAM's gradient less α times what of the gradient at w is orthogonal to it.
+
+    Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1:
+    the perturbed loss falls as with SAM, and the gap to it shrinks. Where both gradients are one,
+    the orthogonal part is exactly zero.
+    """
+    here = plain(loss_at, weights, names, numbers)
+    offsets = torch._foreach_mul(here.gradients, numbers.rho / (_norm(here.gradients) + TINY))
+    moved = _gradient_at(loss_at, weights, offsets)
+    square = _inner(moved, moved)
+    share = torch.where(square > 0, _inner(here.gradients, moved) / square, 0)
+    orthogonal = torch._foreach_sub(here.gradients, torch._foreach_mul(moved, share))
+    gradients = torch._foreach_sub(moved, torch._foreach_mul(orthogonal, numbers.alpha))
+    return here._replace(gradients=tuple(gradients))
+
+
+def awp(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
+    """Take the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
+
+    Wu et al. (2020), Adversarial weight perturbation helps robust generalization, equation 10; as
+    in their code on tensors of two or more dimensions whose name contains `weight`. Theirs lets the
+    optimiser step at the moved weights and then moves them back; ours steps from w, as SAM does.
+    """
+    here = plain(loss_at, weights, names, numbers)
+    is_layer = [
+        weight.dim() >= 2 and "weight" in name for name, weight in zip(names, weights, strict=True)
+    ]
+    lengths = torch._foreach_norm([weight.detach() for weight in weights])
+    norms = torch._foreach_norm(here.gradients)
+    offsets = [
+        gradient * (numbers.rho * length / (norm + TINY)) if moves else torch.zeros_like(gradient)
+        for gradient, length, norm, moves in zip(
+            here.gradients, lengths, norms, is_layer, strict=True
+        )
+    ]
+    return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
+
+
+def _gradient_at(
+    loss_at: LossAt, weights: list[Tensor], offsets: list[Tensor] | tuple[Tensor, ...]
+) -> tuple[Tensor, ...]:
+    """Take the gradient at w + e, on new tensors: w is never written, so nothing is restored."""
+    moved = [weight.detach().clone() for weight in weights]  # a sum might have another layout
+    torch._foreach_add_(moved, offsets)
+    moved = [weight.requires_grad_() for weight in moved]
+    loss, _ = loss_at(moved)
+    return torch.autograd.grad(loss, moved)
+
+
+def _norm(tensors: list[Tensor] | tuple[Tensor, ...]) -> Tensor:
+    """Return the l2 norm over all tensors together, 0-d."""
+    norm: Tensor = torch.stack(torch._foreach_norm(tensors)).norm()
+    return norm
+
+
+def _inner(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Tensor:
+    """Return the inner product over all tensors together, 0-d."""
+    total: Tensor = torch.stack([product.sum() for product in torch._foreach_mul(a, b)]).sum()
+    return total
