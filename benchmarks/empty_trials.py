@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import study.trainable
 from rich.console import Console
 
-from study.launch import launch
+from study.launch import launch, trainable
 from study.launch.callbacks import Watch
 from study.launch.interrupts import Interrupts
 from study.launch.progress import Progress
@@ -144,7 +143,7 @@ class Bookkeeping:
         assert not self._watch.should_stop
 
 
-class EmptyTrainable(study.trainable.CellTrainable):
+class EmptyTrainable(trainable.CellTrainable):
     """A trial of a launch that trains nothing: one epoch and its end, with all its records."""
 
     def setup(self, config: dict[str, Any], context: Any) -> None:
@@ -179,7 +178,7 @@ class EmptyTrainable(study.trainable.CellTrainable):
 def launch_empty(folder: Path, seeds: int) -> None:
     """Launch a study through Ray, its trials empty."""
     spec = declare(folder, "[0.1]", seeds)
-    study.trainable.CellTrainable = EmptyTrainable  # type: ignore[misc]
+    trainable.CellTrainable = EmptyTrainable  # type: ignore[misc]
     outcome = launch.launch(spec, folder, lambda plan: None)
     assert outcome.exit_code == 0, outcome
 

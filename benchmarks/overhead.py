@@ -9,6 +9,9 @@
   next in the same worker, early and late.
 
 Prints what it measures, and writes it to `benchmarks/overhead.txt` and `benchmarks/overhead.json`.
+
+With `--against CHECKOUT`, the folder of another version, it measures start-ups alone: those of both
+versions in turn, and their ratio. It prints them, and writes nothing.
 """
 
 import argparse
@@ -38,6 +41,12 @@ RECORDED = (10, 100, 1000)
 ROUNDS, SEEDS = 60, 5
 COMMANDS = (("--help",), ("list",), ("check",), ("plan", "empty"), ("status", "empty"))
 COMMAND_ROUNDS = 5
+START_UPS = (
+    ("-m", "study", "--help"),
+    ("-m", "study", "plan", "digits"),
+    ("-c", "import analysis"),
+)
+START_UP_ROUNDS = 15
 LAUNCHED = 3
 """Times that a launch is measured."""
 
@@ -60,6 +69,34 @@ def run_study(folder: Path, *words: str) -> tuple[float, float]:
     wall, after = time.perf_counter() - started, os.times()
     user, system = after.children_user, after.children_system
     return wall, user + system - before.children_user - before.children_system
+
+
+def start_ups(against: Path) -> str:
+    """Run commands of this version and another in turn; return their median CPU seconds as text."""
+    ours = HERE.parent
+    studies = ours / "studies.yaml"
+    lines = [f"{'start-up, CPU seconds, median of ' + str(START_UP_ROUNDS):<44}"]
+    lines[0] += _columns(("this", "against", "ratio"))
+    for words in START_UPS:
+        spent: dict[Path, list[float]] = {ours: [], against: []}
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / studies.name).write_text(studies.read_text(encoding="utf-8"))
+            for number in range(START_UP_ROUNDS + 1):
+                for checkout, seconds in spent.items():
+                    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+                    before = os.times()
+                    command = [sys.executable, *words]
+                    quiet = subprocess.DEVNULL
+                    subprocess.run(command, cwd=folder, check=True, stdout=quiet, env=environment)
+                    after = os.times()
+                    user = after.children_user - before.children_user
+                    # The first round writes bytecode, and counts for neither.
+                    if number:
+                        seconds.append(user + after.children_system - before.children_system)
+        this, other = (median(seconds) for seconds in spent.values())
+        values = (f"{this:.3f}", f"{other:.3f}", f"{this / other:.2f}")
+        lines.append(f"  {' '.join(words):<42}" + _columns(values))
+    return "\n".join(lines) + "\n"
 
 
 def launches(folder: Path) -> dict[str, float]:
@@ -228,7 +265,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ray-trials", type=int, default=200, help="empty trials through Ray")
     parser.add_argument("--launch", nargs=2, metavar=("FOLDER", "TRIALS"), help="only launch them")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="only compare start-ups")
     told = parser.parse_args()
+    if told.against:
+        print(_listed(machine()), start_ups(told.against.resolve()), sep="\n", end="")
+        return
     if told.launch:
         launch_empty(Path(told.launch[0]), int(told.launch[1]))
         return

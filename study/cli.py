@@ -148,6 +148,8 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
     def run() -> int:
 
+        from study.verify import attack  # torch: seconds
+
         return _finish_evaluation(spec, file, attack.evaluate)
 
     raise typer.Exit(_guarded(run))
@@ -164,6 +166,8 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
+
+        from study.verify import attack  # torch: seconds
 
         return _finish_evaluation(spec, file, attack.diagnose)
 
