@@ -8,6 +8,7 @@ alike: a compilation that begins at another epoch rounds otherwise (`TrainState.
 import copy
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,18 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, TrainConfig, check_batches, passes
+from trainers.config import VALIDATION_ATTACK, Phase, TrainConfig, check_batches, passes, phase_of
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
-from trainers.engine.engine import Engine, classifier
-from trainers.engine.payoff import compiling
+from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
 from trainers.engine.program import Program, program_for
-from trainers.engine.repeatable import generator, repeatable
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
 from trainers.step.batches import Draw, padding
 from trainers.step.numbers import Numbers, schedule
-from trainers.step.optimizer import new_moments
+from trainers.step.step import Memory, new_memory
 
 
 @dataclass(kw_only=True)
@@ -35,10 +34,8 @@ class TrainState:
 
     model: nn.Module
     """In training mode. Its weights and buffers are written in place."""
-    moments: list[Tensor]
-    """Of the base optimiser: as `model.parameters()`, twice with AdamW."""
-    averages: list[Tensor]
-    """Moving averages of the model's parameters and then buffers; empty where none are kept."""
+    memory: Memory
+    """Moments of the base optimiser, moving averages, and what the weight side remembers."""
     epoch: int = 0
     """Finished epochs."""
     best_epoch: int = 0
@@ -60,11 +57,7 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    moments = new_moments(config.training, list(model.parameters()))
-    is_averaged = config.training.ema_decay != "none"
-    current = (*model.parameters(), *model.buffers())
-    averages = [tensor.detach().clone() for tensor in current] if is_averaged else []
-    return TrainState(model=model, moments=moments, averages=averages)
+    return TrainState(model=model, memory=new_memory(config, model))
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
@@ -73,15 +66,17 @@ def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
     It shares storage with the state.
     """
     weights = dict(state.model.state_dict())
-    if state.averages:
+    if state.memory.averages:
         named = (*state.model.named_parameters(), *state.model.named_buffers())
-        weights |= {name: mean for (name, _), mean in zip(named, state.averages, strict=True)}
+        weights |= {
+            name: mean for (name, _), mean in zip(named, state.memory.averages, strict=True)
+        }
     return weights
 
 
 def evaluated_model(state: TrainState) -> nn.Module:
     """Return the network that is judged: the model itself, or one of its moving averages."""
-    if not state.averages:
+    if not state.memory.averages:
         return state.model
     averaged = copy.deepcopy(state.model)
     averaged.load_state_dict(evaluated_weights(state))
@@ -114,11 +109,11 @@ def train(
     check_batches(config.model, config.training.batch_size, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
     numbers = schedule(config, len(data.train.labels), data.divisor)
+    is_compiled = compiles(engine, device, len(numbers[state.epoch :].flatten(0, 1)))
     while state.epoch < config.training.epochs and not _has_ended(config, data, state):
         rows = numbers[state.epoch]
-        with compiling(config, data, device, engine, state.epoch) as is_compiled:
-            program = program_for(config, data, state.model, device, engine, is_compiled)
-            trained = _train_epoch(config, data, device, state, program, rows)
+        program = program_for(config, data, state.model, device, engine, is_compiled)
+        trained = _train_epoch(config, data, device, state, program, rows)
         yield _finish_epoch(config, data, device, state, trained, engine)
 
 
@@ -137,19 +132,19 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Take an epoch's steps; returns what is known of it then. numbers: a row for each step."""
     started = time.perf_counter()
-    is_prepared = program.is_prepared
-    program.load(state.model, state.moments, state.averages)
+    total, samples = config.training.epochs * len(numbers), Counter[Phase]()
+    program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
     draws = _draws(config, data, program, state.epoch, device)
     with repeatable():
-        for row, draw in zip(rows, draws, strict=True):
-            program.run(row, draw)
-    trained = _read(program, config)
-    program.store(state.model, state.moments, state.averages)
+        for step, (row, draw) in enumerate(zip(rows, draws, strict=True)):
+            # Counted over the whole training, so that a resumed one acts on the same steps.
+            phase = phase_of(config.method.weights, state.epoch * len(rows) + step, total)
+            program.run(row, draw, phase)
+            samples[phase] += len(draw.samples)
+    trained = _read(program, config, samples)
+    program.store(state.model, state.memory)
     seconds = time.perf_counter() - started
-    if is_prepared:
-        program.timed_epochs += 1
-        program.step_seconds = min(program.step_seconds, seconds / len(rows))
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
@@ -189,20 +184,23 @@ def _draws(
         yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
 
 
-def _read(program: Program, config: TrainConfig) -> dict[str, Any]:
-    """Read the sums of an epoch: the only place where training waits for the device."""
+def _read(program: Program, config: TrainConfig, samples: Counter[Phase]) -> dict[str, Any]:
+    """Read the sums of an epoch: the only place where training waits for the device.
+
+    samples: trained on in each phase of the weight side.
+    """
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
-    each = passes(config.method)
+    each = [(count, passes(config.method, phase)) for phase, count in samples.items()]
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,
-        "forward_passes": int(seen) * each.forward,
-        "input_backward_passes": int(seen) * each.input_backward,
-        "weight_backward_passes": int(seen) * each.weight_backward,
+        "forward_passes": int(sum(count * of.forward for count, of in each)),
+        "input_backward_passes": int(sum(count * of.input_backward for count, of in each)),
+        "weight_backward_passes": int(sum(count * of.weight_backward for count, of in each)),
         "diverged": not finite,
     }
 

@@ -31,13 +31,15 @@ def compiled_update(
         weights: list[Tensor],
         buffers: list[Tensor],
         moments: list[Tensor],
+        side: list[Tensor],
         numbers: Numbers,
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
     ) -> tuple[Tensor, Tensor]:
         own = at(network, weights, buffers)
-        traced = network._replace(classify=own, weights=weights, buffers=buffers, moments=moments)
+        memory = network.memory._replace(moments=moments, side=side)
+        traced = network._replace(classify=own, weights=weights, buffers=buffers, memory=memory)
         return update(sides, traced, numbers, images, crafted, labels)
 
     def copies(tensors: list[Tensor]) -> list[Tensor]:
@@ -52,7 +54,8 @@ def compiled_update(
     example = (
         copies(network.weights),
         copies(network.buffers),
-        copies(network.moments),
+        copies(network.memory.moments),
+        copies(network.memory.side),
         Numbers(*copies(list(numbers))),
         images,
         crafted,
@@ -77,7 +80,8 @@ def compiled_update(
             loss, logits = compiled(
                 network.weights,
                 network.buffers,
-                network.moments,
+                network.memory.moments,
+                network.memory.side,
                 numbers,
                 images,
                 crafted if is_crafted else images,

@@ -8,7 +8,7 @@ and a sample's x′ does not depend on the other samples of its batch.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -51,13 +51,22 @@ class Ball(NamedTuple):
     """(crafted, gradient, step length): a step, within [0, 1]."""
 
 
+class Craft(Protocol):
+    """The function of an input side: images (B, C, H, W) to crafted ones, in [0, 1]."""
+
+    def __call__(
+        self, classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+    ) -> Tensor:
+        """Return x′."""
+        ...
+
+
 class Crafting(NamedTuple):
     """An input side, ready for the loop."""
 
     draw: Callable[[tuple[int, ...], torch.Generator], Tensor]
     """Shape and generator to the noise of a batch."""
-    craft: Callable[[Classify, Tensor, Tensor, Tensor, Numbers], Tensor]
-    """(classify, images, labels, noise, numbers) to x′."""
+    craft: Craft
 
 
 def crafting(side: InputSide, inner: Inner) -> Crafting:

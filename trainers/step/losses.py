@@ -5,7 +5,7 @@ logits of the crafted images, (B, K). `classify` is called once for each image t
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,11 +16,20 @@ from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
 
 
+class LossOf(Protocol):
+    """The function of a loss."""
+
+    def __call__(
+        self, classify: Classify, images: Tensor, crafted: Tensor, labels: Tensor, numbers: Numbers
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss (0-d) and the logits of the crafted images (B, K)."""
+        ...
+
+
 class Minimised(NamedTuple):
     """A loss, ready for the loop."""
 
-    loss: Any
-    """(classify, images, crafted, labels, numbers) to loss and logits."""
+    loss: LossOf
     inner: Inner
     """What its attack maximises."""
 

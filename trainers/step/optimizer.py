@@ -4,7 +4,7 @@ All have one signature: (weights, moments, gradients, numbers). `moments` hold S
 tensor for each weight, or AdamW's first moments and then its second ones; all begin at zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def descending(training: TrainingConfig) -> Descend:
     return nesterov if training.nesterov else sgd
 
 
-def new_moments(training: TrainingConfig, weights: list[Tensor]) -> list[Tensor]:
+def new_moments(training: TrainingConfig, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return an optimiser's state before its first step."""
     each = 2 if training.optimizer == "adamw" else 1
     return [torch.zeros_like(weight) for _ in range(each) for weight in weights]
