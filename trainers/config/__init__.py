@@ -22,15 +22,12 @@ from trainers.config.methods import (
     Noise,
     Norm,
     NoWeights,
-    Passes,
     Pgd,
-    Phase,
     Sam,
     Trades,
     WeightSide,
-    passes,
-    phase_of,
 )
+from trainers.config.passes import Passes, Phase, passes, phase_of
 from trainers.config.training import (
     ATTACKS,
     AUGMENTATIONS,

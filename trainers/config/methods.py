@@ -26,9 +26,6 @@ BALL_NUMBERS = ("epsilon", "step_size", "warmup_epochs")
 Kind = Literal["none", "sharpness", "adversarial", "other"]
 """What a side perturbs for: `sharpness` moves weights as SAM does, `adversarial` moves inputs
 against the network. Analyses compare methods of these two kinds with each other."""
-Phase = Literal["act", "reuse", "rest"]
-"""What a weight side does at a step: `act` takes its whole gradient, `reuse` takes what it
-remembers of one instead, `rest` takes the gradient at the weights themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,50 +439,6 @@ class Method:
     def warmup_epochs(self) -> int:
         """Epochs until both sides have their full radius."""
         return max(getattr(side, "warmup_epochs", 0) for side in (self.weights, self.inputs))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passes:
-    """How often one training sample goes through the network in one step."""
-
-    forward: float
-    input_backward: float
-    weight_backward: float
-
-    @property
-    def cost(self) -> float:
-        """In forward passes: a backward pass to inputs is one, one to inputs and weights two."""
-        return self.forward + self.input_backward + 2 * self.weight_backward
-
-
-def passes(method: Method, phase: Phase | None = None) -> Passes:
-    """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7.
-
-    phase: of the weight side; None averages over a training.
-    """
-    gradients = method.weights.gradients
-    if phase is not None:
-        gradients = 2 if phase == "act" and gradients > 1 else 1
-    images, steps = method.loss.images, method.inputs.attack_steps
-    # An attack with a target of its own classifies the clean images once before its first step.
-    target = int(method.loss.has_target and steps > 0)
-    return Passes(
-        forward=steps + target + gradients * images,
-        input_backward=steps,
-        weight_backward=gradients * images,
-    )
-
-
-def phase_of(side: WeightSide, step: int, total: int) -> Phase:
-    """Return what a weight side does at a step, counted from 0, of a training of `total` steps.
-
-    A side acts on every step unless it has a setting `every`, and from the beginning unless it has
-    `active_from`. The host decides this, as a compiled or captured step has no branches.
-    """
-    first = math.ceil(getattr(side, "active_from", 0.0) * total)
-    if step < first:
-        return "rest"
-    return "act" if (step - first) % getattr(side, "every", 1) == 0 else "reuse"
 
 
 def _check_rho(rho: float) -> None:
