@@ -1,8 +1,8 @@
 """The training loop: a generator of `EpochMetrics`; one loop for all methods.
 
 Each epoch draws from streams decided by the seed, the stream's name and the epoch, so a training
-that stops after any epoch and goes on later is the same training, bit for bit where it is executed
-alike: a compilation that begins at another epoch rounds otherwise (`TrainState.engine` tells).
+that stops after any epoch and goes on later is the same training, bit for bit where both are
+executed alike: compiled steps round otherwise than operators (`TrainState.engine` lists both).
 """
 
 import copy
@@ -30,7 +30,7 @@ from trainers.step.step import Memory, new_memory
 
 @dataclass(kw_only=True)
 class TrainState:
-    """A training between two epochs: all that going on needs."""
+    """A training between two epochs: all that a later call of `train` needs."""
 
     model: nn.Module
     """In training mode. Its weights and buffers are written in place."""
@@ -47,7 +47,7 @@ class TrainState:
     metrics: list[EpochMetrics] = field(default_factory=list)
     """Of all finished epochs."""
     engine: dict[str, str] = field(default_factory=dict)
-    """What the last epoch was executed by; it decides no number but by rounding."""
+    """How the epochs were executed, by part. It affects numbers by rounding alone."""
 
 
 def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
@@ -86,7 +86,7 @@ def evaluated_model(state: TrainState) -> nn.Module:
 def detections(
     config: TrainConfig, data: Dataset, history: Sequence[EpochMetrics]
 ) -> tuple[Detection, ...]:
-    """Give what went wrong in a training on `data` so far (`trainers.detectors`)."""
+    """Return what has gone wrong in a training on `data` so far (`trainers.detectors`)."""
     labels = data.validation.labels
     return detect(config, len(data.classes), len(labels), largest_share(labels), history)
 
@@ -118,7 +118,7 @@ def train(
 
 
 def _has_ended(config: TrainConfig, data: Dataset, state: TrainState) -> bool:
-    """Tell whether a detection ends the training."""
+    """Return whether a detection ends the training."""
     return any(detection.ends for detection in detections(config, data, state.metrics))
 
 
@@ -130,7 +130,7 @@ def _train_epoch(
     program: Program,
     numbers: Tensor,
 ) -> dict[str, Any]:
-    """Take an epoch's steps; returns what is known of it then. numbers: a row for each step."""
+    """Run the steps of an epoch, and return its training metrics. numbers: a row for each step."""
     started = time.perf_counter()
     total, samples = config.training.epochs * len(numbers), Counter[Phase]()
     program.load(state.model, state.memory)
@@ -151,7 +151,7 @@ def _train_epoch(
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """Say what an epoch was executed by, and what earlier ones were where that differs."""
+    """Return how the last epoch was executed. Where earlier epochs differ, list both."""
     changed = {name for name, value in now.items() if before.get(name, value) != value}
     kept = {
         n: b if (b := before.get(n, "")).endswith(now[n]) else f"{b}, then {now[n]}"
@@ -213,7 +213,7 @@ def _finish_epoch(
     trained: dict[str, Any],
     engine: Engine,
 ) -> EpochMetrics:
-    """Validate, keep the weights if they are the best, and count the epoch as finished."""
+    """Validate, keep the weights if they are the best so far, and count the epoch as finished."""
     started = time.perf_counter()
     is_late = state.epoch > 0
     limit = DIVERGED_LOSS * math.log(len(data.classes))
@@ -244,7 +244,7 @@ def _finish_epoch(
 def _validate(
     config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
 ) -> tuple[float, float]:
-    """Clean accuracy, and robust accuracy (nested) at the objective radius."""
+    """Compute clean accuracy, and robust accuracy (nested) at the objective radius."""
     view = classifier(model, data.image_shape, device, engine)
     is_right = clean_bits(view, data.validation, data.divisor, device)
     batches = attacked_batches(

@@ -148,7 +148,7 @@ class LookSam:
 
     @property
     def gradients(self) -> float:
-        """Gradients to a step, on average over a training."""
+        """Return the gradients per step, on average over a training."""
         return 1 + (1 - self.active_from) / self.every
 
     def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
@@ -220,12 +220,12 @@ class Pgd:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return 2.5 * self.epsilon / self.steps if self.step_size == "auto" else self.step_size
 
     @property
     def attack_steps(self) -> int:
-        """Gradient steps to an image."""
+        """Return the number of gradient steps that craft an image."""
         return self.steps
 
     def numbers(self, epochs: Any) -> dict[str, Any]:
@@ -255,7 +255,7 @@ class FgsmRs:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return 1.25 * self.epsilon if self.step_size == "auto" else self.step_size
 
     def numbers(self, epochs: Any) -> dict[str, Any]:
@@ -294,7 +294,7 @@ class NFgsm:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return self.epsilon if self.step_size == "auto" else self.step_size
 
     def numbers(self, epochs: Any) -> dict[str, Any]:
@@ -423,7 +423,7 @@ class Method:
     loss: Loss = CrossEntropy()
 
     def __post_init__(self) -> None:
-        """Refuse a loss that compares clean with crafted images where none are crafted."""
+        """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
         if self.loss.images > 1 and self.inputs.kind == "none":
             name = next(name for name, cls in LOSSES.items() if cls is type(self.loss))
             sides = ", ".join(list(INPUT_SIDES)[1:])
@@ -432,12 +432,12 @@ class Method:
 
     @property
     def is_single_step(self) -> bool:
-        """Whether images are crafted by one gradient step: what may overfit catastrophically."""
+        """Return whether images are crafted by one gradient step: these may overfit suddenly."""
         return self.inputs.attack_steps == 1
 
     @property
     def warmup_epochs(self) -> int:
-        """Epochs until both sides have their full radius."""
+        """Return the epochs until both sides have their full radius."""
         return max(getattr(side, "warmup_epochs", 0) for side in (self.weights, self.inputs))
 
 
@@ -447,7 +447,7 @@ def _check_rho(rho: float) -> None:
 
 
 def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
-    """Check what crafting in a ball has. An l2 radius has no bound, as it grows with the image."""
+    """Check radius and step size of a ball. An l2 radius has no bound: it grows with the image."""
     check_choice(side.norm, "norm", NORMS)
     top = LARGEST_EPSILON_LINF if side.norm == "linf" else math.inf
     rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"

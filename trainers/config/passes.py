@@ -24,7 +24,7 @@ class Passes:
 
     @property
     def cost(self) -> float:
-        """In forward passes: a backward pass to inputs is one, one to inputs and weights two."""
+        """Return the cost in forward passes: a backward pass to inputs is 1, to weights 2."""
         return self.forward + self.input_backward + 2 * self.weight_backward
 
 

@@ -23,7 +23,7 @@ Classify = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What may be used. Each is passed over where it does not apply."""
+    """What may be used. A form that does not apply is skipped."""
 
     narrow: bool = True
     """Attack a small convolutional network on a CPU through one fused pass, sample by sample."""

@@ -69,13 +69,13 @@ def _key(
 
 
 def forget_programs() -> None:
-    """Let go of all programs and of the data on the device."""
+    """Drop all programs and the data on the device."""
     _programs.clear()
     _sources.clear()
 
 
 def shape(config: TrainConfig) -> tuple[Any, ...]:
-    """Name what one program can serve: all but the numbers that are 0-d tensors, and the seed."""
+    """Return what all trainings of a program share: everything but tabulated numbers and seed."""
     method, training = config.method, config.training
     return (
         config.model,
@@ -147,7 +147,7 @@ class Program:
         _copy(self.network.memory.tensors, memory.tensors)
 
     def run(self, numbers: Tensor, draw: Draw, phase: Phase) -> None:
-        """Take one step; the host does not wait for it.
+        """Run one step; the host does not wait for it.
 
         numbers: a row of `numbers.schedule`. phase: of the weight side; each has a compiled update
         and a captured graph of its own.
@@ -159,7 +159,7 @@ class Program:
         self._runs[key](draw)
 
     def describe(self) -> dict[str, str]:
-        """Say what the steps are executed by."""
+        """Return how steps are executed, by part."""
         is_last = any(
             weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
         )
@@ -265,7 +265,7 @@ def captured(
 
 
 def _notice(what: str, error: Exception) -> None:
-    """Say in one line why the slower form is used."""
+    """Warn in one line why the slower form is used."""
     reason = " ".join(str(error).split())[:200]
     warnings.warn(f"{what}, so steps run by operators: {reason}", RuntimeWarning, stacklevel=2)
 
@@ -301,9 +301,9 @@ def _network(
 
 
 def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
-    """Let a view's body keep rounded weights, so that an attack rounds them once and not per pass.
+    """Cache the view's weights in bfloat16, so that a multi-step attack rounds them once.
 
-    Returns what rounds the weights of now; nothing is to be done in float32.
+    Returns the function that rounds the current weights. In float32 it does nothing.
     """
     if dtype == torch.float32:
         return lambda: None
@@ -329,7 +329,7 @@ def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
-    """Put the training part on the device, once per process while it is the one in use."""
+    """Return the training part on the device, copied once while it is the one in use."""
     for known, place, source in _sources:
         if known is data and place == device:
             return source

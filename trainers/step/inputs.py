@@ -137,7 +137,7 @@ def n_fgsm(
     noise: Tensor,
     numbers: Numbers,
 ) -> Tensor:
-    """Take one gradient step from a start that lies wider than the ball; nothing is projected.
+    """Move by one gradient step from a start that may lie outside the ball, without projection.
 
     De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
     training, algorithm 1. Their l2 is not published; here start and step keep their lengths in it.
@@ -251,7 +251,7 @@ def _within_l2(offset: Tensor, images: Tensor, radius: Tensor) -> Tensor:
 
 
 def _norms(x: Tensor) -> Tensor:
-    """(B, …) to the l2 norm of each sample, (B,)."""
+    """Return the l2 norm of each sample: (B, …) to (B,)."""
     norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
     return norms
 

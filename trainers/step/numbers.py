@@ -72,7 +72,7 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
 
 
 def static(side: WeightSide | InputSide | Loss) -> tuple[object, ...]:
-    """Return what of a side or loss decides the shape of a step: all that is not tabulated."""
+    """Return the class and the settings that decide the shape of a step: those not tabulated."""
     names = [field.name for field in fields(side) if field.name not in side.tabulated]
     return (type(side), *((name, getattr(side, name)) for name in names))
 

@@ -34,7 +34,7 @@ class Memory(NamedTuple):
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All tensors, in a fixed order."""
+        """Return all tensors, in a fixed order."""
         return [*self.moments, *self.averages, *self.side]
 
 
@@ -72,7 +72,7 @@ class Network(NamedTuple):
     attacked: Callable[[Tensor], Tensor]
     """In evaluation mode, differentiable with respect to images."""
     refresh: Callable[[], None]
-    """Bring `attacked` up to the weights and statistics of now."""
+    """Update `attacked` to the current weights and statistics."""
     names: list[str]
     weights: list[Tensor]
     buffer_names: list[str]
@@ -108,7 +108,7 @@ class Sums(NamedTuple):
 
 
 def new_sums(device: torch.device) -> Sums:
-    """Return sums of no sample."""
+    """Return the sums before any sample: all zero, and finite."""
     return Sums(
         loss=torch.tensor(0.0, dtype=torch.float64, device=device),
         correct=torch.tensor(0, device=device),
@@ -126,7 +126,7 @@ def step(
     sums: Sums,
     updated: Update | None = None,
 ) -> None:
-    """Take one step: augment, craft x′ at w, take the gradient by the weight side, update w.
+    """Run one step: augment, craft x′ at w, compute the gradient by the weight side, update w.
 
     updated: another form of `update`, if not the plain one.
     """
@@ -152,7 +152,7 @@ def update(
     crafted: Tensor,
     labels: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Take the gradient on the crafted images by the weight side, and update w.
+    """Compute the gradient on the crafted images by the weight side, and update w.
 
     Returns the loss (0-d) and the logits (B, K) at the weights before the update.
     """
@@ -176,7 +176,7 @@ def update(
 def at(
     network: Network, weights: list[Tensor], buffers: list[Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return the network at other weights; its batch statistics are recorded in `buffers`."""
+    """Return the network at other weights. Its batch statistics are recorded in `buffers`."""
     tensors = dict(zip(network.names, weights, strict=True))
     tensors |= dict(zip(network.buffer_names, buffers, strict=True))
     return lambda images: functional_call(network.model, tensors, (images,))

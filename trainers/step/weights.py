@@ -57,7 +57,7 @@ def new_side_memory(side: WeightSide, weights: Sequence[Tensor]) -> list[Tensor]
 def plain(
     loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
 ) -> Gradients:
-    """Take the gradient at the weights themselves."""
+    """Compute the gradient at the weights themselves."""
     loss, logits = loss_at(None)
     return Gradients(loss, logits, torch.autograd.grad(loss, weights))
 
@@ -65,7 +65,7 @@ def plain(
 def sam(
     loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
 ) -> Gradients:
-    """Take the gradient at w + ρ g / ‖g‖, with one norm over all weights together.
+    """Compute the gradient at w + ρ g / ‖g‖, with one norm over all weights together.
 
     Foret et al. (2021), Sharpness-aware minimization, equations 2 and 3. A zero gradient moves
     nothing.
@@ -79,7 +79,7 @@ def sam(
 def asam(
     loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
 ) -> Gradients:
-    """Take the gradient at w + ρ T² g / ‖T g‖: a radius that rescaling weights does not change.
+    """Compute the gradient at w + ρ T² g / ‖T g‖: a radius that rescaling weights does not change.
 
     Kwon et al. (2021), ASAM, equation 6, with T as in their code: |w| + η where a parameter's name
     contains `weight`, the scale of a normalisation too; 1 elsewhere.
@@ -98,10 +98,10 @@ def asam(
 def gsam(
     loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
 ) -> Gradients:
-    """Take SAM's gradient less α times what of the gradient at w is orthogonal to it.
+    """Compute SAM's gradient minus α times the part of the gradient at w orthogonal to it.
 
     Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1:
-    the perturbed loss falls as with SAM, and the gap to it shrinks. Where both gradients are one,
+    the perturbed loss falls as with SAM, and the gap to it shrinks. Where both gradients are equal,
     the orthogonal part is exactly zero.
     """
     here = plain(loss_at, weights, names, numbers, memory)
@@ -121,11 +121,11 @@ def look_sam(
     numbers: Numbers,
     memory: list[Tensor],
 ) -> Gradients:
-    """Take SAM's gradient g_s, and remember its part orthogonal to the gradient g at w.
+    """Compute SAM's gradient g_s, and remember its part orthogonal to the gradient g at w.
 
     Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1:
     g_v = g_s - ‖g_s‖ cos θ g / ‖g‖, which is g_s - (⟨g, g_s⟩ / ⟨g, g⟩) g. Where both gradients are
-    one, it is exactly zero.
+    equal, it is exactly zero.
     """
     here = plain(loss_at, weights, names, numbers, memory)
     offsets = torch._foreach_mul(here.gradients, numbers.rho / (_norm(here.gradients) + TINY))
@@ -145,7 +145,7 @@ def look_sam_between(
     numbers: Numbers,
     memory: list[Tensor],
 ) -> Gradients:
-    """Take g + α ‖g‖ / ‖g_v‖ g_v with the g_v that `look_sam` remembered: one gradient."""
+    """Compute g + α ‖g‖ / ‖g_v‖ g_v, with the g_v that `look_sam` remembered."""
     here = plain(loss_at, weights, names, numbers, memory)
     length = _norm(memory)
     ratio = torch.where(length > 0, numbers.alpha * _norm(here.gradients) / length, 0)
@@ -156,7 +156,7 @@ def look_sam_between(
 def awp(
     loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
 ) -> Gradients:
-    """Take the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
+    """Compute the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
 
     Wu et al. (2020), Adversarial weight perturbation helps robust generalization, equation 10; as
     in their code on tensors of two or more dimensions whose name contains `weight`. Theirs lets the
@@ -192,7 +192,7 @@ BETWEEN: dict[type[WeightSide], Perturb] = {LookSam: look_sam_between}
 def _gradient_at(
     loss_at: LossAt, weights: list[Tensor], offsets: list[Tensor] | tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """Take the gradient at w + e, on new tensors: w is never written, so nothing is restored."""
+    """Compute the gradient at w + e, on new tensors: w is never written, so nothing is restored."""
     moved = [weight.detach().clone() for weight in weights]  # a sum might have another layout
     torch._foreach_add_(moved, offsets)
     moved = [weight.requires_grad_() for weight in moved]
