@@ -56,7 +56,7 @@ class AutoAttacked:
 
 
 def attack_name(num_classes: int) -> str:
-    """Name the sequence of `attacks_for`: AutoAttack, or what runs where that is not defined.
+    """Return the name of the sequence of `attacks_for`: AutoAttack, or its part that is defined.
 
     >>> attack_name(10), attack_name(3)
     ('AutoAttack', 'APGD-CE, FAB, Square')

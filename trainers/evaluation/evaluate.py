@@ -157,7 +157,7 @@ def adversarial_examples(
 
 
 def spread(split: Split, count: int) -> Split:
-    """Take at most `count` samples at even distances: all classes, should they be in order."""
+    """Return at most `count` samples at even distances, so of all classes if these are in order."""
     return take(split, even(count, len(split.labels)))
 
 
