@@ -25,7 +25,7 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
-from trainers.config import VALIDATION_ATTACK, EvaluationConfig, PgdAttack
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import sample_hash
 
@@ -97,8 +97,8 @@ def read_results(spec: StudySpec, project: Path) -> Results:
 
 def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
     return ThreatModel(
-        attack=attack_name(evaluation.attack),
-        validation_attack=attack_name(VALIDATION_ATTACK),
+        attack=evaluation.attack.title,
+        validation_attack=VALIDATION_ATTACK.title,
         norm=evaluation.norm,
         radii=evaluation.radii,
         objective_radius=evaluation.objective_radius,
@@ -166,12 +166,6 @@ def study_note(spec: StudySpec, folder: Path) -> str:
         whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
         text = f"{whole_lines}\n\n{REST}".strip()
     return f"{head}\n\n{text}"
-
-
-def attack_name(attack: PgdAttack) -> str:
-    """Print an evaluation attack as reports name it, say `PGD-20, 1 restart`."""
-    restarts = f"{attack.restarts} restart" + ("s" if attack.restarts > 1 else "")
-    return f"PGD-{attack.steps}, {restarts}"
 
 
 def _read_attacks(

@@ -15,12 +15,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from trainers.data.cache import DataError, Decoded, from_cache, hash_of, remembered, to_cache
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ANNOTATIONS = "val_annotations.txt"
 
@@ -271,8 +273,11 @@ def _decode(entries: Sequence[Entry]) -> Decoded:
     )
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> "Image.Image":
     """Read one image into memory, or name the file that is none."""
+    # A tenth of a second, which naming a data set does not need.
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             image.load()

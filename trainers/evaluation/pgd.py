@@ -5,12 +5,12 @@ is misclassified, so at a fixed step size and noise more steps or restarts never
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.config import Norm, PgdAttack
+from trainers.config import EvaluationAttack, Norm, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
 
@@ -22,6 +22,24 @@ class Attacked(NamedTuple):
     """(B,) bool: right at every image the attack tried."""
     images: Tensor
     """(B, C, H, W): the first misclassified image; the last one tried where there is none."""
+
+
+class Attack(Protocol):
+    """The function of an evaluation attack."""
+
+    def __call__(
+        self,
+        classify: Classify,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        norm: Norm,
+        radius: float,
+        attack: Any,
+        draw: Callable[[int], Tensor],
+    ) -> Attacked:
+        """Attack images (B, C, H, W) of [0, 1]; `attack` has the settings of its own class."""
+        ...
 
 
 def pgd(
@@ -104,3 +122,7 @@ def _look(
     logits = classify(leaf)
     (gradient,) = torch.autograd.grad(cross_entropy_sum(logits, labels), leaf)
     return classified_right(logits.detach(), labels), gradient
+
+
+FUNCTIONS: dict[type[EvaluationAttack], Attack] = {PgdAttack: pgd}
+"""By the class of an attack's settings, those of `trainers.config.ATTACKS`."""
