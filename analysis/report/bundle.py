@@ -10,7 +10,8 @@ from analysis.document import Analysis, read_json, write_json
 from analysis.figures.canvas import pdf, png
 from analysis.figures.front import fig_front
 from analysis.inference.bootstrap import COUNT
-from analysis.report.data_files import configurations_csv, provenance_json, seeds_csv
+from analysis.report.configurations import configurations_csv
+from analysis.report.data_files import provenance_json, seeds_csv
 from analysis.report.latex import table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import findings_md

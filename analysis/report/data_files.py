@@ -12,43 +12,8 @@ from io import StringIO
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis
 from analysis.inference.claims import Interval
-from analysis.results.configurations import ConfigurationResult, Spread
-from analysis.results.results import Results, ThreatModel
+from analysis.results.results import Results
 from analysis.results.trials import TrialResult, Value, strong_key, trial_key
-
-
-def configurations_csv(analysis: Analysis) -> str:
-    """Write one row for each configuration: fractions, with spread over seeds and intervals.
-
-    `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
-    `p_method_front` are shares of replicates, at the objective radius.
-    """
-    results, choice = analysis.results, analysis.choice
-    chosen = {c.key for front in choice.fronts for c in front.members}
-    names = _value_names([c.values for c in analysis.found])
-    alarms = alarms_of(analysis)
-    more = evidence_columns(analysis)
-    rows = []
-    for number, c in enumerate(analysis.found):
-        row: dict[str, object] = {"method": c.method, **c.values}
-        row["seeds"] = len(c.trials)
-        row["seeds_absent"] = " ".join(str(seed) for seed in c.absent_seeds)
-        intervals = _intervals(analysis, number)
-        for name, over_seeds in _accuracies(results.threat, c):
-            parts = _columns(over_seeds) | _ends(intervals.get(name))
-            row |= {f"{name}_{part}": value for part, value in parts.items()}
-        member = analysis.primary.fronts.configurations[number]
-        row |= more.get(number, {})
-        row["complete"] = c.complete
-        row["on_method_front"] = c.key in chosen
-        row["on_study_front"] = c.key in choice.study_front
-        row["p_method_front"] = member.on_method_front
-        row["p_study_front"] = member.on_study_front
-        row["cost"] = mean_of([trial.cost for trial in c.trials])
-        row["seconds"] = mean_of([trial.seconds for trial in c.trials])
-        row["alarms"] = "; ".join(alarms.get(number, ()))
-        rows.append(row)
-    return _csv(rows, ["method", *names])
 
 
 def seeds_csv(results: Results) -> str:
@@ -69,7 +34,7 @@ def seeds_csv(results: Results) -> str:
         row |= {"status": absent.status, "run": absent.run, "reason": absent.reason}
         rows.append(row)
     names = _value_names([t.values for t in results.trials] + [a.values for a in results.absent])
-    return _csv(rows, ["method", *names, "seed", "status"])
+    return csv_text(rows, ["method", *names, "seed", "status"])
 
 
 def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
@@ -159,42 +124,12 @@ def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:
     return {row: tuple(found) for row, found in kinds.items()}
 
 
-def _intervals(analysis: Analysis, row: int) -> dict[str, Interval]:
-    """Give a configuration's intervals on test data, by the names of the columns."""
-    found = {"clean": analysis.primary.fronts.configurations[row].clean}
-    for radius in analysis.results.threat.radii:
-        at_radius = analysis.view(radius).fronts.configurations[row]
-        found[f"robust_{radius:g}"] = at_radius.robust
-    return found
-
-
-def _ends(value: Interval | None) -> dict[str, float | None]:
-    return {} if value is None else {"low": value.low, "high": value.high}
-
-
-def _accuracies(threat: ThreatModel, c: ConfigurationResult) -> list[tuple[str, Spread]]:
-    found = [("clean", c.clean)]
-    found += [(f"robust_{e:g}", r) for e, r in zip(threat.radii, c.robust, strict=True)]
-    if c.validation_clean is not None and c.validation_robust is not None:
-        found.append(("validation_clean", c.validation_clean))
-        found.append((f"validation_robust_{threat.objective_radius:g}", c.validation_robust))
-    return found
-
-
-def _columns(over_seeds: Spread) -> dict[str, float | None]:
-    return {
-        "mean": over_seeds.mean,
-        "least": over_seeds.low,
-        "greatest": over_seeds.high,
-        "deviation": over_seeds.deviation,
-    }
-
-
 def _value_names(values: list[Mapping[str, Value]]) -> list[str]:
     return list(dict.fromkeys(name for some in values for name in some))
 
 
-def _csv(rows: list[dict[str, object]], first: list[str]) -> str:
+def csv_text(rows: list[dict[str, object]], first: list[str]) -> str:
+    """Write rows as CSV, with the names `first` before all others."""
     names = list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
     buffer = StringIO()
     table = csv.DictWriter(buffer, names, restval="", lineterminator="\n")

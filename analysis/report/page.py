@@ -18,18 +18,12 @@ from analysis.report.attack_tables import (
     tier_text,
     verdict_table,
 )
+from analysis.report.configurations import configuration_table
 from analysis.report.front_tables import gate_table
 from analysis.report.limits import Limit, limits, method_notes
 from analysis.report.markdown import ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
-from analysis.report.tables import (
-    Table,
-    absent_table,
-    configuration_table,
-    count_table,
-    front_table,
-    method_table,
-)
+from analysis.report.tables import Table, absent_table, count_table, front_table, method_table
 from analysis.results.words import shortened
 
 MOST_BYTES = 480_000

@@ -1,7 +1,6 @@
 """Tables: the numbers of a study as they are printed, row by row."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,16 +11,12 @@ from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import attained
 from analysis.inference.claims import Interval
-from analysis.report.data_files import alarms_of, mean_of
-from analysis.results.configurations import ConfigurationResult, Spread
 from analysis.results.results import Results
-from analysis.results.trials import Array, Value
+from analysis.results.trials import Array
 from analysis.results.words import (
-    SYMBOLS,
     attack_text,
     count_text,
     percent,
-    value_text,
     values_text,
 )
 
@@ -31,8 +26,6 @@ ASKED = 4
 """So many of them make columns."""
 STANDARD_COST = 3.0
 """Forward passes per training image and epoch: one forward, and a backward pass worth two."""
-MOST_VALUE_COLUMNS = 4
-"""With more kinds of values than this, all of them share one column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,47 +78,6 @@ def front_table(analysis: Analysis) -> Table:
             )
             for front in fronts
         ),
-    )
-
-
-def configuration_table(analysis: Analysis) -> Table:
-    """List every configuration: accuracies with intervals, P(on front), cost and alarms."""
-    results, found, threat = analysis.results, analysis.found, analysis.results.threat
-    names, choice = _names(found), analysis.choice
-    on_validation = results.num_validation > 0
-    validation = ("Validation clean", f"Validation robust {value_text(threat.objective_radius)}")
-    alarmed = alarms_of(analysis)
-    return Table(
-        key="configurations",
-        caption="Accuracies in %: the mean over seeds, below it for test its 95% interval over "
-        f"{ESTIMAND_TEXTS[analysis.estimand]}. "
-        + (_validation_text(results) if on_validation else "")
-        + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
-        f"{threat.norm}, at the radius named. P(on front): share of replicates in which no "
-        "configuration of the study dominates it, at radius "
-        f"{value_text(threat.objective_radius)}; below it, within its method. Chosen for the front "
-        f"of: on {'validation' if on_validation else 'test'} data. Cost: forward passes per "
-        "training image and epoch, a backward pass to the inputs counting 1, to weights and inputs "
-        "2; below it as a multiple of standard training, which costs 3. Seconds: wall time of one "
-        "trial.",
-        columns=(
-            "Method",
-            *(SYMBOLS.get(name, name) for name in names),
-            "Seeds",
-            *(validation if on_validation else ()),
-            "Test clean",
-            *(f"Test robust {value_text(radius)}" for radius in threat.radii),
-            "P(on front)",
-            "Chosen for front of",
-            "Cost",
-            "Seconds",
-            *(("Alarms",) if alarmed else ()),
-        ),
-        rows=tuple(
-            (*_configuration_row(analysis, choice, row, c, names), *_alarm_cells(alarmed, row))
-            for row, c in enumerate(found)
-        ),
-        sortable=True,
     )
 
 
@@ -250,78 +202,6 @@ def _attained_cell(front: FrontSurface, clean: float) -> Cell:
     )
 
 
-def _configuration_row(
-    analysis: Analysis, choice: Choice, row: int, c: ConfigurationResult, names: Sequence[str]
-) -> tuple[Cell, ...]:
-    on_method_front = any(m.key == c.key for front in choice.fronts for m in front.members)
-    on_study_front = c.key in choice.study_front
-    place = 2 * on_study_front + on_method_front
-    validation = [c.validation_clean, c.validation_robust]
-    member = analysis.primary.fronts.configurations[row]
-    robust = [
-        analysis.view(radius).fronts.configurations[row].robust
-        for radius in analysis.results.threat.radii
-    ]
-    return (
-        method_cell(analysis.results, c.method),
-        *(_value_cell(c, name) for name in names),
-        _seeds_cell(c),
-        *(_spread_cell(over_seeds) for over_seeds in validation if over_seeds is not None),
-        *(interval_cell(value) for value in (member.clean, *robust)),
-        Cell(
-            text=printed_share(member.on_study_front),
-            below=printed_share(member.on_method_front),
-            order=member.on_study_front,
-        ),
-        Cell(text="study" if on_study_front else "method" if on_method_front else "–", order=place),
-        _cost_cell(mean_of([trial.cost for trial in c.trials])),
-        _number_cell(mean_of([trial.seconds for trial in c.trials])),
-    )
-
-
-def _alarm_cells(alarmed: Mapping[int, tuple[str, ...]], row: int) -> tuple[Cell, ...]:
-    if not alarmed:
-        return ()
-    texts = alarmed.get(row, ())
-    return (Cell(text=", ".join(texts) or "–", order=len(texts)),)
-
-
-def _validation_text(results: Results) -> str:
-    threat = results.threat
-    return (
-        f"Validation: {count_text(results.num_validation, 'validation image')}, robust under "
-        f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}. "
-    )
-
-
-def _names(found: Sequence[ConfigurationResult]) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name for c in found for name in c.values))
-    return names if len(names) <= MOST_VALUE_COLUMNS else ("values",)
-
-
-def _value_cell(c: ConfigurationResult, name: str) -> Cell:
-    if name in c.values:
-        value: Value = c.values[name]
-        return Cell(text=value_text(value, 4), order=value)
-    if name == "values" and c.values:
-        return Cell(text=values_text(c.values, 4), order=values_text(c.values, 4))
-    return Cell(text="–")
-
-
-def _seeds_cell(c: ConfigurationResult) -> Cell:
-    present = len(c.trials)
-    return Cell(
-        text=f"{present}/{present + len(c.absent_seeds)}",
-        below="" if c.complete else "incomplete",
-        order=present,
-    )
-
-
-def _spread_cell(over_seeds: Spread) -> Cell:
-    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
-    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
-
-
 def standard_steps(cost: float) -> str:
     """Print a training cost in steps of standard training, which costs 3 passes per image.
 
@@ -329,15 +209,3 @@ def standard_steps(cost: float) -> str:
     ('2 × standard', '7.7 × standard')
     """
     return f"{cost / STANDARD_COST:.2g} × standard"
-
-
-def _cost_cell(cost: float | None) -> Cell:
-    cell = _number_cell(cost)
-    multiple = "" if cost is None else standard_steps(cost).removesuffix(" standard")
-    return replace(cell, below=multiple)
-
-
-def _number_cell(number: float | None) -> Cell:
-    if number is None:
-        return Cell(text="–")
-    return Cell(text=f"{number:.1f}" if number < 100 else f"{number:.0f}", order=number)

@@ -9,7 +9,7 @@ import pytest
 from analysis.analyse import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.report.attack_tables import check_table, detection_table, verdict_table
-from analysis.report.data_files import configurations_csv
+from analysis.report.configurations import configurations_csv
 from analysis.report.page import page
 from analysis.results.results import Results
 from analysis.results.trials import (

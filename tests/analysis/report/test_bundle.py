@@ -20,12 +20,13 @@ from analysis.findings.phrases import declared_seeds_text
 from analysis.fronts.choice import choose
 from analysis.inference.claims import Interval
 from analysis.report.bundle import FILES, bundle, rerender, write_report
+from analysis.report.configurations import configuration_table
 from analysis.report.front_tables import cost_table, equivalence_table
 from analysis.report.latex import escaped, table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import ordered
 from analysis.report.page import MOST_LIMITS, gravest_first, page
-from analysis.report.tables import configuration_table, front_table, printed_share
+from analysis.report.tables import front_table, printed_share
 from analysis.results.results import MethodNote, Results
 from analysis.results.trials import AbsentTrial, ResultsError, TrialResult
 

@@ -1,0 +1,372 @@
+"""The table of configurations: each column declared once, for the page, the data file and LaTeX.
+
+A new column is one more entry in `columns`. It says under which head it stands on the page and in
+LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from analysis.document import Analysis
+from analysis.findings.phrases import ESTIMAND_TEXTS
+from analysis.inference.claims import Interval
+from analysis.report.data_files import alarms_of, csv_text, evidence_columns, mean_of
+from analysis.report.tables import (
+    Cell,
+    Table,
+    interval_cell,
+    method_cell,
+    printed_share,
+    standard_steps,
+)
+from analysis.results.configurations import ConfigurationResult, Spread
+from analysis.results.results import Results
+from analysis.results.words import (
+    SYMBOLS,
+    attack_text,
+    count_text,
+    percent,
+    value_text,
+    values_text,
+)
+
+MOST_VALUE_COLUMNS = 4
+"""With more kinds of values than this, all of them share one column of the page."""
+SURE = 0.95
+"""Bold in LaTeX is what is the best of its column with a greater probability than this."""
+
+Row = int
+"""The position of a configuration in `Analysis.found`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column. What it has no function for, it is not part of."""
+
+    head: str = ""
+    """On the page."""
+    cell: Callable[[Row], Cell] | None = None
+    """What the page shows."""
+    data: Callable[[Row], Mapping[str, object]] | None = None
+    """Names and values in `configs.csv`: fractions, never percent."""
+    file_order: int = 0
+    """Where the data stand in the file: by this number, then as listed. The file keeps the order
+    that it had first, as its readers may count columns."""
+    tex_head: str = ""
+    tex: Callable[[Row], str] | None = None
+    """What LaTeX shows, as mathematics or as text still to be escaped."""
+    is_math: bool = False
+
+
+def columns(analysis: Analysis) -> list[Column]:
+    """Return the columns of an analysis, in the order of the page."""
+    found, choice = analysis.found, analysis.choice
+    members = analysis.primary.fronts.configurations
+    on_method = {c.key for front in choice.fronts for c in front.members}
+    alarmed, more = alarms_of(analysis), evidence_columns(analysis)
+    cost = [mean_of([trial.cost for trial in c.trials]) for c in found]
+    seconds = [mean_of([trial.seconds for trial in c.trials]) for c in found]
+    return [
+        Column(
+            head="Method",
+            cell=lambda row: method_cell(analysis.results, found[row].method),
+            data=lambda row: {"method": found[row].method},
+            tex_head="Method",
+            tex=lambda row: found[row].method,
+        ),
+        Column(
+            data=lambda row: found[row].values,
+            tex_head="Values",
+            tex=lambda row: values_text(found[row].values),
+        ),
+        *_value_columns(found),
+        Column(
+            head="Seeds",
+            cell=lambda row: _seeds_cell(found[row]),
+            data=lambda row: {
+                "seeds": len(found[row].trials),
+                "seeds_absent": " ".join(str(seed) for seed in found[row].absent_seeds),
+            },
+        ),
+        *_validation_columns(analysis),
+        *_test_columns(analysis),
+        Column(data=lambda row: more.get(row, {}), file_order=2),
+        *_evidence_columns(analysis),
+        Column(data=lambda row: {"complete": found[row].complete}, file_order=2),
+        Column(
+            head="P(on front)",
+            cell=lambda row: Cell(
+                text=printed_share(members[row].on_study_front),
+                below=printed_share(members[row].on_method_front),
+                order=members[row].on_study_front,
+            ),
+            data=lambda row: {
+                "p_method_front": members[row].on_method_front,
+                "p_study_front": members[row].on_study_front,
+            },
+            file_order=4,
+        ),
+        Column(
+            head="Chosen for front of",
+            cell=lambda row: _chosen_cell(
+                found[row].key in on_method, found[row].key in choice.study_front
+            ),
+            data=lambda row: {
+                "on_method_front": found[row].key in on_method,
+                "on_study_front": found[row].key in choice.study_front,
+            },
+            file_order=3,
+        ),
+        Column(
+            head="Cost",
+            cell=lambda row: _cost_cell(cost[row]),
+            data=lambda row: {"cost": cost[row]},
+            file_order=5,
+        ),
+        Column(
+            head="Seconds",
+            cell=lambda row: _number_cell(seconds[row]),
+            data=lambda row: {"seconds": seconds[row]},
+            file_order=5,
+        ),
+        Column(
+            head="Alarms" if alarmed else "",
+            cell=lambda row: _alarm_cell(alarmed.get(row, ())),
+            data=lambda row: {"alarms": "; ".join(alarmed.get(row, ()))},
+            file_order=5,
+        ),
+    ]
+
+
+def configuration_table(analysis: Analysis) -> Table:
+    """Build the page's table of every configuration."""
+    shown = [one for one in columns(analysis) if one.head and one.cell is not None]
+    return Table(
+        key="configurations",
+        caption=_caption(analysis),
+        columns=tuple(one.head for one in shown),
+        rows=tuple(
+            tuple(one.cell(row) for one in shown if one.cell is not None)
+            for row in range(len(analysis.found))
+        ),
+        sortable=True,
+    )
+
+
+def configurations_csv(analysis: Analysis) -> str:
+    """Write one row for each configuration: fractions, with spread over seeds and intervals.
+
+    `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
+    `p_method_front` are shares of replicates, at the objective radius.
+    """
+    written = sorted(columns(analysis), key=lambda one: one.file_order)
+    rows: list[dict[str, object]] = []
+    for row in range(len(analysis.found)):
+        rows.append({})
+        for one in written:
+            rows[-1] |= one.data(row) if one.data is not None else {}
+    values = dict.fromkeys(name for c in analysis.found for name in c.values)
+    return csv_text(rows, ["method", *values])
+
+
+def _caption(analysis: Analysis) -> str:
+    results, threat = analysis.results, analysis.results.threat
+    on_validation = results.num_validation > 0
+    return (
+        "Accuracies in %: the mean over seeds, below it for test its 95% interval over "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}. "
+        + (_validation_text(results) if on_validation else "")
+        + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
+        f"{threat.norm}, at the radius named. P(on front): share of replicates in which no "
+        "configuration of the study dominates it, at radius "
+        f"{value_text(threat.objective_radius)}; below it, within its method. Chosen for the front "
+        f"of: on {'validation' if on_validation else 'test'} data. Cost: forward passes per "
+        "training image and epoch, a backward pass to the inputs counting 1, to weights and inputs "
+        "2; below it as a multiple of standard training, which costs 3. Seconds: wall time of one "
+        "trial."
+    )
+
+
+def _validation_text(results: Results) -> str:
+    threat = results.threat
+    return (
+        f"Validation: {count_text(results.num_validation, 'validation image')}, robust under "
+        f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}. "
+    )
+
+
+def _value_columns(found: Sequence[ConfigurationResult]) -> Iterator[Column]:
+    """Yield a column of the page for each kind of value, or one for all if these are many."""
+    names = tuple(dict.fromkeys(name for c in found for name in c.values))
+    for name in names if len(names) <= MOST_VALUE_COLUMNS else ("values",):
+        yield Column(
+            head=SYMBOLS.get(name, name),
+            cell=lambda row, name=name: _value_cell(found[row], name),  # type: ignore[misc]
+        )
+
+
+def _validation_columns(analysis: Analysis) -> list[Column]:
+    results, found = analysis.results, analysis.found
+    radius = results.threat.objective_radius
+    on_page = results.num_validation > 0
+
+    def column(head: str, name: str, of: Callable[[ConfigurationResult], Spread | None]) -> Column:
+        def cell(row: Row) -> Cell:
+            spread = of(found[row])
+            return Cell(text="–") if spread is None else _spread_cell(spread)
+
+        def data(row: Row) -> Mapping[str, object]:
+            spread = of(found[row])
+            return {} if spread is None else _spread_data(name, spread)
+
+        return Column(head=head if on_page else "", cell=cell, data=data, file_order=1)
+
+    return [
+        column("Validation clean", "validation_clean", lambda c: c.validation_clean),
+        column(
+            f"Validation robust {value_text(radius)}",
+            f"validation_robust_{radius:g}",
+            lambda c: c.validation_robust,
+        ),
+    ]
+
+
+def _test_columns(analysis: Analysis) -> list[Column]:
+    """Return the columns of clean accuracy, and of robust accuracy at each radius."""
+    found, radii = analysis.found, analysis.results.threat.radii
+
+    def column(
+        head: str,
+        name: str,
+        spreads: Sequence[Spread],
+        values: Sequence[Interval],
+        best: Row | None,
+    ) -> Column:
+        def data(row: Row) -> Mapping[str, object]:
+            ends = {f"{name}_low": values[row].low, f"{name}_high": values[row].high}
+            return _spread_data(name, spreads[row]) | ends
+
+        return Column(
+            head=f"Test {head.lower()}",
+            cell=lambda row: interval_cell(values[row]),
+            data=data,
+            tex_head=head,
+            tex=lambda row: _tex_interval(values[row], is_bold=row == best),
+            is_math=True,
+        )
+
+    views = [analysis.view(radius).fronts.configurations for radius in radii]
+    clean = column(
+        "Clean",
+        "clean",
+        [c.clean for c in found],
+        [one.clean for one in analysis.primary.fronts.configurations],
+        _surely_best([one.cleanest for one in views[0]]),
+    )
+    robust = [
+        column(
+            f"Robust {value_text(radius)}",
+            f"robust_{radius:g}",
+            [c.robust[at] for c in found],
+            [one.robust for one in views[at]],
+            _surely_best([one.most_robust for one in views[at]]),
+        )
+        for at, radius in enumerate(radii)
+    ]
+    return [clean, *robust]
+
+
+def _evidence_columns(analysis: Analysis) -> Iterator[Column]:
+    """Yield LaTeX's columns of other norms, then of stronger attacks at the objective radius.
+
+    A head names attack, samples, norm and radius; the evaluation attack of the note goes unnamed.
+    """
+
+    def column(head: str, values: Mapping[Row, Interval]) -> Column:
+        return Column(
+            tex_head=head,
+            tex=lambda row: _tex_interval(values[row]) if row in values else "--",
+            is_math=True,
+        )
+
+    for other in analysis.others:
+        for at, radius in enumerate(other.radii):
+            values = {each.row: each.robust[at] for each in other.configurations}
+            yield column(f"Robust {other.norm} {value_text(radius)}", values)
+    rows = {c.key: row for row, c in enumerate(analysis.found)}
+    for tier in analysis.tiers:
+        threat = tier.analysis.results.threat
+        stronger = {
+            rows[tier.analysis.found[one.row].key]: one.stronger
+            for one in tier.attacked
+            if one.radius == threat.objective_radius
+        }
+        yield column(attack_text(threat, threat.objective_radius), stronger)
+
+
+def _surely_best(shares: Sequence[float]) -> Row | None:
+    """Return the row that is the best in more than 95% of replicates.
+
+    Returns None if none is, or if there is one row only.
+    """
+    sure = [row for row, share in enumerate(shares) if share > SURE]
+    return sure[0] if len(sure) == 1 and len(shares) > 1 else None
+
+
+def _tex_interval(value: Interval, *, is_bold: bool = False) -> str:
+    half = max(value.high - value.estimate, value.estimate - value.low, 0.0)
+    text = f"{100 * value.estimate:.1f}"
+    shown = rf"\mathbf{{{text}}}" if is_bold else text
+    return rf"${shown} \pm {100 * half:.1f}$"
+
+
+def _spread_data(name: str, over_seeds: Spread) -> dict[str, object]:
+    return {
+        f"{name}_mean": over_seeds.mean,
+        f"{name}_least": over_seeds.low,
+        f"{name}_greatest": over_seeds.high,
+        f"{name}_deviation": over_seeds.deviation,
+    }
+
+
+def _chosen_cell(is_on_method: bool, is_on_study: bool) -> Cell:
+    text = "study" if is_on_study else "method" if is_on_method else "–"
+    return Cell(text=text, order=2 * is_on_study + is_on_method)
+
+
+def _alarm_cell(texts: Sequence[str]) -> Cell:
+    return Cell(text=", ".join(texts) or "–", order=len(texts))
+
+
+def _value_cell(c: ConfigurationResult, name: str) -> Cell:
+    if name in c.values:
+        return Cell(text=value_text(c.values[name], 4), order=c.values[name])
+    if name == "values" and c.values:
+        return Cell(text=values_text(c.values, 4), order=values_text(c.values, 4))
+    return Cell(text="–")
+
+
+def _seeds_cell(c: ConfigurationResult) -> Cell:
+    present = len(c.trials)
+    return Cell(
+        text=f"{present}/{present + len(c.absent_seeds)}",
+        below="" if c.complete else "incomplete",
+        order=present,
+    )
+
+
+def _spread_cell(over_seeds: Spread) -> Cell:
+    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
+    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
+
+
+def _cost_cell(cost: float | None) -> Cell:
+    cell = _number_cell(cost)
+    multiple = "" if cost is None else standard_steps(cost).removesuffix(" standard")
+    return replace(cell, below=multiple)
+
+
+def _number_cell(number: float | None) -> Cell:
+    if number is None:
+        return Cell(text="–")
+    return Cell(text=f"{number:.1f}" if number < 100 else f"{number:.0f}", order=number)
