@@ -71,7 +71,7 @@ def new_axes(width: float, height: float, **margins: float) -> tuple[Figure, Axe
 
 
 def layer(*classes: str) -> str:
-    """Name the layer of an artist, for its `gid`: `svg` turns it into the group's class.
+    """Return the layer of an artist as its `gid`, which `svg` turns into the group's class.
 
     A page shows and hides classes without a script. Words `c0`, `c1` … are no classes but name what
     the markers of the group stand for, in their order; `svg` gives them its `titles`.
@@ -207,7 +207,7 @@ def _shared_styles(body: str) -> str:
 
 
 def _short_names(body: str) -> str:
-    """Give numbers to what matplotlib names by a hash: marks and clips."""
+    """Replace the hashes by which matplotlib names marks and clips with numbers."""
     names = list(dict.fromkeys(re.findall(r'id="([mp][0-9a-f]{10})"', body)))
     numbers = {name: f"{name[0]}{number}" for number, name in enumerate(names)}
     pattern = r'(?<=id=")[mp][0-9a-f]{10}(?=")|(?<=#)[mp][0-9a-f]{10}(?=[")])'
