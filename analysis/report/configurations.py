@@ -1,7 +1,7 @@
 """The table of configurations: each column declared once, for the page, the data file and LaTeX.
 
-A new column is one more entry in the lists below `columns`. It says under which head it stands on the page and in
-LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
+A new column is one more entry in the lists below `columns`. It says under which head it stands on
+the page and in LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
