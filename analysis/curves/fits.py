@@ -226,19 +226,16 @@ def fit_points(
     """
     gate = tuple(point_rows(points, covariances, num_seeds))
     fits: list[FamilyFit] = []
-    scatter, concave = None, np.empty((0, 2))
+    scatter = None
+    regular = _regular(covariances)
     if all(row.passed for row in gate):
         data = _FitData(
-            points=points,
-            covariances=_regular(covariances),
-            replicates=replicates,
-            gate=gate,
-            floor=floor,
+            points=points, covariances=regular, replicates=replicates, gate=gate, floor=floor
         )
         noise = np.random.default_rng([seed, *rows]).standard_normal(replicates.shape[:2])
         fits, scatter = _all_fits(data, num_seeds, noise)
-        concave = concave_fit(points, data.covariances)
     close = _close(fits)
+    concave = concave_fit(points, regular) if close else np.empty((0, 2))
     refusal, way_out = ("", "") if close else _refusal(gate, fits)
     return FrontFit(
         method=method,
@@ -254,7 +251,7 @@ def fit_points(
         way_out=way_out,
         seeds=(min(num_seeds, default=0), max(num_seeds, default=0)),
         gate=gate,
-        concave=tuple((float(c), float(r)) for c, r in concave) if close else (),
+        concave=tuple((float(c), float(r)) for c, r in concave),
     )
 
 

@@ -1,4 +1,4 @@
-"""Dominance findings: which configurations are better in both accuracies, in words."""
+"""Dominance findings: which configurations are better in both accuracies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,11 +27,11 @@ from analysis.results.words import (
 KIND = "dominance"
 BEST_KIND = "dominance of the best"
 MOST_NAMED = 4
-"""So many configurations are spelled out in a sentence; the table has them all."""
+"""Most configurations that are spelled out in a sentence; the table has them all."""
 
 
 def dominance_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Say which configurations of a method one of another dominates, and which not."""
+    """Return which configurations of a method one of another dominates, and which not."""
     found = configurations(results)
     said = []
     for pair in contrasts.dominances:
@@ -138,7 +138,7 @@ def _conditions(results: Results, contrasts: Contrasts, pair: MethodDominance, d
 
 
 def _named_pair(found: Sequence[ConfigurationResult], each: Dominance) -> str:
-    """Name a configuration and the one that comes closest to dominating it."""
+    """Format a configuration and the one that comes closest to dominating it."""
     second, first = found[each.second], found[each.first]
     return f"{_values(second)} by {_values(first)}"
 

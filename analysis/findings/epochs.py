@@ -1,6 +1,6 @@
-"""Training findings: what stopping at the best epoch changes, in words, as exploratory."""
+"""Training findings: how the best epoch differs from the last, as exploratory."""
 
-from analysis.findings.phrases import points_text
+from analysis.findings.phrases import points_text, seeds_text
 from analysis.fronts.choice import Choice
 from analysis.inference.claims import Finding
 from analysis.responses.epochs import Trained, chosen_training
@@ -10,13 +10,13 @@ from analysis.results.words import attack_text, configuration_text, count_text
 
 KIND = "best against last epoch"
 MOST_NAMED = 3
-"""So many methods are named in the finding; the table has all."""
+"""Most methods that are named in the finding; the table has all."""
 
 
 def training_findings(results: Results, choice: Choice) -> list[Finding]:
-    """Say how robust accuracy differs between the best and the last epoch, as exploratory.
+    """Return how robust accuracy differs between the best and the last epoch, as exploratory.
 
-    Ranges over seeds, no interval: nothing is claimed. Without histories nothing can be said.
+    A range over seeds is no interval, so nothing is claimed. Without histories it is a refusal.
     """
     threat = results.threat
     measured = [one for one in chosen_training(results, choice) if one.difference is not None]
@@ -31,11 +31,10 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
     named = "; ".join(_named(one) for one in measured[:MOST_NAMED])
     more = len(measured) - MOST_NAMED
     rest = f"; {more} more in the table" if more > 0 else ""
-    counts = {_difference(one).seeds for one in measured}
-    seeds = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    seeds = seeds_text([_difference(one).seeds for one in measured])
     design = (
-        f"{count_text(len(measured), 'chosen configuration')} × {seeds} "
-        f"{'seed' if counts == {1} else 'seeds'}, {count_text(results.num_test, 'test image')}"
+        f"{count_text(len(measured), 'chosen configuration')} × {seeds}, "
+        f"{count_text(results.num_test, 'test image')}"
     )
     text = (
         "Exploratory: by how much the checkpoint chosen on validation exceeds the last one in "
@@ -62,7 +61,7 @@ def _difference(trained: Trained) -> Spread:
 
 
 def _named(trained: Trained) -> str:
-    """Name a configuration with its difference, and whether all seeds agree on its sign."""
+    """Format a configuration with its difference, and whether all seeds agree on its sign."""
     difference = _difference(trained)
     low, high = points_text(difference.low), points_text(difference.high)
     over = f"range {low} to {high}" if difference.seeds > 1 else "one seed"

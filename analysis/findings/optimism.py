@@ -1,4 +1,4 @@
-"""Selection findings: by how much a choice flatters itself, in words with their numbers."""
+"""Selection findings: where a choice was made, and how optimistic its numbers are."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ KIND = "selection"
 
 
 def selection_findings(results: Results, selection: Selection) -> list[Finding]:
-    """Say, for each method with a choice, where it was made and how optimistic it is."""
+    """Return for each method with a choice where it was made and how optimistic it is."""
     found = configurations(results)
     say = _on_validation if selection.chosen_on == "validation" else _on_test
     return [
@@ -87,7 +87,7 @@ def _bias(fraction: float) -> str:
 
 
 def _unknown(found: Sequence[ConfigurationResult]) -> str:
-    """Say why replicates do not vary."""
+    """Return why replicates do not vary."""
     if all(len(c.trials) == 1 for c in found):
         return NO_SEEDS
     return "no two seeds of a configuration differ under attack, so its noise is unknown"
