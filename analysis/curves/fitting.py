@@ -151,20 +151,18 @@ def _best_polished(
 
 def _polished(family: Family, start: Array, points: Array, covariances: Array) -> Array:
     """Bring θ (p,) to the nearest optimum of the first-order distance within the box."""
-
-    def errors(theta: Array) -> Array:
-        found: Array = residuals(family, theta[np.newaxis], points, covariances)[0]
-        return found
-
-    def slopes(theta: Array) -> Array:
-        found: Array = jacobian(family, theta[np.newaxis], points, covariances)[0]
-        return found
-
     low, high = np.array(family.low), np.array(family.high)
     # scipy refuses a start outside the box, and its steps shrink to nothing from the edge.
     inside = np.clip(start, low + 1e-6, high - 1e-6)
     found: Array = least_squares(
-        errors, inside, slopes, bounds=(low, high), method="trf", xtol=1e-12, ftol=1e-12, gtol=1e-12
+        lambda theta: residuals(family, theta[np.newaxis], points, covariances)[0],
+        inside,
+        lambda theta: jacobian(family, theta[np.newaxis], points, covariances)[0],
+        bounds=(low, high),
+        method="trf",
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
     ).x
     return found
 

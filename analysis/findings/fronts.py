@@ -72,23 +72,6 @@ def _contrast_finding(
     return held_back(said, found, (contrast.first, contrast.second))
 
 
-def _below_floor(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    first: Hypervolume,
-    second: Hypervolume,
-) -> str:
-    """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
-    names = [
-        method_text(one.method)
-        for one in (first, second)
-        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
-    ]
-    if not names:
-        return ""
-    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
-
-
 def _worded(
     results: Results,
     found: Sequence[ConfigurationResult],
@@ -98,6 +81,7 @@ def _worded(
     second: Hypervolume,
     finding: Finding,
 ) -> Finding:
+    """Return the finding in words; the first front is the one that is ahead."""
     assert finding.estimate is not None
     assert finding.low is not None
     assert finding.high is not None
@@ -119,16 +103,31 @@ def _worded(
             f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
         )
         return replace(finding, text=text)
-    if finding.low > 0:
-        text = f"{one} attains {gap} more robust accuracy than {other}, {measured} ({conditions})."
-        return replace(finding, text=text)
-    rows = [found[row] for row in (*first.rows, *second.rows)]
-    reason = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    text = (
-        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of "
-        f"{gap} ({conditions}). Cannot tell: {reason}."
+    said = (
+        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of {gap}"
     )
-    return replace(finding, text=text, status="bracketed", reason=reason)
+    if finding.low > 0:
+        said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    rows = [found[row] for row in (*first.rows, *second.rows)]
+    doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
+    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+
+
+def _below_floor(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    first: Hypervolume,
+    second: Hypervolume,
+) -> str:
+    """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
+    names = [
+        method_text(one.method)
+        for one in (first, second)
+        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
+    ]
+    if not names:
+        return ""
+    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
 
 
 def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:

@@ -1,6 +1,6 @@
 """Margins: how robust accuracy falls with the attack radius, and where half of it is lost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -265,12 +265,7 @@ def _drawn_rows(
 
 def _row_of(fit: SurvivalFit, row: int) -> SurvivalFit:
     one = slice(row, row + 1)
-    return SurvivalFit(
-        family=fit.family,
-        scale=fit.scale[one],
-        shape=fit.shape[one],
-        converged=fit.converged[one],
-    )
+    return replace(fit, scale=fit.scale[one], shape=fit.shape[one], converged=fit.converged[one])
 
 
 def _fittable(accuracies: Array) -> Array:
