@@ -1,4 +1,4 @@
-"""Other norm: robust accuracies under the evaluation attack in a norm nothing was chosen by."""
+"""Other norm: robust accuracies in a norm that nothing was chosen by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -82,7 +82,7 @@ def _measured(
 
 
 def _in_other_norm(trial: TrialResult) -> TrialResult:
-    """Put the other norm's numbers in the place of the study's own."""
+    """Replace the study's own robust accuracies by those in the other norm."""
     assert trial.other is not None
     bits = None
     if trial.bits is not None and trial.other.bits is not None:

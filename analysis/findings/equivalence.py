@@ -1,9 +1,9 @@
-"""Equivalence findings: which ε of adversarial training a ρ is worth, in words."""
+"""Equivalence findings: which ε of adversarial training a ρ is worth."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.findings.phrases import NO_SEEDS, design_text, estimand_text, held_back
+from analysis.findings.phrases import NO_SEEDS, capital, design_text, estimand_text, held_back
 from analysis.inference.claims import Finding
 from analysis.responses.equivalence import INSIDE, NARROW, Equivalence, Equivalent, Slope
 from analysis.results.configurations import ConfigurationResult, configurations
@@ -19,27 +19,36 @@ from analysis.results.words import (
 
 KIND, SLOPE_KIND = "equivalent epsilon", "slope of equivalent epsilon"
 MOST_NAMED = 8
-"""With more values of ρ, the most robust ones are spelled out; the table has them all."""
+"""Most values of ρ that are spelled out, the most robust ones; the table has them all."""
 
 
 def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
-    """Say which training ε every ρ is worth, and how that ε grows with ρ."""
+    """Return which training ε every ρ is worth, and how that ε grows with ρ."""
     found = configurations(results)
     said = []
     for one in equivalences:
+        groups = one.rows, [value.row for value in one.values]
+        blank = Finding(
+            kind=KIND,
+            text="",
+            status="refused",
+            estimand=one.estimand,
+            n=design_text(results, found, groups),
+            interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
+        )
         if not one.seed_noise:
-            said.append(_unsaid(results, found, one))
+            said.append(_unsaid(blank, one))
             continue
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
-        own = [_value_finding(results, found, one, v) for v in one.values if v in kept]
+        own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
         if one.values:
-            own.append(_slope_finding(results, found, one))
+            own.append(_slope_finding(results, blank, one))
         said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]
     return said
 
 
 def bracket_text(value: Equivalent) -> str:
-    """Print the levels that an ε without a value lies between.
+    """Format the levels that an ε without a value lies between.
 
     A bracket may be open below (down to no training at all), above, or on both sides.
     """
@@ -54,39 +63,33 @@ def bracket_text(value: Equivalent) -> str:
     return f"above {floor}" if floor is not None else "anywhere: the interval spans all trained ε"
 
 
-def _unsaid(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> Finding:
-    return Finding(
-        kind=KIND,
+def _unsaid(blank: Finding, one: Equivalence) -> Finding:
+    return replace(
+        blank,
         text=f"Which ε of {method_text(one.adversarial)} a ρ of {method_text(one.sam)} is worth is "
         f"not said: {NO_SEEDS}.",
-        status="refused",
-        estimand=one.estimand,
-        n=_design(results, found, one),
+        interval_method="",
         reason=NO_SEEDS,
     )
 
 
 def _value_finding(
-    results: Results, found: Sequence[ConfigurationResult], one: Equivalence, value: Equivalent
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    blank: Finding,
+    one: Equivalence,
+    value: Equivalent,
 ) -> Finding:
     positive = [level for level in one.levels if level > 0]
     conditions = (
         f"robust accuracy {percent(value.robust.estimate)}% "
         f"({percent(value.robust.low)} to {percent(value.robust.high)}%), "
-        f"{attack_text(results.threat, one.radius)}; {_design(results, found, one)}; "
+        f"{attack_text(results.threat, one.radius)}; {blank.n}; "
         f"{estimand_text(results, one.estimand, value.robust.estimate)}"
     )
     subject = f"{configuration_text(found[value.row], 40)} has the robust accuracy of "
     subject += method_text(one.adversarial)
-    finding = Finding(
-        kind=KIND,
-        text="",
-        status=value.status,
-        estimand=one.estimand,
-        range=(min(one.levels), max(one.levels)),
-        n=_design(results, found, one),
-        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
-    )
+    finding = replace(blank, status=value.status, range=(min(one.levels), max(one.levels)))
     if value.epsilon is not None:
         epsilon = value.epsilon
         return replace(
@@ -106,12 +109,13 @@ def _value_finding(
 
 
 def _bracketed(subject: str, one: Equivalence, value: Equivalent) -> str:
-    """Say between which levels the ε lies."""
+    """Format between which levels the ε lies."""
     if value.place == "above":
         if max(one.levels) == 0:
             return f"{subject} at no ε trained: none is more robust than training without one"
-        peak = ", the most robust one" if one.left_out else ", the largest trained"
-        return f"{subject} at no ε trained: it is more robust than that at {_level(value)}{peak}"
+        peak = "the most robust one" if one.left_out else "the largest trained"
+        level = "none" if value.floor is None else value_text(value.floor)
+        return f"{subject} at no ε trained: it is more robust than that at {level}, {peak}"
     if value.place == "below":
         return f"{subject} at an ε {bracket_text(value)}, the smallest trained"
     if value.floor is None and value.ceiling is None:
@@ -119,12 +123,8 @@ def _bracketed(subject: str, one: Equivalence, value: Equivalent) -> str:
     return f"{subject} at an ε {bracket_text(value)}"
 
 
-def _level(value: Equivalent) -> str:
-    return "none" if value.floor is None else value_text(value.floor)
-
-
 def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
-    """Say why there is no value, and which ε to train for one."""
+    """Return why there is no value, and which ε to train for one."""
     if value.place == "above":
         reason = "There is no ε to name."
     else:
@@ -139,18 +139,9 @@ def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
     return f"{reason} More seeds or images would narrow the interval."
 
 
-def _slope_finding(
-    results: Results, found: Sequence[ConfigurationResult], one: Equivalence
-) -> Finding:
+def _slope_finding(results: Results, blank: Finding, one: Equivalence) -> Finding:
     pair = f"the ε of {method_text(one.adversarial)} that a ρ of {method_text(one.sam)} is worth"
-    finding = Finding(
-        kind=SLOPE_KIND,
-        text="",
-        status="refused",
-        estimand=one.estimand,
-        n=_design(results, found, one),
-        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
-    )
+    finding = replace(blank, kind=SLOPE_KIND)
     if one.slope is None:
         reason = (
             f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would do"
@@ -162,10 +153,10 @@ def _slope_finding(
     ends = f"{value_text(slope.range[0])} to {value_text(slope.range[1])}"
     return replace(
         finding,
-        text=f"{pair[0].upper()}{pair[1:]} grows as ρ to the power {_power(value.estimate)} (95% "
+        text=f"{capital(pair)} grows as ρ to the power {_power(value.estimate)} (95% "
         f"interval {_power(value.low)} to {_power(value.high)}; ρ from {ends}, "
         f"{count_text(len(slope.rows), 'value')}; {attack_text(results.threat, one.radius)}; "
-        f"{_design(results, found, one)}; {one.estimand}): {_verdict(slope)}.",
+        f"{blank.n}; {one.estimand}): {_verdict(slope)}.",
         status="refused" if slope.verdict == "cannot tell" else "claimed",
         estimate=value.estimate,
         low=value.low,
@@ -190,8 +181,3 @@ def _verdict(slope: Slope) -> str:
 
 def _power(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _design(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> str:
-    levels = [row for row, level in zip(one.rows, one.levels, strict=True) if level >= 0]
-    return design_text(results, found, (levels, [value.row for value in one.values]))

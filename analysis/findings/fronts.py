@@ -1,18 +1,17 @@
-"""Front findings: which method's front is better, in words with their numbers.
-
-Cost findings: which method's front is better at equal training cost, in words.
-"""
+"""Front findings: which method's front is better, overall and at equal training cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.findings.phrases import (
     NO_SEEDS,
+    accuracy_interval,
     design_text,
     estimand_text,
     held_back,
     interval_text,
     invisible_text,
+    judged,
     points_text,
     requirements_text,
     unrepeated_text,
@@ -23,133 +22,23 @@ from analysis.results.configurations import ConfigurationResult, configurations
 from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text, method_text, percent, value_text
 
-COST_KIND = "hypervolume difference at equal training cost"
-UNIT = "forward passes per training image and epoch"
-
-
-def cost_finding(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    contrasts: Contrasts,
-    contrast: CostContrast,
-) -> Finding:
-    """Say how two methods compare at the least budget at which both have configurations."""
-    if contrast.points:
-        said = _compared(results, found, contrasts, contrast, contrast.points[0])
-        return held_back(said, found, (contrast.first, contrast.second))
-    one, other = method_text(contrast.first), method_text(contrast.second)
-    reason = (
-        f"the training cost of {one if contrast.first_costs is None else other} is not recorded; "
-        "add it to the results"
-    )
-    return Finding(
-        kind=COST_KIND,
-        text=f"{one} and {other} are not compared at equal training cost: {reason}.",
-        status="refused",
-        reason=reason,
-        estimand=contrast.estimand,
-    )
-
-
-def _compared(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    contrasts: Contrasts,
-    contrast: CostContrast,
-    point: CostPoint,
-) -> Finding:
-    low, high, known = point.adjusted_low, point.adjusted_high, contrasts.seed_noise
-    separated = known and (low > 0 or high < 0)
-    paying = [found[row] for row in (*point.first_rows, *point.second_rows)]
-    reason = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
-    design = design_text(results, found, (point.first_rows, point.second_rows))
-    budgets = count_text(len(contrast.points), "budget")
-    interval = f"95% interval {interval_text(low, high)}, exploratory, adjusted over {budgets}; "
-    text = (
-        f"At a training cost of at most {value_text(point.budget)} {UNIT}, "
-        f"{_said(contrast, point, separated)}, on average over {requirements_text(results)} "
-        f"({interval if known else ''}{attack_text(results.threat, contrast.radius)}; {design}; "
-        f"{contrast.estimand}; {_costs(contrast)})."
-        f"{'' if separated else f' Cannot tell: {reason}.'} {_note(contrast)}"
-    )
-    return Finding(
-        kind=COST_KIND,
-        text=text.strip(),
-        status="claimed" if separated else "bracketed" if known else "refused",
-        estimate=point.difference.estimate,
-        low=low if known else None,
-        high=high if known else None,
-        estimand=contrast.estimand,
-        range=(results.clean_floor, 1.0),
-        n=design,
-        interval_method="max-T over replicates, extended against the lift of a maximum by noise",
-        reason="" if separated else reason,
-    )
-
-
-def _said(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
-    """Name the difference: as one method being ahead only where the two are separated."""
-    first, second = method_text(contrast.first), method_text(contrast.second)
-    gap = point.difference.estimate
-    if not separated:
-        return (
-            f"{first} and {second} are not separated in robust accuracy, "
-            f"{first} minus {second} being {points_text(gap)} pp"
-        )
-    more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
-    return f"{first} attains {more} robust accuracy than {second}"
-
-
-def _costs(contrast: CostContrast) -> str:
-    named = []
-    pairs = (contrast.first, contrast.first_costs), (contrast.second, contrast.second_costs)
-    for method, costs in pairs:
-        assert costs is not None, "budgets come from costs"
-        least, greatest = value_text(costs[0]), value_text(costs[1])
-        between = least if least == greatest else f"{least} to {greatest}"
-        named.append(f"{method_text(method)} costs {between}")
-    return ", ".join(named)
-
-
-def _note(contrast: CostContrast) -> str:
-    """Say whether costs were equal at all, or how the comparison goes on at higher budgets."""
-    first, second = contrast.first_costs, contrast.second_costs
-    assert first is not None, "budgets come from costs"
-    assert second is not None, "budgets come from costs"
-    names = method_text(contrast.first), method_text(contrast.second)
-    if first[0] > second[1] or second[0] > first[1]:
-        dear, cheap = names if first[0] > second[1] else names[::-1]
-        return (
-            f"No cost is equal: each configuration of {dear} costs more than every one of {cheap}, "
-            "so a dearer method stands against a cheaper one."
-        )
-    if len(contrast.points) == 1:
-        return "All configurations of both cost this much." if first[0] == second[0] else ""
-    ahead = sum(point.adjusted_low > 0 for point in contrast.points)
-    behind = sum(point.adjusted_high < 0 for point in contrast.points)
-    return (
-        f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
-        f"{names[0]} is ahead at {ahead} and behind at {behind}; elsewhere the two are not "
-        "separated."
-    )
-
-
-KIND = "hypervolume difference"
+KIND, COST_KIND = "hypervolume difference", "hypervolume difference at equal training cost"
 INTERVALS = "percentiles of replicates, extended against the lift of a maximum by noise"
 ADJUSTED = "max-T over replicates, extended against the lift of a maximum by noise"
 UNEQUAL = 2
-"""With more than so many times the configurations noise visibly favours a front: `area_lifts`."""
+"""A front of more than so many times the configurations is visibly favoured by noise."""
 SMALLEST_LIFT = 0.0005
-"""Half of the last digit printed."""
+"""Half of the last digit that is printed."""
+COST_UNIT = "forward passes per training image and epoch"
 
 
 def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Say which method's front is better on average over clean requirements, the primary first."""
+    """Return which method's front is better on average over clean requirements, primary first."""
     found = configurations(results)
     if not contrasts.contrasts:
         return [_nothing_to_compare(results, found, contrasts)]
     fronts = [_contrast_finding(results, found, contrasts, one) for one in contrasts.contrasts]
-    return fronts + [cost_finding(results, found, contrasts, one) for one in contrasts.costs]
+    return fronts + [_cost_finding(results, found, contrasts, one) for one in contrasts.costs]
 
 
 def _contrast_finding(
@@ -183,23 +72,6 @@ def _contrast_finding(
     return held_back(said, found, (contrast.first, contrast.second))
 
 
-def _below_floor(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    first: Hypervolume,
-    second: Hypervolume,
-) -> str:
-    """Say of a method that attains 0 that it does because none of its configurations is clean."""
-    names = [
-        method_text(one.method)
-        for one in (first, second)
-        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
-    ]
-    if not names:
-        return ""
-    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
-
-
 def _worded(
     results: Results,
     found: Sequence[ConfigurationResult],
@@ -209,6 +81,7 @@ def _worded(
     second: Hypervolume,
     finding: Finding,
 ) -> Finding:
+    """Return the finding in words; the first front is the one that is ahead."""
     assert finding.estimate is not None
     assert finding.low is not None
     assert finding.high is not None
@@ -230,20 +103,35 @@ def _worded(
             f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
         )
         return replace(finding, text=text)
-    if finding.low > 0:
-        text = f"{one} attains {gap} more robust accuracy than {other}, {measured} ({conditions})."
-        return replace(finding, text=text)
-    rows = [found[row] for row in (*first.rows, *second.rows)]
-    reason = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    text = (
-        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of "
-        f"{gap} ({conditions}). Cannot tell: {reason}."
+    said = (
+        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of {gap}"
     )
-    return replace(finding, text=text, status="bracketed", reason=reason)
+    if finding.low > 0:
+        said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    rows = [found[row] for row in (*first.rows, *second.rows)]
+    doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
+    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+
+
+def _below_floor(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    first: Hypervolume,
+    second: Hypervolume,
+) -> str:
+    """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
+    names = [
+        method_text(one.method)
+        for one in (first, second)
+        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
+    ]
+    if not names:
+        return ""
+    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
 
 
 def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
-    """Say what an interval is adjusted for: never for other radii and other studies."""
+    """Return what an interval is adjusted for: never for other radii and other studies."""
     if contrast.primary:
         return "primary contrast, not adjusted"
     # Every two methods with results are contrasted, and all of them adjusted together.
@@ -254,7 +142,7 @@ def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
 
 
 def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
-    """Mark searched methods whose configurations were chosen where they are read."""
+    """Return which searched methods were chosen on the data they are read on; empty if none."""
     searched = {note.name for note in results.methods if note.searched}
     named = [method_text(one.method) for one in (first, second) if one.method in searched]
     if results.num_validation or not named:
@@ -263,7 +151,7 @@ def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> s
 
 
 def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
-    """Warn where one method has many more configurations, and noise favours it for that."""
+    """Return a warning if noise favours a method for having many more configurations."""
     fewer, more = sorted((first, second), key=lambda one: len(one.rows))
     favours = contrast.lift if contrast.first == more.method else -contrast.lift
     if len(more.rows) <= UNEQUAL * len(fewer.rows) or favours < SMALLEST_LIFT:
@@ -319,8 +207,112 @@ def _nothing_to_compare(
 
 
 def _alone(found: Sequence[ConfigurationResult], contrasts: Contrasts, one: Hypervolume) -> str:
-    """Print the interval of one method's hypervolume, where its noise is known."""
+    """Format the interval of one method's hypervolume, if its noise is known."""
     unknown = unrepeated_text(found, (one.method,))
     if not contrasts.seed_noise or unknown:
         return f"no interval, as {unknown}; "
-    return f"95% interval {percent(one.value.low)} to {percent(one.value.high)}%; "
+    return f"{accuracy_interval(one.value)}; "
+
+
+def _cost_finding(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: CostContrast,
+) -> Finding:
+    """Compare two methods at the least budget at which both have configurations."""
+    if contrast.points:
+        said = _at_budget(results, found, contrasts, contrast, contrast.points[0])
+        return held_back(said, found, (contrast.first, contrast.second))
+    one, other = method_text(contrast.first), method_text(contrast.second)
+    reason = (
+        f"the training cost of {one if contrast.first_costs is None else other} is not recorded; "
+        "add it to the results"
+    )
+    return Finding(
+        kind=COST_KIND,
+        text=f"{one} and {other} are not compared at equal training cost: {reason}.",
+        status="refused",
+        reason=reason,
+        estimand=contrast.estimand,
+    )
+
+
+def _at_budget(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: CostContrast,
+    point: CostPoint,
+) -> Finding:
+    low, high, known = point.adjusted_low, point.adjusted_high, contrasts.seed_noise
+    paying = [found[row] for row in (*point.first_rows, *point.second_rows)]
+    design = design_text(results, found, (point.first_rows, point.second_rows))
+    budgets = count_text(len(contrast.points), "budget")
+    interval = f"95% interval {interval_text(low, high)}, exploratory, adjusted over {budgets}; "
+    finding = Finding(
+        kind=COST_KIND,
+        text=f"At a training cost of at most {value_text(point.budget)} {COST_UNIT}, "
+        f"{_difference_text(contrast, point, known and (low > 0 or high < 0))}, on average over "
+        f"{requirements_text(results)} ({interval if known else ''}"
+        f"{attack_text(results.threat, contrast.radius)}; {design}; {contrast.estimand}; "
+        f"{_costs_text(contrast)}).",
+        status="bracketed",
+        estimate=point.difference.estimate,
+        low=low,
+        high=high,
+        estimand=contrast.estimand,
+        range=(results.clean_floor, 1.0),
+        n=design,
+        interval_method=ADJUSTED,
+    )
+    doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
+    finding = judged(finding, seed_noise=known, doubt=doubt)
+    return replace(finding, text=f"{finding.text} {_budgets_text(contrast)}".strip())
+
+
+def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
+    """Format the difference: one method is ahead only if the two are separated."""
+    first, second = method_text(contrast.first), method_text(contrast.second)
+    gap = point.difference.estimate
+    if not separated:
+        return (
+            f"{first} and {second} are not separated in robust accuracy, "
+            f"{first} minus {second} being {points_text(gap)} pp"
+        )
+    more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
+    return f"{first} attains {more} robust accuracy than {second}"
+
+
+def _costs_text(contrast: CostContrast) -> str:
+    named = []
+    pairs = (contrast.first, contrast.first_costs), (contrast.second, contrast.second_costs)
+    for method, costs in pairs:
+        assert costs is not None, "budgets come from costs"
+        least, greatest = value_text(costs[0]), value_text(costs[1])
+        between = least if least == greatest else f"{least} to {greatest}"
+        named.append(f"{method_text(method)} costs {between}")
+    return ", ".join(named)
+
+
+def _budgets_text(contrast: CostContrast) -> str:
+    """Return whether costs were equal at all, or how the two compare at higher budgets."""
+    first, second = contrast.first_costs, contrast.second_costs
+    assert first is not None, "budgets come from costs"
+    assert second is not None, "budgets come from costs"
+    names = method_text(contrast.first), method_text(contrast.second)
+    if first[0] > second[1] or second[0] > first[1]:
+        dear, cheap = names if first[0] > second[1] else names[::-1]
+        return (
+            f"No cost is equal: each configuration of {dear} costs more than every one of {cheap}, "
+            "so a dearer method stands against a cheaper one."
+        )
+    if len(contrast.points) == 1:
+        return "All configurations of both cost this much." if first[0] == second[0] else ""
+    ahead = sum(point.adjusted_low > 0 for point in contrast.points)
+    behind = sum(point.adjusted_high < 0 for point in contrast.points)
+    return (
+        f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
+        f"{names[0]} is ahead at {ahead} and behind at {behind}; elsewhere the two are not "
+        "separated."
+    )

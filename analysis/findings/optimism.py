@@ -1,4 +1,4 @@
-"""Selection findings: by how much a choice flatters itself, in words with their numbers."""
+"""Selection findings: where a choice was made, and how optimistic its numbers are."""
 
 from collections.abc import Sequence
 
@@ -13,20 +13,33 @@ KIND = "selection"
 
 
 def selection_findings(results: Results, selection: Selection) -> list[Finding]:
-    """Say, for each method with a choice, where it was made and how optimistic it is."""
+    """Return for each method with a choice where it was made and how optimistic it is."""
     found = configurations(results)
-    say = _on_validation if selection.chosen_on == "validation" else _on_test
-    return [
-        say(results, found, selection, one) for one in selection.methods if one.configurations > 1
-    ]
+    describe = _on_validation if selection.chosen_on == "validation" else _on_test
+    said = []
+    for one in selection.methods:
+        if one.configurations < 2:
+            continue
+        rows = [row for row, c in enumerate(found) if c.method == one.method]
+        design = design_text(results, found, (rows,))
+        finding = Finding(
+            kind=KIND,
+            text=f"{describe(results, found, one)} Measured: "
+            f"{attack_text(results.threat, selection.radius)}; {design}; {selection.estimand}.",
+            status="bracketed" if one.overstatement is None else "claimed",
+            estimate=one.overstatement,
+            estimand=selection.estimand,
+            n=design,
+            interval_method="bias by replicates, without an interval",
+            reason=_unknown(found) if one.overstatement is None else "",
+        )
+        said.append(finding)
+    return said
 
 
 def _on_validation(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-) -> Finding:
+    results: Results, found: Sequence[ConfigurationResult], one: MethodSelection
+) -> str:
     kept = sum(member.on_test_front for member in one.members)
     text = (
         f"{kept} of {count_text(len(one.members), 'member')} of the front of "
@@ -45,22 +58,16 @@ def _on_validation(
             f" Had the most robust of the {one.configurations} been chosen on test data, its "
             f"number would be optimistic by about {_bias(one.overstatement)} pp."
         )
-    return _finding(results, found, selection, one, text)
+    return text
 
 
-def _on_test(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-) -> Finding:
+def _on_test(results: Results, found: Sequence[ConfigurationResult], one: MethodSelection) -> str:
     name = method_text(one.method)
     best = (
         f"The best of {one.configurations} configurations of {name} was chosen on the test images"
     )
     if one.overstatement is None:
-        text = f"{best}; by how much it looks too good is not said: {_unknown(found)}."
-        return _finding(results, found, selection, one, text)
+        return f"{best}; by how much it looks too good is not said: {_unknown(found)}."
     text = (
         f"{best}, not selected independently: its robust accuracy is optimistic by about "
         f"{_bias(one.overstatement)} pp."
@@ -72,7 +79,7 @@ def _on_test(
             f"{percent(one.held_out)}% when each seed reads a front chosen on the others, which "
             "errs downwards."
         )
-    return _finding(results, found, selection, one, text)
+    return text
 
 
 def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) -> str:
@@ -87,29 +94,7 @@ def _bias(fraction: float) -> str:
 
 
 def _unknown(found: Sequence[ConfigurationResult]) -> str:
-    """Say why replicates do not vary."""
+    """Return why replicates do not vary."""
     if all(len(c.trials) == 1 for c in found):
         return NO_SEEDS
     return "no two seeds of a configuration differ under attack, so its noise is unknown"
-
-
-def _finding(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-    text: str,
-) -> Finding:
-    rows = [row for row, c in enumerate(found) if c.method == one.method]
-    design = design_text(results, found, (rows,))
-    return Finding(
-        kind=KIND,
-        text=f"{text} Measured: {attack_text(results.threat, selection.radius)}; {design}; "
-        f"{selection.estimand}.",
-        status="bracketed" if one.overstatement is None else "claimed",
-        estimate=one.overstatement,
-        estimand=selection.estimand,
-        n=design,
-        interval_method="bias by replicates, without an interval",
-        reason=_unknown(found) if one.overstatement is None else "",
-    )

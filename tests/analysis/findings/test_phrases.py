@@ -7,7 +7,7 @@ import pytest
 
 from analysis.analyse import analyse
 from analysis.document import Analysis
-from analysis.findings.phrases import held_back, unrepeated_text
+from analysis.findings.phrases import held_back, judged, unrepeated_text
 from analysis.inference.claims import Finding
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
@@ -102,3 +102,25 @@ def test_a_comparison_of_studies_with_one_method_has_no_primary_contrast(draw: D
     first = analyse(results, replicates=100).findings[0]
     assert (first.kind, first.primary) == ("hypervolume difference", False)
     assert "95% interval" in first.text
+
+
+@pytest.mark.parametrize(
+    ("ends", "seed_noise", "status"),
+    [
+        ((0.01, 0.03), True, "claimed"),
+        ((-0.03, -0.01), True, "claimed"),
+        ((0.0, 0.03), True, "bracketed"),
+        ((0.01, 0.03), False, "refused"),
+    ],
+)
+def test_a_difference_is_claimed_where_a_known_interval_excludes_zero(
+    ends: tuple[float, float], seed_noise: bool, status: str
+) -> None:
+    finding = Finding(kind="gap", text="A.", status="bracketed", low=ends[0], high=ends[1])
+    said = judged(finding, seed_noise=seed_noise, doubt="few seeds")
+    assert said.status == status
+    assert (said.low, said.high) == (ends if seed_noise else (None, None))
+    told = status == "claimed"
+    assert (said.text, said.reason) == (
+        ("A.", "") if told else ("A. Cannot tell: few seeds.", "few seeds")
+    )
