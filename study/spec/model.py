@@ -47,6 +47,9 @@ from trainers.config import (
 PRIMARY = "hypervolume_difference"
 """The one kind of primary contrast: of mean robust accuracies over clean requirements."""
 
+Sampler = Literal["tpe", "nsga2", "gp", "random"]
+"""The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
+
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
 
@@ -159,7 +162,7 @@ class SearchSpec(Part):
 
     trials: Annotated[int, Ge(1)]
     """Configurations that Optuna suggests in each search block; each runs with every seed."""
-    sampler: Literal["tpe", "nsga2", "gp", "random"] = "tpe"
+    sampler: Sampler = "tpe"
 
 
 class ResourcesSpec(Part):
