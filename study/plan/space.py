@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from study.spec import SIDES, Range, StudySpec, Value, model, settings_of
+from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
 from study.spec.settings import members_of
 from trainers.config import (
     ATTACKS,
@@ -132,7 +132,7 @@ def cells(spec: StudySpec, configuration: Configuration, fingerprint: str) -> tu
 
 def train_config(spec: StudySpec, configuration: Configuration, seed: int) -> TrainConfig:
     """Build the trainers' configuration of one cell."""
-    return model.train_config(spec, configuration.method, dict(configuration.values), seed)
+    return cell_config(spec, configuration.method, dict(configuration.values), seed)
 
 
 def cell_key(config: TrainConfig, fingerprint: str) -> str:
@@ -235,7 +235,7 @@ def _block_key(
     fingerprint: str,
 ) -> str:
     corner = dict(fixed) | {path: limits.low for path, limits in ranges}
-    config = model.train_config(spec, method, corner, spec.seeds[0])
+    config = cell_config(spec, method, corner, spec.seeds[0])
     return _template_digest(canonical(config, fingerprint), tuple(path for path, _ in ranges))
 
 

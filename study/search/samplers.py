@@ -17,8 +17,7 @@ from optuna.samplers import (
 )
 
 from study.plan.space import Block
-from study.spec import StudySpec
-from study.spec.model import Sampler
+from study.spec import Sampler, StudySpec
 
 RANDOM_TRIALS = 10
 """Points that TPE draws at random first, as Optuna does; at most half of a small budget."""

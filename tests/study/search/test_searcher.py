@@ -18,8 +18,7 @@ from study.plan.plan import TrialRecord, make_plan
 from study.plan.space import Cell
 from study.search.samplers import SAMPLERS, make_sampler
 from study.search.searcher import StudySearcher
-from study.spec import StudySpec
-from study.spec.model import Sampler
+from study.spec import Sampler, StudySpec
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
