@@ -20,6 +20,7 @@ from study.records.attacks import (
     AttackRecord,
     CheckRecord,
     Samples,
+    Threat,
     is_attacked,
     is_checked,
     is_diagnosed,
@@ -64,9 +65,11 @@ def strong_results(records: Sequence[AttackRecord]) -> tuple[StrongResult, ...]:
     """Put the radii of each sequence of attacks together, by norm and number of samples."""
     groups: dict[tuple[object, ...], list[AttackRecord]] = {}
     for record in records:
-        key = record.norm, record.attack, record.samples, record.attacks
+        key = record.threat.norm, record.attack, record.num_judged, record.attacks
         groups.setdefault(key, []).append(record)
-    return tuple(_strong_result(sorted(g, key=lambda one: one.radius)) for g in groups.values())
+    return tuple(
+        _strong_result(sorted(g, key=lambda one: one.threat.radius)) for g in groups.values()
+    )
 
 
 def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
@@ -121,12 +124,14 @@ def basis_of(
     `rivals`: of the same configuration and other seeds.
     """
     evaluation = spec.evaluation
-    threats = [(evaluation.norm, radius, samples) for radius in evaluation.radii]
+    threats = [
+        Threat(norm=evaluation.norm, radius=radius, samples=samples) for radius in evaluation.radii
+    ]
     recorded = [
-        metric_name(evaluation.checkpoint, attack, *threat)
+        metric_name(evaluation.checkpoint, attack, threat)
         for attack in METRIC_WORDS
         for threat in threats
-        if is_attacked(record, evaluation.checkpoint, attack, *threat)
+        if is_attacked(record, evaluation.checkpoint, attack, threat)
     ]
     parts = [version("rhoeps"), sorted(rival.cell_key for rival in rivals), recorded]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -201,9 +206,9 @@ def _strong_result(records: Sequence[AttackRecord]) -> StrongResult:
     measured = accuracies(bits).tolist()
     return StrongResult(
         attack=first.attack,
-        norm=cast(Any, first.norm),
-        radii=tuple(record.radius for record in records),
-        samples=first.samples,
+        norm=first.threat.norm,
+        radii=tuple(record.threat.radius for record in records),
+        samples=first.num_judged,
         parts=first.attacks,
         clean=measured[0],
         robust=tuple(measured[1:]),

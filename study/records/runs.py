@@ -22,6 +22,7 @@ from study.plan.plan import RunStatus, TrialRecord
 from study.records.database import Database, RunRow, open_database
 from study.records.store import Store, TrackingError, connect, recording
 from study.spec import StudySpec
+from trainers.config import Norm
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -202,10 +203,10 @@ def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[str, Sequence[float]], ...]:
-    """Give the norms that a recorded cell was evaluated at, its own first, each with its radii."""
-    norm = evaluation["norm"]
-    other = "l2" if norm == "linf" else "linf"
+def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[Norm, Sequence[float]], ...]:
+    """Return the norms that a recorded cell was evaluated at, its own first, with their radii."""
+    norm: Norm = evaluation["norm"]
+    other: Norm = "l2" if norm == "linf" else "linf"
     return (norm, evaluation["radii"]), (other, evaluation.get("other_norm_radii", ()))
 
 

@@ -79,7 +79,9 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
             seed=SEED,
             device=context.device,
             bits=bits[evaluation.checkpoint],
-            strong={one.radius: one.bits for one in found if one.norm == evaluation.norm},
+            strong={
+                one.threat.radius: one.bits for one in found if one.threat.norm == evaluation.norm
+            },
             rivals=[load_network(context, rival) for rival in unit.rivals],
         ),
         compare_epochs(record.metrics, evaluation),

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from trainers.config import NORMS, Norm, check, check_count, check_number
 from trainers.data.subset import Split
-from trainers.engine.engine import Classify, Engine, classifier
-from trainers.engine.repeatable import repeatable
+from trainers.engine.engine import Classify, Engine, classifier, repeatable
 from trainers.evaluation.evaluate import BATCH_SIZE, Bits, image_batches
 from trainers.evaluation.pgd import classified_right
 

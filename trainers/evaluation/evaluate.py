@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from trainers.config import EvaluationConfig, Norm, PgdAttack
 from trainers.data.subset import Split
-from trainers.engine.engine import Classify, Engine, classifier
-from trainers.engine.repeatable import generator, repeatable
+from trainers.engine.engine import Classify, Engine, classifier, generator, repeatable
 from trainers.evaluation.pgd import Attacked, classified_right, pgd
 from trainers.step.inputs import BALLS
 

@@ -12,8 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from trainers.config import Norm, PgdAttack
 from trainers.data.subset import Split
-from trainers.engine.engine import PLAIN, Classify, Engine, classifier
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import PLAIN, Classify, Engine, classifier, generator
 from trainers.evaluation import pgd as attacks
 from trainers.evaluation.evaluate import BATCH_SIZE, attacked_batches
 from trainers.evaluation.pgd import Attacked, classified_right, fgsm
