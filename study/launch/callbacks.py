@@ -1,6 +1,6 @@
 """Ray's callbacks for the records: what ends a launch early, and what a lost worker leaves open."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ray import tune
 
@@ -63,21 +63,30 @@ class Watch(tune.Callback):  # type: ignore[misc]
             self._lease.renew()
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: "RayTrial",
+        result: dict[str, Any],
+        **info: Any,
     ) -> None:
         """Stop the launch if a trial could not record its results: no other trial could either."""
         if result.get("store_failed"):
             self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
+    ) -> None:
         """End the run of a trial whose worker was lost; Ray starts it once more."""
         self._fail_lost(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
+    ) -> None:
         """End the run of a trial whose worker was lost for the second time."""
         self._fail_lost(trial)
 
-    def _fail_lost(self, trial: Any) -> None:
+    def _fail_lost(self, trial: "RayTrial") -> None:
         """End the run of a lost worker as FAILED, as the worker itself no longer can."""
         error = trial.get_pickled_error() or "unknown"
         reason = store.masked(f"its worker was lost: {' '.join(str(error).split())[:600]}")
@@ -89,6 +98,15 @@ class Watch(tune.Callback):  # type: ignore[misc]
             self.problem = (
                 self.problem or f"results cannot be recorded: {store.masked(str(failure))}"
             )
+
+
+class RayTrial(Protocol):
+    """The part of Ray's trials that callbacks use; Ray has no types."""
+
+    trial_id: str
+
+    def get_pickled_error(self) -> Exception | None:
+        """Return the error that ended the trial's worker, if it is known."""
 
 
 class WatchStopper(tune.Stopper):  # type: ignore[misc]

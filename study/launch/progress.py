@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.launch.callbacks import RayTrial
 from study.plan import naming
 from study.plan.cost import relative_cost
 from study.plan.fronts import Objectives, front_so_far
@@ -82,13 +83,20 @@ class Progress(tune.Callback):  # type: ignore[misc]
         if self._console.is_terminal:
             self._live.stop()
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_start(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
         """Record when a trial began, and its cell, before the searcher drops it."""
         self._begun[trial.trial_id] = time.monotonic()
         self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,
     ) -> None:
         """Record an epoch, or print how a trial ended."""
         self._latest[trial.trial_id] = result
@@ -111,12 +119,16 @@ class Progress(tune.Callback):  # type: ignore[misc]
             )
         self._forget(trial.trial_id)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
         """Print that a worker was lost."""
         name = self._name(self._cells[trial.trial_id])
         self._say(f"{name}: its worker was lost; the trial starts once more", True)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
         """Print that a trial lost its worker twice, perhaps before the trial began."""
         begun = self._cells.setdefault(trial.trial_id, self._searcher.failures[-1][0])
         name = self._name(begun)

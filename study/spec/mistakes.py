@@ -179,7 +179,7 @@ def empty(place: Place) -> str:
     return f"is empty; write {_example(place) or '{} for the defaults'}"
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Format a value of the file, short enough for a line."""
     if isinstance(value, Mapping):
         ends = [key for key in value if key in _RANGE_KEYS]
@@ -282,7 +282,7 @@ def _unknown(key: str, place: Place, known: Sequence[str]) -> str:
     return f"unknown key; known here: {', '.join(known)}"
 
 
-def _way_out(kind: str, value: Any, place: Place) -> str:
+def _way_out(kind: str, value: object, place: Place) -> str:
     """Return what to write in place of a value of the wrong type."""
     if isinstance(value, str):
         number = fraction(value)
@@ -314,7 +314,7 @@ def _example(place: Place) -> str:
     return "" if value is None else f"{keys[-1]}: {_as_yaml(value)}"
 
 
-def _as_yaml(value: Any) -> str:
+def _as_yaml(value: object) -> str:
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
     if isinstance(value, tuple):

@@ -54,7 +54,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
 
 
-def _read_attack(value: Any) -> Any:
+def _read_attack(value: object) -> object:
     """Read the evaluation attack, such as `{pgd: {...}}`."""
     if isinstance(value, tuple(ATTACKS.values())):
         return value
@@ -65,7 +65,7 @@ def _read_attack(value: Any) -> Any:
         raise rule_errors([((name, error.field), config_text(error))], "trainers") from None
 
 
-def _read_model(value: Any) -> Any:
+def _read_model(value: object) -> ModelConfig:
     """Read the network's configuration; width and depth default to what is usual for its kind."""
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         name = value["name"]
@@ -74,7 +74,7 @@ def _read_model(value: Any) -> Any:
     return read_part(ModelConfig, _MODEL_FORM, value)
 
 
-def _read_methods(value: Any) -> Any:
+def _read_methods(value: object) -> object:
     """Check the names of the methods, as they become part of MLflow's names and of file names."""
     if isinstance(value, Mapping):
         problems = [((name,), name_problem(name)) for name in value if name_problem(name)]
@@ -83,10 +83,10 @@ def _read_methods(value: Any) -> Any:
     return value
 
 
-def _read_samples(value: Any) -> float | str:
+def _read_samples(value: object) -> float | str:
     """Read a number of test images, or `all`."""
     samples = read_number_or_word(("all",), False, True, value)
-    if samples != "all" and value < 1:
+    if not isinstance(samples, str) and samples < 1:
         raise rule_error(f"must be all or a whole number ≥ 1, got {value!r}; raise it")
     return samples
 
@@ -98,14 +98,14 @@ def _whole_or_fraction(gpu: float) -> float:
     return gpu
 
 
-def _required(key: str, value: Any) -> Any:
+def _required(key: str, value: object) -> object:
     """Refuse a key that is followed by nothing, even if it may be left out."""
     if value is None:
         raise rule_error(empty((key,)))
     return value
 
 
-def _read_primary(value: Any) -> Any:
+def _read_primary(value: object) -> tuple[object, ...] | None:
     """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
     if _required("primary", value) == PRIMARY:
         return None
@@ -126,7 +126,7 @@ def _read_primary(value: Any) -> Any:
     return distinct(methods)
 
 
-def _read_data(value: Any, info: ValidationInfo) -> Any:
+def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
     data = read_part(DataConfig, _DATA_FORM, value)
     kind, _, path = data.name.partition(":")

@@ -12,7 +12,17 @@ from fractions import Fraction
 from functools import partial, reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from annotated_types import MinLen
 from pydantic import (
@@ -31,6 +41,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from study.spec.source import Place
 from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
+
+T = TypeVar("T")
 
 Value = float | int | str
 
@@ -132,7 +144,7 @@ def fraction(text: str) -> float | None:
     return float(Fraction(match[1]) / Fraction(match[2]))
 
 
-def _with_fraction(value: Any) -> Any:
+def _with_fraction(value: object) -> object:
     number = fraction(value) if isinstance(value, str) else None
     return value if number is None else number
 
@@ -173,7 +185,7 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
 
 
-def read_part(cls: type[Any], shape: type[Part], value: Any) -> Any:
+def read_part(cls: type[T], shape: type[Part], value: object) -> T:
     """Read a mapping as a trainers' dataclass; what that refuses is an error at its field."""
     if isinstance(value, cls):
         return value
@@ -206,7 +218,7 @@ def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
     return create_model(kind, __base__=Part, **optional)  # type: ignore[call-overload,no-any-return]
 
 
-def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
+def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]:
     """Read `{sam: {rho: 0.1}}`, or a bare word where that is enough, as a name and its part."""
     if isinstance(value, str):
         value = {value: {}}
@@ -221,7 +233,7 @@ def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
     return name, getattr(chosen, name)
 
 
-def read_side(kind: str, value: Any) -> Side:
+def read_side(kind: str, value: object) -> Side:
     """Read a side of a method; its settings are checked by the trainers."""
     if isinstance(value, Side):
         return value
@@ -259,7 +271,7 @@ def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
     return (error.field,)
 
 
-def _shape(value: Any) -> str:
+def _shape(value: object) -> str:
     """Return the tag of a setting's shape, so that a mistake gets one message and not three."""
     if isinstance(value, tuple):
         return "<list>"
@@ -299,7 +311,7 @@ def members_of(hint: Any) -> tuple[Any, ...]:
 
 
 def read_number_or_word(
-    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: Any
+    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: object
 ) -> float | str:
     """Read a number or one of some words, so that a mistake gets one message and not two."""
     number = _with_fraction(value) if is_radius else value
@@ -313,7 +325,7 @@ def read_number_or_word(
     raise rule_error(f"must be {' or '.join(words)} or {kind}, got {got}")
 
 
-def _as_written(value: Any) -> str:
+def _as_written(value: object) -> str:
     """Format a value as YAML writes it."""
     if value is None:
         return "nothing"
@@ -330,7 +342,7 @@ def _filled_list(hint: Any, default: Any) -> Any:
         return hint
     entry = ", ".join(map(str, default)) or "0.5"
 
-    def filled(value: Any) -> Any:
+    def filled(value: object) -> object:
         if value is None:
             raise rule_error(f"is empty; write for example [{entry}], or delete the line")
         return value
