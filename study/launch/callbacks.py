@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-class Watch(tune.Callback):  # type: ignore[misc]
+class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
     """Keep the records right while Ray runs trials, and decide when the launch has to end.
 
     A launch stops for a signal, for more than `max_failures` failed cells, or for a store that
     cannot be written. The searcher then hands out no more cells, and running trials are stopped. A
     training that a detector ended is a result, and does not count as a failure here.
+
+    A callback cannot stop Ray Tune, so this is its stopper, too.
     """
 
     def __init__(
@@ -56,6 +58,14 @@ class Watch(tune.Callback):  # type: ignore[misc]
         is_stopping = self._interrupts.stopped_by is not None or bool(self.problem)
         self._searcher.is_stopping |= is_stopping
         return is_stopping
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: a single trial is never stopped."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether every trial is to be stopped, as Ray asks after each of its steps."""
+        return self.should_stop
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Renew the lease on a store that others reach."""
@@ -107,22 +117,3 @@ class RayTrial(Protocol):
 
     def get_pickled_error(self) -> Exception | None:
         """Return the error that ended the trial's worker, if it is known."""
-
-
-class WatchStopper(tune.Stopper):  # type: ignore[misc]
-    """Ray's question whether to stop, answered by a `Watch`; a callback cannot stop Ray Tune."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing to pickle, as for `Watch`."""
-        return {}
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: a single trial is never stopped."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Return whether every trial is to be stopped."""
-        return self._watch.should_stop

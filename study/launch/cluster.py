@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from study.launch.interrupts import Interrupts
 from study.records import store as storage
 from study.records.store import Store
 from study.spec import StudySpec
+
+T = TypeVar("T")
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -148,19 +150,14 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     # the launch could end in order; Ray has no setting for it.
     popen = services.ConsolePopen
     services.ConsolePopen = functools.partial(popen, start_new_session=True)
-    started: Future[Any] = Future()
 
-    def init() -> None:
+    def init() -> Any:
         try:
-            started.set_result(ray.init(**options))
-        except BaseException as error:  # whatever it is, the main thread raises it
-            started.set_exception(error)
+            return ray.init(**options)
         finally:
             services.ConsolePopen = popen
-        ended.wait()
 
-    threading.Thread(target=init, daemon=True).start()
-    return started
+    return _in_thread(init, ended)
 
 
 def use_started_workers() -> None:
@@ -176,16 +173,20 @@ def use_started_workers() -> None:
         class_cache.DEFAULT_ENV_VARS.clear()
 
 
-def _in_thread(work: Callable[[], None]) -> "Future[None]":
-    """Do some work in a thread of its own, so that the main thread can handle signals."""
-    done: Future[None] = Future()
+def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":
+    """Do some work in a thread of its own, so that the main thread can handle signals.
+
+    With an event, the thread lives until that is set.
+    """
+    done: Future[T] = Future()
 
     def run() -> None:
         try:
-            work()
-            done.set_result(None)
+            done.set_result(work())
         except BaseException as error:  # whatever it is, the main thread raises it
             done.set_exception(error)
+        if until is not None:
+            until.wait()
 
     threading.Thread(target=run, daemon=True).start()
     return done

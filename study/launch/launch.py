@@ -163,20 +163,12 @@ class Ledger:
         self._spec = spec
         self._store = store
         self._tags = tags
-        self._opened: tuple[MlflowClient, StudyRuns] | None = None
-        self.lease: Lease | None = None
-
-    @property
-    def client(self) -> "MlflowClient":
-        """The client that records runs, once the ledger is open."""
-        assert self._opened is not None
-        return self._opened[0]
-
-    @property
-    def runs(self) -> StudyRuns:
+        self._is_open = False
+        self.client: MlflowClient
+        """Records runs, once the ledger is open."""
+        self.runs: StudyRuns
         """The ids under which the study is recorded, once the ledger is open."""
-        assert self._opened is not None
-        return self._opened[1]
+        self.lease: Lease | None = None
 
     def open(self) -> None:
         """Find or create the study in MLflow, and end what a killed launch left running.
@@ -184,22 +176,23 @@ class Ledger:
         This takes seconds, as MLflow is imported and its schema made. A second call does nothing.
         Raises `TrackingError`, and `HeldError` if another machine launches the study.
         """
-        if self._opened is not None:
+        if self._is_open:
             return
-        client = connect(self._store)
+        self.client = connect(self._store)
         with recording(self._store):
-            runs = open_study(client, self._store, self._spec, self._tags)
-            client.set_experiment_tag(runs.experiment, *view_tag(self._spec, runs))
+            self.runs = open_study(self.client, self._store, self._spec, self._tags)
+            view = view_tag(self._spec, self.runs)
+            self.client.set_experiment_tag(self.runs.experiment, *view)
             if self._store.is_shared:
-                self.lease = Lease(client, runs)
+                self.lease = Lease(self.client, self.runs)
                 self.lease.take()
-            # Only what holds the lease may end runs: they may be another machine's, at work.
-            self._opened = client, runs
-            close_runs(client, runs, "its launch was killed")
+            # Without the lease no run may be ended: it may be another machine's, at work.
+            self._is_open = True
+            close_runs(self.client, self.runs, "its launch was killed")
 
     def end(self, status: RunStatus) -> None:
         """End the parent run and what still runs below it, if the ledger was opened."""
-        if self._opened is None:
+        if not self._is_open:
             return
         with recording(self._store):
             close_runs(self.client, self.runs, "stopped before its last epoch")
@@ -332,7 +325,6 @@ def _tuner(
     # ray takes seconds to import: only when there is work.
     from ray import tune
 
-    from study.launch.callbacks import WatchStopper
     from study.launch.trainable import CellTrainable
 
     cluster.use_started_workers()
@@ -353,7 +345,7 @@ def _tuner(
         run_config=tune.RunConfig(
             name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
             storage_path=str(project / "runs" / "ray"),
-            stop=WatchStopper(watch),
+            stop=watch,
             failure_config=tune.FailureConfig(max_failures=1),  # of workers; trials raise nothing
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # states are ours
             callbacks=[watch, progress],

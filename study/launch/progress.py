@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from ray import tune
@@ -73,12 +72,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Stop the live view; later lines are printed below it."""
         if self._console.is_terminal:
             self._live.stop()

@@ -4,6 +4,8 @@ They are files of the launching machine. Workers of that machine use the files t
 a cluster, wherever they run, use them through a Ray actor on the launcher's node.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -40,29 +42,21 @@ class FileStates:
     def save(self, key: str, content: bytes) -> None:
         """Write a state aside, then rename it, so that no reader finds half of one."""
         path = self._path(key)
-        try:
-            with written_aside(path) as file:
-                file.write(content)
-        except OSError as error:
-            raise _unusable(path, "written", error) from error
+        with _explained(path, "written"), written_aside(path) as file:
+            file.write(content)
 
     def load(self, key: str) -> bytes | None:
         """Read a state's file; return None if there is none."""
-        path = self._path(key)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unusable(path, "read", error) from error
+        path, content = self._path(key), None
+        with _explained(path, "read"), contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+        return content
 
     def delete(self, key: str) -> None:
         """Delete a state's file."""
         path = self._path(key)
-        try:
+        with _explained(path, "deleted"):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unusable(path, "deleted", error) from error
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.pt"
@@ -121,5 +115,11 @@ def keep_here(folder: Path) -> ClusterStates:
     return ClusterStates(keeper=keeper.remote(folder=folder))
 
 
-def _unusable(path: Path, done: str, error: OSError) -> StatesError:
-    return StatesError(f"{path}: cannot be {done} ({error.strerror or error}); free space there")
+@contextlib.contextmanager
+def _explained(path: Path, done: str) -> Iterator[None]:
+    """Raise `StatesError` for an error of the file system, which most often is a full disk."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise StatesError(f"{path}: cannot be {done} ({reason}); free space there") from error

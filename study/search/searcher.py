@@ -1,6 +1,6 @@
 """The one Ray Tune `Searcher`: missing cells first, then Optuna's suggestions, then finished."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._fingerprint = plan.fingerprint
         self._queue: deque[Cell] = deque(planned.cell for planned in plan.open_cells)
         self._running: dict[str, Cell] = {}
-        self._pending: dict[str, list[_Pending]] = {}
+        self._pending: defaultdict[str, list[_Pending]] = defaultdict(list)
         """The configurations that wait for a cell, by its key."""
         self._blocks = [self._rebuild(planned, plan) for planned in plan.blocks]
         self._await_grid(plan)
@@ -136,7 +136,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 },
             )
             for cell in found:
-                self._pending.setdefault(cell.cell.key, []).append(pending)
+                self._pending[cell.cell.key].append(pending)
         return search
 
     def _await_grid(self, plan: Plan) -> None:
@@ -156,7 +156,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 record = planned.record
                 pending.objectives[planned.cell.seed] = record.objectives if record else None
                 if planned.state not in ("done", "given up"):
-                    self._pending.setdefault(planned.cell.key, []).append(pending)
+                    self._pending[planned.cell.key].append(pending)
 
     def _ask(self) -> None:
         """Queue every seed of a new suggestion, from the first block that has one left."""
@@ -177,7 +177,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             search=search, trial=trial, objectives={cell.seed: None for cell in cells}
         )
         for cell in cells:
-            self._pending.setdefault(cell.key, []).append(pending)
+            self._pending[cell.key].append(pending)
             self._queue.append(cell)
 
     def _new_point(self, search: "_BlockSearch") -> optuna.Trial | None:
