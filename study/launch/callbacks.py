@@ -46,9 +46,8 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         """Return nothing to pickle: nobody restores the experiment state that Ray saves."""
         return {}
 
-    @property
-    def should_stop(self) -> bool:
-        """Whether the launch has to end now."""
+    def stop_all(self) -> bool:
+        """Return whether the launch has to end now, as Ray asks after each of its steps."""
         broken = self._searcher.num_broken
         if broken > self._max_failures and not self.problem:
             self.problem = (
@@ -62,10 +61,6 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return False: a single trial is never stopped."""
         return False
-
-    def stop_all(self) -> bool:
-        """Return whether every trial is to be stopped, as Ray asks after each of its steps."""
-        return self.should_stop
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Renew the lease on a store that others reach."""

@@ -299,7 +299,7 @@ def test_trainings_that_detectors_end_stop_no_launch_and_broken_ones_do(read: Re
             trial = f"trial {len(searcher.failures)}"
             searcher.suggest(trial)
             searcher.on_trial_complete(trial, {**ended, "ended": is_ended})
-        assert watch.should_stop is stops
+        assert watch.stop_all() is stops
     assert len(searcher.failures) == 5
     assert watch.problem.startswith("stopped after 2 failed trials (more than 1); the last one: ")
 
