@@ -1,10 +1,16 @@
-"""The command `study`: parse, call, print. What takes seconds to import is imported where used."""
+"""The command `study`: parse, call, print.
+
+Only typer is imported at the top. MLflow, ray and torch take seconds to import, and even NumPy
+doubles the time of `study --help`, so each command imports what it needs.
+"""
 
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -12,7 +18,6 @@ if TYPE_CHECKING:
     from study.launch.launch import Outcome
     from study.plan.plan import Plan
     from study.spec import StudySpec
-    from study.verify import attack
 
 T = TypeVar("T")
 
@@ -40,7 +45,7 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study list
     """
-    from study.plan import space
+    from study.plan import space  # here, so that --help is quick
 
     studies = _read(file)
     width = max(len(name) for name in studies)
@@ -78,6 +83,7 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
+        # Here, so that --help is quick.
         from study.launch import cluster
         from study.launch.launch import current_plan, project_folder
         from study.summary import print_plan
@@ -99,6 +105,7 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
+        # Here, so that --help is quick.
         from study.launch import cluster
         from study.launch import launch as launching
         from study.summary import print_outcome, print_plan
@@ -125,6 +132,7 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
+        # Here, so that --help is quick.
         from study.launch.launch import current_plan, project_folder
         from study.summary import print_status
 
@@ -144,15 +152,7 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study evaluate digits
     """
-    spec = _choose(_read(file), name, file)
-
-    def run() -> int:
-
-        from study.verify import attack  # torch: seconds
-
-        return _finish_evaluation(spec, file, attack.evaluate)
-
-    raise typer.Exit(_guarded(run))
+    _verify(name, file, "evaluate")
 
 
 @app.command()
@@ -163,15 +163,7 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study diagnose digits
     """
-    spec = _choose(_read(file), name, file)
-
-    def run() -> int:
-
-        from study.verify import attack  # torch: seconds
-
-        return _finish_evaluation(spec, file, attack.diagnose)
-
-    raise typer.Exit(_guarded(run))
+    _verify(name, file, "diagnose")
 
 
 @app.command()
@@ -186,6 +178,7 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     specs = [_choose(studies, name, file) for name in names]
 
     def write() -> None:
+        # NumPy, MLflow and what draws take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.report.report import report_studies
@@ -215,6 +208,7 @@ def ui(
     studies = _read(file)
 
     def serve() -> int:
+        # Here, so that --help is quick.
         from study.launch.launch import project_folder
         from study.ui import serve_ui
 
@@ -236,6 +230,7 @@ def main() -> None:
 
 def _read(file: Path) -> dict[str, "StudySpec"]:
     """Read a studies file, or leave with all its mistakes."""
+    # pydantic and the forms of all sides: here, so that --help is quick.
     from study.spec import SpecError, read_studies
 
     try:
@@ -245,11 +240,9 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
 
 
 def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
-    """Pick a study by name, or leave with the names there are."""
+    """Return a study by its name, or leave with a hint at the names that the file has."""
     if name in studies:
         return studies[name]
-    from difflib import get_close_matches
-
     close = get_close_matches(name, studies, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(studies)}"
     _leave(f"{file}: has no study {name}; {hint}")
@@ -257,6 +250,7 @@ def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpe
 
 def _guarded(work: Callable[[], T]) -> T:
     """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
+    # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
     from study.launch.interrupts import Interrupted
     from study.launch.locks import HeldError
@@ -281,54 +275,56 @@ def _guarded(work: Callable[[], T]) -> T:
 
 
 def _leave(message: str) -> NoReturn:
-    """Print what is wrong and leave with the exit code of the user's mistake."""
+    """Print what is wrong, and leave with the exit code of a user's mistake."""
     print(message, file=sys.stderr)
     raise typer.Exit(2)
 
 
 def _file_option(file: Path) -> str:
+    """Return the option for the studies file in a printed command; none for the usual name."""
     return "" if file == DEFAULT_FILE else f" --file {file}"
 
 
 def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
-    """Name what to do after looking at a plan."""
+    """Return the command that follows a look at a plan."""
     what = "launch" if current.num_open else "report"
     return f"study {what} {spec.name}{_file_option(file)}"
 
 
 def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
-    """Name what to do after a launch."""
+    """Return the command that follows a launch."""
     if outcome.plan.num_open:
         return f"study launch {spec.name}{_file_option(file)}   (goes on where this one ended)"
     return f"study report {spec.name}{_file_option(file)}"
 
 
-def _finish_evaluation(
-    spec: "StudySpec",
-    file: Path,
-    work: "Callable[[StudySpec, Path, Callable[[str], None]], attack.Outcome]",
-) -> int:
-    """Evaluate or diagnose, then print the checklist, what failed, and what to do next."""
-    from study.launch.launch import project_folder
-    from study.summary import print_checklist
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    outcome = work(spec, project_folder(file), say)
+def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
+    """Evaluate or diagnose; then print the checklist, what failed, and what to do next."""
+    spec = _choose(_read(file), name, file)
     option = _file_option(file)
-    if not outcome.members:
-        reason = "no configuration has all its seeds done yet; launch first"
-        _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
-    print_checklist(spec, outcome.checklist)
-    for what, reason in outcome.failures:
-        print(f"  failed  {what}: {reason}; the same command tries it again")
-    print(f"next: study report {spec.name}{option}")
-    return outcome.exit_code
+
+    def run() -> int:
+        # torch takes seconds to import.
+        from study.launch.launch import project_folder
+        from study.summary import print_checklist
+        from study.verify import attack
+
+        work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
+        outcome = work(spec, project_folder(file), partial(print, flush=True))
+        if not outcome.members:
+            reason = "no configuration has all its seeds done yet; launch first"
+            _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
+        print_checklist(spec, outcome.checklist)
+        for what, reason in outcome.failures:
+            print(f"  failed  {what}: {reason}; the same command tries it again")
+        print(f"next: study report {spec.name}{option}")
+        return outcome.exit_code
+
+    raise typer.Exit(_guarded(run))
 
 
 def _warn_without_gpu(spec: "StudySpec") -> None:
-    """Warn of a study for a GPU machine, as its file can be checked on any."""
+    """Warn if a study asks for GPUs that this machine lacks; its file is right all the same."""
     import torch  # seconds: only where a GPU is asked for
 
     if not torch.cuda.is_available():

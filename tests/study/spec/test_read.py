@@ -21,12 +21,11 @@ from study.spec import (
     Side,
     SpecError,
     StudySpec,
-    WholeRange,
-    choices,
-    good_value,
     read_studies,
     settings_of,
 )
+from study.spec.mistakes import good_value
+from study.spec.settings import WholeRange, choices
 from trainers import config
 from trainers.config import EvaluationConfig, ModelConfig, PgdAttack, TrainingConfig
 
