@@ -94,23 +94,28 @@ def _worded(
     )
     gap = f"{points_text(finding.estimate)} pp"
     conditions += _unvalidated(results, first, second) + _lifted(contrast, first, second)
-    measured = f"on average over {requirements_text(results)}: {_both(first, second)}"
+    average = f"On average over {requirements_text(results)}"
+    measured = _both(first, second)
     measured += _below_floor(results, found, first, second)
     margin = results.margin
     if margin is not None and -margin <= finding.low and finding.high <= margin:
         text = (
-            f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
-            f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
+            f"{average}, the robust accuracies of {one} and {other} differ by less than the "
+            f"declared margin of {percent(margin)} pp: {measured}, a difference of {gap} "
+            f"({conditions})."
         )
         return replace(finding, text=text)
     said = (
-        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of {gap}"
+        f"the robust accuracies of {one} and {other} are not separated: {measured}, a difference "
     )
+    said += f"of {gap}"
     if finding.low > 0:
-        said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+        said = f"{one} attains {gap} more robust accuracy than {other}: {measured}"
     rows = [found[row] for row in (*first.rows, *second.rows)]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+    return judged(
+        replace(finding, text=f"{average}, {said} ({conditions})."), seed_noise=True, doubt=doubt
+    )
 
 
 def _below_floor(
@@ -127,7 +132,9 @@ def _below_floor(
     ]
     if not names:
         return ""
-    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
+    return (
+        f", as no configuration of {' or '.join(names)} reaches the lowest required clean accuracy"
+    )
 
 
 def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
@@ -158,8 +165,8 @@ def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
         return ""
     return (
         f"; {method_text(more.method)} has {len(more.rows)} configurations against "
-        f"{len(fewer.rows)}, and noise favours the front of more, by replicates "
-        f"{points_text(favours)} pp, which the interval allows for but may understate"
+        f"{len(fewer.rows)}, and noise favours the larger number: by {points_text(favours)} pp in "
+        "the replicates, which the interval allows for but may understate"
     )
 
 
@@ -172,22 +179,23 @@ def _refused(
 ) -> Finding:
     text = (
         f"Whether {method_text(first.method)} or {method_text(second.method)} attains more robust "
-        f"accuracy is not said. On average over {requirements_text(results)} they reach "
-        f"{_both(first, second)} ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
+        f"accuracy is unknown. On average over {requirements_text(results)}, they attain "
+        f"{percent(first.value.estimate)} and {percent(second.value.estimate)}% ("
+        f"{attack_text(results.threat, contrast.radius)}; {finding.n}), "
         f"but {NO_SEEDS}."
     )
     return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
 
 
 def _both(first: Hypervolume, second: Hypervolume) -> str:
-    return f"{percent(first.value.estimate)} and {percent(second.value.estimate)}%"
+    return f"{percent(first.value.estimate)} against {percent(second.value.estimate)}%"
 
 
 def _nothing_to_compare(
     results: Results, found: Sequence[ConfigurationResult], contrasts: Contrasts
 ) -> Finding:
     number = "only one method has" if contrasts.hypervolumes else "no method has"
-    reason = f"{number} results, and two are needed; run the trials that are missing"
+    reason = f"{number} results, and two are needed; run the missing trials"
     alone = "".join(
         f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
         f"average over {requirements_text(results)} ({_alone(found, contrasts, one)}"
@@ -197,7 +205,7 @@ def _nothing_to_compare(
     )
     return Finding(
         kind=KIND,
-        text=f"Methods are not compared: {reason}.{alone}",
+        text=f"No methods are compared: {reason}.{alone}",
         status="refused",
         reason=reason,
         estimand=contrasts.estimand,
@@ -277,8 +285,8 @@ def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) 
     gap = point.difference.estimate
     if not separated:
         return (
-            f"{first} and {second} are not separated in robust accuracy, "
-            f"{first} minus {second} being {points_text(gap)} pp"
+            f"the robust accuracies of {first} and {second} are not separated, with a difference "
+            f"of {points_text(gap)} pp"
         )
     more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
     return f"{first} attains {more} robust accuracy than {second}"
@@ -304,8 +312,8 @@ def _budgets_text(contrast: CostContrast) -> str:
     if first[0] > second[1] or second[0] > first[1]:
         dear, cheap = names if first[0] > second[1] else names[::-1]
         return (
-            f"No cost is equal: each configuration of {dear} costs more than every one of {cheap}, "
-            "so a dearer method stands against a cheaper one."
+            f"No costs are equal: every configuration of {dear} costs more than every one of "
+            f"{cheap}, so a more expensive method is compared with a cheaper one."
         )
     if len(contrast.points) == 1:
         return "All configurations of both cost this much." if first[0] == second[0] else ""
@@ -313,6 +321,6 @@ def _budgets_text(contrast: CostContrast) -> str:
     behind = sum(point.adjusted_high < 0 for point in contrast.points)
     return (
         f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
-        f"{names[0]} is ahead at {ahead} and behind at {behind}; elsewhere the two are not "
+        f"{names[0]} is ahead at {ahead} and behind at {behind}; at the others the two are not "
         "separated."
     )

@@ -323,10 +323,13 @@ def fit_slope(
     """
     if len(rhos) < FEWEST:
         noun = "value" if len(rhos) == 1 else "values"
-        return None, f"{len(rhos)} {noun} of ε up to the most robust ρ, and a slope needs {FEWEST}"
+        return (
+            None,
+            f"only {len(rhos)} {noun} of ε up to the most robust ρ, and a slope needs {FEWEST}",
+        )
     low, high = float(rhos.min()), float(rhos.max())
     if high < SPREAD * low * (1 - ROOM):
-        return None, f"ρ spans a factor {high / low:.1f}, and a slope needs {SPREAD:g}"
+        return None, f"ρ spans only a factor {high / low:.1f}, and a slope needs {SPREAD:g}"
     x = np.log(rhos)
     slopes = {}
     for join, drawn in epsilons.items():

@@ -150,17 +150,17 @@ def gate(radii: Array, accuracies: Array, images: int, half: float, converged: b
     filled = int(np.sum(counts >= FEWEST_IMAGES - 1e-6))
     if filled < FEWEST_CELLS:
         return (
-            f"{filled} of {len(counts)} steps from one radius to the next hold "
+            f"{filled} of {len(counts)} steps from one radius to the next lose "
             f"{FEWEST_IMAGES} images or more, and a curve needs {FEWEST_CELLS}"
         )
     if not converged:
         return "no survival curve fits these accuracies"
     if half < radii[0]:
         at = f"at the smallest radius {value_text(float(radii[0]))} robust accuracy is already"
-        return f"{at} {percent(accuracies[1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[1])}%, against {percent(accuracies[0])}% clean"
     if half > radii[-1]:
         at = f"at the largest radius {value_text(float(radii[-1]))} robust accuracy is still"
-        return f"{at} {percent(accuracies[-1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[-1])}%, against {percent(accuracies[0])}% clean"
     return ""
 
 
@@ -249,9 +249,9 @@ def _way_out(radii: Array, point: Array, half: float) -> str:
     if len(radii) < FEWEST_RADII:
         return f"evaluate at {FEWEST_RADII} radii or more"
     if point[-1] > 0.5 * point[0]:
-        return f"evaluate at larger radii, say {value_text(float(2 * radii[-1]))}"
+        return f"evaluate at larger radii, such as {value_text(float(2 * radii[-1]))}"
     if half < radii[0] or point[1] < 0.5 * point[0]:
-        return f"evaluate at smaller radii, say {value_text(float(0.5 * radii[0]))}"
+        return f"evaluate at smaller radii, such as {value_text(float(0.5 * radii[0]))}"
     return "evaluate at more radii, between those where the accuracy falls, or on more images"
 
 

@@ -222,8 +222,8 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
     best = float(strengths[highest])
     rises = float(np.mean(drawn[:, -1] > drawn[:, -2])) if len(means) > 1 else 0.0
     if highest == len(means) - 1 and rises >= SURE:
-        reason = f"the highest mean is that of the largest value tried, {100 * rises:.0f}% of the "
-        reason += "replicates rise up to it; larger values would tell where the peak is"
+        reason = f"the highest mean is at the largest value tried, and {100 * rises:.0f}% of the "
+        reason += "replicates rise up to it; larger values would show where the peak is"
         return Peak(shape="still rising", at=None, best=best, share=rises, reason=reason)
     if len(means) < FEWEST_LEVELS:
         reason = f"{len(means)} positive values, and a peak needs {FEWEST_LEVELS}"
@@ -237,8 +237,8 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
     top = interval(float(np.exp(tops[0])), np.exp(tops[1:]))
     beside = strengths[max(highest - 1, 0)], strengths[min(highest + 1, len(means) - 1)]
     if not beside[0] <= top.estimate <= beside[1]:
-        reason = f"a parabola has its top at {top.estimate:.3g}, away from the highest mean at "
-        reason += f"{best:.3g}: it does not fit; values around the highest mean would help"
+        reason = f"the parabola has its top at {top.estimate:.3g}, away from the highest mean at "
+        reason += f"{best:.3g}, so it does not fit; values around the highest mean would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     return Peak(shape="peak", at=top, best=best, share=share, reason="")
 
