@@ -67,9 +67,11 @@ def tier_findings(tier: Tier, weaker: str) -> tuple[Finding, ...]:
     """
     results, view = tier.analysis.results, tier.analysis.primary
     perturbing = {note.name for note in results.methods if sides(note)}
+    # Standard training and its like come last.
     losses = sorted(tier.losses, key=lambda loss: loss.method not in perturbing)
     said = [_loss_finding(tier, loss, weaker) for loss in losses]
     if len(view.contrasts.hypervolumes) > 1:
+        # Training costs are compared under the evaluation attack alone.
         said += contrast_findings(results, replace(view.contrasts, costs=()))
         drawn = [gap for gap in view.gaps if gap.range is not None]
         said += [f for gap in drawn for f in gap_findings(results, gap, len(view.gaps))]

@@ -145,6 +145,7 @@ def _differences(each: Dominance) -> str:
 
 
 def _with_interval(difference: Interval) -> str:
+    # Both signs are printed, as one configuration may be ahead in one accuracy only.
     sign = "+" if difference.estimate > 0 else ""
     interval = interval_text(difference.low, difference.high)
     return f"{sign}{points_text(difference.estimate)} pp ({interval})"

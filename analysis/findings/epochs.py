@@ -31,6 +31,7 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
         )
         text = f"Whether longer training loses robust accuracy is unknown: {reason}."
         return [Finding(kind=KIND, text=text, status="refused", reason=reason)]
+    # The largest gains come first, as only a few are named.
     measured.sort(key=lambda one: -one[1].mean)
     named = "; ".join(_named(*one) for one in measured[:MOST_NAMED])
     more = len(measured) - MOST_NAMED

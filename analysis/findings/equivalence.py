@@ -39,6 +39,7 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
         if not one.seed_noise:
             said.append(_unsaid(blank, one))
             continue
+        # The most robust values are chosen, and printed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
         own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
         if one.values:

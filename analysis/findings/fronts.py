@@ -274,6 +274,7 @@ def _at_budget(
         n=design,
         interval_method=ADJUSTED,
     )
+    # The words above call one method ahead exactly if `judged` claims the difference.
     doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
     finding = judged(finding, seed_noise=known, doubt=doubt)
     return replace(finding, text=f"{finding.text} {_budgets_text(contrast)}".strip())

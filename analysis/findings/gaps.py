@@ -52,6 +52,7 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
     design = counts_text(results, (rate.configurations,), rate.seeds)
     family = f"{rate.family} family"
     conditions = _conditions(results, rate, design, family)
+    # At the ends of the range a rate is least certain, and may diverge.
     at = len(rate.clean) // 2
     others = ""
     if rate.close_high[at] > rate.close_low[at]:
@@ -165,6 +166,7 @@ def _stretch_finding(
 
 def _not_separated(results: Results, gap: Gap, blank: Finding, pairs: int) -> Finding:
     assert gap.range is not None, "a gap that is not refused has a range"
+    # The widest statement: the envelope over all families that fit about as well.
     band = min(gap.envelope_low), max(gap.envelope_high)
     known = ""
     if results.margin is not None and -results.margin < band[0] and band[1] < results.margin:

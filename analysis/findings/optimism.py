@@ -90,6 +90,7 @@ def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) ->
 
 
 def _bias(fraction: float) -> str:
+    # A maximum of noisy numbers is never pessimistic: less than 0 is noise of the replicates.
     return points_text(max(fraction, 0.0))
 
 

@@ -170,6 +170,7 @@ def unrepeated_text(found: Sequence[ConfigurationResult], methods: Sequence[str]
             return f"no configuration of {method_text(method)} has two seeds"
         if own and all(_is_constant(c) for c in own):
             return f"the seeds of {method_text(method)} do not differ, so its noise is unknown"
+    # Methods with few residuals share those of the whole study, so all of them count.
     repeats = sum(len(c.trials) - 1 for c in found)
     if repeats < LEAST_FREEDOM:
         known = count_text(repeats, "repeated training")
@@ -178,4 +179,5 @@ def unrepeated_text(found: Sequence[ConfigurationResult], methods: Sequence[str]
 
 
 def _is_constant(c: ConfigurationResult) -> bool:
+    # Equal to the last image at every radius: one training recorded twice, or a constant answer.
     return all(one.low == one.high for one in (c.clean, *c.robust))

@@ -154,6 +154,7 @@ def _margin_finding(
 def _missed(results: Results, margin: Margin) -> str:
     """Return by what the curve misses the measured accuracies; empty if it follows them."""
     assert margin.fit is not None
+    # At half of the accuracy a standard error is near its greatest, that of one half.
     allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
     if margin.fit.misfit <= allowed:
         return ""

@@ -147,6 +147,7 @@ def gate(radii: Array, accuracies: Array, images: int, half: float, converged: b
         tried = count_text(len(radii), "attack radius", "attack radii")
         return f"{tried}, and a curve needs {FEWEST_RADII}"
     counts = images * cells(accuracies[np.newaxis])[0]
+    # Counts are accuracies times images, hence subject to rounding.
     filled = int(np.sum(counts >= FEWEST_IMAGES - 1e-6))
     if filled < FEWEST_CELLS:
         return (
@@ -178,6 +179,7 @@ def _margin(
     nested = np.minimum.accumulate(accuracies, axis=1)
     low, high = step_sums(radii, nested)
     point = nested[:1]
+    # Both families have two parameters: the lower AIC is the greater likelihood.
     leads = [float(log_likelihood(fit, radii, point)[0]) for fit in fits]
     best = int(np.argmax(leads))
     fit = fits[best]
@@ -211,6 +213,7 @@ def _fitted(
     half = median_radius(fit.family, draws.scale, draws.shape)
     mean = mean_radius(fit.family, draws.scale, draws.shape)
     mean = mean * np.concatenate([point[:, 0], clean])
+    # The mean of a log-logistic distribution diverges for κ ≤ 1.
     is_finite = bool(np.isfinite(mean).all())
     model = point[:, :1] * survival(fit.family, radii, fit.scale, fit.shape)
     return FittedMargin(
@@ -240,6 +243,7 @@ def _half_between(radii: Array, drawn: Array) -> tuple[float, float | None]:
     """Return the measured radii between which most replicates (B, 1 + m) lose half."""
     lost = drawn[:, 1:] <= 0.5 * drawn[:, :1]
     first = np.where(lost.any(axis=1), np.argmax(lost, axis=1), len(radii))
+    # Order statistics: a position between two measured radii would mean nothing.
     low, high = np.quantile(first, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     start = 0.0 if low == 0 else float(radii[int(low) - 1])
     return start, None if high == len(radii) else float(radii[int(high)])

@@ -109,6 +109,7 @@ def measure_responses(
         if name is None:
             continue
         levels = {strength_of(found[row], name): row for row in own}
+        # Standard training is strength 0, unless the method itself was run at 0.
         joined = standard is not None and 0.0 not in levels
         if standard is not None and joined:
             levels[0.0] = standard
@@ -154,6 +155,7 @@ def measure_heat_maps(
         if min(len(level) for level in levels) < 2:
             continue
         if drawn is None:
+            # Against all configurations of the study, so the same for every map.
             drawn = replicates.of(estimand)[..., [0, column]]
             shares = on_front(drawn).mean(axis=0)
         errors = drawn[:, own].std(axis=0, ddof=1)
@@ -235,6 +237,7 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
         reason += f"{100 * SURE:.0f}% are needed; more seeds or a wider range would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     top = interval(float(np.exp(tops[0])), np.exp(tops[1:]))
+    # A parabola through noise has a top, too: it must lie beside the highest mean.
     beside = strengths[max(highest - 1, 0)], strengths[min(highest + 1, len(means) - 1)]
     if not beside[0] <= top.estimate <= beside[1]:
         reason = f"the parabola has its top at {top.estimate:.3g}, away from the highest mean at "

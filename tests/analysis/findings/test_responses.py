@@ -159,7 +159,7 @@ def test_brackets_say_above_between_and_what_to_train(known: Measured) -> None:
     peaked = replace(cases[0][0], next_level=None)
     said = equivalence_findings(results, [replace(one, values=(peaked,), left_out=(0.3,))])[0]
     assert "the most robust one" in said.text
-    assert said.text.endswith("Larger ε were less robust.")
+    assert said.text.endswith("Training with larger ε was less robust.")
 
 
 def test_a_still_rising_response_is_bracketed(known: Measured) -> None:
