@@ -31,6 +31,9 @@ SMALLEST_LIFT = 0.0005
 """Half of the last digit that is printed."""
 COST_UNIT = "forward passes per training image and epoch"
 
+Pair = tuple[Hypervolume, Hypervolume]
+"""The fronts of two methods; the one that is ahead comes first."""
+
 
 def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
     """Return which method's front is better on average over clean requirements, primary first."""
@@ -48,11 +51,11 @@ def _contrast_finding(
     contrast: Contrast,
 ) -> Finding:
     values = {one.method: one for one in contrasts.hypervolumes}
-    first, second = values[contrast.first], values[contrast.second]
+    both = values[contrast.first], values[contrast.second]
     estimate, (low, high) = contrast.difference.estimate, contrast.ends
     if high < 0 or (estimate < 0 and low <= 0):
         # The method that is ahead is named first.
-        first, second, estimate, low, high = second, first, -estimate, -high, -low
+        both, estimate, low, high = both[::-1], -estimate, -high, -low
     finding = Finding(
         kind=KIND,
         text="",
@@ -62,13 +65,13 @@ def _contrast_finding(
         high=high,
         estimand=contrast.estimand,
         range=(results.clean_floor, 1.0),
-        n=design_text(results, found, (first.rows, second.rows)),
+        n=design_text(results, found, [front.rows for front in both]),
         interval_method=INTERVALS if contrast.primary else ADJUSTED,
         primary=contrast.primary,
     )
     if not contrasts.seed_noise:
-        return _refused(results, contrast, first, second, finding)
-    said = _worded(results, found, contrasts, contrast, first, second, finding)
+        return _refused(results, contrast, both, finding)
+    said = _worded(results, found, contrasts, contrast, both, finding)
     return held_back(said, found, (contrast.first, contrast.second))
 
 
@@ -77,26 +80,25 @@ def _worded(
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
     contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
+    both: Pair,
     finding: Finding,
 ) -> Finding:
     """Return the finding in words; the first front is the one that is ahead."""
     assert finding.estimate is not None
     assert finding.low is not None
     assert finding.high is not None
-    one, other = method_text(first.method), method_text(second.method)
+    one, other = (method_text(front.method) for front in both)
     conditions = (
         f"95% interval {interval_text(finding.low, finding.high)}, "
         f"{_adjusted(contrasts, contrast)}; "
         f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
-        f"{estimand_text(results, contrast.estimand, first.value.estimate)}"
+        f"{estimand_text(results, contrast.estimand, both[0].value.estimate)}"
     )
     gap = f"{points_text(finding.estimate)} pp"
-    conditions += _unvalidated(results, first, second) + _lifted(contrast, first, second)
+    conditions += _unvalidated(results, both) + _lifted(contrast, both)
     average = f"On average over {requirements_text(results)}"
-    measured = _both(first, second)
-    measured += _below_floor(results, found, first, second)
+    measured = " against ".join(percent(front.value.estimate) for front in both)
+    measured += f"%{_below_floor(results, found, both)}"
     margin = results.margin
     if margin is not None and -margin <= finding.low and finding.high <= margin:
         text = (
@@ -105,29 +107,22 @@ def _worded(
             f"({conditions})."
         )
         return replace(finding, text=text)
-    said = (
-        f"the robust accuracies of {one} and {other} are not separated: {measured}, a difference "
-    )
-    said += f"of {gap}"
-    if finding.low > 0:
-        said = f"{one} attains {gap} more robust accuracy than {other}: {measured}"
-    rows = [found[row] for row in (*first.rows, *second.rows)]
+    said = f"{one} attains {gap} more robust accuracy than {other}: {measured}"
+    if finding.low <= 0:
+        said = f"the robust accuracies of {one} and {other} are not separated: {measured}"
+        said += f", a difference of {gap}"
+    rows = [found[row] for front in both for row in front.rows]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
     return judged(
         replace(finding, text=f"{average}, {said} ({conditions})."), seed_noise=True, doubt=doubt
     )
 
 
-def _below_floor(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    first: Hypervolume,
-    second: Hypervolume,
-) -> str:
+def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:
     """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
     names = [
         method_text(one.method)
-        for one in (first, second)
+        for one in both
         if all(found[row].clean.mean < results.clean_floor for row in one.rows)
     ]
     if not names:
@@ -148,18 +143,18 @@ def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
     return f"exploratory, adjusted over the {count} contrasts at this radius"
 
 
-def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
+def _unvalidated(results: Results, both: Pair) -> str:
     """Return which searched methods were chosen on the data they are read on; empty if none."""
     searched = {note.name for note in results.methods if note.searched}
-    named = [method_text(one.method) for one in (first, second) if one.method in searched]
+    named = [method_text(one.method) for one in both if one.method in searched]
     if results.num_validation or not named:
         return ""
     return f"; {' and '.join(named)} searched without validation data, not selected independently"
 
 
-def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
+def _lifted(contrast: Contrast, both: Pair) -> str:
     """Return a warning if noise favours a method for having many more configurations."""
-    fewer, more = sorted((first, second), key=lambda one: len(one.rows))
+    fewer, more = sorted(both, key=lambda one: len(one.rows))
     favours = contrast.lift if contrast.first == more.method else -contrast.lift
     if len(more.rows) <= UNEQUAL * len(fewer.rows) or favours < SMALLEST_LIFT:
         return ""
@@ -170,25 +165,15 @@ def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
     )
 
 
-def _refused(
-    results: Results,
-    contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
-    finding: Finding,
-) -> Finding:
+def _refused(results: Results, contrast: Contrast, both: Pair, finding: Finding) -> Finding:
+    attained = " and ".join(percent(one.value.estimate) for one in both)
     text = (
-        f"Whether {method_text(first.method)} or {method_text(second.method)} attains more robust "
+        f"Whether {' or '.join(method_text(one.method) for one in both)} attains more robust "
         f"accuracy is unknown. On average over {requirements_text(results)}, they attain "
-        f"{percent(first.value.estimate)} and {percent(second.value.estimate)}% ("
-        f"{attack_text(results.threat, contrast.radius)}; {finding.n}), "
+        f"{attained}% ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
         f"but {NO_SEEDS}."
     )
     return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
-
-
-def _both(first: Hypervolume, second: Hypervolume) -> str:
-    return f"{percent(first.value.estimate)} against {percent(second.value.estimate)}%"
 
 
 def _nothing_to_compare(
