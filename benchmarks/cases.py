@@ -18,6 +18,7 @@ from trainers.config import (
     DEFAULT_WIDTHS,
     DataConfig,
     EvaluationConfig,
+    LookSam,
     Method,
     ModelConfig,
     Pgd,
@@ -30,8 +31,8 @@ from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import Split
 
 CACHE = Path(tempfile.gettempdir()) / "rhoeps-benchmarks"
-METHODS = ("standard", "sam", "at_4", "at_10", "sam_at_10")
-"""at_K: PGD with K steps on the input side."""
+METHODS = ("standard", "sam", "look_sam_5", "at_4", "at_10", "sam_at_10")
+"""at_K: PGD with K steps on the input side. look_sam_K: a SAM gradient on every K-th step."""
 NUM_CLASSES = 10
 FEW = {"train": 80, "validation": 40, "test": 60}
 """Samples of the quick form, in batches of 32."""
@@ -54,7 +55,9 @@ class Case:
     def config(self, method: str, *, seed: int = 0, **training: int) -> TrainConfig:
         """Configure a method of `METHODS`, by name; `training` replaces settings."""
         weights, _, steps = method.rpartition("at_")
-        sides: dict[str, Sam | Pgd] = {}
+        sides: dict[str, Sam | LookSam | Pgd] = {}
+        if method.startswith("look_sam_"):
+            sides["weights"] = LookSam(rho=self.rho, every=int(method.removeprefix("look_sam_")))
         if weights == "sam_" or method == "sam":
             sides["weights"] = Sam(rho=self.rho)
         if steps.isdigit():

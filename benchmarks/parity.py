@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.config import Norm, Pgd, TrainConfig
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import generator
 from trainers.step.inputs import BALLS
 from trainers.train import TrainState
 
@@ -128,7 +128,7 @@ def twin_epoch(
 ) -> float:
     """Take the twin through our epoch from our state before it; return the mean loss."""
     twin.model.load_state_dict(before.model.state_dict())
-    for weight, momentum in zip(twin.model.parameters(), before.moments, strict=True):
+    for weight, momentum in zip(twin.model.parameters(), before.memory.moments, strict=True):
         twin.optimizer.state[weight]["momentum_buffer"] = momentum.clone()
     total = 0.0
     for images, start, labels in batches_of(case, config, epoch):

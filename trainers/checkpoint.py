@@ -1,7 +1,7 @@
 """Save and restore a training exactly, and the weights of a trained network by themselves.
 
 They hold tensors, numbers, text, lists and dicts only, so that reading one runs no code. A file is
-written aside and renamed (`trainers.aside`).
+written aside and renamed (`trainers.data.cache`).
 """
 
 from collections.abc import Mapping
@@ -32,8 +32,7 @@ def save_state(target: Path | IO[bytes], state: TrainState, config_digest: str) 
         "format": STATE_FORMAT,
         "config_digest": config_digest,
         "model": state.model.state_dict(),
-        "moments": list(state.moments),
-        "averages": list(state.averages),
+        **{name: list(tensors) for name, tensors in state.memory._asdict().items()},
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
         "best_score": state.best_score,
@@ -71,8 +70,9 @@ def load_state(
     state = new_state(config, data, device)
     try:
         state.model.load_state_dict(content["model"])
-        for name in ("moments", "averages"):
-            for ours, saved in zip(getattr(state, name), content[name], strict=True):
+        for name, tensors in state.memory._asdict().items():
+            # States written before weight sides could remember have no `side`, and need none.
+            for ours, saved in zip(tensors, content.get(name, []), strict=True):
                 ours.copy_(saved)
         state.epoch = content["epoch"]
         state.best_epoch = content["best_epoch"]

@@ -1,13 +1,14 @@
 """The training loop: a generator of `EpochMetrics`; one loop for all methods.
 
 Each epoch draws from streams decided by the seed, the stream's name and the epoch, so a training
-that stops after any epoch and goes on later is the same training, bit for bit where it is executed
-alike: a compilation that begins at another epoch rounds otherwise (`TrainState.engine` tells).
+that stops after any epoch and goes on later is the same training, bit for bit where both are
+executed alike: compiled steps round otherwise than operators (`TrainState.engine` lists both).
 """
 
 import copy
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,30 +16,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, TrainConfig, check_batches, passes
+from trainers.config import VALIDATION_ATTACK, Phase, TrainConfig, check_batches, passes, phase_of
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
-from trainers.engine.engine import Engine, classifier
-from trainers.engine.payoff import compiling
+from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
 from trainers.engine.program import Program, program_for
-from trainers.engine.repeatable import generator, repeatable
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
 from trainers.step.batches import Draw, padding
 from trainers.step.numbers import Numbers, schedule
-from trainers.step.optimizer import new_moments
+from trainers.step.step import Memory, new_memory
 
 
 @dataclass(kw_only=True)
 class TrainState:
-    """A training between two epochs: all that going on needs."""
+    """A training between two epochs: all that a later call of `train` needs."""
 
     model: nn.Module
     """In training mode. Its weights and buffers are written in place."""
-    moments: list[Tensor]
-    """Of the base optimiser: as `model.parameters()`, twice with AdamW."""
-    averages: list[Tensor]
-    """Moving averages of the model's parameters and then buffers; empty where none are kept."""
+    memory: Memory
+    """Moments of the base optimiser, moving averages, and what the weight side remembers."""
     epoch: int = 0
     """Finished epochs."""
     best_epoch: int = 0
@@ -50,7 +47,7 @@ class TrainState:
     metrics: list[EpochMetrics] = field(default_factory=list)
     """Of all finished epochs."""
     engine: dict[str, str] = field(default_factory=dict)
-    """What the last epoch was executed by; it decides no number but by rounding."""
+    """How the epochs were executed, by part. It affects numbers by rounding alone."""
 
 
 def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
@@ -60,11 +57,7 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    moments = new_moments(config.training, list(model.parameters()))
-    is_averaged = config.training.ema_decay != "none"
-    current = (*model.parameters(), *model.buffers())
-    averages = [tensor.detach().clone() for tensor in current] if is_averaged else []
-    return TrainState(model=model, moments=moments, averages=averages)
+    return TrainState(model=model, memory=new_memory(config, model))
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
@@ -73,15 +66,17 @@ def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
     It shares storage with the state.
     """
     weights = dict(state.model.state_dict())
-    if state.averages:
+    if state.memory.averages:
         named = (*state.model.named_parameters(), *state.model.named_buffers())
-        weights |= {name: mean for (name, _), mean in zip(named, state.averages, strict=True)}
+        weights |= {
+            name: mean for (name, _), mean in zip(named, state.memory.averages, strict=True)
+        }
     return weights
 
 
 def evaluated_model(state: TrainState) -> nn.Module:
     """Return the network that is judged: the model itself, or one of its moving averages."""
-    if not state.averages:
+    if not state.memory.averages:
         return state.model
     averaged = copy.deepcopy(state.model)
     averaged.load_state_dict(evaluated_weights(state))
@@ -91,7 +86,7 @@ def evaluated_model(state: TrainState) -> nn.Module:
 def detections(
     config: TrainConfig, data: Dataset, history: Sequence[EpochMetrics]
 ) -> tuple[Detection, ...]:
-    """Give what went wrong in a training on `data` so far (`trainers.detectors`)."""
+    """Return what has gone wrong in a training on `data` so far (`trainers.detectors`)."""
     labels = data.validation.labels
     return detect(config, len(data.classes), len(labels), largest_share(labels), history)
 
@@ -114,16 +109,16 @@ def train(
     check_batches(config.model, config.training.batch_size, len(data.train.labels))
     state = new_state(config, data, device) if state is None else state
     numbers = schedule(config, len(data.train.labels), data.divisor)
+    is_compiled = compiles(engine, device, len(numbers[state.epoch :].flatten(0, 1)))
     while state.epoch < config.training.epochs and not _has_ended(config, data, state):
         rows = numbers[state.epoch]
-        with compiling(config, data, device, engine, state.epoch) as is_compiled:
-            program = program_for(config, data, state.model, device, engine, is_compiled)
-            trained = _train_epoch(config, data, device, state, program, rows)
+        program = program_for(config, data, state.model, device, engine, is_compiled)
+        trained = _train_epoch(config, data, device, state, program, rows)
         yield _finish_epoch(config, data, device, state, trained, engine)
 
 
 def _has_ended(config: TrainConfig, data: Dataset, state: TrainState) -> bool:
-    """Tell whether a detection ends the training."""
+    """Return whether a detection ends the training."""
     return any(detection.ends for detection in detections(config, data, state.metrics))
 
 
@@ -135,28 +130,28 @@ def _train_epoch(
     program: Program,
     numbers: Tensor,
 ) -> dict[str, Any]:
-    """Take an epoch's steps; returns what is known of it then. numbers: a row for each step."""
+    """Run the steps of an epoch, and return its training metrics. numbers: a row for each step."""
     started = time.perf_counter()
-    is_prepared = program.is_prepared
-    program.load(state.model, state.moments, state.averages)
+    total, samples = config.training.epochs * len(numbers), Counter[Phase]()
+    program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
     draws = _draws(config, data, program, state.epoch, device)
     with repeatable():
-        for row, draw in zip(rows, draws, strict=True):
-            program.run(row, draw)
-    trained = _read(program, config)
-    program.store(state.model, state.moments, state.averages)
+        for step, (row, draw) in enumerate(zip(rows, draws, strict=True)):
+            # Counted over the whole training, so that a resumed one acts on the same steps.
+            phase = phase_of(config.method.weights, state.epoch * len(rows) + step, total)
+            program.run(row, draw, phase)
+            samples[phase] += len(draw.samples)
+    trained = _read(program, config, samples)
+    program.store(state.model, state.memory)
     seconds = time.perf_counter() - started
-    if is_prepared:
-        program.timed_epochs += 1
-        program.step_seconds = min(program.step_seconds, seconds / len(rows))
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
-    """Say what an epoch was executed by, and what earlier ones were where that differs."""
+    """Return how the last epoch was executed. Where earlier epochs differ, list both."""
     changed = {name for name, value in now.items() if before.get(name, value) != value}
     kept = {
         n: b if (b := before.get(n, "")).endswith(now[n]) else f"{b}, then {now[n]}"
@@ -189,20 +184,23 @@ def _draws(
         yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
 
 
-def _read(program: Program, config: TrainConfig) -> dict[str, Any]:
-    """Read the sums of an epoch: the only place where training waits for the device."""
+def _read(program: Program, config: TrainConfig, samples: Counter[Phase]) -> dict[str, Any]:
+    """Read the sums of an epoch: the only place where training waits for the device.
+
+    samples: trained on in each phase of the weight side.
+    """
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
-    each = passes(config.method)
+    each = [(count, passes(config.method, phase)) for phase, count in samples.items()]
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,
-        "forward_passes": int(seen) * each.forward,
-        "input_backward_passes": int(seen) * each.input_backward,
-        "weight_backward_passes": int(seen) * each.weight_backward,
+        "forward_passes": int(sum(count * of.forward for count, of in each)),
+        "input_backward_passes": int(sum(count * of.input_backward for count, of in each)),
+        "weight_backward_passes": int(sum(count * of.weight_backward for count, of in each)),
         "diverged": not finite,
     }
 
@@ -215,7 +213,7 @@ def _finish_epoch(
     trained: dict[str, Any],
     engine: Engine,
 ) -> EpochMetrics:
-    """Validate, keep the weights if they are the best, and count the epoch as finished."""
+    """Validate, keep the weights if they are the best so far, and count the epoch as finished."""
     started = time.perf_counter()
     is_late = state.epoch > 0
     limit = DIVERGED_LOSS * math.log(len(data.classes))
@@ -246,7 +244,7 @@ def _finish_epoch(
 def _validate(
     config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
 ) -> tuple[float, float]:
-    """Clean accuracy, and robust accuracy (nested) at the objective radius."""
+    """Compute clean accuracy, and robust accuracy (nested) at the objective radius."""
     view = classifier(model, data.image_shape, device, engine)
     is_right = clean_bits(view, data.validation, data.divisor, device)
     batches = attacked_batches(

@@ -7,7 +7,7 @@ Nothing here needs torch. Letters: A attacks, n samples.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from study.plan.plan import TrialRecord
 from study.records import runs
 from study.records.store import Store, TrackingError
+from trainers.config import Norm
 from trainers.data.subset import Split, sample_hash
 
 if TYPE_CHECKING:
@@ -37,17 +38,23 @@ CHECKS_FOLDER = "diagnostics"
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackRecord:
-    """What a sequence of attacks found at one radius, as it is recorded."""
+class Threat:
+    """What a network is attacked with: up to a radius of a norm, on the first test images."""
 
-    checkpoint: str
-    norm: str
+    norm: Norm
     radius: float
     """In units of the pixel range [0, 1]."""
+    samples: Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackRecord:
+    """What a sequence of attacks found under one threat, as it is recorded."""
+
+    checkpoint: str
+    threat: Threat
     attack: str
     """The name of the sequence: `AutoAttack`."""
-    samples: int
-    """Judged, the first ones of the test set."""
     attacks: tuple[str, ...]
     """(A,) in the order they ran."""
     bits: NDArray[np.bool_]
@@ -56,6 +63,11 @@ class AttackRecord:
     """Of the judged samples."""
     versions: Mapping[str, str]
     """Of the libraries that attacked, `pyautoattack` among them."""
+
+    @property
+    def num_judged(self) -> int:
+        """Return how many images were attacked: n."""
+        return int(self.bits.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,63 +84,62 @@ class CheckRecord:
 
 
 def judged_samples(samples: Samples, num_test: int) -> Samples:
-    """Give how many test images are attacked; as many as there are is all of them."""
+    """Return how many test images are attacked: `all` if no more are there than asked."""
     return "all" if samples == "all" or samples >= num_test else samples
 
 
 def first_samples(split: Split, samples: Samples) -> Split:
-    """Take the first samples of a split, or all."""
+    """Return the first samples of a split, or all."""
     if samples == "all":
         return split
     return Split(images=split.images[:samples], labels=split.labels[:samples])
 
 
 def hash_of_first(test: Split) -> Callable[[int], str]:
-    """Give a function that names the first so many samples, once for each number."""
+    """Return a function from a number to the hash of the first so many samples, with a cache."""
     return cache(lambda samples: sample_hash(first_samples(test, samples)))
 
 
-def threat_name(norm: str, radius: float, samples: Samples) -> str:
-    """Name a threat in metrics and files; an evaluation of a part of the test set says so.
+def threat_name(threat: Threat) -> str:
+    """Return the name of a threat in metrics and files, with its part of the test set.
 
-    >>> threat_name("linf", 8 / 255, 100)
+    >>> threat_name(Threat(norm="linf", radius=8 / 255, samples=100))
     'linf_0.0313725_first_100'
     """
-    part = "" if samples == "all" else f"_first_{samples}"
-    return f"{norm}_{radius:.6g}{part}"
+    part = "" if threat.samples == "all" else f"_first_{threat.samples}"
+    return f"{threat.norm}_{threat.radius:.6g}{part}"
 
 
-def metric_name(checkpoint: str, attack: str, norm: str, radius: float, samples: Samples) -> str:
-    """Name the metric of the accuracy under all attacks of a sequence, raw at that radius.
+def metric_name(checkpoint: str, attack: str, threat: Threat) -> str:
+    """Return the name of the metric of the accuracy under all attacks of a sequence.
 
-    >>> metric_name("last", "AutoAttack", "l2", 0.5, "all")
+    The accuracy is raw at that radius, not nested.
+
+    >>> metric_name("last", "AutoAttack", Threat(norm="l2", radius=0.5, samples="all"))
     'last/autoattack_l2_0.5'
     """
-    return f"{checkpoint}/{METRIC_WORDS[attack]}_{threat_name(norm, radius, samples)}"
+    return f"{checkpoint}/{METRIC_WORDS[attack]}_{threat_name(threat)}"
 
 
-def file_name(checkpoint: str, norm: str, radius: float, samples: Samples) -> str:
-    """Name the file of the bits, below the run's artifacts."""
-    return f"{FOLDER}/{checkpoint}_{threat_name(norm, radius, samples)}.npz"
+def file_name(checkpoint: str, threat: Threat) -> str:
+    """Return the name of the file of the bits, below the run's artifacts."""
+    return f"{FOLDER}/{checkpoint}_{threat_name(threat)}.npz"
 
 
 def checks_file_name(checkpoint: str) -> str:
-    """Name the file of the checklist, below the run's artifacts."""
+    """Return the name of the file of the checklist, below the run's artifacts."""
     return f"{CHECKS_FOLDER}/{checkpoint}.json"
 
 
-def is_attacked(
-    record: TrialRecord, checkpoint: str, attack: str, norm: str, radius: float, samples: Samples
-) -> bool:
-    """Tell whether the sequence of attacks is recorded: its metric, and its file."""
-    metric = metric_name(checkpoint, attack, norm, radius, samples)
-    if metric not in record.metrics:
+def is_attacked(record: TrialRecord, checkpoint: str, attack: str, threat: Threat) -> bool:
+    """Return whether the sequence of attacks is recorded: its metric, and its file."""
+    if metric_name(checkpoint, attack, threat) not in record.metrics:
         return False
-    return runs.may_have(record, file_name(checkpoint, norm, radius, samples))
+    return runs.may_have(record, file_name(checkpoint, threat))
 
 
 def is_checked(record: TrialRecord, checkpoint: str, basis: str) -> bool:
-    """Tell whether the checklist is recorded, of the given basis: what it was decided by."""
+    """Return whether the checklist is recorded with this basis: what decided it."""
     is_tagged = record.labels.get(_basis_tag(checkpoint)) == basis
     return is_tagged and runs.may_have(record, checks_file_name(checkpoint))
 
@@ -137,14 +148,12 @@ def log_attack(
     client: "MlflowClient",
     run: str,
     found: AttackRecord,
-    samples: Samples,
     seed: int,
     log: str,
     folder: Path,
 ) -> None:
     """Record an attack on a run, the metric last. `folder`: an empty one for the files."""
-    threat = (found.norm, found.radius, samples)
-    path = folder / file_name(found.checkpoint, *threat)
+    path = folder / file_name(found.checkpoint, found.threat)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         path,
@@ -157,7 +166,7 @@ def log_attack(
     )
     path.with_suffix(".txt").write_text(log, encoding="utf-8")
     client.log_artifacts(run, str(folder))
-    metric = metric_name(found.checkpoint, found.attack, *threat)
+    metric = metric_name(found.checkpoint, found.attack, found.threat)
     client.log_metric(run, metric, float(found.bits[-1].mean()), step=0)
 
 
@@ -198,19 +207,18 @@ def read_attacks(
 ) -> tuple[AttackRecord, ...]:
     """Read what is recorded at the trial's own norms and radii, in their order.
 
-    `samples`: of the first N, or of all test images, never one for the other; N is all where the
-    test set has no more. `first_hash`: names the first so many test samples, which must be those
-    attacked. Nothing recorded costs nothing. Raises `TrackingError` for a damaged file, and for
-    other samples.
+    `samples`: attacks on the first N test images are never returned for all, nor the other way
+    round, unless the test set has no more than N. `first_hash`: returns the hash of the first so
+    many test samples, which must be those attacked. No file is opened where nothing is recorded.
+    Raises `TrackingError` for a damaged file, and for other samples.
     """
     found = []
-    for norm, radius in _threats(record):
-        for part, attack in _recorded(record, checkpoint, norm, radius, samples):
-            name = file_name(checkpoint, norm, radius, part)
-            one, path = _read_attack(store, record, name, checkpoint, norm, radius)
-            is_asked = part == samples or (isinstance(samples, int) and one.samples <= samples)
-            if is_asked and one.attack == attack:
-                _check_samples(one, first_hash(one.samples), path)
+    for asked in _threats(record, samples):
+        for threat, attack in _recorded(record, checkpoint, asked):
+            one, path = _read_attack(store, record, checkpoint, threat)
+            is_few = isinstance(samples, int) and one.num_judged <= samples
+            if (threat == asked or is_few) and one.attack == attack:
+                _check_samples(one, first_hash(one.num_judged), path)
                 found.append(one)
                 break
     return tuple(found)
@@ -238,7 +246,7 @@ def read_checks(store: Store, record: TrialRecord, checkpoint: str) -> tuple[Che
 
 
 def is_diagnosed(record: TrialRecord, checkpoint: str) -> bool:
-    """Tell whether a checklist is recorded, of any basis."""
+    """Return whether a checklist is recorded, with any basis."""
     has_basis = _basis_tag(checkpoint) in record.labels
     return has_basis and runs.may_have(record, checks_file_name(checkpoint))
 
@@ -247,26 +255,26 @@ def _basis_tag(checkpoint: str) -> str:
     return f"{VERDICT_TAG}.{checkpoint}"
 
 
-def _threats(record: TrialRecord) -> Iterator[tuple[str, float]]:
-    """Give the norms and radii that the trial is evaluated at, its own norm first."""
+def _threats(record: TrialRecord, samples: Samples) -> Iterator[Threat]:
+    """Yield the threats that the trial is evaluated under, those of its own norm first."""
     for norm, radii in runs.recorded_threats(record.canonical["evaluation"]):
-        yield from ((norm, radius) for radius in radii)
+        for radius in radii:
+            yield Threat(norm=norm, radius=radius, samples=samples)
 
 
-def _recorded(
-    record: TrialRecord, checkpoint: str, norm: str, radius: float, samples: Samples
-) -> Iterator[tuple[Samples, str]]:
-    """Give what is recorded at a radius: of `samples`, then of all, which may be as many."""
-    for part in dict.fromkeys((samples, "all")):
+def _recorded(record: TrialRecord, checkpoint: str, asked: Threat) -> Iterator[tuple[Threat, str]]:
+    """Yield what is recorded at a radius: of the samples asked, then of all, as many perhaps."""
+    for threat in dict.fromkeys((asked, replace(asked, samples="all"))):
         for attack in METRIC_WORDS:
-            if is_attacked(record, checkpoint, attack, norm, radius, part):
-                yield part, attack
+            if is_attacked(record, checkpoint, attack, threat):
+                yield threat, attack
 
 
 def _read_attack(
-    store: Store, record: TrialRecord, name: str, checkpoint: str, norm: str, radius: float
+    store: Store, record: TrialRecord, checkpoint: str, threat: Threat
 ) -> tuple[AttackRecord, Path]:
-    """Read one file of bits; also says where it lies."""
+    """Read one file of bits, and return where it lies, too."""
+    name = file_name(checkpoint, threat)
     with runs.artifact(store, record, name) as path:
         content = path.read_bytes()
         with runs.undamaged(path, "study evaluate makes it again"):
@@ -276,10 +284,8 @@ def _read_attack(
                 raise ValueError(f"bits of {len(attacks)} attacks are {bits.dtype} {bits.shape}")
             found = AttackRecord(
                 checkpoint=checkpoint,
-                norm=norm,
-                radius=radius,
+                threat=threat,
                 attack=str(arrays["attack"]),
-                samples=bits.shape[1],
                 attacks=attacks,
                 bits=bits,
                 sample_hash=str(arrays["sample_hash"]),
@@ -289,10 +295,10 @@ def _read_attack(
 
 
 def _check_samples(found: AttackRecord, expected: str, path: Path) -> None:
-    """Refuse an attack on other images than the evaluation attack sees."""
+    """Raise `TrackingError` for an attack on other images than those of the evaluation attack."""
     if found.sample_hash != expected:
         raise TrackingError(
-            f"{path}: must be of the first {found.samples} test samples ({expected}), got an "
+            f"{path}: must be of the first {found.num_judged} test samples ({expected}), got an "
             f"attack on {found.sample_hash or 'unnamed ones'}; delete it, then study evaluate "
             "makes it again"
         )

@@ -21,6 +21,8 @@ from study.plan.space import Cell
 from study.records.attacks import (
     AttackRecord,
     CheckRecord,
+    Samples,
+    Threat,
     first_samples,
     is_attacked,
     judged_samples,
@@ -31,7 +33,7 @@ from study.records.store import connect, find_store, recording
 from study.spec import StudySpec
 from study.verify.diagnosis import CheckUnit, check_network, open_checks
 from study.verify.pool import Ended, Pool, WorkContext, load_network
-from trainers.config import NUMERICS_VERSION, Norm
+from trainers.config import NUMERICS_VERSION
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import sample_hash
 from trainers.evaluation.autoattack import attack_name, autoattack
@@ -45,11 +47,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class AttackUnit:
-    """A network to attack at a radius."""
+    """A network to attack under a threat."""
 
     network: Network
-    norm: Norm
-    radius: float
+    threat: Threat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ class Rounds:
 
     def attack(self, pool: Pool, members: Sequence[Member]) -> None:
         """Attack every network at every radius where that is not recorded."""
-        spec, whole = self._spec, attack_units(self._spec, members)
+        spec, whole = self._spec, attack_units(self._spec, members, self._samples)
         units = [unit for unit in whole if not self._is_attacked(unit)]
         self._say(
             f"{spec.name}: {self._attack}, {self._judged()}, on {_networks(members)}, "
@@ -148,7 +149,7 @@ class Rounds:
         self._announce(units)
 
         def tell(unit: AttackUnit, ended: Ended[float]) -> None:
-            place = f"{self._attack} {unit.norm} {unit.radius:.4g}, {self._judged()}"
+            place = f"{self._attack} {unit.threat.norm} {unit.threat.radius:.4g}, {self._judged()}"
             found = None if ended.found is None else f"{ended.found:.1%}"
             self._tell(unit.network, place, found, ended, len(units))
 
@@ -163,7 +164,7 @@ class Rounds:
         lacking = open_checks(self._spec, members, self._samples)
         units = lacking
         if needs_attacks:
-            attacked = attack_units(self._spec, members)
+            attacked = attack_units(self._spec, members, self._samples)
             partly = {u.network.cell.key for u in attacked if not self._is_attacked(u)}
             units = [unit for unit in lacking if unit.network.cell.key not in partly]
         total = sum(len(member.networks) for member in members)
@@ -182,7 +183,7 @@ class Rounds:
         pool.run(check_network, units, tell)
 
     def tell_outdated(self, members: Sequence[Member]) -> None:
-        """Say once if checklists were decided by something else than there is now."""
+        """Report once how many checklists are outdated."""
         records = [[network.record for network in member.networks] for member in members]
         text = outdated_text(self._spec, records, self._samples)
         if text:
@@ -190,17 +191,16 @@ class Rounds:
 
     def _is_attacked(self, unit: AttackUnit) -> bool:
         checkpoint = self._spec.evaluation.checkpoint
-        threat = (unit.norm, unit.radius, self._samples)
-        return is_attacked(unit.network.record, checkpoint, self._attack, *threat)
+        return is_attacked(unit.network.record, checkpoint, self._attack, unit.threat)
 
     def _judged(self) -> str:
-        """Say how much of the test set is attacked."""
+        """Format how much of the test set is attacked."""
         if self._samples == "all":
             return f"all {self._num_test} test images"
         return f"first {self._samples} of {self._num_test}"
 
     def _announce(self, units: Sequence[object]) -> None:
-        """Say what is to run, before it does."""
+        """Report how many units will run, and with what resources."""
         if not units:
             self._say("nothing to do")
             return
@@ -210,7 +210,7 @@ class Rounds:
     def _tell(
         self, network: Network, what: str, found: str | None, ended: Ended[Any], total: int
     ) -> None:
-        """Say how a unit ended."""
+        """Report how a unit ended."""
         self._ended += 1
         name = naming.cell_name(self._spec, network.cell)
         count = f"[{self._ended:>{len(str(total))}}/{total}]"
@@ -221,10 +221,10 @@ class Rounds:
             self._say(f"{count} {name}: {what}: {found}  ({ended.seconds:.0f} s)")
 
 
-def attack_units(spec: StudySpec, members: Sequence[Member]) -> list[AttackUnit]:
-    """List every network of the members at every norm and radius."""
+def attack_units(spec: StudySpec, members: Sequence[Member], samples: Samples) -> list[AttackUnit]:
+    """Return every network of the members with every norm and radius."""
     return [
-        AttackUnit(network=network, norm=norm, radius=radius)
+        AttackUnit(network=network, threat=Threat(norm=norm, radius=radius, samples=samples))
         for member in members
         for network in member.networks
         for norm, radii in spec.evaluation.threats
@@ -240,23 +240,21 @@ def attack_network(context: WorkContext, unit: AttackUnit) -> float:
     """
     spec, dataset = context.spec, context.dataset
     client = connect(context.store)
-    samples = judged_samples(spec.autoattack.samples, len(dataset.test.labels))
-    judged = first_samples(dataset.test, samples)
+    threat = unit.threat
+    judged = first_samples(dataset.test, threat.samples)
     found = autoattack(
         load_network(context, unit.network),
         judged,
         dataset.divisor,
-        norm=unit.norm,
-        radius=unit.radius,
+        norm=threat.norm,
+        radius=threat.radius,
         seed=SEED,
         device=context.device,
     )
     record = AttackRecord(
         checkpoint=spec.evaluation.checkpoint,
-        norm=unit.norm,
-        radius=unit.radius,
+        threat=threat,
         attack=attack_name(len(dataset.classes)),
-        samples=len(judged.labels),
         attacks=found.attacks,
         bits=found.bits,
         sample_hash=sample_hash(judged),
@@ -264,12 +262,12 @@ def attack_network(context: WorkContext, unit: AttackUnit) -> float:
     )
     with recording(context.store), tempfile.TemporaryDirectory(prefix="rhoeps-") as place:
         run = unit.network.record.run
-        log_attack(client, run, record, samples, SEED, found.log, Path(place))
+        log_attack(client, run, record, SEED, found.log, Path(place))
     return float(found.bits[-1].mean())
 
 
 def _networks(members: Sequence[Member]) -> str:
-    """Say how many networks the members have: `6 networks, 2 configurations on the fronts`."""
+    """Format the size of the members: `6 networks, 2 configurations on the fronts`."""
     num_networks = sum(len(member.networks) for member in members)
     networks = f"{num_networks} network" + ("s" if num_networks > 1 else "")
     configurations = f"{len(members)} configuration" + ("s" if len(members) > 1 else "")
@@ -277,7 +275,7 @@ def _networks(members: Sequence[Member]) -> str:
 
 
 def _threats(spec: StudySpec) -> str:
-    """Name the norms and radii: `linf 0.05, 0.1 and l2 0.5`."""
+    """Format the norms and radii: `linf 0.05, 0.1 and l2 0.5`."""
     return " and ".join(
         f"{norm} {', '.join(f'{radius:.4g}' for radius in radii)}"
         for norm, radii in spec.evaluation.threats

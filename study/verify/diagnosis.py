@@ -79,7 +79,9 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
             seed=SEED,
             device=context.device,
             bits=bits[evaluation.checkpoint],
-            strong={one.radius: one.bits for one in found if one.norm == evaluation.norm},
+            strong={
+                one.threat.radius: one.bits for one in found if one.threat.norm == evaluation.norm
+            },
             rivals=[load_network(context, rival) for rival in unit.rivals],
         ),
         compare_epochs(record.metrics, evaluation),
@@ -152,7 +154,7 @@ def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_h
 
 
 def _code(labels: Mapping[str, str]) -> str:
-    """Name the code of a run: its commit, or outside git the version."""
+    """Return the code of a run: its commit, or the version if it ran outside git."""
     if labels["git_commit"] == NO_COMMIT:
         return f"rhoeps {labels.get('version.rhoeps', 'of no known version')}, without a commit"
     changed = " (changed)" if labels.get("git_dirty") == "true" else ""

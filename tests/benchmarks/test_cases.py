@@ -6,11 +6,12 @@ import pytest
 import train_step
 from cases import Case
 
-from trainers.config import NoInputs, NoWeights, Pgd, Sam
+from trainers.config import LookSam, NoInputs, NoWeights, Pgd, Sam
 
 SIDES = {
     "standard": (NoWeights(), NoInputs()),
     "sam": (Sam(rho=0.2), NoInputs()),
+    "look_sam_5": (LookSam(rho=0.2, every=5), NoInputs()),
     "at_4": (NoWeights(), Pgd(norm="linf", epsilon=0.1, steps=4)),
     "at_10": (NoWeights(), Pgd(norm="linf", epsilon=0.1, steps=10)),
     "sam_at_10": (Sam(rho=0.2), Pgd(norm="linf", epsilon=0.1, steps=10)),

@@ -49,10 +49,12 @@ def assert_ratios(found: dict[str, Any], count: int) -> None:
 def test_steps_are_measured_against_baseline_and_limit(tmp_path: Path) -> None:
     code, found, text = run_quick("train_step.py", tmp_path)
     assert code == 0
-    assert_ratios(found, 4 * 2)
+    # Wall and CPU time of ours against the baseline; with LookSAM of our SAM and against it, too.
+    assert_ratios(found, 5 * 2 + 2 * 2)
     assert [result["method"] for result in found["results"]] == [
         "standard",
         "sam",
+        "look_sam_5",
         "at_10",
         "sam_at_10",
     ]

@@ -88,7 +88,7 @@ def test_captured_optimisers_equal_launched_ones(
     plain, captured = run(config, images, PLAIN), run(config, images, Engine(compiled="never"))
     assert captured.engine["step"] == "CUDA graph"
     assert_close(captured, plain, 1e-5)
-    for ours, theirs in zip(captured.averages, plain.averages, strict=True):
+    for ours, theirs in zip(captured.memory.averages, plain.memory.averages, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_a_captured_trial_after_another_equals_the_trial_alone(
     twins = alone.model.state_dict()
     for key, tensor in after.model.state_dict().items():
         assert torch.equal(tensor, twins[key]), key
-    kept, twin = (*after.moments, *after.averages), (*alone.moments, *alone.averages)
+    kept, twin = after.memory.tensors, alone.memory.tensors
     assert all(torch.equal(a, b) for a, b in zip(kept, twin, strict=True))
 
 

@@ -28,8 +28,7 @@ from trainers.config import (
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import EpochMetrics
-from trainers.engine.engine import PLAIN, Engine
-from trainers.engine.repeatable import repeatable
+from trainers.engine.engine import PLAIN, Engine, repeatable
 from trainers.evaluation.evaluate import evaluate
 from trainers.train import new_state, train
 

@@ -79,9 +79,7 @@ def assert_equal(one: TrainState, other: TrainState) -> None:
     for name, tensor in one.model.state_dict().items():
         assert torch.equal(tensor, other.model.state_dict()[name]), name
         assert torch.equal(one.best_weights[name], other.best_weights[name]), name
-    for ours, theirs in zip(
-        [*one.moments, *one.averages], [*other.moments, *other.averages], strict=True
-    ):
+    for ours, theirs in zip(one.memory.tensors, other.memory.tensors, strict=True):
         assert torch.equal(ours, theirs)
     assert (one.best_epoch, one.best_score) == (other.best_epoch, other.best_score)
     assert [replace(m, seconds=0, validation_seconds=0) for m in one.metrics] == [

@@ -20,6 +20,7 @@ from trainers.config import (
     FgsmRs,
     Gsam,
     InputSide,
+    LookSam,
     Loss,
     Mart,
     Method,
@@ -33,6 +34,7 @@ from trainers.config import (
     TrainConfig,
     WeightSide,
     passes,
+    phase_of,
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import EpochMetrics
@@ -43,11 +45,13 @@ from trainers.train import TrainState, new_state, train
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
 NUM_TRAIN = 150
+BATCHES = tuple(enumerate((64, 64, 22)))
 WEIGHTS: dict[str, WeightSide] = {
     "none": NoWeights(),
     "sam": Sam(rho=0.1),
     "asam": Asam(rho=0.5),
     "gsam": Gsam(rho=0.1, rho_min=0.05),
+    "look_sam": LookSam(rho=0.1, every=2),
     "awp": Awp(gamma=0.01),
 }
 INPUTS: dict[str, InputSide] = {
@@ -89,7 +93,7 @@ def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_side_and_loss_that_there_is_is_combined_here() -> None:
     for cases, known in ((WEIGHTS, WEIGHT_SIDES), (INPUTS, INPUT_SIDES), (LOSS, LOSSES)):
         assert {type(case) for case in cases.values()} == set(known.values())
-    assert (len(ALLOWED), len(REFUSED)) == (110, 10)
+    assert (len(ALLOWED), len(REFUSED)) == (132, 12)
 
 
 @pytest.mark.usefixtures("unjudged")
@@ -111,9 +115,11 @@ def test_a_combination_trains(
     for name, weight in state.model.named_parameters():
         assert weight.isfinite().all(), name
         assert not torch.equal(weight, before[name]), name
-    each = passes(method)
-    assert told(metrics) == tuple(
-        NUM_TRAIN * n for n in (each.forward, each.input_backward, each.weight_backward)
+    steps = [(size, passes(method, phase_of(method.weights, at, 3))) for at, size in BATCHES]
+    assert told(metrics) == (
+        sum(size * each.forward for size, each in steps),
+        sum(size * each.input_backward for size, each in steps),
+        sum(size * each.weight_backward for size, each in steps),
     )
 
 
@@ -166,15 +172,17 @@ def counting() -> Iterator[dict[str, int]]:
 
 K = 4
 MANY = Pgd(norm="linf", epsilon=0.1, steps=K)
+SIDES_COUNTED = WEIGHTS | {"look_sam": LookSam(rho=0.1, every=1)}
+"""What LookSAM costs between its whole gradients is measured with them (`test_memory`)."""
 COUNTED: dict[str, tuple[Method, int]] = {
     # with what a step costs in forward passes
     **{
         f"{name}": (Method(weights=side), 3 if name == "none" else 6)
-        for name, side in WEIGHTS.items()
+        for name, side in SIDES_COUNTED.items()
     },
     **{
         f"{name} at": (Method(weights=side, inputs=MANY), 2 * K + (3 if name == "none" else 6))
-        for name, side in WEIGHTS.items()
+        for name, side in SIDES_COUNTED.items()
     },
     "noise": (Method(inputs=Noise(sigma=0.1)), 3),
     "fgsm_rs": (Method(inputs=INPUTS["fgsm_rs l2"]), 5),
@@ -208,6 +216,7 @@ ZERO: dict[str, Method] = {
     "sam": Method(weights=Sam(rho=0.0)),
     "asam": Method(weights=Asam(rho=0.0)),
     "gsam": Method(weights=Gsam(rho=0.0)),
+    "look_sam": Method(weights=LookSam(rho=0.0, every=2)),
     "awp": Method(weights=Awp(gamma=0.0)),
     "pgd linf": Method(inputs=Pgd(norm="linf", epsilon=0.0, steps=2)),
     "pgd linf, a step size of its own": Method(
@@ -231,7 +240,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 def written(state: TrainState) -> list[Tensor]:
     """Weights, batch statistics and moments."""
-    return [*state.model.state_dict().values(), *state.moments]
+    return [*state.model.state_dict().values(), *state.memory.moments]
 
 
 @pytest.mark.usefixtures("unjudged")

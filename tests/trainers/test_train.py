@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from trainers.config import ConfigError, Method, Pgd, PgdAttack, Sam, TrainConfig, check_batches
 from trainers.data.dataset import Dataset
-from trainers.engine.engine import PLAIN
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import PLAIN, generator
 from trainers.evaluation.evaluate import adversarial_examples, evaluate
 from trainers.step.step import step
 from trainers.train import TrainState, evaluated_model, evaluated_weights, new_state, train
@@ -31,7 +30,7 @@ def run(config: TrainConfig, data: Dataset, state: TrainState | None = None) -> 
 
 def tensors(state: TrainState) -> dict[str, Tensor]:
     """Everything that training writes: weights, batch statistics, moments."""
-    moments = {f"moment {i}": tensor for i, tensor in enumerate(state.moments)}
+    moments = {f"moment {i}": tensor for i, tensor in enumerate(state.memory.moments)}
     return state.model.state_dict() | moments
 
 

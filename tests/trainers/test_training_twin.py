@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from trainers.config import Method, Pgd, Sam, TrainConfig
 from trainers.data.dataset import Dataset
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import generator
 from trainers.step.inputs import BALLS
 from trainers.train import new_state, train
 
@@ -127,7 +127,7 @@ def test_training_with_sam_and_pgd_equals_an_obvious_twin(
     twins = model.state_dict()
     for name, tensor in state.model.state_dict().items():
         torch.testing.assert_close(tensor, twins[name], rtol=0, atol=1e-3, msg=name)
-    for ours, weight in zip(state.moments, model.parameters(), strict=True):
+    for ours, weight in zip(state.memory.moments, model.parameters(), strict=True):
         theirs = optimizer.state[weight]["momentum_buffer"]
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
     assert [m.learning_rate for m in metrics] == pytest.approx([rates[0], rates[5]])

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 from trainers.config import TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.detectors import EpochMetrics
-from trainers.engine.engine import PLAIN
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import PLAIN, generator
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import Normalise
 from trainers.step.inputs import BALLS

@@ -12,6 +12,8 @@ from trainers.config.methods import (
     FgsmRs,
     Gsam,
     InputSide,
+    Kind,
+    LookSam,
     Loss,
     Mart,
     Method,
@@ -20,13 +22,12 @@ from trainers.config.methods import (
     Noise,
     Norm,
     NoWeights,
-    Passes,
     Pgd,
     Sam,
     Trades,
     WeightSide,
-    passes,
 )
+from trainers.config.passes import Passes, Phase, passes, phase_of
 from trainers.config.training import (
     ATTACKS,
     AUGMENTATIONS,
@@ -73,6 +74,8 @@ __all__ = [
     "FgsmRs",
     "Gsam",
     "InputSide",
+    "Kind",
+    "LookSam",
     "Loss",
     "Mart",
     "Method",
@@ -85,6 +88,7 @@ __all__ = [
     "Passes",
     "Pgd",
     "PgdAttack",
+    "Phase",
     "Sam",
     "Trades",
     "TrainConfig",
@@ -95,4 +99,5 @@ __all__ = [
     "check_count",
     "check_number",
     "passes",
+    "phase_of",
 ]

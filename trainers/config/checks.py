@@ -15,23 +15,23 @@ class ConfigError(ValueError):
 
 
 def check(holds: bool, field: str, rule: str, value: object) -> None:
-    """Refuse a value unless the rule holds."""
+    """Raise `ConfigError` unless the rule holds."""
     if not holds:
         raise ConfigError(field, rule, value)
 
 
 def check_number(value: float, field: str, rule: str, holds: Callable[[float], bool]) -> None:
-    """Refuse what is no finite number, or one for which the rule does not hold."""
+    """Raise `ConfigError` unless the value is a finite number for which the rule holds."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     check(is_number and math.isfinite(value) and holds(value), field, rule, value)
 
 
 def check_count(value: int, field: str, least: int) -> None:
-    """Refuse what is no whole number of at least `least`."""
+    """Raise `ConfigError` unless the value is a whole number of at least `least`."""
     is_count = isinstance(value, int) and not isinstance(value, bool)
     check(is_count and value >= least, field, f"must be a whole number ≥ {least}", value)
 
 
 def check_choice(value: object, field: str, known: tuple[str, ...]) -> None:
-    """Refuse what is none of the known words."""
+    """Raise `ConfigError` unless the value is one of the known words."""
     check(value in known, field, f"must be one of {', '.join(known)}", value)

@@ -2,11 +2,15 @@
 
 Units: every input radius (`epsilon`, `sigma`, `step_size`) is in units of the pixel range [0, 1];
 `rho` is a distance between weight vectors in l2, `gamma` a fraction of a layer's norm.
+
+Each class declares its side or loss once, beside the settings: its kind, the passes that it costs,
+and how its settings become the numbers of a step. `trainers.step` adds the function, and nothing
+else has to know a side by its name.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 
@@ -16,15 +20,34 @@ LARGEST_RHO = 10.0
 LARGEST_EPSILON_LINF = 0.5
 """Beyond half the pixel range a grey image is within reach of every image: wrong units."""
 
+BALL_NUMBERS = ("epsilon", "step_size", "warmup_epochs")
+"""Settings of a ball around an image that are numbers of a step."""
+
+Kind = Literal["none", "sharpness", "adversarial", "other"]
+"""What a side perturbs for: `sharpness` moves weights as SAM does, `adversarial` moves inputs
+against the network. Analyses compare methods of these two kinds with each other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoWeights:
     """The weight side none: the gradient is taken at the weights themselves."""
 
+    kind: ClassVar[Kind] = "none"
+    gradients: ClassVar[float] = 1
+    tabulated: ClassVar[tuple[str, ...]] = ()
+
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sam:
     """The weight side SAM: the gradient is taken at w + ρ g / ‖g‖ (Foret et al. 2021, eq. 2)."""
+
+    kind: ClassVar[Kind] = "sharpness"
+    gradients: ClassVar[float] = 2
+    tabulated: ClassVar[tuple[str, ...]] = ("rho",)
 
     rho: float
     """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
@@ -33,6 +56,10 @@ class Sam:
         """Check the radius."""
         _check_rho(self.rho)
 
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"rho": self.rho}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asam:
@@ -40,6 +67,10 @@ class Asam:
 
     T = |w| + η for tensors whose name contains `weight`, also a normalisation's scale; else 1.
     """
+
+    kind: ClassVar[Kind] = "sharpness"
+    gradients: ClassVar[float] = 2
+    tabulated: ClassVar[tuple[str, ...]] = ("rho", "eta")
 
     rho: float
     """Radius relative to the weights, in [0, 10]; 0.5 for CIFAR-10 and 1.0 for CIFAR-100 there."""
@@ -51,6 +82,10 @@ class Asam:
         _check_rho(self.rho)
         check_number(self.eta, "eta", "must be ≥ 0", lambda eta: eta >= 0)
 
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"rho": self.rho, "eta": self.eta}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gsam:
@@ -58,6 +93,10 @@ class Gsam:
 
     Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1.
     """
+
+    kind: ClassVar[Kind] = "sharpness"
+    gradients: ClassVar[float] = 2
+    tabulated: ClassVar[tuple[str, ...]] = ("rho", "rho_min", "alpha")
 
     rho: float
     """Radius at the highest learning rate, in [0, 10]."""
@@ -73,6 +112,49 @@ class Gsam:
         check_number(self.rho_min, "rho_min", rule, lambda rho: 0 <= rho <= self.rho)
         check_number(self.alpha, "alpha", "must be ≥ 0", lambda alpha: alpha >= 0)
 
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"rho": self.rho_min + (self.rho - self.rho_min) * factors, "alpha": self.alpha}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LookSam:
+    """The weight side LookSAM: SAM's gradient on every k-th step, and what lasts of it between.
+
+    Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1. On
+    the steps between, the gradient g at the weights gets α ‖g‖ / ‖g_v‖ times g_v, which is what of
+    SAM's last gradient was orthogonal to the gradient of its own step.
+    """
+
+    kind: ClassVar[Kind] = "sharpness"
+    tabulated: ClassVar[tuple[str, ...]] = ("rho", "alpha", "every", "active_from")
+
+    rho: float
+    """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
+    every: int = 5
+    """Steps from one SAM gradient to the next (the paper's k), ≥ 1; 1 is SAM, bit for bit."""
+    alpha: float = 0.7
+    """≥ 0; how much the remembered direction counts on the steps between."""
+    active_from: float = 0.0
+    """Share of the training, in [0, 1), before which steps are those of standard training."""
+
+    def __post_init__(self) -> None:
+        """Check all numbers."""
+        _check_rho(self.rho)
+        check_count(self.every, "every", 1)
+        check_number(self.alpha, "alpha", "must be ≥ 0", lambda alpha: alpha >= 0)
+        rule = "must lie in [0, 1)"
+        check_number(self.active_from, "active_from", rule, lambda share: 0 <= share < 1)
+
+    @property
+    def gradients(self) -> float:
+        """Return the gradients per step, on average over a training."""
+        return 1 + (1 - self.active_from) / self.every
+
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"rho": self.rho, "alpha": self.alpha}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Awp:
@@ -82,6 +164,10 @@ class Awp:
     steps from w, as with SAM; the official code lets it step at the moved weights and moves them
     back.
     """
+
+    kind: ClassVar[Kind] = "other"
+    gradients: ClassVar[float] = 2
+    tabulated: ClassVar[tuple[str, ...]] = ("gamma", "warmup_epochs")
 
     gamma: float
     """Radius of each layer relative to its norm, in [0, 1]; 0 is standard training, bit for bit."""
@@ -93,15 +179,30 @@ class Awp:
         check_number(self.gamma, "gamma", "must lie in [0, 1]", lambda gamma: 0 <= gamma <= 1)
         check_count(self.warmup_epochs, "warmup_epochs", 0)
 
+    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"rho": self.gamma * (epochs >= self.warmup_epochs)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoInputs:
     """The input side none: images are trained on as they are."""
 
+    kind: ClassVar[Kind] = "none"
+    attack_steps: ClassVar[int] = 0
+    tabulated: ClassVar[tuple[str, ...]] = ()
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pgd:
     """The input side PGD (Madry et al. 2018): projected gradient steps from a random start."""
+
+    kind: ClassVar[Kind] = "adversarial"
+    tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
     norm: Norm
     epsilon: float
@@ -119,13 +220,26 @@ class Pgd:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return 2.5 * self.epsilon / self.steps if self.step_size == "auto" else self.step_size
+
+    @property
+    def attack_steps(self) -> int:
+        """Return the number of gradient steps that craft an image."""
+        return self.steps
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return _ball_numbers(self, epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FgsmRs:
     """The input side FGSM-RS: one projected step from a random start (Wong et al. 2020, alg. 3)."""
+
+    kind: ClassVar[Kind] = "adversarial"
+    attack_steps: ClassVar[int] = 1
+    tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
     norm: Norm
     epsilon: float
@@ -141,8 +255,12 @@ class FgsmRs:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return 1.25 * self.epsilon if self.step_size == "auto" else self.step_size
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return _ball_numbers(self, epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +270,10 @@ class NFgsm:
     De Jorge et al. (2022), Make some noise, algorithm 1. An image moves by up to
     (noise_scale + 1) epsilon.
     """
+
+    kind: ClassVar[Kind] = "adversarial"
+    attack_steps: ClassVar[int] = 1
+    tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
     norm: Norm
     epsilon: float
@@ -172,13 +294,21 @@ class NFgsm:
 
     @property
     def step_length(self) -> float:
-        """The step size with `auto` resolved."""
+        """Return the step size, with `auto` resolved."""
         return self.epsilon if self.step_size == "auto" else self.step_size
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return _ball_numbers(self, epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
     """The input side noise: Gaussian noise, the control without an adversary."""
+
+    kind: ClassVar[Kind] = "other"
+    attack_steps: ClassVar[int] = 0
+    tabulated: ClassVar[tuple[str, ...]] = ("sigma",)
 
     sigma: float
     """Standard deviation of each value, in units of the pixel range, in [0, 1]; 0 is standard
@@ -189,10 +319,18 @@ class Noise:
         rule = "must lie in [0, 1] of the pixel range"
         check_number(self.sigma, "sigma", rule, lambda sigma: 0 <= sigma <= 1)
 
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"epsilon": self.sigma}
+
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy:
     """The loss cross-entropy, on the crafted images."""
+
+    images: ClassVar[int] = 1
+    has_target: ClassVar[bool] = False
+    tabulated: ClassVar[tuple[str, ...]] = ()
 
     label_smoothing: float = 0.0
     """Share of the target that is spread over all classes, in [0, 1); attacks see none of it."""
@@ -202,6 +340,10 @@ class CrossEntropy:
         rule = "must lie in [0, 1)"
         check_number(self.label_smoothing, "label_smoothing", rule, lambda share: 0 <= share < 1)
 
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trades:
@@ -210,12 +352,20 @@ class Trades:
     Zhang et al. (2019), Theoretically principled trade-off between robustness and accuracy, eq. 5.
     """
 
+    images: ClassVar[int] = 2
+    has_target: ClassVar[bool] = True
+    tabulated: ClassVar[tuple[str, ...]] = ("beta",)
+
     beta: float = 6.0
     """≥ 0; published values lie in 1 … 10."""
 
     def __post_init__(self) -> None:
         """Check β."""
         check_number(self.beta, "beta", "must be ≥ 0", lambda beta: beta >= 0)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"beta": self.beta}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +376,10 @@ class Mart:
     equation 10.
     """
 
+    images: ClassVar[int] = 2
+    has_target: ClassVar[bool] = False
+    tabulated: ClassVar[tuple[str, ...]] = ("beta",)
+
     beta: float = 5.0
     """≥ 0; 5 in the published script, 6 in its function."""
 
@@ -233,8 +387,12 @@ class Mart:
         """Check β."""
         check_number(self.beta, "beta", "must be ≥ 0", lambda beta: beta >= 0)
 
+    def numbers(self) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        return {"beta": self.beta}
 
-WeightSide = NoWeights | Sam | Asam | Gsam | Awp
+
+WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
 InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
 Loss = CrossEntropy | Trades | Mart
 
@@ -243,6 +401,7 @@ WEIGHT_SIDES: dict[str, type[Any]] = {
     "sam": Sam,
     "asam": Asam,
     "gsam": Gsam,
+    "look_sam": LookSam,
     "awp": Awp,
 }
 INPUT_SIDES: dict[str, type[Any]] = {
@@ -264,8 +423,8 @@ class Method:
     loss: Loss = CrossEntropy()
 
     def __post_init__(self) -> None:
-        """Refuse a loss that compares clean with crafted images where none are crafted."""
-        if isinstance(self.loss, Trades | Mart) and isinstance(self.inputs, NoInputs):
+        """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
+        if self.loss.images > 1 and self.inputs.kind == "none":
             name = next(name for name, cls in LOSSES.items() if cls is type(self.loss))
             sides = ", ".join(list(INPUT_SIDES)[1:])
             rule = f"{name} compares clean with crafted images and needs an input side ({sides})"
@@ -273,42 +432,13 @@ class Method:
 
     @property
     def is_single_step(self) -> bool:
-        """Whether images are crafted by one gradient step: what may overfit catastrophically."""
-        inputs = self.inputs
-        return isinstance(inputs, FgsmRs | NFgsm) or (isinstance(inputs, Pgd) and inputs.steps == 1)
+        """Return whether images are crafted by one gradient step: these may overfit suddenly."""
+        return self.inputs.attack_steps == 1
 
     @property
     def warmup_epochs(self) -> int:
-        """Epochs until both sides have their full radius."""
+        """Return the epochs until both sides have their full radius."""
         return max(getattr(side, "warmup_epochs", 0) for side in (self.weights, self.inputs))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passes:
-    """How often one training sample goes through the network in one step."""
-
-    forward: int
-    input_backward: int
-    weight_backward: int
-
-    @property
-    def cost(self) -> int:
-        """In forward passes: a backward pass to inputs is one, one to inputs and weights two."""
-        return self.forward + self.input_backward + 2 * self.weight_backward
-
-
-def passes(method: Method) -> Passes:
-    """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7."""
-    gradients = 1 if isinstance(method.weights, NoWeights) else 2
-    images = 1 if isinstance(method.loss, CrossEntropy) else 2  # clean ones beside crafted ones
-    inputs = method.inputs
-    steps = inputs.steps if isinstance(inputs, Pgd) else int(isinstance(inputs, FgsmRs | NFgsm))
-    clean = int(isinstance(method.loss, Trades) and steps > 0)  # the attack's fixed target
-    return Passes(
-        forward=steps + clean + gradients * images,
-        input_backward=steps,
-        weight_backward=gradients * images,
-    )
 
 
 def _check_rho(rho: float) -> None:
@@ -317,7 +447,7 @@ def _check_rho(rho: float) -> None:
 
 
 def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
-    """Check what crafting in a ball has. An l2 radius has no bound, as it grows with the image."""
+    """Check radius and step size of a ball. An l2 radius has no bound: it grows with the image."""
     check_choice(side.norm, "norm", NORMS)
     top = LARGEST_EPSILON_LINF if side.norm == "linf" else math.inf
     rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"
@@ -326,3 +456,10 @@ def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
         rule = "must be auto or a number > 0"
         check_number(side.step_size, "step_size", rule, lambda size: size > 0)
     check_count(side.warmup_epochs, "warmup_epochs", 0)
+
+
+def _ball_numbers(side: Pgd | FgsmRs | NFgsm, epochs: Any) -> dict[str, Any]:
+    """Return radius and step size after `epochs`, a tensor of as many as there are steps."""
+    is_warm = side.warmup_epochs == 0
+    ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
+    return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}

@@ -183,7 +183,7 @@ class PgdAttack:
 
     @property
     def relative_step_size(self) -> float:
-        """Step size as a fraction of the radius: 1/4 from 10 steps on, 2.5 / steps below."""
+        """Return the step size by the radius: 1/4 from 10 steps on, 2.5 / steps below."""
         return max(0.25, 2.5 / self.steps)
 
 
@@ -222,12 +222,12 @@ class EvaluationConfig:
 
     @property
     def other_norm(self) -> Norm:
-        """The norm of `other_norm_radii`."""
+        """Return the norm of `other_norm_radii`."""
         return "l2" if self.norm == "linf" else "linf"
 
     @property
     def threats(self) -> tuple[tuple[Norm, tuple[float, ...]], ...]:
-        """The norms that are evaluated, each with its radii; the study's own first."""
+        """Return the norms that are evaluated, each with its radii; the study's own first."""
         other = ((self.other_norm, self.other_norm_radii),) if self.other_norm_radii else ()
         return ((self.norm, self.radii), *other)
 

@@ -116,7 +116,7 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
 
 
 def data_fingerprint(config: DataConfig, cache: Path) -> str:
-    """Name the content of a data set, and what the configuration makes of it.
+    """Return a name of the content of a data set and of what the configuration makes of it.
 
     Cheap: the content of a published set is known before it is downloaded, that of a file or folder
     is remembered below `cache`. What `auto` is follows from the content, so that only another
@@ -166,7 +166,7 @@ def _decoded(name: str, content: str, cache: Path) -> tuple[Decoded, str]:
     kind, path = _own(name)
     if kind == "npz":
         return npz.load(path), "npz"
-    from trainers.data import folder
+    from trainers.data import folder  # pillow, as above
 
     return folder.load(path, content, cache), "folder"
 

@@ -52,12 +52,12 @@ class Layout(NamedTuple):
 
 
 def layout_of(folder: Path) -> Layout:
-    """Tell how a folder is laid out."""
+    """Return how a folder is laid out."""
     return TINY_IMAGENET if is_tiny_imagenet(folder) else CLASS_FOLDERS
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Tell whether a folder is laid out as Tiny-ImageNet, by its file of annotations."""
+    """Return whether a folder is laid out as Tiny-ImageNet is, by its file of annotations."""
     return (folder / "val" / ANNOTATIONS).is_file()
 
 
@@ -118,7 +118,7 @@ def _annotated(annotations: Path) -> dict[str, str]:
 
 
 def _first_words(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Name classes by the first of their words in `words.txt`, if that tells them apart."""
+    """Return the first word of each class in `words.txt`, if these words differ."""
     if not (folder / "words.txt").is_file():
         return classes
     known = dict.fromkeys(classes, "")
@@ -212,7 +212,7 @@ DEEP_MODES = "images must have at most 8 bits per channel"
 
 
 def fingerprint(folder: Path, cache: Path) -> str:
-    """Name the content of a folder of images."""
+    """Return a name of the content of a folder of images."""
     layout = layout_of(folder)
     entries = layout.entries(folder)
     stats = [f"{entry.name}\0{entry.stamp}" for entry in entries]

@@ -53,13 +53,13 @@ class Unreachable(Exception):  # noqa: N818
 
 
 def data_root(cache: Path) -> Path:
-    """Name the folder of downloads: that of the environment, else `cache`."""
+    """Return the folder of downloads: the one in the environment, else `cache`."""
     named = os.environ.get(VARIABLE, "")
     return Path(named).expanduser() if named else cache
 
 
 def fetch(name: str, archives: Sequence[Archive], root: Path) -> None:
-    """Put the archives of a data set below `root`, those that are there and whole left alone.
+    """Download the archives of a data set below `root`, unless they are there and whole.
 
     Raises `DataError` if one can neither be found nor fetched, or nothing can be written.
     """
@@ -147,7 +147,7 @@ def _chunks(url: str, path: Path) -> Iterator[bytes]:
 def _missing(
     name: str, missing: Sequence[Archive], root: Path, failures: Sequence[str]
 ) -> DataError:
-    """Say what could not be had, from where, and what a person can do."""
+    """Return the error of a failed download: what, from where, and what a person can do."""
     folder = (root / missing[0].path).parent.absolute()
     files = ", ".join(f"{Path(a.path).name} (MD5 {a.md5})" for a in missing)
     return DataError(
@@ -208,7 +208,7 @@ class Source(NamedTuple):
 
 
 def fingerprint(name: str) -> str:
-    """Name the content of a data set, known before it is downloaded."""
+    """Return the name of the content of a data set, known before it is downloaded."""
     return f"{name}-{hash_of([FORMAT, name, *MD5S[name]])[:8]}"
 
 
@@ -237,7 +237,7 @@ def load_source(name: str, found: Source, root: Path) -> Decoded:
 
 def source(torchvision_class: Any) -> Source:
     """Describe a class of `torchvision.datasets`, or one derived from it."""
-    from torchvision import datasets
+    from torchvision import datasets  # a second, and torch
 
     if issubclass(torchvision_class, datasets.CIFAR10):
         return _cifar(torchvision_class)
@@ -315,7 +315,7 @@ def _decoded(images: list[Any], labels: list[Any], classes: Any) -> Decoded:
 
 @contextlib.contextmanager
 def _unpacking(place: Path) -> Iterator[Path]:
-    """Give an empty folder, which is gone afterwards; also what a killed process left there."""
+    """Yield an empty folder, and remove it afterwards with what a killed process left there."""
     shutil.rmtree(place, ignore_errors=True)
     with writing(place.parent, ELSEWHERE):
         place.mkdir(parents=True)
@@ -329,6 +329,6 @@ def _torchvision_class(name: str) -> Any:
     importlib.import_module(
         "trainers.data.torchvision_import"
     )  # before torchvision, which may need it
-    from torchvision import datasets
+    from torchvision import datasets  # a second, and torch
 
     return getattr(datasets, CLASS_NAMES[name])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from trainers.step.numbers import Numbers
-from trainers.step.step import Network, Sides, at, update
+from trainers.step.step import Network, Sides, Update, at, update
 
 
 def compiled_update(
@@ -21,44 +21,15 @@ def compiled_update(
     images: Tensor,
     crafted: Tensor,
     labels: Tensor,
-) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Compile `trainers.step.update` for batches of this shape; nothing that is given is written.
+) -> Update:
+    """Compile `trainers.step.step.update` for batches of this shape. Nothing given is written.
 
     Returns a function of `update`'s signature, for this network's storage or any of its shape.
     """
-
-    def pure(
-        weights: list[Tensor],
-        buffers: list[Tensor],
-        moments: list[Tensor],
-        numbers: Numbers,
-        images: Tensor,
-        crafted: Tensor,
-        labels: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        own = at(network, weights, buffers)
-        traced = network._replace(classify=own, weights=weights, buffers=buffers, moments=moments)
-        return update(sides, traced, numbers, images, crafted, labels)
-
-    def copies(tensors: list[Tensor]) -> list[Tensor]:
-        """Copy tensors, parameters as parameters: torch.compile holds them for another type."""
-        contents = [tensor.detach().clone() for tensor in tensors]
-        return [
-            nn.Parameter(content) if isinstance(tensor, nn.Parameter) else content
-            for tensor, content in zip(tensors, contents, strict=True)
-        ]
-
     is_crafted = crafted is not images
-    example = (
-        copies(network.weights),
-        copies(network.buffers),
-        copies(network.moments),
-        Numbers(*copies(list(numbers))),
-        images,
-        crafted,
-        labels,
-    )
-    graph = make_fx(pure)(*example)
+    written = [_copies(tensors) for tensors in _written(network)]
+    example = (*written, Numbers(*_copies(list(numbers))), images, crafted, labels)
+    graph = make_fx(_pure_update(sides, network))(*example)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     compiled = torch.compile(graph, fullgraph=True, dynamic=False)
@@ -74,18 +45,48 @@ def compiled_update(
         labels: Tensor,
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
-            loss, logits = compiled(
-                network.weights,
-                network.buffers,
-                network.moments,
-                numbers,
-                images,
-                crafted if is_crafted else images,
-                labels,
-            )
+            attacked = crafted if is_crafted else images
+            loss, logits = compiled(*_written(network), numbers, images, attacked, labels)
         return loss, logits
 
     return run
+
+
+def _pure_update(
+    sides: Sides, network: Network
+) -> Callable[..., tuple[Tensor, Tensor]]:  # `torch.compile` and `make_fx` type no arguments either
+    """Return `update` with everything that it writes or reads as an argument."""
+
+    def pure(
+        weights: list[Tensor],
+        buffers: list[Tensor],
+        moments: list[Tensor],
+        side: list[Tensor],
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        own = at(network, weights, buffers)
+        memory = network.memory._replace(moments=moments, side=side)
+        traced = network._replace(classify=own, weights=weights, buffers=buffers, memory=memory)
+        return update(sides, traced, numbers, images, crafted, labels)
+
+    return pure
+
+
+def _written(network: Network) -> tuple[list[Tensor], ...]:
+    """Return what an update writes, in the order of `_pure_update`'s arguments."""
+    return network.weights, network.buffers, network.memory.moments, network.memory.side
+
+
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    """Copy tensors, parameters as parameters: torch.compile holds them for another type."""
+    contents = [tensor.detach().clone() for tensor in tensors]
+    return [
+        nn.Parameter(content) if isinstance(tensor, nn.Parameter) else content
+        for tensor, content in zip(tensors, contents, strict=True)
+    ]
 
 
 def compiled_classifier(view: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:

@@ -195,7 +195,7 @@ def is_faster(shape: Shape) -> bool:
 
 
 def compiler_notice() -> str:
-    """Say in one line why nothing, or not everything that was asked for, could be compiled; or ''.
+    """Return one line on why something requested could not be compiled, or ''.
 
     The missing compiler is noticed at any time, a failed compilation once it has happened.
     """
@@ -214,7 +214,7 @@ def _pointers(convolution: Any, norm: Any) -> _Convolution:
 
 
 def _is_small_cnn(view: nn.Module, layers: list[Any]) -> bool:
-    """Whether a network has the layers, the mode and the memory formats that the C assumes."""
+    """Return whether a network has the layers, mode and memory formats that the C assumes."""
     if not isinstance(view, nn.Sequential) or len(layers) != 14:
         return False
     convolutions, linear = [layers[at] for at in CONVOLUTIONS], layers[-1]

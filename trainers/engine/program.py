@@ -7,7 +7,7 @@ and copies it out.
 """
 
 import copy
-import math
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,9 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.config import NoInputs, TrainConfig, passes
+from trainers.config import Phase, TrainConfig, passes
 from trainers.data.dataset import Dataset
-from trainers.engine.captured import captured
 from trainers.engine.engine import Engine, narrowed
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
@@ -27,12 +26,15 @@ from trainers.step.batches import Draw, Source, on_device, padding, take, take_c
 from trainers.step.inputs import crafting, input_gradient
 from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import no_numbers, static
-from trainers.step.optimizer import descending, new_moments
-from trainers.step.step import Network, Sides, new_sums, step, update
+from trainers.step.optimizer import descending
+from trainers.step.step import Memory, Network, Sides, Update, new_memory, new_sums, step, update
 from trainers.step.weights import perturbing
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
 """Kept in a process, on a device; the one that was not used for longest goes first."""
+
+WARM_UPS = 3
+"""Runs before the recording, in which cuDNN chooses kernels and memory is allocated."""
 
 _programs: dict[tuple[Any, ...], "Program"] = {}
 _sources: list[tuple[Dataset, torch.device, Source]] = []
@@ -58,13 +60,6 @@ def program_for(
     return program
 
 
-def known_program(
-    config: TrainConfig, data: Dataset, device: torch.device, engine: Engine, is_compiled: bool
-) -> "Program | None":
-    """Return the process's program for trainings of this shape, if there is one."""
-    return _programs.get(_key(config, data, device, engine, is_compiled))
-
-
 def _key(
     config: TrainConfig, data: Dataset, device: torch.device, engine: Engine, is_compiled: bool
 ) -> tuple[Any, ...]:
@@ -74,13 +69,13 @@ def _key(
 
 
 def forget_programs() -> None:
-    """Let go of all programs and of the data on the device."""
+    """Drop all programs and the data on the device."""
     _programs.clear()
     _sources.clear()
 
 
 def shape(config: TrainConfig) -> tuple[Any, ...]:
-    """Name what one program can serve: all but the numbers that are 0-d tensors, and the seed."""
+    """Return what all trainings of a program share: everything but tabulated numbers and seed."""
     method, training = config.method, config.training
     return (
         config.model,
@@ -129,51 +124,42 @@ class Program:
         )
         self.draw_noise = inputs.draw
         self._is_attacked = passes(method).input_backward > 0
-        self._is_crafted = not isinstance(method.inputs, NoInputs)
+        self._weight_side = method.weights
+        self._is_crafted = method.inputs.kind != "none"
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        self._epochs = 0
-        self.timed_epochs = 0
-        self.step_seconds = math.inf
-        """Of the fastest epoch that neither compiled nor captured anything."""
         self.source = _source(data, device)
-        self._updates: dict[int, Callable[..., Any]] = {}
-        self._runs: dict[int, Callable[[Draw], None]] = {}
+        self._runs: dict[tuple[int, Phase], Callable[[Draw], None]] = {}
+        """By batch size and phase of the weight side."""
 
-    def load(self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]) -> None:
+    def load(self, model: nn.Module, memory: Memory) -> None:
         """Copy a training in, and begin an epoch's sums."""
         _copy(model.parameters(), self.network.weights)
         _copy(model.buffers(), self.network.buffers)
-        _copy(moments, self.network.moments)
-        _copy(averages, self.network.averages)
+        _copy(memory.tensors, self.network.memory.tensors)
         _copy(new_sums(self._device), self.sums)
 
-    def store(
-        self, model: nn.Module, moments: Sequence[Tensor], averages: Sequence[Tensor]
-    ) -> None:
+    def store(self, model: nn.Module, memory: Memory) -> None:
         """Copy the training out, at the end of an epoch."""
-        self._epochs += 1
         _copy(self.network.weights, model.parameters())
         _copy(self.network.buffers, model.buffers())
-        _copy(self.network.moments, moments)
-        _copy(self.network.averages, averages)
+        _copy(self.network.memory.tensors, memory.tensors)
 
-    def run(self, numbers: Tensor, draw: Draw) -> None:
-        """Take one step; the host does not wait for it. numbers: a row of `numbers.schedule`."""
+    def run(self, numbers: Tensor, draw: Draw, phase: Phase) -> None:
+        """Run one step; the host does not wait for it.
+
+        numbers: a row of `numbers.schedule`. phase: of the weight side; each has a compiled update
+        and a captured graph of its own.
+        """
         torch._foreach_copy_(list(self.numbers), list(numbers.unbind()))
-        size = len(draw.samples)
-        if size not in self._runs:
-            self._runs[size] = self._prepare(draw)
-        self._runs[size](draw)
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether a whole epoch was run, so that no later one compiles or captures anything."""
-        return self._epochs > 0
+        key = len(draw.samples), phase
+        if key not in self._runs:
+            self._runs[key] = self._prepare(draw, phase)
+        self._runs[key](draw)
 
     def describe(self) -> dict[str, str]:
-        """Say what the steps are executed by."""
+        """Return how steps are executed, by part."""
         is_last = any(
             weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
         )
@@ -187,16 +173,17 @@ class Program:
             "threads": str(torch.get_num_threads()),
         }
 
-    def _prepare(self, draw: Draw) -> Callable[[Draw], None]:
-        """Compile and capture the step for batches of one size."""
-        updated = update
+    def _prepare(self, draw: Draw, phase: Phase) -> Callable[[Draw], None]:
+        """Compile and capture the step for batches of one size, in one phase."""
+        sides = self._sides._replace(gradients=perturbing(self._weight_side, phase))
+        updated: Update = update
         if self._may_compile and len(draw.samples) == self._batch_size:
-            updated = self._compile(draw)
-        run = partial(self._step, updated=updated)
+            updated = self._compile(sides, draw)
+        run = partial(self._step, sides=sides, updated=updated)
         if not self._is_captured:
             return run
         network = self.network
-        written = (*network.weights, *network.buffers, *network.moments, *network.averages)
+        written = (*network.weights, *network.buffers, *network.memory.tensors)
         try:
             return captured(run, draw, (*written, *self.sums))
         except torch.cuda.OutOfMemoryError:
@@ -206,10 +193,10 @@ class Program:
             self._is_captured = False
             return run
 
-    def _step(self, draw: Draw, updated: Callable[..., Any]) -> None:
-        step(self._sides, self.network, self.numbers, self.source, draw, self.sums, updated)
+    def _step(self, draw: Draw, sides: Sides, updated: Update) -> None:
+        step(sides, self.network, self.numbers, self.source, draw, self.sums, updated)
 
-    def _compile(self, draw: Draw) -> Callable[..., Any]:
+    def _compile(self, sides: Sides, draw: Draw) -> Update:
         """Compile the update, and the attack if there is one and it is not fused already."""
         from trainers.engine.compiled import (  # a second to import
             compiled_classifier,
@@ -221,9 +208,7 @@ class Program:
         crafted = images.clone() if self._is_crafted else images
         view = self.network.attacked
         try:
-            compiled = compiled_update(
-                self._sides, self.network, self.numbers, images, crafted, labels
-            )
+            compiled = compiled_update(sides, self.network, self.numbers, images, crafted, labels)
             if self._is_attacked and isinstance(view, nn.Module):
                 attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)
@@ -236,8 +221,51 @@ class Program:
         return compiled
 
 
+@functools.cache
+def _pool() -> Any:
+    """Return the memory that all graphs of the process share: only one runs at a time."""
+    return torch.cuda.graph_pool_handle()
+
+
+def captured(
+    run: Callable[[Draw], None], draw: Draw, written: Sequence[Tensor]
+) -> Callable[[Draw], None]:
+    """Record `run` as a CUDA graph for draws of the shape of `draw`.
+
+    Launching some thousand kernels one by one takes the host longer than a GPU needs to run them; a
+    graph launches them all at once.
+
+    `run` reads its draw and fixed tensors, writes `written` in place, and never waits for the
+    device. Their contents are the same afterwards. Raises `RuntimeError` if it cannot be recorded.
+    """
+    fixed = Draw(*(tensor.clone() for tensor in draw))
+    before = [tensor.detach().clone() for tensor in written]
+    graph = torch.cuda.CUDAGraph()
+    try:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                run(fixed)
+        torch.cuda.current_stream().wait_stream(stream)
+        here = torch.cuda.stream(torch.cuda.current_stream())  # where a failed recording ends, too
+        with here, torch.cuda.graph(graph, pool=_pool()):
+            run(fixed)
+    finally:
+        with torch.no_grad():
+            for tensor, content in zip(written, before, strict=True):
+                tensor.copy_(content)
+
+    def replay(draw: Draw) -> None:
+        for kept, fresh in zip(fixed, draw, strict=True):
+            kept.copy_(fresh)
+        graph.replay()
+
+    return replay
+
+
 def _notice(what: str, error: Exception) -> None:
-    """Say in one line why the slower form is used."""
+    """Warn in one line why the slower form is used."""
     reason = " ".join(str(error).split())[:200]
     warnings.warn(f"{what}, so steps run by operators: {reason}", RuntimeWarning, stacklevel=2)
 
@@ -255,7 +283,6 @@ def _network(
     refresh = narrow.refresh if narrow else _round_body(view, dtype)
     names, weights = zip(*own.named_parameters(), strict=True)
     buffer_names, buffers = zip(*own.named_buffers(), strict=True)
-    is_averaged = config.training.ema_decay != "none"
     network = Network(
         model=own,
         classify=own,
@@ -265,8 +292,7 @@ def _network(
         weights=list(weights),
         buffer_names=list(buffer_names),
         buffers=list(buffers),
-        moments=new_moments(config.training, list(weights)),
-        averages=[x.detach().clone() for x in (*weights, *buffers)] if is_averaged else [],
+        memory=new_memory(config, own),
     )
     if narrow:
         return network, "fused"
@@ -275,9 +301,9 @@ def _network(
 
 
 def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
-    """Let a view's body keep rounded weights, so that an attack rounds them once and not per pass.
+    """Cache the view's weights in bfloat16, so that a multi-step attack rounds them once.
 
-    Returns what rounds the weights of now; nothing is to be done in float32.
+    Returns the function that rounds the current weights. In float32 it does nothing.
     """
     if dtype == torch.float32:
         return lambda: None
@@ -303,7 +329,7 @@ def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
-    """Put the training part on the device, once per process while it is the one in use."""
+    """Return the training part on the device, copied once while it is the one in use."""
     for known, place, source in _sources:
         if known is data and place == device:
             return source

@@ -21,8 +21,7 @@ from torch import Tensor, nn
 
 from trainers.config import NORMS, Norm, check, check_count, check_number
 from trainers.data.subset import Split
-from trainers.engine.engine import Classify, Engine, classifier
-from trainers.engine.repeatable import repeatable
+from trainers.engine.engine import Classify, Engine, classifier, repeatable
 from trainers.evaluation.evaluate import BATCH_SIZE, Bits, image_batches
 from trainers.evaluation.pgd import classified_right
 
@@ -57,7 +56,7 @@ class AutoAttacked:
 
 
 def attack_name(num_classes: int) -> str:
-    """Name the sequence of `attacks_for`: AutoAttack, or what runs where that is not defined.
+    """Return the name of the sequence of `attacks_for`: AutoAttack, or its part that is defined.
 
     >>> attack_name(10), attack_name(3)
     ('AutoAttack', 'APGD-CE, FAB, Square')

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from trainers.config import EvaluationConfig, PgdAttack
 from trainers.data.subset import Split
-from trainers.engine.engine import Classify, Engine
-from trainers.engine.repeatable import repeatable
+from trainers.engine.engine import Classify, Engine, repeatable
 from trainers.evaluation import soundness
 from trainers.evaluation.autoattack import LEAST_CLASSES, attack_name, autoattack
 from trainers.evaluation.evaluate import Bits, even, spread, take

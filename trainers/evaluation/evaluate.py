@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from trainers.config import EvaluationConfig, Norm, PgdAttack
 from trainers.data.subset import Split
-from trainers.engine.engine import Classify, Engine, classifier
-from trainers.engine.repeatable import generator, repeatable
+from trainers.engine.engine import Classify, Engine, classifier, generator, repeatable
 from trainers.evaluation.pgd import Attacked, classified_right, pgd
 from trainers.step.inputs import BALLS
 
@@ -158,7 +157,7 @@ def adversarial_examples(
 
 
 def spread(split: Split, count: int) -> Split:
-    """Take at most `count` samples at even distances: all classes, should they be in order."""
+    """Return at most `count` samples at even distances, so of all classes if these are in order."""
     return take(split, even(count, len(split.labels)))
 
 

@@ -67,7 +67,7 @@ def pgd(
 def fgsm(
     classify: Classify, images: Tensor, labels: Tensor, *, norm: Norm, radius: float
 ) -> Tensor:
-    """Take one gradient step of cross-entropy, as long as the radius, from the images themselves.
+    """Move the images by one gradient step of cross-entropy, as long as the radius.
 
     Goodfellow, Shlens and Szegedy (2015), Explaining and harnessing adversarial examples, section
     4; by the gradient's direction in l2. (B, C, H, W) in [0, 1]. Weak: for comparison with `pgd`.
@@ -86,9 +86,9 @@ def noise(images: Tensor, *, norm: Norm, radius: float, draw: Callable[[int], Te
 
 
 def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Say which samples are classified right, (B,); an output that is not finite is wrong.
+    """Return which samples are classified correctly, (B,). An output that is not finite is wrong.
 
-    Where no number is largest, torch names the first class, and some labels are that.
+    Without this rule, `argmax` would return the first class for it, which some labels are.
     """
     return (logits.argmax(1) == labels) & logits.isfinite().all(1)
 

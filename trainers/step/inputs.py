@@ -8,7 +8,7 @@ and a sample's x′ does not depend on the other samples of its batch.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -51,13 +51,22 @@ class Ball(NamedTuple):
     """(crafted, gradient, step length): a step, within [0, 1]."""
 
 
+class Craft(Protocol):
+    """The function of an input side: images (B, C, H, W) to crafted ones, in [0, 1]."""
+
+    def __call__(
+        self, classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+    ) -> Tensor:
+        """Return x′."""
+        ...
+
+
 class Crafting(NamedTuple):
     """An input side, ready for the loop."""
 
     draw: Callable[[tuple[int, ...], torch.Generator], Tensor]
     """Shape and generator to the noise of a batch."""
-    craft: Callable[[Classify, Tensor, Tensor, Tensor, Numbers], Tensor]
-    """(classify, images, labels, noise, numbers) to x′."""
+    craft: Craft
 
 
 def crafting(side: InputSide, inner: Inner) -> Crafting:
@@ -128,7 +137,7 @@ def n_fgsm(
     noise: Tensor,
     numbers: Numbers,
 ) -> Tensor:
-    """Take one gradient step from a start that lies wider than the ball; nothing is projected.
+    """Move by one gradient step from a start that may lie outside the ball, without projection.
 
     De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
     training, algorithm 1. Their l2 is not published; here start and step keep their lengths in it.
@@ -242,7 +251,7 @@ def _within_l2(offset: Tensor, images: Tensor, radius: Tensor) -> Tensor:
 
 
 def _norms(x: Tensor) -> Tensor:
-    """(B, …) to the l2 norm of each sample, (B,)."""
+    """Return the l2 norm of each sample: (B, …) to (B,)."""
     norms: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
     return norms
 

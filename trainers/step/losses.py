@@ -5,7 +5,7 @@ logits of the crafted images, (B, K). `classify` is called once for each image t
 """
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -16,11 +16,20 @@ from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
 
 
+class LossOf(Protocol):
+    """The function of a loss."""
+
+    def __call__(
+        self, classify: Classify, images: Tensor, crafted: Tensor, labels: Tensor, numbers: Numbers
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss (0-d) and the logits of the crafted images (B, K)."""
+        ...
+
+
 class Minimised(NamedTuple):
     """A loss, ready for the loop."""
 
-    loss: Any
-    """(classify, images, crafted, labels, numbers) to loss and logits."""
+    loss: LossOf
     inner: Inner
     """What its attack maximises."""
 
@@ -45,7 +54,7 @@ def cross_entropy(
     *,
     label_smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy on the crafted images."""
+    """Compute the mean cross-entropy on the crafted images."""
     logits = classify(crafted)
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing), logits
 
@@ -53,7 +62,7 @@ def cross_entropy(
 def trades(
     classify: Classify, images: Tensor, crafted: Tensor, labels: Tensor, numbers: Numbers
 ) -> tuple[Tensor, Tensor]:
-    """Mean of CE(f(x), y) + β KL(p(x) ‖ p(x′)); nothing is detached.
+    """Compute the mean of CE(f(x), y) + β KL(p(x) ‖ p(x′)); nothing is detached.
 
     Zhang et al. (2019), Theoretically principled trade-off between robustness and accuracy,
     equation 5, as their code computes it.
@@ -67,7 +76,7 @@ def trades(
 def mart(
     classify: Classify, images: Tensor, crafted: Tensor, labels: Tensor, numbers: Numbers
 ) -> tuple[Tensor, Tensor]:
-    """Mean of boosted CE on x′ + β KL(p(x) ‖ p(x′)) (1 - p_y(x)).
+    """Compute the mean of boosted CE on x′ + β KL(p(x) ‖ p(x′)) (1 - p_y(x)).
 
     Boosted: -log p_y(x′) - log(1 - max over k ≠ y of p_k(x′)). Wang et al. (2020), Improving
     adversarial robustness requires revisiting misclassified examples, equations 8 to 10. Their code
@@ -86,7 +95,7 @@ def mart(
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p ‖ q) of each row, (B,), from logarithms (B, K)."""
+    """Compute KL(p ‖ q) of each row, (B,), from logarithms (B, K)."""
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
 
 
@@ -96,18 +105,18 @@ def the_labels(classify: Classify, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def probabilities(classify: Classify, images: Tensor, labels: Tensor) -> Tensor:
-    """Return what the network says of the clean images, (B, K); nothing is differentiated."""
+    """Return the network's probabilities of the clean images, (B, K), without a gradient."""
     with torch.no_grad():
         return classify(images).softmax(1)
 
 
 def cross_entropy_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of cross-entropies, for attacks: a mean would scale each gradient by the batch size."""
+    """Sum cross-entropies, for attacks: a mean would scale each gradient by the batch size."""
     return F.cross_entropy(logits, labels, reduction="sum")
 
 
 def kl_sum(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """Sum of KL(p ‖ softmax of the logits), which TRADES' attack maximises."""
+    """Sum KL(p ‖ softmax of the logits), which TRADES' attack maximises."""
     return F.kl_div(logits.log_softmax(1), probabilities, reduction="sum")
 
 

@@ -1,35 +1,17 @@
 """The numbers of a step: what may differ between trials of one shape, and from step to step."""
 
 import math
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainers.config import (
-    Asam,
-    Awp,
-    CrossEntropy,
-    FgsmRs,
-    Gsam,
-    Mart,
-    NFgsm,
-    Noise,
-    Pgd,
-    Sam,
-    Trades,
-    TrainConfig,
-    TrainingConfig,
-)
+from trainers.config import InputSide, Loss, TrainConfig, TrainingConfig, WeightSide
 
 ONE_CYCLE_PEAK = 0.4
 """Fraction of a one-cycle training that the learning rate rises (Wong et al. 2020, their code)."""
 ADAM_BETA2 = 0.999
-NOT_SHAPE = (
-    *("rho", "rho_min", "eta", "alpha", "gamma"),
-    *("epsilon", "sigma", "step_size", "beta", "warmup_epochs"),
-)
-"""Settings of sides and losses that are numbers of a step; all others decide its shape."""
 
 
 class Numbers(NamedTuple):
@@ -79,49 +61,20 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
         columns["ema_decay"] = ((1 + taken) / (10 + taken)).clamp(max=training.ema_decay)
     columns["first_correction"] = 1 - training.momentum ** (taken + 1)
     columns["second_correction"] = 1 - ADAM_BETA2 ** (taken + 1)
-    columns |= _of_weights(config, factors, taken / num_steps)
-    columns |= _of_inputs(config, (taken + 1) / num_steps)
-    match config.method.loss:
-        case Trades(beta=beta) | Mart(beta=beta):
-            columns["beta"] = beta
-        case CrossEntropy():
-            pass
+    method = config.method
+    columns |= method.weights.numbers(factors, taken / num_steps)
+    columns |= method.inputs.numbers((taken + 1) / num_steps)
+    columns |= method.loss.numbers()
     filled = [torch.as_tensor(columns[n], dtype=torch.float64) for n in Numbers._fields]
     return torch.stack([column.expand(total) for column in filled], 1).view(
         training.epochs, num_steps, -1
     )
 
 
-def static(side: Any) -> tuple[Any, ...]:
-    """Name what of a side or loss decides the shape of a step."""
-    names = [name for name in side.__dataclass_fields__ if name not in NOT_SHAPE]
+def static(side: WeightSide | InputSide | Loss) -> tuple[object, ...]:
+    """Return the class and the settings that decide the shape of a step: those not tabulated."""
+    names = [field.name for field in fields(side) if field.name not in side.tabulated]
     return (type(side), *((name, getattr(side, name)) for name in names))
-
-
-def _of_weights(config: TrainConfig, factors: Tensor, epochs: Tensor) -> dict[str, Any]:
-    """Return the weight side's numbers. factors: of the learning rate; epochs: before each step."""
-    match config.method.weights:
-        case Sam(rho=rho):
-            return {"rho": rho}
-        case Asam(rho=rho, eta=eta):
-            return {"rho": rho, "eta": eta}
-        case Gsam(rho=rho, rho_min=rho_min, alpha=alpha):
-            return {"rho": rho_min + (rho - rho_min) * factors, "alpha": alpha}
-        case Awp(gamma=gamma, warmup_epochs=warmup):
-            return {"rho": gamma * (epochs >= warmup)}
-    return {}
-
-
-def _of_inputs(config: TrainConfig, epochs: Tensor) -> dict[str, Any]:
-    """Return the input side's numbers. epochs: that have passed after each step."""
-    match config.method.inputs:
-        case Pgd() | FgsmRs() | NFgsm() as side:
-            is_warm = side.warmup_epochs == 0
-            ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
-            return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}
-        case Noise(sigma=sigma):
-            return {"epsilon": sigma}
-    return {}
 
 
 def _factors(training: TrainingConfig, done: Tensor) -> Tensor:

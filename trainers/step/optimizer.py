@@ -4,7 +4,7 @@ All have one signature: (weights, moments, gradients, numbers). `moments` hold S
 tensor for each weight, or AdamW's first moments and then its second ones; all begin at zero.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def descending(training: TrainingConfig) -> Descend:
     return nesterov if training.nesterov else sgd
 
 
-def new_moments(training: TrainingConfig, weights: list[Tensor]) -> list[Tensor]:
+def new_moments(training: TrainingConfig, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return an optimiser's state before its first step."""
     each = 2 if training.optimizer == "adamw" else 1
     return [torch.zeros_like(weight) for _ in range(each) for weight in weights]
@@ -66,7 +66,7 @@ def _gather(
     gradients: tuple[Tensor, ...],
     numbers: Numbers,
 ) -> list[Tensor]:
-    """Update the momentum; returns g + λ w."""
+    """Update the momentum, and return g + λ w."""
     decayed = torch._foreach_mul(weights, numbers.weight_decay)
     torch._foreach_add_(decayed, gradients)
     torch._foreach_mul_(moments, numbers.momentum)
@@ -112,9 +112,9 @@ def clipped(gradients: tuple[Tensor, ...], numbers: Numbers) -> tuple[Tensor, ..
 
 
 def average(averages: list[Tensor], current: list[Tensor], numbers: Numbers) -> None:
-    """Move averages towards the present: a ← d a + (1 - d) w; what is no float is copied.
+    """Update moving averages by a ← d a + (1 - d) w. Tensors that are not floating are copied.
 
-    At decay 0 the average is the present, bit for bit.
+    With a decay of 0 the average equals the current tensor, bit for bit.
     """
     for mean, tensor in zip(averages, current, strict=True):
         if tensor.is_floating_point():

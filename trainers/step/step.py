@@ -7,25 +7,57 @@ shape.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from trainers.config import TrainConfig
 from trainers.step.batches import Draw, Source
+from trainers.step.inputs import Craft
+from trainers.step.losses import LossOf
 from trainers.step.numbers import Numbers
-from trainers.step.optimizer import average, clipped
+from trainers.step.optimizer import Descend, average, clipped, new_moments
+from trainers.step.weights import Perturb, new_side_memory
+
+
+class Memory(NamedTuple):
+    """What a training remembers from step to step besides its network; all written in place."""
+
+    moments: list[Tensor]
+    """Of the base optimiser (`trainers.step.optimizer`)."""
+    averages: list[Tensor]
+    """Moving averages of weights and buffers; empty where none are kept."""
+    side: list[Tensor]
+    """Of the weight side; empty for a side that remembers nothing."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in a fixed order."""
+        return [*self.moments, *self.averages, *self.side]
+
+
+def new_memory(config: TrainConfig, model: nn.Module) -> Memory:
+    """Return the memory of a training before its first step."""
+    weights = list(model.parameters())
+    is_averaged = config.training.ema_decay != "none"
+    current = (*weights, *model.buffers())
+    return Memory(
+        moments=new_moments(config.training, weights),
+        averages=[tensor.detach().clone() for tensor in current] if is_averaged else [],
+        side=new_side_memory(config.method.weights, weights),
+    )
 
 
 class Sides(NamedTuple):
     """The functions of a method and its base optimiser, chosen before the loop."""
 
     take: Callable[[Source, Draw], tuple[Tensor, Tensor]]
-    craft: Callable[..., Tensor]
-    gradients: Callable[..., Any]
-    loss: Callable[..., tuple[Tensor, Tensor]]
-    descend: Callable[..., None]
+    craft: Craft
+    gradients: Perturb
+    loss: LossOf
+    descend: Descend
     clips: bool
     """Whether long gradients are shortened."""
 
@@ -40,15 +72,28 @@ class Network(NamedTuple):
     attacked: Callable[[Tensor], Tensor]
     """In evaluation mode, differentiable with respect to images."""
     refresh: Callable[[], None]
-    """Bring `attacked` up to the weights and statistics of now."""
+    """Update `attacked` to the current weights and statistics."""
     names: list[str]
     weights: list[Tensor]
     buffer_names: list[str]
     buffers: list[Tensor]
-    moments: list[Tensor]
-    """Of the base optimiser (`trainers.descent`)."""
-    averages: list[Tensor]
-    """Moving averages of weights and buffers; empty where none are kept."""
+    memory: Memory
+
+
+class Update(Protocol):
+    """`update`, or another form of it."""
+
+    def __call__(
+        self,
+        sides: Sides,
+        network: Network,
+        numbers: Numbers,
+        images: Tensor,
+        crafted: Tensor,
+        labels: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Update the network; return the loss (0-d) and the logits (B, K) before that."""
+        ...
 
 
 class Sums(NamedTuple):
@@ -63,7 +108,7 @@ class Sums(NamedTuple):
 
 
 def new_sums(device: torch.device) -> Sums:
-    """Return sums of no sample."""
+    """Return the sums before any sample: all zero, and finite."""
     return Sums(
         loss=torch.tensor(0.0, dtype=torch.float64, device=device),
         correct=torch.tensor(0, device=device),
@@ -79,9 +124,9 @@ def step(
     source: Source,
     draw: Draw,
     sums: Sums,
-    updated: Callable[..., tuple[Tensor, Tensor]] | None = None,
+    updated: Update | None = None,
 ) -> None:
-    """Take one step: augment, craft x′ at w, take the gradient by the weight side, update w.
+    """Run one step: augment, craft x′ at w, compute the gradient by the weight side, update w.
 
     updated: another form of `update`, if not the plain one.
     """
@@ -91,8 +136,8 @@ def step(
     crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers)
     loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
     with torch.no_grad():
-        if network.averages:
-            average(network.averages, [*network.weights, *network.buffers], numbers)
+        if network.memory.averages:
+            average(network.memory.averages, [*network.weights, *network.buffers], numbers)
         sums.loss.add_(loss * len(labels))
         sums.correct.add_((logits.argmax(1) == labels).sum())
         sums.seen.add_(len(labels))
@@ -107,7 +152,7 @@ def update(
     crafted: Tensor,
     labels: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Take the gradient on the crafted images by the weight side, and update w.
+    """Compute the gradient on the crafted images by the weight side, and update w.
 
     Returns the loss (0-d) and the logits (B, K) at the weights before the update.
     """
@@ -118,18 +163,20 @@ def update(
             classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
         return sides.loss(classify, images, crafted, labels, numbers)
 
-    loss, logits, gradients = sides.gradients(loss_at, network.weights, network.names, numbers)
+    loss, logits, gradients = sides.gradients(
+        loss_at, network.weights, network.names, numbers, network.memory.side
+    )
     with torch.no_grad():
         if sides.clips:
             gradients = clipped(gradients, numbers)
-        sides.descend(network.weights, network.moments, gradients, numbers)
+        sides.descend(network.weights, network.memory.moments, gradients, numbers)
     return loss.detach(), logits.detach()
 
 
 def at(
     network: Network, weights: list[Tensor], buffers: list[Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return the network at other weights; its batch statistics are recorded in `buffers`."""
+    """Return the network at other weights. Its batch statistics are recorded in `buffers`."""
     tensors = dict(zip(network.names, weights, strict=True))
     tensors |= dict(zip(network.buffer_names, buffers, strict=True))
     return lambda images: functional_call(network.model, tensors, (images,))

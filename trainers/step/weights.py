@@ -2,16 +2,17 @@
 
 A side is given `loss_at(weights)`, which returns the loss (0-d) and the logits at those weights;
 with None, at the network's own, in which case batch statistics are recorded. It writes no weight.
-All sides have one signature: (loss_at, weights, names, numbers) to `Gradients`.
+All sides have one signature, `Perturb`. Most ignore `memory`: tensors in fixed storage, which only
+a side that remembers reads and writes.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.config import Asam, Awp, Gsam, NoWeights, Sam, WeightSide
+from trainers.config import Asam, Awp, Gsam, LookSam, NoWeights, Phase, Sam, WeightSide
 from trainers.step.numbers import Numbers
 
 LossAt = Callable[[list[Tensor] | None], tuple[Tensor, Tensor]]
@@ -26,49 +27,64 @@ class Gradients(NamedTuple):
     gradients: tuple[Tensor, ...]
 
 
-Perturb = Callable[[LossAt, list[Tensor], list[str], Numbers], Gradients]
+class Perturb(Protocol):
+    """The function of a weight side."""
+
+    def __call__(
+        self,
+        loss_at: LossAt,
+        weights: list[Tensor],
+        names: list[str],
+        numbers: Numbers,
+        memory: list[Tensor],
+    ) -> Gradients:
+        """Return the loss, the logits and the gradient of one step."""
+        ...
 
 
-def perturbing(side: WeightSide) -> Perturb:
-    """Choose the function of a weight side, once, before the loop."""
-    match side:
-        case NoWeights():
-            return plain
-        case Sam():
-            return sam
-        case Asam():
-            return asam
-        case Gsam():
-            return gsam
-        case Awp():
-            return awp
+def perturbing(side: WeightSide, phase: Phase = "act") -> Perturb:
+    """Choose the function of a weight side in a phase, once, before the loop."""
+    if phase == "rest":
+        return plain
+    return FUNCTIONS[type(side)] if phase == "act" else BETWEEN[type(side)]
 
 
-def plain(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
-    """Take the gradient at the weights themselves."""
+def new_side_memory(side: WeightSide, weights: Sequence[Tensor]) -> list[Tensor]:
+    """Return what a side remembers before its first step: a zero for each weight, or nothing."""
+    return [torch.zeros_like(weight) for weight in weights] if type(side) in BETWEEN else []
+
+
+def plain(
+    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+) -> Gradients:
+    """Compute the gradient at the weights themselves."""
     loss, logits = loss_at(None)
     return Gradients(loss, logits, torch.autograd.grad(loss, weights))
 
 
-def sam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
-    """Take the gradient at w + ρ g / ‖g‖, with one norm over all weights together.
+def sam(
+    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+) -> Gradients:
+    """Compute the gradient at w + ρ g / ‖g‖, with one norm over all weights together.
 
     Foret et al. (2021), Sharpness-aware minimization, equations 2 and 3. A zero gradient moves
     nothing.
     """
-    here = plain(loss_at, weights, names, numbers)
+    here = plain(loss_at, weights, names, numbers, memory)
     norm = _norm(here.gradients)
     offsets = torch._foreach_mul(here.gradients, numbers.rho / (norm + TINY))
     return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
 
 
-def asam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
-    """Take the gradient at w + ρ T² g / ‖T g‖: a radius that rescaling weights does not change.
+def asam(
+    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+) -> Gradients:
+    """Compute the gradient at w + ρ T² g / ‖T g‖: a radius that rescaling weights does not change.
 
     Kwon et al. (2021), ASAM, equation 6, with T as in their code: |w| + η where a parameter's name
     contains `weight`, the scale of a normalisation too; 1 elsewhere.
     """
-    here = plain(loss_at, weights, names, numbers)
+    here = plain(loss_at, weights, names, numbers, memory)
     scales = [
         weight.detach().abs() + numbers.eta if "weight" in name else torch.ones_like(weight)
         for name, weight in zip(names, weights, strict=True)
@@ -79,14 +95,16 @@ def asam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numb
     return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
 
 
-def gsam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
-    """Take SAM's gradient less α times what of the gradient at w is orthogonal to it.
+def gsam(
+    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+) -> Gradients:
+    """Compute SAM's gradient minus α times the part of the gradient at w orthogonal to it.
 
     Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1:
-    the perturbed loss falls as with SAM, and the gap to it shrinks. Where both gradients are one,
+    the perturbed loss falls as with SAM, and the gap to it shrinks. Where both gradients are equal,
     the orthogonal part is exactly zero.
     """
-    here = plain(loss_at, weights, names, numbers)
+    here = plain(loss_at, weights, names, numbers, memory)
     offsets = torch._foreach_mul(here.gradients, numbers.rho / (_norm(here.gradients) + TINY))
     moved = _gradient_at(loss_at, weights, offsets)
     square = _inner(moved, moved)
@@ -96,14 +114,55 @@ def gsam(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numb
     return here._replace(gradients=tuple(gradients))
 
 
-def awp(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers) -> Gradients:
-    """Take the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
+def look_sam(
+    loss_at: LossAt,
+    weights: list[Tensor],
+    names: list[str],
+    numbers: Numbers,
+    memory: list[Tensor],
+) -> Gradients:
+    """Compute SAM's gradient g_s, and remember its part orthogonal to the gradient g at w.
+
+    Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1:
+    g_v = g_s - ‖g_s‖ cos θ g / ‖g‖, which is g_s - (⟨g, g_s⟩ / ⟨g, g⟩) g. Where both gradients are
+    equal, it is exactly zero.
+    """
+    here = plain(loss_at, weights, names, numbers, memory)
+    offsets = torch._foreach_mul(here.gradients, numbers.rho / (_norm(here.gradients) + TINY))
+    moved = _gradient_at(loss_at, weights, offsets)
+    square = _inner(here.gradients, here.gradients)
+    share = torch.where(square > 0, _inner(here.gradients, moved) / square, 0)
+    with torch.no_grad():
+        torch._foreach_copy_(memory, moved)
+        torch._foreach_sub_(memory, torch._foreach_mul(here.gradients, share))
+    return here._replace(gradients=moved)
+
+
+def look_sam_between(
+    loss_at: LossAt,
+    weights: list[Tensor],
+    names: list[str],
+    numbers: Numbers,
+    memory: list[Tensor],
+) -> Gradients:
+    """Compute g + α ‖g‖ / ‖g_v‖ g_v, with the g_v that `look_sam` remembered."""
+    here = plain(loss_at, weights, names, numbers, memory)
+    length = _norm(memory)
+    ratio = torch.where(length > 0, numbers.alpha * _norm(here.gradients) / length, 0)
+    gradients = torch._foreach_add(here.gradients, torch._foreach_mul(memory, ratio))
+    return here._replace(gradients=tuple(gradients))
+
+
+def awp(
+    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+) -> Gradients:
+    """Compute the gradient at w_l + γ ‖w_l‖ g_l / ‖g_l‖, layer by layer; γ is `numbers.rho`.
 
     Wu et al. (2020), Adversarial weight perturbation helps robust generalization, equation 10; as
     in their code on tensors of two or more dimensions whose name contains `weight`. Theirs lets the
     optimiser step at the moved weights and then moves them back; ours steps from w, as SAM does.
     """
-    here = plain(loss_at, weights, names, numbers)
+    here = plain(loss_at, weights, names, numbers, memory)
     is_layer = [
         weight.dim() >= 2 and "weight" in name for name, weight in zip(names, weights, strict=True)
     ]
@@ -118,10 +177,22 @@ def awp(loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbe
     return here._replace(gradients=_gradient_at(loss_at, weights, offsets))
 
 
+FUNCTIONS: dict[type[WeightSide], Perturb] = {
+    NoWeights: plain,
+    Sam: sam,
+    Asam: asam,
+    Gsam: gsam,
+    LookSam: look_sam,
+    Awp: awp,
+}
+BETWEEN: dict[type[WeightSide], Perturb] = {LookSam: look_sam_between}
+"""Of the sides that remember: what they do on the steps on which they do not act."""
+
+
 def _gradient_at(
     loss_at: LossAt, weights: list[Tensor], offsets: list[Tensor] | tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
-    """Take the gradient at w + e, on new tensors: w is never written, so nothing is restored."""
+    """Compute the gradient at w + e, on new tensors: w is never written, so nothing is restored."""
     moved = [weight.detach().clone() for weight in weights]  # a sum might have another layout
     torch._foreach_add_(moved, offsets)
     moved = [weight.requires_grad_() for weight in moved]

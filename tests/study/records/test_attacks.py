@@ -18,6 +18,7 @@ from study.records.attacks import (
     AttackRecord,
     CheckRecord,
     Samples,
+    Threat,
     checks_file_name,
     file_name,
     first_samples,
@@ -68,8 +69,8 @@ ASKED = [
 def test_every_number_names_attack_norm_radius_and_part(
     attack: str, samples: Samples, metric: str, file: str
 ) -> None:
-    assert metric_name("last", attack, "linf", 0.1, samples) == metric
-    assert file_name("last", "linf", 0.1, samples) == f"attacks/{file}.npz"
+    assert metric_name("last", attack, threat(0.1, samples)) == metric
+    assert file_name("last", threat(0.1, samples)) == f"attacks/{file}.npz"
 
 
 def test_every_sequence_of_attacks_has_a_word_of_its_own() -> None:
@@ -119,13 +120,15 @@ def named(samples: int) -> str:
     return f"first {samples}"
 
 
+def threat(radius: float, samples: Samples) -> Threat:
+    return Threat(norm="linf", radius=radius, samples=samples)
+
+
 def attacked(radius: float, count: int = 4, **changes: Any) -> AttackRecord:
     made = AttackRecord(
         checkpoint="last",
-        norm="linf",
-        radius=radius,
+        threat=threat(radius, "all"),
         attack="AutoAttack",
-        samples=count,
         attacks=("apgd-ce", "square"),
         bits=np.arange(3)[:, None] <= np.arange(count) - (radius > 0.05),
         sample_hash=named(count),
@@ -135,8 +138,9 @@ def attacked(radius: float, count: int = 4, **changes: Any) -> AttackRecord:
 
 
 def log(client: Any, run: str, found: AttackRecord, samples: Samples) -> None:
+    found = replace(found, threat=replace(found.threat, samples=samples))
     with tempfile.TemporaryDirectory() as folder:
-        log_attack(client, run, found, samples, 0, "a log", Path(folder))
+        log_attack(client, run, found, 0, "a log", Path(folder))
 
 
 def test_attacks_come_back_as_recorded_and_only_for_what_is_asked(
@@ -147,16 +151,16 @@ def test_attacks_come_back_as_recorded_and_only_for_what_is_asked(
     for radius in reversed(RADII):
         log(client, run, attacked(radius), 4)
     found = read_attacks(store, trial(), "last", 4, named)
-    assert [one.radius for one in found] == list(RADII)
+    assert [one.threat.radius for one in found] == list(RADII)
     for one, radius in zip(found, RADII, strict=True):
         expected = attacked(radius)
         assert one.bits.tolist() == expected.bits.tolist()
-        assert replace(one, bits=expected.bits) == expected
-        name = metric_name("last", "AutoAttack", "linf", radius, 4)
+        assert replace(one, bits=expected.bits) == replace(expected, threat=threat(radius, 4))
+        name = metric_name("last", "AutoAttack", threat(radius, 4))
         assert trial().metrics[name] == expected.bits[-1].mean()
     for checkpoint, samples in (("best", 4), ("last", "all"), ("last", 3), ("last", 5)):
         assert read_attacks(store, trial(), checkpoint, samples, named) == (), (checkpoint, samples)
-    text = (local_path(trial().artifacts) or Path()) / file_name("last", "linf", 0.1, 4)
+    text = (local_path(trial().artifacts) or Path()) / file_name("last", threat(0.1, 4))
     assert text.with_suffix(".txt").read_text() == "a log"
 
 
@@ -167,19 +171,19 @@ def test_all_samples_serve_a_study_that_asks_for_as_many_or_more(
     for samples, expected in (("all", 1), (4, 1), (9, 1), (3, 0)):
         found = read_attacks(store, trial(), "last", samples, named)
         assert len(found) == expected, samples
-    assert is_attacked(trial(), "last", "APGD-CE, FAB, Square", "linf", 0.1, "all")
-    assert not is_attacked(trial(), "last", "AutoAttack", "linf", 0.1, "all")
+    assert is_attacked(trial(), "last", "APGD-CE, FAB, Square", threat(0.1, "all"))
+    assert not is_attacked(trial(), "last", "AutoAttack", threat(0.1, "all"))
 
 
 def test_attack_without_its_file_is_not_recorded(
     client: Any, store: Store, trial: Callable[[], TrialRecord]
 ) -> None:
     log(client, trial().run, attacked(0.1), 4)
-    assert is_attacked(trial(), "last", "AutoAttack", "linf", 0.1, 4)
+    assert is_attacked(trial(), "last", "AutoAttack", threat(0.1, 4))
     folder = local_path(trial().artifacts)
     assert folder is not None
-    (folder / file_name("last", "linf", 0.1, 4)).unlink()
-    assert not is_attacked(trial(), "last", "AutoAttack", "linf", 0.1, 4)
+    (folder / file_name("last", threat(0.1, 4))).unlink()
+    assert not is_attacked(trial(), "last", "AutoAttack", threat(0.1, 4))
     assert read_attacks(store, trial(), "last", 4, named) == ()
 
 
@@ -189,7 +193,7 @@ def test_damaged_file_of_bits_is_one_line_with_the_way_out(
     log(client, trial().run, attacked(0.1), 4)
     folder = local_path(trial().artifacts)
     assert folder is not None
-    path = folder / file_name("last", "linf", 0.1, 4)
+    path = folder / file_name("last", threat(0.1, 4))
     whole = path.read_bytes()
     objects = np.array([None, {}], dtype=object)
     for damage in (b"", b"no archive", whole[: len(whole) // 2]):
@@ -211,7 +215,7 @@ def test_file_of_bits_with_a_wrong_bit_is_read_as_it_was_or_refused(
     record = trial()
     folder = local_path(record.artifacts)
     assert folder is not None
-    path = folder / file_name("last", "linf", 0.1, 4)
+    path = folder / file_name("last", threat(0.1, 4))
     whole = path.read_bytes()
     refusals = []
     for place in range(0, 8 * len(whole), 7):
@@ -235,7 +239,7 @@ def test_file_of_bits_that_lacks_something_is_refused_and_says_what(
     log(client, trial().run, attacked(0.1), 4)
     folder = local_path(trial().artifacts)
     assert folder is not None
-    path = folder / file_name("last", "linf", 0.1, 4)
+    path = folder / file_name("last", threat(0.1, 4))
     with np.load(path) as arrays:
         kept = {name: array for name, array in arrays.items() if name != missing}
     np.savez(path, **kept)

@@ -12,7 +12,14 @@ import pytest
 from analysis.results.trials import ResultsError
 from study.launch import launch
 from study.plan import space
-from study.records.attacks import AttackRecord, CheckRecord, hash_of_first, log_attack, log_checks
+from study.records.attacks import (
+    AttackRecord,
+    CheckRecord,
+    Threat,
+    hash_of_first,
+    log_attack,
+    log_checks,
+)
 from study.records.evidence import count_seeds, strong_results
 from study.records.runs import (
     ARTIFACTS,
@@ -192,10 +199,8 @@ def attack(radius: float, right: int) -> AttackRecord:
     bits = np.arange(100) < np.array([[80], [right + 5], [right]])
     return AttackRecord(
         checkpoint="best",
-        norm="linf",
-        radius=radius,
+        threat=Threat(norm="linf", radius=radius, samples=100),
         attack="AutoAttack",
-        samples=100,
         attacks=("apgd-ce", "square"),
         bits=bits,
         sample_hash=hash_of_first(TEST)(100),
@@ -215,7 +220,7 @@ def test_results_carry_attacks_checks_detections_and_the_other_norm(
     for number, (radius, right) in enumerate([(0.05, 40), (0.1, 20)]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        log_attack(client, first.run, attack(radius, right), 100, 0, "a log", folder)
+        log_attack(client, first.run, attack(radius, right), 0, "a log", folder)
     failed = CheckRecord(number=5, name="zero gradients", verdict="fail", text="Many are 0.")
     log_checks(client, first.run, "best", [(failed, {"share": 0.5})], "fail", "a basis")
     client.set_tag(first.run, "detected.robust_overfitting", "It fell at epoch 2.")
@@ -249,10 +254,10 @@ def test_numbers_of_other_test_samples_are_not_reported(
     assert not {"pyautoattack", "diagnosis"} & results.provenance.keys()
     run = results.trials[0].run
     odd = replace(attack(0.05, 40), sample_hash="odd")
-    log_attack(client, run, odd, 100, 0, "a log", tmp_path)
+    log_attack(client, run, odd, 0, "a log", tmp_path)
     with pytest.raises(TrackingError, match=r"first 100 test samples .* got an attack on odd"):
         reporting.read_results(spec, project)
-    log_attack(client, run, attack(0.05, 40), 100, 0, "a log", tmp_path)
+    log_attack(client, run, attack(0.05, 40), 0, "a log", tmp_path)
     assert reporting.read_results(spec, project).trials[0].strong
     arrays = {"best": bits(0.8, (0.5, 0.3)), "last": bits(0.9, (0.4, 0.2)), "sample_hash": "odd"}
     np.savez(tmp_path / BITS_FILE, **arrays)

@@ -18,6 +18,7 @@ from study.plan.fronts import Member, Network, count_incomplete, find_members
 from study.plan.plan import Plan, TrialRecord, make_plan
 from study.plan.space import Cell
 from study.records.attacks import (
+    Threat,
     file_name,
     hash_of_first,
     is_attacked,
@@ -48,6 +49,8 @@ from trainers.data.subset import Split, sample_hash
 from trainers.evaluation.autoattack import autoattack
 from trainers.evaluation.evaluate import evaluate
 from trainers.train import new_state, train
+
+THREAT = Threat(norm="linf", radius=0.1, samples=10)
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
@@ -169,8 +172,8 @@ def test_units_are_every_network_at_every_norm_and_radius(read: Read) -> None:
         (spec, [("linf", 0.05), ("linf", 0.1)]),
         (both, [("linf", 0.05), ("linf", 0.1), ("l2", 0.5)]),
     ):
-        units = attack_units(study, find_members(plan_with(study, objectives)))
-        found = [(unit.network.cell.seed, unit.norm, unit.radius) for unit in units]
+        units = attack_units(study, find_members(plan_with(study, objectives)), "all")
+        found = [(unit.network.cell.seed, unit.threat.norm, unit.threat.radius) for unit in units]
         assert found == [(seed, *threat) for seed in (0, 1) for threat in threats]
 
 
@@ -264,18 +267,21 @@ def test_attack_of_a_unit_is_recorded_as_a_direct_call_gives_it(
     first = Split(images=test.images[:10], labels=test.labels[:10])
     direct = []
     for norm, radius in threats:
-        unit = AttackUnit(network=one.network, norm=norm, radius=radius)
+        threat = Threat(norm=norm, radius=radius, samples=10)
+        unit = AttackUnit(network=one.network, threat=threat)
         accuracy = attack_network(one.context, unit)
         model = load_network(one.context, one.network)
         found = autoattack(model, first, 16, norm=norm, radius=radius, seed=0, device=CPU)
         assert accuracy == found.bits[-1].mean()
-        assert is_attacked(one.record(client), "last", attack, norm, radius, 10)
+        assert is_attacked(one.record(client), "last", attack, threat)
         direct.append(found)
-    assert not is_attacked(one.record(client), "last", attack, "linf", 0.1, 10)
+    assert not is_attacked(
+        one.record(client), "last", attack, Threat(norm="linf", radius=0.1, samples=10)
+    )
     records = read_attacks(store, one.record(client), "last", 10, hash_of_first(test))
-    assert [(record.norm, record.radius) for record in records] == threats
+    assert [(record.threat.norm, record.threat.radius) for record in records] == threats
     for record, found in zip(records, direct, strict=True):
-        assert (record.attack, record.samples) == (attack, 10)
+        assert (record.attack, record.num_judged) == (attack, 10)
         assert record.attacks == found.attacks
         assert record.sample_hash == sample_hash(first)
         assert np.array_equal(record.bits, found.bits)
@@ -288,7 +294,10 @@ def test_checklist_knows_the_recorded_attacks_and_is_recorded(
     spec = read(text=study_of(epochs=3, batch=20))
     one = judged(client, store, tmp_path, spec, 4)
 
-    attack_network(one.context, AttackUnit(network=one.network, norm="linf", radius=0.1))
+    attack_network(
+        one.context,
+        AttackUnit(network=one.network, threat=THREAT),
+    )
     network = replace(one.network, record=one.record(client))
     verdict = check_network(one.context, CheckUnit(network=network, rivals=(), basis="a basis"))
     record = one.record(client)
@@ -340,9 +349,9 @@ def members_of(project: Any) -> tuple[StudySpec, tuple[Member, ...]]:
 def done_units(project: Any) -> set[tuple[int, float]]:
     spec, members = members_of(project)
     return {
-        (unit.network.cell.seed, unit.radius)
-        for unit in attack_units(spec, members)
-        if is_attacked(unit.network.record, "last", "AutoAttack", unit.norm, unit.radius, 10)
+        (unit.network.cell.seed, unit.threat.radius)
+        for unit in attack_units(spec, members, 10)
+        if is_attacked(unit.network.record, "last", "AutoAttack", unit.threat)
     }
 
 
@@ -392,7 +401,7 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     weights.write_bytes(kept)
     gone = min(done)
     norm = "linf" if gone[1] < 0.3 else "l2"
-    (folders[0] / file_name("last", norm, gone[1], 10)).unlink()
+    (folders[0] / file_name("last", Threat(norm=norm, radius=gone[1], samples=10))).unlink()
     code, output = project.run("evaluate", "judged")
     assert code == 0, output
     whole = {(seed, radius) for seed in (0, 1) for radius in (0.05, 0.1, 0.3)}
@@ -406,7 +415,7 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     first = Split(images=dataset.test.images[:10], labels=dataset.test.labels[:10])
     for network in member.networks:
         records = read_attacks(store, network.record, "last", 10, hash_of_first(dataset.test))
-        threats = [(record.norm, record.radius) for record in records]
+        threats = [(record.threat.norm, record.threat.radius) for record in records]
         assert threats == [("linf", 0.05), ("linf", 0.1), ("l2", 0.3)]
         model = load_network(context, network)
         direct = autoattack(model, first, 16, norm="linf", radius=0.1, seed=0, device=CPU)

@@ -8,12 +8,14 @@ import pytest
 from study.plan import space
 from study.plan.fronts import Member, Network
 from study.plan.plan import TrialRecord
-from study.records.attacks import METRIC_WORDS, CheckRecord, metric_name
+from study.records.attacks import METRIC_WORDS, CheckRecord, Threat, metric_name
 from study.records.evidence import basis_of, count_seeds, outdated_text
 from study.spec import StudySpec
 from study.verify.checklist import make_checklist
 from study.verify.diagnosis import check_provenance, compare_epochs, open_checks
 from trainers.config import EvaluationConfig, PgdAttack
+
+THREAT = Threat(norm="linf", radius=0.1, samples="all")
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
@@ -153,7 +155,7 @@ def test_checklist_is_open_until_it_knows_every_rival_and_attack(read: Read) -> 
     assert open_seeds(known, second) == [1]
     assert open_seeds(known) == [0], "a rival has gone"
     for attack in METRIC_WORDS:
-        metric = metric_name("best", attack, "linf", 0.1, "all")
+        metric = metric_name("best", attack, THREAT)
         attacked = replace(known, record=replace(known.record, metrics=METRICS | {metric: 0.1}))
         assert open_seeds(attacked, second) == [0, 1], "an attack has come"
         assert open_seeds(attacked, second, samples=5) == [1], "it is of other samples"
@@ -174,7 +176,7 @@ def test_checklists_of_another_study_s_seeds_are_said_once_and_not_by_network(re
     alone = [diagnosed(record) for record in records]
     assert outdated_text(spec, [alone], "all").startswith("2 of 2 ")
     assert outdated_text(spec, [[alone[0], both[1]]], "all").startswith("1 of 2 ")
-    metric = metric_name("best", "AutoAttack", "linf", 0.1, "all")
+    metric = metric_name("best", "AutoAttack", THREAT)
     attacked = [replace(record, metrics=METRICS | {metric: 0.1}) for record in both]
     text = outdated_text(spec, [attacked], "all")
     assert text.startswith("2 of 2 networks diagnosed with other seeds, attacks or version than ")

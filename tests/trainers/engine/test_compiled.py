@@ -73,7 +73,7 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
         assert compiled.engine["update"] == compiled.engine["attack"] == "torch.compile"
         plain = run(config, few_digits, NEVER)
         assert_close(compiled, plain)
-        for ours, theirs in zip(compiled.averages, plain.averages, strict=True):
+        for ours, theirs in zip(compiled.memory.averages, plain.memory.averages, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
     assert counters["stats"]["unique_graphs"] == 2  # the update, the attack
 

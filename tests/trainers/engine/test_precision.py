@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from trainers.config import ConfigError, Method, Pgd, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine
-from trainers.engine.program import known_program
+from trainers.engine.program import _key, _programs
 from trainers.networks.build import build_model, evaluation_view
 from trainers.networks.layers import Conv, set_precision
 from trainers.train import new_state, train
@@ -118,7 +118,7 @@ def test_the_attack_sees_the_weights_of_now_rounded_once(
     state = new_state(config, data, CPU)
     list(train(config, data, CPU, state))
     assert state.engine["precision"] == "bfloat16"
-    program = known_program(config, data, CPU, Engine(), is_compiled=False)
+    program = _programs.get(_key(config, data, CPU, Engine(), is_compiled=False))
     assert program is not None
     network = program.network
     network.refresh()

@@ -25,7 +25,7 @@ from trainers.config import (
 )
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import PLAIN, Engine
-from trainers.engine.program import MOST_PROGRAMS, Program, forget_programs, known_program
+from trainers.engine.program import MOST_PROGRAMS, Program, _key, _programs, forget_programs
 from trainers.step.batches import Draw
 from trainers.step.losses import Minimised, cross_entropy, minimised
 from trainers.step.numbers import Numbers, schedule
@@ -83,8 +83,8 @@ def run(config: TrainConfig, data: Dataset, engine: Engine) -> TrainState:
 def assert_same(ours: TrainState, theirs: TrainState) -> None:
     for name, tensor in ours.model.state_dict().items():
         assert torch.equal(tensor, theirs.model.state_dict()[name]), name
-    assert all(torch.equal(a, b) for a, b in zip(ours.moments, theirs.moments, strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(ours.averages, theirs.averages, strict=True))
+    pairs = zip(ours.memory.tensors, theirs.memory.tensors, strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
     assert [m.train_loss for m in ours.metrics] == [m.train_loss for m in theirs.metrics]
     assert ours.best_score == theirs.best_score
 
@@ -99,10 +99,10 @@ def test_a_trial_after_another_of_its_shape_equals_the_trial_alone(
     others = {"learning_rate": 0.02, "momentum": 0.5, "weight_decay": 0.01, "schedule": "one_cycle"}
     second = make_config(pair[1], seed=1, **(optimizer | others))
     run(first, few_digits, engine)
-    program = known_program(second, few_digits, CPU, engine, is_compiled=False)
+    program = _programs.get(_key(second, few_digits, CPU, engine, is_compiled=False))
     assert program is not None  # it serves the second trial, too
     after = run(second, few_digits, engine)
-    assert known_program(second, few_digits, CPU, engine, is_compiled=False) is program
+    assert _programs.get(_key(second, few_digits, CPU, engine, is_compiled=False)) is program
     forget_programs()
     assert_same(after, run(second, few_digits, engine))
 
@@ -155,11 +155,11 @@ def test_programs_of_a_process_share_one_copy_of_the_data_and_are_few(
     sources, configs = set(), [make_config(width=1 + i, epochs=1) for i in range(most + 1)]
     for config in configs:
         run(config, few_digits, PLAIN)
-        program = known_program(config, few_digits, CPU, PLAIN, is_compiled=False)
+        program = _programs.get(_key(config, few_digits, CPU, PLAIN, is_compiled=False))
         assert program is not None
         sources.add(program.source.images.data_ptr())
     assert len(sources) == 1
-    is_kept = [known_program(c, few_digits, CPU, PLAIN, is_compiled=False) for c in configs]
+    is_kept = [_programs.get(_key(c, few_digits, CPU, PLAIN, is_compiled=False)) for c in configs]
     assert [program is not None for program in is_kept] == [False] + [True] * most
 
 
@@ -255,10 +255,10 @@ def test_a_step_neither_waits_for_its_device_nor_leaves_it(
     config = make_config(pair[0], batch_size=12, **settings)
     model = new_state(config, data, CPU).model.to(meta)
     program = Program(config, data, model, meta, Engine(captured=False), is_compiled=False)
-    program.load(model, program.network.moments, program.network.averages)
+    program.load(model, program.network.memory)
     places = torch.zeros((12, 2), dtype=torch.int64, device=meta)
     noise = torch.zeros((12, *shape), device=meta)
     draw = Draw(places[:, 0], places, places[:, 0] == 1, noise)
-    program.run(schedule(config, 24, 255)[0, 0].float().to(meta), draw)
+    program.run(schedule(config, 24, 255)[0, 0].float().to(meta), draw, "act")
     with pytest.raises(RuntimeError, match="meta"):
         program.sums.loss.item()

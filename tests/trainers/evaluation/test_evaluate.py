@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from trainers.config import EvaluationConfig, PgdAttack, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.data.subset import Split
-from trainers.engine.repeatable import generator
+from trainers.engine.engine import generator
 from trainers.evaluation.evaluate import (
     OTHER_STREAM,
     accuracies,

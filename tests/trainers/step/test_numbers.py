@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from trainers.config import (
     TrainConfig,
 )
 from trainers.engine.program import shape
-from trainers.step.numbers import NOT_SHAPE, Numbers, no_numbers, schedule, static
+from trainers.step.numbers import Numbers, no_numbers, schedule, static
 
 MakeConfig = Callable[..., TrainConfig]
 EPOCHS, NUM_STEPS = 20, 5
@@ -177,9 +178,11 @@ def test_new_numbers_are_zeros_each_in_a_place_of_its_own(cpu: torch.device) -> 
 def test_every_setting_is_a_number_of_a_step_or_decides_its_shape() -> None:
     """Those that decide it, by name: whatever else is added has to be sorted into one."""
     classes = [*WEIGHT_SIDES.values(), *INPUT_SIDES.values(), *LOSSES.values()]
-    settings = {name for cls in classes for name in cls.__dataclass_fields__}
-    assert settings - set(NOT_SHAPE) == {"norm", "steps", "noise_scale", "label_smoothing"}
-    assert set(NOT_SHAPE) <= settings
+    settings = {field.name for cls in classes for field in fields(cls)}
+    tabulated = {name for cls in classes for name in cls.tabulated}
+    assert settings - tabulated == {"norm", "steps", "noise_scale", "label_smoothing"}
+    for cls in classes:
+        assert set(cls.tabulated) <= {field.name for field in fields(cls)}, cls
 
 
 def test_methods_that_differ_in_numbers_alone_share_a_shape(make: MakeConfig) -> None:

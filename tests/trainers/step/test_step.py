@@ -32,8 +32,8 @@ from trainers.step.batches import Draw, Source, on_device, padding, take, take_c
 from trainers.step.inputs import crafting
 from trainers.step.losses import cross_entropy, minimised
 from trainers.step.numbers import Numbers, no_numbers
-from trainers.step.optimizer import descending, new_moments
-from trainers.step.step import Network, Sides, new_sums, step
+from trainers.step.optimizer import descending
+from trainers.step.step import Network, Sides, new_memory, new_sums, step
 from trainers.step.weights import perturbing
 
 MakeConfig = Callable[..., TrainConfig]
@@ -88,8 +88,6 @@ def numbers(method: Method = STANDARD, **values: float) -> Numbers:
 def network(config: TrainConfig, data: Dataset) -> Network:
     model = build_model(config.model, data, torch.Generator().manual_seed(3)).train()
     named, buffers = dict(model.named_parameters()), dict(model.named_buffers())
-    is_averaged = config.training.ema_decay != "none"
-    current = (*named.values(), *buffers.values())
     return Network(
         model=model,
         classify=model,
@@ -99,8 +97,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         weights=list(named.values()),
         buffer_names=list(buffers),
         buffers=list(buffers.values()),
-        moments=new_moments(config.training, list(named.values())),
-        averages=[tensor.detach().clone() for tensor in current] if is_averaged else [],
+        memory=new_memory(config, model),
     )
 
 
@@ -301,7 +298,7 @@ def test_failure_in_the_second_pass_leaves_weights_and_moments(
 ) -> None:
     config = make_config(Method(weights=Sam(rho=0.5)))
     trained = network(config, digits)
-    before = [tensor.detach().clone() for tensor in (*trained.weights, *trained.moments)]
+    before = [tensor.detach().clone() for tensor in (*trained.weights, *trained.memory.moments)]
     calls = []
 
     def failing(*arguments: Any) -> tuple[Tensor, Tensor]:
@@ -314,7 +311,7 @@ def test_failure_in_the_second_pass_leaves_weights_and_moments(
     chosen, used = sides(config)._replace(loss=failing), numbers(config.method)
     with pytest.raises(RuntimeError, match="out of memory"):
         step(chosen, trained, used, on_device(digits, CPU), draw, new_sums(CPU))
-    after = (*trained.weights, *trained.moments)
+    after = (*trained.weights, *trained.memory.moments)
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
 
 
@@ -339,16 +336,16 @@ def test_averages_follow_weights_and_batch_statistics_after_each_step(
 ) -> None:
     config = make_config(ema_decay=0.9)
     trained = network(config, digits)
-    expected = [tensor.clone() for tensor in trained.averages]
+    expected = [tensor.clone() for tensor in trained.memory.averages]
     for decay in (0.5, 0.9, 0.0):
         step_of(config, digits, trained, ema_decay=decay)
         current = [*trained.weights, *trained.buffers]
         for which, tensor in enumerate(current):
             mean = decay * expected[which] + (1 - decay) * tensor.detach()
             expected[which] = mean if tensor.is_floating_point() else tensor.clone()
-        for ours, theirs in zip(trained.averages, expected, strict=True):
+        for ours, theirs in zip(trained.memory.averages, expected, strict=True):
             torch.testing.assert_close(ours, theirs)
-    assert all(torch.equal(a, b) for a, b in zip(trained.averages, current, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(trained.memory.averages, current, strict=True))
 
 
 COMPILED: dict[str, tuple[Method, dict[str, Any]]] = {

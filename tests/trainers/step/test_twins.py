@@ -120,7 +120,7 @@ def ours(model: nn.Module, side: WeightSide, training: TrainingConfig, seed: int
         numbers = no_numbers(torch.device("cpu"))._replace(
             **{name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
         )
-        gradients = perturbing(side)(loss_at, weights, names, numbers).gradients
+        gradients = perturbing(side)(loss_at, weights, names, numbers, []).gradients
         with torch.no_grad():
             descend(weights, moments, gradients, numbers)
     return model

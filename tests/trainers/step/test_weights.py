@@ -76,7 +76,7 @@ class Quadratic:
         return w @ self.matrix @ w / 2, torch.zeros(1, 2)
 
     def take(self, side: WeightSide) -> Gradients:
-        return perturbing(side)(self, self.weights, NAMES, numbers(side))
+        return perturbing(side)(self, self.weights, NAMES, numbers(side), [])
 
 
 def closed_form(side: WeightSide, matrix: Tensor, w: Tensor) -> Tensor:
@@ -201,7 +201,7 @@ def test_weights_are_never_written_even_if_the_second_pass_fails(side: WeightSid
         return loss(moved)
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        perturbing(side)(failing, loss.weights, NAMES, numbers(side))
+        perturbing(side)(failing, loss.weights, NAMES, numbers(side), [])
     loss.take(side)
     assert all(torch.equal(now, then) for now, then in zip(loss.weights, START, strict=True))
     assert [weight._version for weight in loss.weights] == versions
@@ -217,7 +217,7 @@ def test_a_side_takes_one_pass_at_the_weights_and_at_most_one_elsewhere(side: We
         asked.append(moved is None)
         return loss(moved)
 
-    perturbing(side)(counting, loss.weights, NAMES, numbers(side))
+    perturbing(side)(counting, loss.weights, NAMES, numbers(side), [])
     assert asked == ([True] if isinstance(side, NoWeights) else [True, False])
 
 
@@ -279,6 +279,6 @@ def test_a_side_on_a_network_equals_an_obvious_twin(
         return F.cross_entropy(logits, labels), logits
 
     typed: LossAt = loss_at
-    found = perturbing(side)(typed, list(model.parameters()), names, numbers(side))
+    found = perturbing(side)(typed, list(model.parameters()), names, numbers(side), [])
     for ours, theirs in zip(found.gradients, expected, strict=True):
         torch.testing.assert_close(ours, theirs)
