@@ -96,26 +96,23 @@ def _worded(
     )
     gap = f"{points_text(finding.estimate)} pp"
     conditions += _unvalidated(results, both) + _lifted(contrast, both)
-    average = f"On average over {requirements_text(results)}"
-    measured = " against ".join(percent(front.value.estimate) for front in both)
+    measured = f"on average over {requirements_text(results)}: "
+    measured += " against ".join(percent(front.value.estimate) for front in both)
     measured += f"%{_below_floor(results, found, both)}"
     margin = results.margin
     if margin is not None and -margin <= finding.low and finding.high <= margin:
         text = (
-            f"{average}, the robust accuracies of {one} and {other} differ by less than the "
-            f"declared margin of {percent(margin)} pp: {measured}, a difference of {gap} "
-            f"({conditions})."
+            f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
+            f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
         )
         return replace(finding, text=text)
-    said = f"{one} attains {gap} more robust accuracy than {other}: {measured}"
+    said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
     if finding.low <= 0:
-        said = f"the robust accuracies of {one} and {other} are not separated: {measured}"
+        said = f"{one} and {other} are not separated in robust accuracy, {measured}"
         said += f", a difference of {gap}"
     rows = [found[row] for front in both for row in front.rows]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    return judged(
-        replace(finding, text=f"{average}, {said} ({conditions})."), seed_noise=True, doubt=doubt
-    )
+    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
 
 
 def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:
@@ -271,8 +268,8 @@ def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) 
     gap = point.difference.estimate
     if not separated:
         return (
-            f"the robust accuracies of {first} and {second} are not separated, with a difference "
-            f"of {points_text(gap)} pp"
+            f"{first} and {second} are not separated in robust accuracy, with a difference of "
+            f"{points_text(gap)} pp"
         )
     more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
     return f"{first} attains {more} robust accuracy than {second}"
