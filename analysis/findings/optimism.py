@@ -41,11 +41,11 @@ def _on_validation(
     results: Results, found: Sequence[ConfigurationResult], one: MethodSelection
 ) -> str:
     kept = sum(member.on_test_front for member in one.members)
+    members = count_text(len(one.members), "member")
     text = (
-        f"The front of {method_text(one.method)} has {count_text(len(one.members), 'member')}, "
-        f"chosen among {one.configurations} configurations on "
-        f"{count_text(results.num_validation, 'validation image')} under "
-        f"{results.threat.validation_attack}; {kept} of {len(one.members)} "
+        f"The front of {method_text(one.method)} was chosen among {one.configurations} "
+        f"configurations on {count_text(results.num_validation, 'validation image')} under "
+        f"{results.threat.validation_attack}; {kept} of its {members} "
         f"{'lies' if kept == 1 else 'lie'} on its front on test data, too."
     )
     if one.overstatement is not None:
