@@ -102,6 +102,7 @@ def find_alarms(results: Results) -> tuple[Alarm, ...]:
     signs = [sign for trial in results.trials for sign in _signs_of_trial(results, trial)]
     signs += _tail_signs(results)
     groups: dict[tuple[Severity, Kind, str], list[_Sign]] = {}
+    # Sorted first, so that each group begins with its strongest sign.
     for sign in sorted(signs, key=lambda sign: -sign.strength):
         groups.setdefault((sign.severity, sign.kind, sign.check), []).append(sign)
     order = sorted(groups, key=lambda group: ORDER.index(group[0]))
@@ -144,9 +145,11 @@ def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
     cell = _Cell(subject=trial_key(trial), text=cell_text(trial))
     failed = _failed_checks(cell, trial)
     if trial.bits is None:
+        # Without bits, only the accuracies themselves can be checked.
         sign = _Sign(kind="no bits", severity="unchecked", cell=cell, strength=0.0, text="")
         nested = np.array([trial.clean, *trial.robust])
         return [*failed, sign, *_grey_signs(results, cell, nested)]
+    # Raw bits, as nested ones cannot rise with the radius.
     raw: Array = trial.bits.mean(axis=1, dtype=np.float64)
     return [
         *failed,
@@ -235,6 +238,7 @@ def _unlucky_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
 
 def _grey_signs(results: Results, cell: _Cell, raw: Array) -> list[_Sign]:
     """Check the accuracy where a grey image is in reach; raw: (1 + R,)."""
+    # Only in linf does one radius put a uniformly grey image within reach of every image.
     if results.threat.norm != "linf":
         return []
     left = [
@@ -268,6 +272,7 @@ def _tail_signs(results: Results) -> list[_Sign]:
     if len(radii) < TAIL_RADII or not found:
         return []
     means = np.array([[c.clean.mean, *(spread.mean for spread in c.robust)] for c in found])
+    # A survival curve never rises, while the means of raw accuracies may.
     means = np.minimum.accumulate(means, axis=1)
     fits = [fit_survival(family, radii[:-1], means[:, :-1]) for family in FAMILIES]
     left = means[:, 0] * np.max(

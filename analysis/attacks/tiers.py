@@ -97,6 +97,7 @@ def tier_designs(results: Results) -> tuple[TierDesign, ...]:
     without a common radius form one tier for each set of radii.
     """
     keys = dict.fromkeys(_key(strong) for trial in results.trials for strong in trial.strong)
+    # Sorting is stable, so each norm keeps the order of its trials.
     own_norm_first = sorted(keys, key=lambda key: key[1] != results.threat.norm)
     return tuple(design for key in own_norm_first for design in _designs(results, key))
 
@@ -108,6 +109,8 @@ def tier_results(results: Results, design: TierDesign) -> Results:
     evaluation attack in the study's norm. The test data of the tier choose only if the study has
     no validation data.
     """
+    # A middle radius stands in where the attack skipped the objective one: at the ends accuracies
+    # are saturated, and methods hardly differ.
     objective, middle = results.threat.objective_radius, design.radii[(len(design.radii) - 1) // 2]
     name = strong_text(design.attack, design.samples, results.num_test)
     threat = replace(
@@ -145,6 +148,8 @@ def compare_attacks(
     kept = {trial_key(trial) for trial in tier.trials}
     strong = _with_bits(tier, design)
     originals = tuple(trial for trial in design.trials if trial_key(trial) in kept)
+    # On the same samples the comparison is paired. The numbers on all samples are those that the
+    # rest of the report prints.
     same = _reduced(strong, originals, results, design, design.samples)
     every = _reduced(strong, originals, results, design, results.num_test)
     stronger, weaker, on_all = (
@@ -214,6 +219,7 @@ def _at_radii(strong: StrongResult, radii: Radii) -> StrongResult:
     assert strong.bits is not None, "trials without bits are in no tier"
     kept = [strong.radii.index(radius) for radius in radii]
     rows = [0, *(1 + at for at in kept)]
+    # Only the dropped radii count here: the kept ones are nested with the tier.
     dropped = strong.bits.copy()
     dropped[rows] = True
     return replace(

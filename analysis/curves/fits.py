@@ -459,8 +459,8 @@ def _refusal(gate: tuple[GateRow, ...], fits: list[FamilyFit]) -> tuple[str, str
     candidates = [fit for fit in fits if fit.family != CHECK]
     rows = candidates[0].gate if candidates else gate
     failed = next(row for row in rows if not row.passed)
-    measured = f"{failed.measured}, needed {failed.threshold}"
+    measured = f"{failed.measured}; required: {failed.threshold}"
     if not candidates:
         return measured, failed.way_out
-    where = f"{candidates[0].family} family, which fits best"
-    return f"{failed.condition} ({where}): {measured}", failed.way_out
+    where = f"for the {candidates[0].family} family, which fits best"
+    return f"the condition “{failed.condition}” fails {where}: {measured}", failed.way_out

@@ -63,7 +63,7 @@ def condition_row(family: Family, theta: Array, points: Array, covariances: Arra
     condition = float(np.linalg.cond(slopes / lengths)) if known else np.inf
     return _row(
         number=4,
-        condition="parameters tell apart",
+        condition="distinguishable parameters",
         measured=f"condition {condition:.0f}" if condition < 1e9 else "a parameter has no effect",
         threshold=f"< {LARGEST_CONDITION:.0f}",
         passed=condition < LARGEST_CONDITION,
@@ -154,7 +154,7 @@ def _seeds_row(num_seeds: tuple[int, ...]) -> GateRow:
         measured=f"at least {count_text(least, 'seed')} each, Σ(k - 1) = {residual}",
         threshold=f"≥ {LEAST_SEEDS} each, Σ(k - 1) ≥ {LEAST_RESIDUALS}",
         passed=least >= LEAST_SEEDS and residual >= LEAST_RESIDUALS,
-        way_out="more seeds, or those that are absent",
+        way_out="more seeds, or the missing ones",
     )
 
 

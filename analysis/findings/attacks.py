@@ -32,8 +32,8 @@ def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Fi
         return []
     verb = "was" if exclusion.trials == 1 else "were"
     text = (
-        f"{exclusion.trials} of {count_text(exclusion.total, 'trial')} {verb} left out, because an "
-        f"alarm says that the attack failed on them: {exclusion.named}."
+        f"{exclusion.trials} of {count_text(exclusion.total, 'trial')} {verb} left out because an "
+        f"alarm reports that the attack failed on them: {exclusion.named}."
     )
     finding = Finding(kind=LEFT_OUT_KIND, text=text, status="bracketed", reason="see the alarms")
     contrast = exclusion.with_all
@@ -41,9 +41,9 @@ def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Fi
         return [finding]
     difference = contrast.difference
     text += (
-        f" With them, {method_text(contrast.first)} minus {method_text(contrast.second)} would be "
-        f"{points_text(difference.estimate)} pp of robust accuracy, on average over "
-        f"{requirements_text(results)} (95% interval "
+        f" With them, the robust accuracy of {method_text(contrast.first)} minus that of "
+        f"{method_text(contrast.second)} would be {points_text(difference.estimate)} pp on average "
+        f"over {requirements_text(results)} (95% interval "
         f"{interval_text(difference.low, difference.high)}; "
         f"{attack_text(results.threat, contrast.radius)}; {contrast.estimand})."
     )
@@ -67,9 +67,11 @@ def tier_findings(tier: Tier, weaker: str) -> tuple[Finding, ...]:
     """
     results, view = tier.analysis.results, tier.analysis.primary
     perturbing = {note.name for note in results.methods if sides(note)}
+    # Standard training and its like come last.
     losses = sorted(tier.losses, key=lambda loss: loss.method not in perturbing)
     said = [_loss_finding(tier, loss, weaker) for loss in losses]
     if len(view.contrasts.hypervolumes) > 1:
+        # Training costs are compared under the evaluation attack alone.
         said += contrast_findings(results, replace(view.contrasts, costs=()))
         drawn = [gap for gap in view.gaps if gap.range is not None]
         said += [f for gap in drawn for f in gap_findings(results, gap, len(view.gaps))]
@@ -107,8 +109,8 @@ def _loss_finding(tier: Tier, loss: MethodLoss, weaker: str) -> Finding:
 
 
 def _kept_text(loss: MethodLoss, weaker: str) -> str:
-    same = f"its robust accuracy under {weaker} on the same images,"
+    same = f"its robust accuracy under {weaker}, on the same images:"
     if loss.kept is None:
-        return f"has, beside {same}"
+        return f"is compared with {same}"
     least, most = percent(loss.kept[0]), percent(loss.kept[1])
     return f"keeps {least if least == most else f'{least} to {most}'}% of {same}"

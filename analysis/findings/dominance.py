@@ -66,23 +66,24 @@ def _each_finding(
     claimed = [each for each in pair.each if each.claimed]
     open_ones = [each for each in pair.each if not each.claimed]
     if not contrasts.seed_noise:
-        text = f"Which configurations of {one} dominate those of {other} is not said: {NO_SEEDS}."
+        text = f"Which configurations of {one} dominate those of {other} is unknown: {NO_SEEDS}."
         return replace(blank, text=text)
     verb = "is" if len(claimed) == 1 else "are"
     among = f"{count_text(len(pair.each), 'configuration')} of {other}"
     shown = f"{len(claimed)} of {among} {verb}" if claimed else f"Of {among}, none is shown to be"
     parts = [
-        f"{shown} dominated by a configuration of {one}, more accurate both clean and under attack"
+        f"{shown} dominated by a configuration of {one} that is more accurate both clean and under "
+        "attack"
     ]
     if claimed:
         listed = [_named_pair(found, each) + f", {_differences(each)}" for each in claimed]
         parts[0] += f": {_some(listed)}"
     if open_ones:
         listed = [
-            f"{_named_pair(found, each)}, P {share_text(each.share)}, {_differences(each)}"
+            f"{_named_pair(found, each)}, with P {share_text(each.share)}, {_differences(each)}"
             for each in open_ones
         ]
-        parts.append(f"Not established, the closest being: {_some(listed)}")
+        parts.append(f"Closest to it, but not established: {_some(listed)}")
     conditions = _conditions(results, contrasts, pair, blank.n)
     reason = "the adjusted intervals of both differences must lie above 0" if open_ones else ""
     text = f"{'. '.join(parts)} ({conditions})."
@@ -101,12 +102,12 @@ def _best_finding(
     where = "validation data" if results.num_validation else "these test images"
     chosen = f"the most robust configuration of each method on {where}"
     if not contrasts.seed_noise:
-        text = f"Whether {first} dominates {second}, {chosen}, is not said: {NO_SEEDS}."
+        text = f"Whether {first} dominates {second}, {chosen}, is unknown: {NO_SEEDS}."
         return replace(blank, text=text)
     text = f"{'' if best.claimed else 'It is not established that '}{first} dominates {second}"
     text += f", {chosen}" if best.claimed else f" ({chosen})"
     text += (
-        f": {_differences(best)}; P(first ≻ second) {share_text(best.share)}, reversed "
+        f": {_differences(best)}; P(first dominates second) {share_text(best.share)}, the reverse "
         f"{share_text(best.reverse)} ({_conditions(results, contrasts, pair, blank.n)})."
     )
     return replace(
@@ -116,7 +117,9 @@ def _best_finding(
         estimate=best.robust.estimate,
         low=best.robust.low,
         high=best.robust.high,
-        reason="" if best.claimed else "the adjusted intervals of both must lie above 0",
+        reason=""
+        if best.claimed
+        else "the adjusted intervals of both differences must lie above 0",
     )
 
 
@@ -142,6 +145,7 @@ def _differences(each: Dominance) -> str:
 
 
 def _with_interval(difference: Interval) -> str:
+    # Both signs are printed, as one configuration may be ahead in one accuracy only.
     sign = "+" if difference.estimate > 0 else ""
     interval = interval_text(difference.low, difference.high)
     return f"{sign}{points_text(difference.estimate)} pp ({interval})"

@@ -26,11 +26,12 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
     ]
     if not measured:
         reason = (
-            "no trial has both its epochs and the test accuracies of two checkpoints recorded; "
+            "no trial has both its epochs and the test accuracies of two checkpoints on record; "
             "record them, as study launch does"
         )
-        text = f"Whether training longer loses robust accuracy cannot be told: {reason}."
+        text = f"Whether longer training loses robust accuracy is unknown: {reason}."
         return [Finding(kind=KIND, text=text, status="refused", reason=reason)]
+    # The largest gains come first, as only a few are named.
     measured.sort(key=lambda one: -one[1].mean)
     named = "; ".join(_named(*one) for one in measured[:MOST_NAMED])
     more = len(measured) - MOST_NAMED
@@ -41,9 +42,10 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
         f"{count_text(results.num_test, 'test image')}"
     )
     text = (
-        "Exploratory: by how much the checkpoint chosen on validation exceeds the last one in "
-        f"robust accuracy on test: {named}{rest} ({attack_text(threat, threat.objective_radius)}; "
-        f"{design}; this test set; ranges from the least to the greatest seed, no interval)."
+        "Exploratory: the robust accuracy on test of the checkpoint chosen on validation, minus "
+        f"that of the last one: {named}{rest} ({attack_text(threat, threat.objective_radius)}; "
+        f"{design}; this test set; ranges from the least to the greatest over the seeds, no "
+        "intervals)."
     )
     return [
         Finding(
@@ -64,6 +66,6 @@ def _named(configuration: ConfigurationResult, difference: Spread) -> str:
     low, high = points_text(difference.low), points_text(difference.high)
     over = f"range {low} to {high}" if difference.seeds > 1 else "one seed"
     every = difference.seeds > 1 and (difference.low > 0 or difference.high < 0)
-    sign = f", {'above' if difference.low > 0 else 'below'} 0 with every seed" if every else ""
+    sign = f", {'above' if difference.low > 0 else 'below'} 0 for every seed" if every else ""
     name = configuration_text(configuration, 24)
     return f"{name} {points_text(difference.mean)} pp ({over}{sign})"

@@ -39,6 +39,7 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
         if not one.seed_noise:
             said.append(_unsaid(blank, one))
             continue
+        # The most robust values are chosen, and printed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
         own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
         if one.values:
@@ -67,7 +68,7 @@ def _unsaid(blank: Finding, one: Equivalence) -> Finding:
     return replace(
         blank,
         text=f"Which ε of {method_text(one.adversarial)} a ρ of {method_text(one.sam)} is worth is "
-        f"not said: {NO_SEEDS}.",
+        f"unknown: {NO_SEEDS}.",
         interval_method="",
         reason=NO_SEEDS,
     )
@@ -87,14 +88,14 @@ def _value_finding(
         f"{attack_text(results.threat, one.radius)}; {blank.n}; "
         f"{estimand_text(results, one.estimand, value.robust.estimate)}"
     )
-    subject = f"{configuration_text(found[value.row], 40)} has the robust accuracy of "
-    subject += method_text(one.adversarial)
+    names = configuration_text(found[value.row], 40), method_text(one.adversarial)
     finding = replace(blank, status=value.status, range=(min(one.levels), max(one.levels)))
     if value.epsilon is not None:
         epsilon = value.epsilon
         return replace(
             finding,
-            text=f"{subject} at ε = {value_text(epsilon.estimate)} (95% interval "
+            text=f"{names[0]} is as robust as {names[1]} trained with ε = "
+            f"{value_text(epsilon.estimate)} (95% interval "
             f"{value_text(epsilon.low)} to {value_text(epsilon.high)}; {conditions}; interpolated "
             f"between {count_text(len(positive), 'trained ε', 'trained ε')} from "
             f"{value_text(positive[0])} to {value_text(positive[-1])}).",
@@ -104,38 +105,41 @@ def _value_finding(
         )
     reason = _bracket_reason(one, value)
     return replace(
-        finding, text=f"{_bracketed(subject, one, value)} ({conditions}). {reason}", reason=reason
+        finding, text=f"{_bracketed(names, one, value)} ({conditions}). {reason}", reason=reason
     )
 
 
-def _bracketed(subject: str, one: Equivalence, value: Equivalent) -> str:
-    """Format between which levels the ε lies."""
+def _bracketed(names: tuple[str, str], one: Equivalence, value: Equivalent) -> str:
+    """Format between which levels the ε of the second method lies that the first is worth."""
+    above = f"{names[0]} is more robust than {names[1]} at every trained ε"
+    if value.place == "above" and max(one.levels) == 0:
+        return f"{above}, none of which is more robust than training without one"
     if value.place == "above":
-        if max(one.levels) == 0:
-            return f"{subject} at no ε trained: none is more robust than training without one"
-        peak = "the most robust one" if one.left_out else "the largest trained"
+        peak = "the most robust one" if one.left_out else "the largest"
         level = "none" if value.floor is None else value_text(value.floor)
-        return f"{subject} at no ε trained: it is more robust than that at {level}, {peak}"
-    if value.place == "below":
-        return f"{subject} at an ε {bracket_text(value)}, the smallest trained"
+        return f"{above}, including {level}, {peak}"
     if value.floor is None and value.ceiling is None:
-        return f"{subject} at an ε that cannot be told: the interval spans all trained ε"
-    return f"{subject} at an ε {bracket_text(value)}"
+        asked = f"At which ε {names[1]} is as robust as {names[0]}"
+        return f"{asked} is unknown: the interval spans all trained ε"
+    smallest = ", the smallest trained" if value.place == "below" else ""
+    return (
+        f"{names[0]} is as robust as {names[1]} trained with an ε {bracket_text(value)}{smallest}"
+    )
 
 
 def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
     """Return why there is no value, and which ε to train for one."""
     if value.place == "above":
-        reason = "There is no ε to name."
+        reason = "So no ε can be named."
     else:
         reason = (
-            f"A value needs {100 * INSIDE:.0f}% of the replicates among trained ε at most a factor "
-            f"2 apart; {100 * value.inside:.1f}% are."
+            f"A value needs {100 * INSIDE:.0f}% of the replicates between trained ε that are at "
+            f"most a factor 2 apart; {100 * value.inside:.1f}% are."
         )
     if value.next_level is not None:
         return f"{reason} Train ε = {value_text(value.next_level)} next."
     if one.left_out and value.place == "above":
-        return f"{reason} Larger ε were less robust."
+        return f"{reason} Training with larger ε was less robust."
     return f"{reason} More seeds or images would narrow the interval."
 
 
@@ -144,10 +148,10 @@ def _slope_finding(results: Results, blank: Finding, one: Equivalence) -> Findin
     finding = replace(blank, kind=SLOPE_KIND)
     if one.slope is None:
         reason = (
-            f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would do"
+            f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would help"
         )
         return replace(
-            finding, text=f"How {pair} grows with ρ is not said: {reason}.", reason=reason
+            finding, text=f"How {pair} grows with ρ is unknown: {reason}.", reason=reason
         )
     slope, value = one.slope, one.slope.value
     ends = f"{value_text(slope.range[0])} to {value_text(slope.range[1])}"
@@ -173,8 +177,8 @@ def _verdict(slope: Slope) -> str:
         return "it differs from 2, the power of a linear model at small ρ"
     width = slope.value.high - slope.value.low
     return (
-        f"it cannot be told from 2, the power of a linear model at small ρ: the interval is "
-        f"{_power(width)} wide and would have to be narrower than {NARROW:g}; more seeds, or a "
+        "it cannot be distinguished from 2, the power of a linear model at small ρ: the interval "
+        f"is {_power(width)} wide and would have to be narrower than {NARROW:g}; more seeds, or a "
         "wider range of ρ, would narrow it"
     )
 

@@ -25,6 +25,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     results, view = analysis.results, analysis.primary
     if not results.trials:
         return tuple(exclusion_findings(results, analysis.exclusion))
+    # Standard training has no strength to vary, so a curve is not missed there.
     perturbing = {note.name for note in results.methods if sides(note)}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
@@ -56,6 +57,7 @@ def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
     )
     if not chosen:
         return []
+    # Equal cost is compared at the objective radius only.
     some = replace(view.contrasts, contrasts=chosen, costs=())
     return [
         replace(finding, kind=f"{finding.kind}, other radius")

@@ -31,6 +31,9 @@ SMALLEST_LIFT = 0.0005
 """Half of the last digit that is printed."""
 COST_UNIT = "forward passes per training image and epoch"
 
+Pair = tuple[Hypervolume, Hypervolume]
+"""The fronts of two methods; the one that is ahead comes first."""
+
 
 def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
     """Return which method's front is better on average over clean requirements, primary first."""
@@ -48,11 +51,11 @@ def _contrast_finding(
     contrast: Contrast,
 ) -> Finding:
     values = {one.method: one for one in contrasts.hypervolumes}
-    first, second = values[contrast.first], values[contrast.second]
+    both = values[contrast.first], values[contrast.second]
     estimate, (low, high) = contrast.difference.estimate, contrast.ends
     if high < 0 or (estimate < 0 and low <= 0):
         # The method that is ahead is named first.
-        first, second, estimate, low, high = second, first, -estimate, -high, -low
+        both, estimate, low, high = both[::-1], -estimate, -high, -low
     finding = Finding(
         kind=KIND,
         text="",
@@ -62,13 +65,13 @@ def _contrast_finding(
         high=high,
         estimand=contrast.estimand,
         range=(results.clean_floor, 1.0),
-        n=design_text(results, found, (first.rows, second.rows)),
+        n=design_text(results, found, [front.rows for front in both]),
         interval_method=INTERVALS if contrast.primary else ADJUSTED,
         primary=contrast.primary,
     )
     if not contrasts.seed_noise:
-        return _refused(results, contrast, first, second, finding)
-    said = _worded(results, found, contrasts, contrast, first, second, finding)
+        return _refused(results, contrast, both, finding)
+    said = _worded(results, found, contrasts, contrast, both, finding)
     return held_back(said, found, (contrast.first, contrast.second))
 
 
@@ -77,25 +80,25 @@ def _worded(
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
     contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
+    both: Pair,
     finding: Finding,
 ) -> Finding:
     """Return the finding in words; the first front is the one that is ahead."""
     assert finding.estimate is not None
     assert finding.low is not None
     assert finding.high is not None
-    one, other = method_text(first.method), method_text(second.method)
+    one, other = (method_text(front.method) for front in both)
     conditions = (
         f"95% interval {interval_text(finding.low, finding.high)}, "
         f"{_adjusted(contrasts, contrast)}; "
         f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
-        f"{estimand_text(results, contrast.estimand, first.value.estimate)}"
+        f"{estimand_text(results, contrast.estimand, both[0].value.estimate)}"
     )
     gap = f"{points_text(finding.estimate)} pp"
-    conditions += _unvalidated(results, first, second) + _lifted(contrast, first, second)
-    measured = f"on average over {requirements_text(results)}: {_both(first, second)}"
-    measured += _below_floor(results, found, first, second)
+    conditions += _unvalidated(results, both) + _lifted(contrast, both)
+    measured = f"on average over {requirements_text(results)}: "
+    measured += " against ".join(percent(front.value.estimate) for front in both)
+    measured += f"%{_below_floor(results, found, both)}"
     margin = results.margin
     if margin is not None and -margin <= finding.low and finding.high <= margin:
         text = (
@@ -103,31 +106,27 @@ def _worded(
             f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
         )
         return replace(finding, text=text)
-    said = (
-        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of {gap}"
-    )
-    if finding.low > 0:
-        said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
-    rows = [found[row] for row in (*first.rows, *second.rows)]
+    said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    if finding.low <= 0:
+        said = f"{one} and {other} are not separated in robust accuracy, {measured}"
+        said += f", a difference of {gap}"
+    rows = [found[row] for front in both for row in front.rows]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
     return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
 
 
-def _below_floor(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    first: Hypervolume,
-    second: Hypervolume,
-) -> str:
+def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:
     """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
     names = [
         method_text(one.method)
-        for one in (first, second)
+        for one in both
         if all(found[row].clean.mean < results.clean_floor for row in one.rows)
     ]
     if not names:
         return ""
-    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
+    return (
+        f", as no configuration of {' or '.join(names)} reaches the lowest required clean accuracy"
+    )
 
 
 def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
@@ -141,53 +140,44 @@ def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
     return f"exploratory, adjusted over the {count} contrasts at this radius"
 
 
-def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
+def _unvalidated(results: Results, both: Pair) -> str:
     """Return which searched methods were chosen on the data they are read on; empty if none."""
     searched = {note.name for note in results.methods if note.searched}
-    named = [method_text(one.method) for one in (first, second) if one.method in searched]
+    named = [method_text(one.method) for one in both if one.method in searched]
     if results.num_validation or not named:
         return ""
     return f"; {' and '.join(named)} searched without validation data, not selected independently"
 
 
-def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
+def _lifted(contrast: Contrast, both: Pair) -> str:
     """Return a warning if noise favours a method for having many more configurations."""
-    fewer, more = sorted((first, second), key=lambda one: len(one.rows))
+    fewer, more = sorted(both, key=lambda one: len(one.rows))
     favours = contrast.lift if contrast.first == more.method else -contrast.lift
     if len(more.rows) <= UNEQUAL * len(fewer.rows) or favours < SMALLEST_LIFT:
         return ""
     return (
         f"; {method_text(more.method)} has {len(more.rows)} configurations against "
-        f"{len(fewer.rows)}, and noise favours the front of more, by replicates "
-        f"{points_text(favours)} pp, which the interval allows for but may understate"
+        f"{len(fewer.rows)}, and noise favours the larger number: by {points_text(favours)} pp in "
+        "the replicates, which the interval allows for but may understate"
     )
 
 
-def _refused(
-    results: Results,
-    contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
-    finding: Finding,
-) -> Finding:
+def _refused(results: Results, contrast: Contrast, both: Pair, finding: Finding) -> Finding:
+    attained = " and ".join(percent(one.value.estimate) for one in both)
     text = (
-        f"Whether {method_text(first.method)} or {method_text(second.method)} attains more robust "
-        f"accuracy is not said. On average over {requirements_text(results)} they reach "
-        f"{_both(first, second)} ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
+        f"Whether {' or '.join(method_text(one.method) for one in both)} attains more robust "
+        f"accuracy is unknown. On average over {requirements_text(results)}, they attain "
+        f"{attained}% ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
         f"but {NO_SEEDS}."
     )
     return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
-
-
-def _both(first: Hypervolume, second: Hypervolume) -> str:
-    return f"{percent(first.value.estimate)} and {percent(second.value.estimate)}%"
 
 
 def _nothing_to_compare(
     results: Results, found: Sequence[ConfigurationResult], contrasts: Contrasts
 ) -> Finding:
     number = "only one method has" if contrasts.hypervolumes else "no method has"
-    reason = f"{number} results, and two are needed; run the trials that are missing"
+    reason = f"{number} results, and two are needed; run the missing trials"
     alone = "".join(
         f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
         f"average over {requirements_text(results)} ({_alone(found, contrasts, one)}"
@@ -197,7 +187,7 @@ def _nothing_to_compare(
     )
     return Finding(
         kind=KIND,
-        text=f"Methods are not compared: {reason}.{alone}",
+        text=f"No methods are compared: {reason}.{alone}",
         status="refused",
         reason=reason,
         estimand=contrasts.estimand,
@@ -266,6 +256,7 @@ def _at_budget(
         n=design,
         interval_method=ADJUSTED,
     )
+    # The words above call one method ahead exactly if `judged` claims the difference.
     doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
     finding = judged(finding, seed_noise=known, doubt=doubt)
     return replace(finding, text=f"{finding.text} {_budgets_text(contrast)}".strip())
@@ -277,8 +268,8 @@ def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) 
     gap = point.difference.estimate
     if not separated:
         return (
-            f"{first} and {second} are not separated in robust accuracy, "
-            f"{first} minus {second} being {points_text(gap)} pp"
+            f"{first} and {second} are not separated in robust accuracy, with a difference of "
+            f"{points_text(gap)} pp"
         )
     more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
     return f"{first} attains {more} robust accuracy than {second}"
@@ -304,8 +295,8 @@ def _budgets_text(contrast: CostContrast) -> str:
     if first[0] > second[1] or second[0] > first[1]:
         dear, cheap = names if first[0] > second[1] else names[::-1]
         return (
-            f"No cost is equal: each configuration of {dear} costs more than every one of {cheap}, "
-            "so a dearer method stands against a cheaper one."
+            f"No costs are equal: every configuration of {dear} costs more than every one of "
+            f"{cheap}, so a more expensive method is compared with a cheaper one."
         )
     if len(contrast.points) == 1:
         return "All configurations of both cost this much." if first[0] == second[0] else ""
@@ -313,6 +304,6 @@ def _budgets_text(contrast: CostContrast) -> str:
     behind = sum(point.adjusted_high < 0 for point in contrast.points)
     return (
         f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
-        f"{names[0]} is ahead at {ahead} and behind at {behind}; elsewhere the two are not "
+        f"{names[0]} is ahead at {ahead} and behind at {behind}; at the others the two are not "
         "separated."
     )

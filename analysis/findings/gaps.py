@@ -31,11 +31,12 @@ def gap_findings(results: Results, gap: Gap, pairs: int = 1) -> list[Finding]:
         family=_families(gap),
     )
     if gap.status == "refused":
+        reason = _with_way_out(gap.reason, gap.way_out)
         text = (
-            f"No gap at equal clean accuracy between {method_text(gap.first)} and "
-            f"{method_text(gap.second)} at {attack_text(results.threat, gap.radius)}: {gap.reason}."
+            f"The gap between {method_text(gap.first)} and {method_text(gap.second)} at equal "
+            f"clean accuracy under {attack_text(results.threat, gap.radius)} is unknown: {reason}"
         )
-        return [replace(blank, text=text, reason=_with_way_out(gap.reason, gap.way_out))]
+        return [replace(blank, text=f"{text.rstrip('.')}.", reason=reason)]
     # The band is of the gap, and crossings have an interval of another kind.
     blank = replace(blank, interval_method="simultaneous band (sup-t) of replicates")
     found = [_stretch_finding(results, gap, blank, stretch, pairs) for stretch in gap.separated]
@@ -51,6 +52,7 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
     design = counts_text(results, (rate.configurations,), rate.seeds)
     family = f"{rate.family} family"
     conditions = _conditions(results, rate, design, family)
+    # At the ends of the range a rate is least certain, and may diverge.
     at = len(rate.clean) // 2
     others = ""
     if rate.close_high[at] > rate.close_low[at]:
@@ -82,7 +84,7 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
         kind="knee",
         text=f"The front of {method_text(rate.method)} has its knee at {percent(knee.estimate)}% "
         f"clean accuracy ({accuracy_interval(knee)}), for the range from {percent(chord[0])} to "
-        f"{percent(chord[1])}%: another range has another knee ({conditions}).",
+        f"{percent(chord[1])}%; another range would have another knee ({conditions}).",
         estimate=knee.estimate,
         low=knee.low,
         high=knee.high,
@@ -97,7 +99,7 @@ def refusal_findings(results: Results, fits: Sequence[FrontFit]) -> list[Finding
     return [
         Finding(
             kind="no curve",
-            text=f"No curve is drawn for {method_text(fit.method)} at "
+            text=f"No curve is drawn for {method_text(fit.method)} under "
             f"{attack_text(results.threat, fit.radius)} "
             f"({count_text(len(fit.points), 'configuration')}, {fit.which}): {fit.refusal}. "
             f"What would help: {fit.way_out}.",
@@ -116,10 +118,10 @@ def scatter_findings(results: Results, fits: Sequence[FrontFit]) -> list[Finding
     return [
         Finding(
             kind="scatter",
-            text=f"The configurations of {method_text(fit.method)} do not lie on one curve at "
-            f"{attack_text(results.threat, fit.radius)}: beyond seed noise they scatter across "
+            text=f"The configurations of {method_text(fit.method)} do not lie on one curve under "
+            f"{attack_text(results.threat, fit.radius)}: beyond seed noise, they scatter around "
             f"the fitted front by {100 * fit.scatter:.1f} pp (standard deviation), which its band "
-            "contains.",
+            "includes.",
             status="bracketed",
             estimate=fit.scatter,
             estimand=fit.estimand,
@@ -164,6 +166,7 @@ def _stretch_finding(
 
 def _not_separated(results: Results, gap: Gap, blank: Finding, pairs: int) -> Finding:
     assert gap.range is not None, "a gap that is not refused has a range"
+    # The widest statement: the envelope over all families that fit about as well.
     band = min(gap.envelope_low), max(gap.envelope_high)
     known = ""
     if results.margin is not None and -results.margin < band[0] and band[1] < results.margin:
@@ -202,7 +205,7 @@ def _crossing_finding(results: Results, gap: Gap, blank: Finding, pairs: int) ->
             f"their gap changes in {percent(crossing.probability)}% of replicates ({conditions}).",
             status="bracketed",
             interval_method="",
-            reason="a crossing is told if 95% of replicates have one",
+            reason="a crossing is reported if 95% of replicates have one",
         )
     at = crossing.clean
     return replace(

@@ -41,15 +41,15 @@ def _on_validation(
     results: Results, found: Sequence[ConfigurationResult], one: MethodSelection
 ) -> str:
     kept = sum(member.on_test_front for member in one.members)
+    members = count_text(len(one.members), "member")
     text = (
-        f"{kept} of {count_text(len(one.members), 'member')} of the front of "
-        f"{method_text(one.method)} {'lies' if kept == 1 else 'lie'} on its front on test data "
-        f"too; they were chosen among {one.configurations} configurations on "
-        f"{count_text(results.num_validation, 'validation image')} under "
-        f"{results.threat.validation_attack}."
+        f"The front of {method_text(one.method)} was chosen among {one.configurations} "
+        f"configurations on {count_text(results.num_validation, 'validation image')} under "
+        f"{results.threat.validation_attack}; {kept} of its {members} "
+        f"{'lies' if kept == 1 else 'lie'} on its front on test data, too."
     )
     if one.overstatement is not None:
-        text += f" By the noise of test numbers {percent(one.truly)}% are expected to be on it."
+        text += f" Given the noise of test numbers, {percent(one.truly)}% are expected to."
     best = next((member for member in one.members if member.row == one.best), None)
     if best is not None and best.validation is not None:
         text += f" {_arrow(found, best, best.validation[1])}"
@@ -67,29 +67,30 @@ def _on_test(results: Results, found: Sequence[ConfigurationResult], one: Method
         f"The best of {one.configurations} configurations of {name} was chosen on the test images"
     )
     if one.overstatement is None:
-        return f"{best}; by how much it looks too good is not said: {_unknown(found)}."
+        return f"{best}; how optimistic its robust accuracy is, is unknown: {_unknown(found)}."
     text = (
-        f"{best}, not selected independently: its robust accuracy is optimistic by about "
+        f"{best}, so it is not selected independently: its robust accuracy is optimistic by about "
         f"{_bias(one.overstatement)} pp."
     )
     if one.held_out is not None:
         text += (
-            f" On average over {requirements_text(results)} its front attains "
-            f"{percent(one.attainable)}% as it stands, which errs upwards, and "
-            f"{percent(one.held_out)}% when each seed reads a front chosen on the others, which "
-            "errs downwards."
+            f" On average over {requirements_text(results)}, its front attains "
+            f"{percent(one.attainable)}% as it stands, which is biased upwards, and "
+            f"{percent(one.held_out)}% if each seed is read on a front chosen by the others, which "
+            "is biased downwards."
         )
     return text
 
 
 def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) -> str:
     return (
-        f"Its most robust, {configuration_text(found[best.row], 40)}, has a robust accuracy of "
-        f"{percent(before)}% on validation and {percent(best.test[1])}% on test data."
+        f"Its most robust member, {configuration_text(found[best.row], 40)}, has a robust accuracy "
+        f"of {percent(before)}% on validation and {percent(best.test[1])}% on test data."
     )
 
 
 def _bias(fraction: float) -> str:
+    # A maximum of noisy numbers is never pessimistic: less than 0 is noise of the replicates.
     return points_text(max(fraction, 0.0))
 
 

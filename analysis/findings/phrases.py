@@ -15,8 +15,8 @@ ESTIMAND_TEXTS: dict[Estimand, str] = {
 }
 """What an interval covers, as it is printed."""
 NO_SEEDS = (
-    "no configuration has two seeds, so how another training run would come out is unknown; run "
-    "each with at least 2 seeds, better 5"
+    "no configuration has two seeds, so it is unknown how another training run would turn out; run "
+    "each with at least 2 seeds, preferably 5"
 )
 
 
@@ -112,15 +112,15 @@ def estimand_text(results: Results, estimand: Estimand, around: float) -> str:
 
 def requirements_text(results: Results) -> str:
     """Format the range of clean accuracies that attainable robust accuracy is averaged over."""
-    return f"clean requirements from {percent(results.clean_floor)} to 100.0%"
+    return f"required clean accuracies from {percent(results.clean_floor)} to 100.0%"
 
 
 def invisible_text(results: Results, found: Sequence[ConfigurationResult], half: float) -> str:
     """Format which differences this study cannot show; half: the half-width of an interval."""
     return (
-        f"a difference smaller than about {percent(half)} pp is invisible with "
+        f"a difference smaller than about {percent(half)} pp would not show with "
         f"{seeds_text([len(c.trials) for c in found])} and "
-        f"{count_text(results.num_test, 'test image')}; more of both would show a smaller one"
+        f"{count_text(results.num_test, 'test image')}; more of both would reveal smaller ones"
     )
 
 
@@ -133,7 +133,7 @@ def judged(finding: Finding, *, seed_noise: bool, doubt: str) -> Finding:
     assert finding.high is not None
     if seed_noise and (finding.low > 0 or finding.high < 0):
         return replace(finding, status="claimed")
-    text = f"{finding.text} Cannot tell: {doubt}."
+    text = f"{finding.text} This is undecided: {doubt}."
     if seed_noise:
         return replace(finding, text=text, status="bracketed", reason=doubt)
     return replace(finding, text=text, status="refused", reason=doubt, low=None, high=None)
@@ -170,12 +170,14 @@ def unrepeated_text(found: Sequence[ConfigurationResult], methods: Sequence[str]
             return f"no configuration of {method_text(method)} has two seeds"
         if own and all(_is_constant(c) for c in own):
             return f"the seeds of {method_text(method)} do not differ, so its noise is unknown"
+    # Methods with few residuals share those of the whole study, so all of them count.
     repeats = sum(len(c.trials) - 1 for c in found)
     if repeats < LEAST_FREEDOM:
         known = count_text(repeats, "repeated training")
-        return f"seed noise is known from {known} only, and {LEAST_FREEDOM} are needed"
+        return f"seed noise is estimated from only {known}, and {LEAST_FREEDOM} are needed"
     return ""
 
 
 def _is_constant(c: ConfigurationResult) -> bool:
+    # Equal to the last image at every radius: one training recorded twice, or a constant answer.
     return all(one.low == one.high for one in (c.clean, *c.robust))

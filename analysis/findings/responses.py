@@ -30,7 +30,7 @@ PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
 MISFIT, MISFIT_ERRORS = 0.02, 3.0
 """A curve that misses a measured accuracy by more than both this and so many standard errors of its
 images is not that of the data: an interval of its parameters does not contain the distance."""
-SAME_NETWORKS = "no configuration has two seeds: the interval holds for these networks alone"
+SAME_NETWORKS = "no configuration has two seeds, so the interval holds for these networks alone"
 
 
 def response_findings(results: Results, responses: Sequence[Response]) -> list[Finding]:
@@ -68,7 +68,7 @@ def _peak_finding(
         f"{attack_text(results.threat, response.radius)}; {ends}; {design}; "
         f"{estimand_text(results, response.estimand, best.estimate)}"
     )
-    subject = f"robust accuracy of {method_text(response.method)}"
+    subject = f"the robust accuracy of {method_text(response.method)}"
     best_at = f"{name} = {value_text(peak.best)}"
     height = f"{percent(best.estimate)}% ({accuracy_interval(best)}) at {best_at}"
     finding = Finding(
@@ -82,7 +82,7 @@ def _peak_finding(
         reason=peak.reason,
     )
     if not response.seed_noise:
-        text = f"Where {subject} peaks is not said: {NO_SEEDS}."
+        text = f"Where {subject} peaks is unknown: {NO_SEEDS}."
         return replace(finding, text=text, reason=NO_SEEDS)
     if peak.at is not None:
         at = peak.at
@@ -100,7 +100,7 @@ def _peak_finding(
     if peak.shape == "still rising":
         text = f"{capital(subject)} is still rising at the largest {name} tried: {height} "
         return replace(finding, text=f"{text}({conditions}).", status="bracketed")
-    text = f"Where {subject} peaks cannot be told: {peak.reason}. The highest mean is {height} "
+    text = f"Where {subject} peaks is unknown: {peak.reason}. The highest mean is {height} "
     return replace(finding, text=f"{text}({conditions}).")
 
 
@@ -108,7 +108,7 @@ def _margin_finding(
     results: Results, found: Sequence[ConfigurationResult], margin: Margin
 ) -> Finding:
     c, threat, clean = found[margin.row], results.threat, margin.accuracies[0]
-    subject = f"half of the clean accuracy of {configuration_text(c, 40)}"
+    subject = f"{configuration_text(c, 40)} loses half of its clean accuracy"
     design = design_text(results, found, ((margin.row,),))
     radii = value_text(threat.radii[0])
     radii += f" to {value_text(threat.radii[-1])}" if len(threat.radii) > 1 else ""
@@ -127,7 +127,7 @@ def _margin_finding(
     )
     if margin.fit is None:
         reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
-        text = f"{capital(subject)} ({percent(clean.estimate)}%) is lost {_between(margin)}; "
+        text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
     # Weibull is a person, and the log-logistic distribution is not.
@@ -137,7 +137,7 @@ def _margin_finding(
     reason = "; ".join(part for part in (lone, missed) if part)
     return replace(
         finding,
-        text=f"{capital(subject)} ({percent(clean.estimate)}%) is lost at attack radius "
+        text=f"{subject} ({percent(clean.estimate)}%) at attack radius "
         f"{value_text(half.estimate)} (95% interval {value_text(half.low)} to "
         f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {family} "
         f"survival curve, at most {percent(margin.fit.misfit)} pp from the measured accuracies; "
@@ -154,10 +154,13 @@ def _margin_finding(
 def _missed(results: Results, margin: Margin) -> str:
     """Return by what the curve misses the measured accuracies; empty if it follows them."""
     assert margin.fit is not None
+    # At half of the accuracy a standard error is near its greatest, that of one half.
     allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
     if margin.fit.misfit <= allowed:
         return ""
-    return f"the interval leaves out how the curve misses the data: they lose it {_between(margin)}"
+    return (
+        f"the interval omits the misfit of the curve: by the data, half is lost {_between(margin)}"
+    )
 
 
 def _between(margin: Margin) -> str:

@@ -44,6 +44,7 @@ def chosen_training(results: Results, choice: Choice) -> tuple[Trained, ...]:
 def _trained(configuration: ConfigurationResult, histories: Sequence[History]) -> Trained:
     by_seed = tuple(sorted(histories, key=lambda history: history.seed))
     ends = [(h.test_best, h.test_last) for h in by_seed]
+    # Only seeds with both checkpoints count, so that their difference is paired.
     both = [(best, last) for best, last in ends if best is not None and last is not None]
     epochs = [float(h.best_epoch) for h in by_seed if h.best_epoch is not None]
     return Trained(

@@ -194,7 +194,9 @@ def _compare(
 ) -> Equivalence:
     """Compare one SAM method with one ladder of ε; accuracies: (1 + B, N), estimates first."""
     every, rows = np.array(list(ladder)), np.array(list(ladder.values()))
+    # Beyond the most robust ε the curve falls, and one accuracy would have two ε.
     kept = int(np.argmax(accuracies[0, rows])) + 1
+    # A level whose replicates do not vary keeps a finite weight.
     variances = np.maximum(np.var(accuracies[1:, rows[:kept]], axis=0), 1e-12)
     curve = _Curve(
         levels=every[:kept],
@@ -203,6 +205,7 @@ def _compare(
         peaked=kept < len(every),
     )
     rhos = {row: _rho(c) for row, c in enumerate(found) if c.method == sam}
+    # ρ = 0 is standard training, the level 0 of the curve itself.
     asked = sorted((row for row in rhos if rhos[row] != 0), key=lambda row: rhos[row] or 0.0)
     targets = accuracies[:, asked]
     found_at = {join: invert(curve.levels, curve.heights, targets, join) for join in JOINS}
@@ -282,6 +285,7 @@ def _next_level(low: float, high: float, positive: list[float], peaked: bool) ->
         return 0.5 * positive[0]
     if not math.isfinite(high):
         return None if peaked else 2.0 * positive[-1]
+    # The geometric mean splits a step into two of equal ratio.
     gaps = [(b / a, math.sqrt(a * b)) for a, b in pairwise(positive) if a < high and low < b]
     return max(gaps)[1] if gaps else None
 
@@ -323,15 +327,19 @@ def fit_slope(
     """
     if len(rhos) < FEWEST:
         noun = "value" if len(rhos) == 1 else "values"
-        return None, f"{len(rhos)} {noun} of ε up to the most robust ρ, and a slope needs {FEWEST}"
+        return (
+            None,
+            f"only {len(rhos)} {noun} of ε up to the most robust ρ, and a slope needs {FEWEST}",
+        )
     low, high = float(rhos.min()), float(rhos.max())
     if high < SPREAD * low * (1 - ROOM):
-        return None, f"ρ spans a factor {high / low:.1f}, and a slope needs {SPREAD:g}"
+        return None, f"ρ spans only a factor {high / low:.1f}, and a slope needs {SPREAD:g}"
     x = np.log(rhos)
     slopes = {}
     for join, drawn in epsilons.items():
         y = np.log(np.clip(drawn, limits[:, 0], limits[:, 1]))
         weights = 1.0 / np.maximum(np.var(y[1:], axis=0), 1e-12)
+        # Weighted least squares for all replicates at once: Σ w (x - x̄) y / Σ w (x - x̄) x.
         centred = weights * (x - np.sum(weights * x) / np.sum(weights))
         slopes[join] = y @ centred / np.sum(centred * x)
     value = _union([slopes[join] for join in JOINS])

@@ -147,20 +147,21 @@ def gate(radii: Array, accuracies: Array, images: int, half: float, converged: b
         tried = count_text(len(radii), "attack radius", "attack radii")
         return f"{tried}, and a curve needs {FEWEST_RADII}"
     counts = images * cells(accuracies[np.newaxis])[0]
+    # Counts are accuracies times images, hence subject to rounding.
     filled = int(np.sum(counts >= FEWEST_IMAGES - 1e-6))
     if filled < FEWEST_CELLS:
         return (
-            f"{filled} of {len(counts)} steps from one radius to the next hold "
+            f"{filled} of {len(counts)} steps from one radius to the next lose "
             f"{FEWEST_IMAGES} images or more, and a curve needs {FEWEST_CELLS}"
         )
     if not converged:
         return "no survival curve fits these accuracies"
     if half < radii[0]:
         at = f"at the smallest radius {value_text(float(radii[0]))} robust accuracy is already"
-        return f"{at} {percent(accuracies[1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[1])}%, against {percent(accuracies[0])}% clean"
     if half > radii[-1]:
         at = f"at the largest radius {value_text(float(radii[-1]))} robust accuracy is still"
-        return f"{at} {percent(accuracies[-1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[-1])}%, against {percent(accuracies[0])}% clean"
     return ""
 
 
@@ -178,6 +179,7 @@ def _margin(
     nested = np.minimum.accumulate(accuracies, axis=1)
     low, high = step_sums(radii, nested)
     point = nested[:1]
+    # Both families have two parameters: the lower AIC is the greater likelihood.
     leads = [float(log_likelihood(fit, radii, point)[0]) for fit in fits]
     best = int(np.argmax(leads))
     fit = fits[best]
@@ -211,6 +213,7 @@ def _fitted(
     half = median_radius(fit.family, draws.scale, draws.shape)
     mean = mean_radius(fit.family, draws.scale, draws.shape)
     mean = mean * np.concatenate([point[:, 0], clean])
+    # The mean of a log-logistic distribution diverges for κ ≤ 1.
     is_finite = bool(np.isfinite(mean).all())
     model = point[:, :1] * survival(fit.family, radii, fit.scale, fit.shape)
     return FittedMargin(
@@ -240,6 +243,7 @@ def _half_between(radii: Array, drawn: Array) -> tuple[float, float | None]:
     """Return the measured radii between which most replicates (B, 1 + m) lose half."""
     lost = drawn[:, 1:] <= 0.5 * drawn[:, :1]
     first = np.where(lost.any(axis=1), np.argmax(lost, axis=1), len(radii))
+    # Order statistics: a position between two measured radii would mean nothing.
     low, high = np.quantile(first, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     start = 0.0 if low == 0 else float(radii[int(low) - 1])
     return start, None if high == len(radii) else float(radii[int(high)])
@@ -249,9 +253,9 @@ def _way_out(radii: Array, point: Array, half: float) -> str:
     if len(radii) < FEWEST_RADII:
         return f"evaluate at {FEWEST_RADII} radii or more"
     if point[-1] > 0.5 * point[0]:
-        return f"evaluate at larger radii, say {value_text(float(2 * radii[-1]))}"
+        return f"evaluate at larger radii, such as {value_text(float(2 * radii[-1]))}"
     if half < radii[0] or point[1] < 0.5 * point[0]:
-        return f"evaluate at smaller radii, say {value_text(float(0.5 * radii[0]))}"
+        return f"evaluate at smaller radii, such as {value_text(float(0.5 * radii[0]))}"
     return "evaluate at more radii, between those where the accuracy falls, or on more images"
 
 

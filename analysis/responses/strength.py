@@ -109,6 +109,7 @@ def measure_responses(
         if name is None:
             continue
         levels = {strength_of(found[row], name): row for row in own}
+        # Standard training is strength 0, unless the method itself was run at 0.
         joined = standard is not None and 0.0 not in levels
         if standard is not None and joined:
             levels[0.0] = standard
@@ -154,6 +155,7 @@ def measure_heat_maps(
         if min(len(level) for level in levels) < 2:
             continue
         if drawn is None:
+            # Against all configurations of the study, so the same for every map.
             drawn = replicates.of(estimand)[..., [0, column]]
             shares = on_front(drawn).mean(axis=0)
         errors = drawn[:, own].std(axis=0, ddof=1)
@@ -222,8 +224,8 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
     best = float(strengths[highest])
     rises = float(np.mean(drawn[:, -1] > drawn[:, -2])) if len(means) > 1 else 0.0
     if highest == len(means) - 1 and rises >= SURE:
-        reason = f"the highest mean is that of the largest value tried, {100 * rises:.0f}% of the "
-        reason += "replicates rise up to it; larger values would tell where the peak is"
+        reason = f"the highest mean is at the largest value tried, and {100 * rises:.0f}% of the "
+        reason += "replicates rise up to it; larger values would show where the peak is"
         return Peak(shape="still rising", at=None, best=best, share=rises, reason=reason)
     if len(means) < FEWEST_LEVELS:
         reason = f"{len(means)} positive values, and a peak needs {FEWEST_LEVELS}"
@@ -235,10 +237,11 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
         reason += f"{100 * SURE:.0f}% are needed; more seeds or a wider range would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     top = interval(float(np.exp(tops[0])), np.exp(tops[1:]))
+    # A parabola through noise has a top, too: it must lie beside the highest mean.
     beside = strengths[max(highest - 1, 0)], strengths[min(highest + 1, len(means) - 1)]
     if not beside[0] <= top.estimate <= beside[1]:
-        reason = f"a parabola has its top at {top.estimate:.3g}, away from the highest mean at "
-        reason += f"{best:.3g}: it does not fit; values around the highest mean would help"
+        reason = f"the parabola has its top at {top.estimate:.3g}, away from the highest mean at "
+        reason += f"{best:.3g}, so it does not fit; values around the highest mean would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     return Peak(shape="peak", at=top, best=best, share=share, reason="")
 

@@ -52,7 +52,9 @@ def test_one_repeated_training_supports_no_claim(draw: Draw) -> None:
     results = draw([AT[0], SAM[0]], sides=SIDES, seeds=(0, 1))
     analysis = analyse(only(results, {"at": (0, 1), "sam": (0, 1)}), replicates=100)
     assert not claims(analysis)
-    text = "Not claimed (seed noise is known from 2 repeated trainings only, and 10 are needed): "
+    text = (
+        "Not claimed (seed noise is estimated from only 2 repeated trainings, and 10 are needed): "
+    )
     assert analysis.findings[0].text.startswith(text)
 
 
@@ -74,7 +76,7 @@ def test_seeds_that_do_not_differ_support_no_claim(draw: Draw) -> None:
 def test_ten_repeats_and_noise_of_each_method_are_enough(draw: Draw) -> None:
     found = configurations(draw(AT[:5], seeds=(0, 1, 2)))
     assert unrepeated_text(found, ("at",)) == ""
-    assert "known from 8 repeated trainings only" in unrepeated_text(found[:4], ("at",))
+    assert "estimated from only 8 repeated trainings" in unrepeated_text(found[:4], ("at",))
     finding = Finding(kind="a", text="It is so.", status="claimed")
     assert held_back(finding, found, ("at",)) is finding
     bracketed = replace(finding, status="bracketed")
@@ -122,5 +124,5 @@ def test_a_difference_is_claimed_where_a_known_interval_excludes_zero(
     assert (said.low, said.high) == (ends if seed_noise else (None, None))
     told = status == "claimed"
     assert (said.text, said.reason) == (
-        ("A.", "") if told else ("A. Cannot tell: few seeds.", "few seeds")
+        ("A.", "") if told else ("A. This is undecided: few seeds.", "few seeds")
     )
