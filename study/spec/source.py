@@ -225,7 +225,7 @@ class _Reading:
             if key in values:
                 first = self.lines[(*place, key)]
                 where = f"lines {first} and {line}" if first != line else f"line {line}"
-                text = f"stands twice, in {where}; keep one"
+                text = f"appears twice, in {where}; keep one"
                 self.problems.append(((*place, key), line, text))
                 continue
             self.lines[(*place, key)] = line
