@@ -10,8 +10,10 @@ from analysis.curves.fits import FrontFit, fit_fronts
 from analysis.curves.gaps import Gap, measure_gap
 from analysis.curves.rates import measure_rate
 from analysis.document import Analysis, Tier, View
+from analysis.findings.findings import find
+from analysis.findings.tiers import tier_findings
 from analysis.fronts.attainment import measure_fronts
-from analysis.fronts.choice import choose
+from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import measure_contrasts
 from analysis.fronts.optimism import measure_selection
 from analysis.inference.bootstrap import COUNT, Replicates, draw_replicates
@@ -31,14 +33,12 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
     Trials whose attack failed, by an alarm, are left out and listed as absent. Equal results,
     number of replicates and seed give an equal analysis.
     """
-    from analysis.findings.findings import find  # findings are made from a document without them
-
     given, alarms = results, find_alarms(results)
     results = leave_out(given, alarms)
     found, choice = configurations(results), choose(results)
     drawn = draw_replicates(results, found, count=replicates, seed=seed)
     views = tuple(
-        _view(results, found, drawn, radius, estimand)
+        _view(results, found, choice, drawn, radius, estimand)
         for radius in results.threat.radii
         for estimand in drawn.estimands
     )
@@ -67,8 +67,6 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
 
 def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
     """Analyse what a stronger attack left: its own fronts, and its difference to the weaker one."""
-    from analysis.findings.tiers import tier_findings  # they are made from a document, too
-
     document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
     attacked, losses = compare_attacks(
         results, design, document.results, count=replicates, seed=seed
@@ -102,19 +100,20 @@ def _without_bits(trial: TrialResult) -> TrialResult:
 def _view(
     results: Results,
     found: tuple[ConfigurationResult, ...],
+    choice: Choice,
     drawn: Replicates,
     radius: float,
     estimand: Estimand,
 ) -> View:
-    fits = tuple(fit_fronts(results, drawn, radius=radius, estimand=estimand))
+    fits = tuple(fit_fronts(results, drawn, choice=choice, radius=radius, estimand=estimand))
     return View(
         radius=radius,
         estimand=estimand,
-        fronts=measure_fronts(results, found, choose(results), drawn, radius, estimand),
+        fronts=measure_fronts(results, found, choice, drawn, radius, estimand),
         fits=fits,
         gaps=_gaps(results, drawn, fits),
         rates=tuple(measure_rate(results, drawn, fit) for fit in fits if fit.chosen),
-        contrasts=measure_contrasts(results, found, drawn, radius, estimand),
+        contrasts=measure_contrasts(results, found, choice, drawn, radius, estimand),
         responses=measure_responses(results, found, drawn, radius, estimand),
         heat_maps=measure_heat_maps(results, found, drawn, radius, estimand),
         equivalences=measure_equivalences(results, found, drawn, radius, estimand),

@@ -24,6 +24,7 @@ from analysis.curves.fits import FrontFit
 from analysis.curves.gaps import Gap
 from analysis.curves.rates import Rate
 from analysis.fronts.attainment import Fronts
+from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import Contrasts
 from analysis.fronts.optimism import Selection
 from analysis.inference.claims import Estimand, Finding
@@ -209,6 +210,11 @@ class Analysis:
     def found(self) -> tuple[ConfigurationResult, ...]:
         """Give the configurations: the rows that views refer to."""
         return configurations(self.results)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """Return each method's front and best configuration, chosen at the objective radius."""
+        return choose(self.results)
 
     def view(self, radius: float, estimand: Estimand | None = None) -> View:
         """Give what was found at this radius, by default under the default estimand."""

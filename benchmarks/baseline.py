@@ -9,7 +9,6 @@ global generator.
 """
 
 import copy
-import importlib
 import math
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from torch.utils.data import DataLoader
 from trainers.config import EvaluationConfig, Method, Pgd, PgdAttack, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.data.subset import Split
+from trainers.data.torchvision_import import torchvision_module
 from trainers.networks.build import build_model
 
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
@@ -60,11 +60,7 @@ def make_loader(
 
     With workers, they stay alive between epochs and memory is pinned for a GPU.
     """
-    importlib.import_module(
-        "trainers.data.torchvision_import"
-    )  # before torchvision, which may need it
-    from torchvision import transforms
-
+    transforms = torchvision_module("transforms")
     is_training = batch_size > 0
     steps: list[Any] = []
     if is_training and data.augmentation == "crop_flip":

@@ -47,7 +47,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 
 def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
-    """Say how long a launch would take, and how much of that is not known."""
+    """Format how long a launch would take, and how much of that is unknown."""
     seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
     if num_unknown == plan.num_open:
         return "unknown, as no trial of these shapes has been measured yet"
@@ -123,7 +123,7 @@ def print_checklist(
 
 
 def _print_failures(spec: StudySpec, plan: Plan) -> None:
-    """Name the cells that failed, each with its last reason."""
+    """Print the cells that failed, each with its last reason."""
     failed = [planned for planned in plan.cells if planned.state in ("failed", "given up")]
     for planned in failed[:MAX_LISTED]:
         reason = planned.record.reason if planned.record else ""
@@ -153,7 +153,7 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:
-    """Say how many done cells another study ran."""
+    """Format how many of the done cells another study ran."""
     reused: dict[str, int] = {}
     for planned in plan.cells:
         if planned.state == "done" and planned.record and planned.record.study != spec.name:

@@ -97,7 +97,7 @@ class Detection:
 
     @property
     def reason(self) -> str:
-        """Say why the training ended."""
+        """Return why the training ended."""
         return f"{HEADLINES[self.name]} in epoch {self.epoch}: {self.text}"
 
 
@@ -108,7 +108,7 @@ def detect(
     largest_class_share: float,
     history: Sequence[EpochMetrics],
 ) -> tuple[Detection, ...]:
-    """Give what went wrong in the epochs so far, each detector once, in the order of epochs.
+    """Return what has gone wrong in the epochs so far, each detector once, in order of epochs.
 
     `diverged` always ends a training, the others where `config.training.end_on` names them.
     largest_class_share: of the validation images, what the best constant guess gets right.
@@ -130,7 +130,7 @@ def detect(
 
 
 def largest_share(labels: NDArray[np.int64]) -> float:
-    """Give the fraction of samples, (n,) labels, that belong to the largest class.
+    """Return the fraction of samples, (n,) labels, that belong to the largest class.
 
     >>> largest_share(np.array([0, 1, 1, 2]))
     0.5
@@ -139,14 +139,14 @@ def largest_share(labels: NDArray[np.int64]) -> float:
 
 
 def largest_fall(history: Sequence[EpochMetrics]) -> float:
-    """Give the largest fall of robust validation accuracy within one epoch, ≥ 0."""
+    """Return the largest fall of robust validation accuracy within one epoch, ≥ 0."""
     return max((fall for _, _, fall in _falls(history)), default=0.0)
 
 
 def best_minus_last(history: Sequence[EpochMetrics]) -> float:
-    """Give the highest robust validation accuracy of all epochs minus the last one's, ≥ 0.
+    """Return the highest robust validation accuracy of all epochs minus the last one's, ≥ 0.
 
-    Epochs without one, as training diverged in them, are left out; 0 where none is left.
+    Epochs in which training diverged have none, and are left out. Returns 0 if none is left.
     """
     known = [epoch.validation_robust for epoch in history]
     known = [accuracy for accuracy in known if math.isfinite(accuracy)]
@@ -244,9 +244,9 @@ def _overfitted_robustly(
 def _falls(
     history: Sequence[EpochMetrics],
 ) -> Iterator[tuple[EpochMetrics, EpochMetrics, float]]:
-    """Give each epoch with the one before it, and how far robust validation accuracy fell.
+    """Yield each epoch with the one before it, and how far robust validation accuracy fell.
 
-    A rise is a fall of 0; epochs without an accuracy, as training diverged in them, are left out.
+    A rise counts as a fall of 0. Epochs in which training diverged are left out.
     """
     for before, now in itertools.pairwise(history):
         fall = before.validation_robust - now.validation_robust
@@ -255,5 +255,5 @@ def _falls(
 
 
 def _standard_error(accuracy: float, count: int) -> float:
-    """Give the standard error of an accuracy measured on `count` samples."""
+    """Return the standard error of an accuracy measured on `count` samples."""
     return math.sqrt(accuracy * (1 - accuracy) / count)

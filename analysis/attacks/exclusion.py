@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from analysis.attacks.alarms import Alarm, cell_text
+from analysis.fronts.choice import choose
 from analysis.fronts.contrasts import Contrast, measure_contrasts
 from analysis.inference.bootstrap import draw_replicates
 from analysis.results.configurations import configurations
@@ -119,11 +120,13 @@ def measure_exclusion(
     found = configurations(results)
     drawn = draw_replicates(results, found, count=count, seed=seed)
     radius = results.threat.objective_radius
+    choice = choose(results)
+    contrasts = measure_contrasts(results, found, choice, drawn, radius, drawn.default)
     lost = used.absent[len(results.absent) :]
     return Exclusion(
         trials=len(results.trials) - len(used.trials),
         total=len(results.trials),
         cells=tuple(cell_text(trial) for trial in lost),
         reasons=tuple(trial.reason.removeprefix(LEFT_OUT) for trial in lost),
-        with_all=measure_contrasts(results, found, drawn, radius, drawn.default).primary,
+        with_all=contrasts.primary,
     )

@@ -304,6 +304,7 @@ def fit_fronts(
     results: Results,
     replicates: Replicates,
     *,
+    choice: Choice | None = None,
     radius: float | None = None,
     estimand: Estimand | None = None,
 ) -> list[FrontFit]:
@@ -312,12 +313,13 @@ def fit_fronts(
     A method of one varied strength is fitted through all its configurations but those that another
     of them certainly dominates, beyond the peak of robust accuracy, say: a front does not pass
     through them. Any other method is fitted through the members of its front. By default under the
-    estimand of headline numbers.
+    estimand of headline numbers. choice: of these results, where it is already known.
     """
     radius = results.threat.objective_radius if radius is None else radius
     estimand = replicates.default if estimand is None else estimand
     columns = [0, 1 + results.threat.radii.index(radius)]
-    found, choice = configurations(results), choose(results)
+    choice = choose(results) if choice is None else choice
+    found = configurations(results)
     fits = []
     for front in choice.fronts:
         rows, which = _fitted(front, choice, found)

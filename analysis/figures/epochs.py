@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import INK, MUTED, look
 from analysis.figures.palette import MethodStyle, method_styles
+from analysis.fronts.choice import Choice
 from analysis.responses.epochs import Trained, chosen_training
 from analysis.results.configurations import Spread
 from analysis.results.results import Results
@@ -27,13 +28,13 @@ MOST_PANELS = 6
 """Methods with a panel of training curves; the table has all."""
 
 
-def fig_training(results: Results) -> Figure:
+def fig_training(results: Results, choice: Choice) -> Figure:
     """Draw validation accuracy against epoch for each method's chosen configuration.
 
     One small panel for each method: seeds faint, their mean strong, robust accuracy solid and clean
     dashed, a mark where each seed's checkpoint `best` was taken. Above it the test accuracies.
     """
-    trained = chosen_training(results)[:MOST_PANELS]
+    trained = chosen_training(results, choice)[:MOST_PANELS]
     columns = min(2, max(1, len(trained)))
     rows = math.ceil(len(trained) / columns) or 1
     with look():
@@ -71,9 +72,9 @@ def fig_training(results: Results) -> Figure:
     return figure
 
 
-def training_caption(results: Results) -> str:
+def training_caption(results: Results, choice: Choice) -> str:
     """Say what the training curves show."""
-    threat, trained = results.threat, chosen_training(results)
+    threat, trained = results.threat, chosen_training(results, choice)
     more = len(trained) - MOST_PANELS
     left_out = f" {count_text(more, 'more method')} in the table." if more > 0 else ""
     return (

@@ -34,7 +34,7 @@ from analysis.figures.marks import panel_name
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
-from analysis.fronts.choice import Choice, choose
+from analysis.fronts.choice import Choice
 from analysis.inference.claims import Estimand, Finding
 from analysis.results.results import Results
 from analysis.results.trials import Array
@@ -205,7 +205,7 @@ def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> s
 
 def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     """Say how the main figure is read, and what is outside it."""
-    results, choice = analysis.results, choose(analysis.results)
+    results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
     fitted = [fit for fit in view.fits if fit.chosen]
     families = ", ".join(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from analysis.document import Analysis, View
 from analysis.figures.layers import coarse
 from analysis.figures.palette import MethodStyle, method_styles
-from analysis.fronts.choice import Choice, MethodFront, choose, mean_points
+from analysis.fronts.choice import Choice, MethodFront, mean_points
 from analysis.inference.claims import Estimand
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import MethodNote
@@ -172,7 +172,7 @@ class Arrow:
 
 def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> Scene:
     """Gather what the main figure shows at this radius under these estimands."""
-    choice = choose(analysis.results)
+    choice = analysis.choice
     views = [analysis.view(radius, estimand) for estimand in estimands]
     limits = _limits(analysis, choice, views)
     methods = tuple(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures.canvas import INK, MUTED, look
 from analysis.figures.epochs import message
 from analysis.figures.palette import method_styles
-from analysis.fronts.choice import Choice, choice_values, choose
+from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
 from analysis.results.trials import Array, Importance, Value
@@ -24,13 +24,12 @@ LOG_RATIO = 5.0
 """A hyperparameter whose values span less than this factor never has a log axis."""
 
 
-def fig_parallel(results: Results, found: Sequence[ConfigurationResult]) -> Figure:
+def fig_parallel(results: Results, choice: Choice, found: Sequence[ConfigurationResult]) -> Figure:
     """Draw each search as parallel coordinates: hyperparameters, then what was reached by them.
 
     found: all configurations of the results. One line for each configuration, darker where robust
     accuracy is higher; members of the method's front are thick.
     """
-    choice = choose(results)
     methods = searched_methods(results, found)[:MOST_SEARCHES]
     height = 0.35 + 2.3 * max(1, len(methods))
     with look():

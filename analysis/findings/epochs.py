@@ -1,6 +1,7 @@
 """Training findings: what stopping at the best epoch changes, in words, as exploratory."""
 
 from analysis.findings.phrases import points_text
+from analysis.fronts.choice import Choice
 from analysis.inference.claims import Finding
 from analysis.responses.epochs import Trained, chosen_training
 from analysis.results.configurations import Spread
@@ -12,13 +13,13 @@ MOST_NAMED = 3
 """So many methods are named in the finding; the table has all."""
 
 
-def training_findings(results: Results) -> list[Finding]:
+def training_findings(results: Results, choice: Choice) -> list[Finding]:
     """Say how robust accuracy differs between the best and the last epoch, as exploratory.
 
     Ranges over seeds, no interval: nothing is claimed. Without histories nothing can be said.
     """
     threat = results.threat
-    measured = [one for one in chosen_training(results) if one.difference is not None]
+    measured = [one for one in chosen_training(results, choice) if one.difference is not None]
     if not measured:
         reason = (
             "no trial has both its epochs and the test accuracies of two checkpoints recorded; "

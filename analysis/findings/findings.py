@@ -37,7 +37,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
         *response_findings(results, view.responses),
         *margin_findings(results, analysis.margins),
         *selection_findings(results, analysis.selection),
-        *training_findings(results),
+        *training_findings(results, analysis.choice),
         *scatter_findings(results, fits),
         *refusal_findings(results, fits),
         *(f for v in analysis.views if v is not view for f in _elsewhere(analysis, v)),

@@ -20,7 +20,7 @@ from analysis.fronts.attainment import (
     entering,
     points_at,
 )
-from analysis.fronts.choice import choose
+from analysis.fronts.choice import Choice
 from analysis.fronts.dominance import MethodDominance, measure_dominance
 from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import Replicates
@@ -226,12 +226,12 @@ class Contrasts:
 def measure_contrasts(
     results: Results,
     found: tuple[ConfigurationResult, ...],
+    choice: Choice,
     replicates: Replicates,
     radius: float,
     estimand: Estimand,
 ) -> Contrasts:
     """Compare the methods at one radius under one estimand."""
-    choice = choose(results)
     entered = entering(results, found, choice)
     rows = {name: own for name, (own, _) in entered.items()}
     means, drawn = points_at(results, replicates, radius, estimand)

@@ -9,7 +9,6 @@ from analysis.analyse import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.canvas import pdf, png
 from analysis.figures.front import fig_front
-from analysis.fronts.choice import choose
 from analysis.inference.bootstrap import COUNT
 from analysis.report.data_files import configurations_csv, provenance_json, seeds_csv
 from analysis.report.latex import table_tex
@@ -68,7 +67,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
         "front.svg": declaration + front_drawing(analysis, figure, "front", radius) + "\n",
         "front.json": write_json(analysis),
         "findings.md": findings_md(
-            analysis, [(limit.topic, limit.text) for limit in limits(results, choose(results))]
+            analysis, [(limit.topic, limit.text) for limit in limits(results, analysis.choice)]
         ),
         "configs.csv": configurations_csv(analysis),
         "seeds.csv": seeds_csv(results),

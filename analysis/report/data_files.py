@@ -11,7 +11,6 @@ from io import StringIO
 
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis
-from analysis.fronts.choice import choose
 from analysis.inference.claims import Interval
 from analysis.results.configurations import ConfigurationResult, Spread
 from analysis.results.results import Results, ThreatModel
@@ -24,7 +23,7 @@ def configurations_csv(analysis: Analysis) -> str:
     `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
     `p_method_front` are shares of replicates, at the objective radius.
     """
-    results, choice = analysis.results, choose(analysis.results)
+    results, choice = analysis.results, analysis.choice
     chosen = {c.key for front in choice.fronts for c in front.members}
     names = _value_names([c.values for c in analysis.found])
     alarms = alarms_of(analysis)

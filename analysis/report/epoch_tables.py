@@ -1,6 +1,7 @@
 """Training tables: the numbers of the training curves and of the importances."""
 
 from analysis.findings.phrases import points_text
+from analysis.fronts.choice import Choice
 from analysis.report.tables import Cell, Table, method_cell
 from analysis.responses.epochs import chosen_training
 from analysis.results.configurations import Spread
@@ -9,7 +10,7 @@ from analysis.results.trials import Importance
 from analysis.results.words import SYMBOLS, attack_text, count_text, percent, values_text
 
 
-def training_table(results: Results) -> Table:
+def training_table(results: Results, choice: Choice) -> Table:
     """Set the checkpoint `best` against `last`, for each method's chosen configuration."""
     threat = results.threat
     return Table(
@@ -46,7 +47,7 @@ def training_table(results: Results) -> Table:
                 ),
                 _points_cell(one.difference),
             )
-            for one in chosen_training(results)
+            for one in chosen_training(results, choice)
         ),
     )
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from analysis.document import Analysis
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
-from analysis.fronts.choice import choose
 from analysis.inference.claims import Interval
 from analysis.results.words import attack_text, count_text, value_text, values_text
 
@@ -60,7 +59,7 @@ def table_tex(analysis: Analysis) -> str:
     results, found = analysis.results, analysis.found
     rows = list(range(len(found)))
     if len(rows) > MOST_ROWS:
-        chosen = {c.key for front in choose(results).fronts for c in front.members}
+        chosen = {c.key for front in analysis.choice.fronts for c in front.members}
         rows = [row for row in rows if found[row].key in chosen]
     radii = results.threat.radii
     more = _evidence_columns(analysis)

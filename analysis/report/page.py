@@ -8,7 +8,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from analysis.document import Analysis
 from analysis.figures.palette import method_styles
 from analysis.figures.scene import ESTIMAND_KEYS
-from analysis.fronts.choice import choose
 from analysis.report.attack_tables import (
     attack_table,
     check_table,
@@ -131,7 +130,7 @@ def _render(
     pictures: Mapping[str, Picture],
     left_out: Sequence[str],
 ) -> str:
-    results, choice = analysis.results, choose(analysis.results)
+    results, choice = analysis.results, analysis.choice
     fronts = [picture for picture in pictures.values() if picture.section == "front"]
     findings = ordered(analysis.findings)
     styles = method_styles(results.methods)
@@ -216,7 +215,7 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
 
 
 def _diagnostics(analysis: Analysis, pictures: Mapping[str, Picture]) -> Section:
-    results, choice = analysis.results, choose(analysis.results)
+    results, choice = analysis.results, analysis.choice
     tables = [method_table(results), gate_table(analysis), count_table(results, choice)]
     tables += [absent_table(results)] if results.absent else []
     return Section(

@@ -347,7 +347,7 @@ def _search_plans(analysis: Analysis) -> list[Plan]:
     results, plans = analysis.results, []
     if searched_methods(results, analysis.found):
         caption = parallel_caption(results, analysis.found)
-        draw = partial(fig_parallel, results, analysis.found)
+        draw = partial(fig_parallel, results, analysis.choice, analysis.found)
         name = "searches as parallel coordinates"
         plans.append(_plan("search", "parallel", name, caption, draw, numbers="configurations"))
     if results.importances:
@@ -362,8 +362,9 @@ def _training_plans(analysis: Analysis) -> list[Plan]:
     results = analysis.results
     if not results.histories:
         return []
-    draw, tables = partial(fig_training, results), (training_table(results),)
-    caption = training_caption(results)
+    draw = partial(fig_training, results, analysis.choice)
+    tables = (training_table(results, analysis.choice),)
+    caption = training_caption(results, analysis.choice)
     return [_plan("training", "training-curves", "training", caption, draw, tables=tables)]
 
 

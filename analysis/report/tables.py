@@ -9,7 +9,7 @@ from analysis.document import Analysis
 from analysis.figures.palette import method_styles
 from analysis.findings.phrases import ESTIMAND_TEXTS, share_text
 from analysis.fronts.attainment import FrontSurface
-from analysis.fronts.choice import Choice, choose
+from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import attained
 from analysis.inference.claims import Interval
 from analysis.report.data_files import alarms_of, mean_of
@@ -91,7 +91,7 @@ def front_table(analysis: Analysis) -> Table:
 def configuration_table(analysis: Analysis) -> Table:
     """List every configuration: accuracies with intervals, P(on front), cost and alarms."""
     results, found, threat = analysis.results, analysis.found, analysis.results.threat
-    names, choice = _names(found), choose(results)
+    names, choice = _names(found), analysis.choice
     on_validation = results.num_validation > 0
     validation = ("Validation clean", f"Validation robust {value_text(threat.objective_radius)}")
     alarmed = alarms_of(analysis)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.fronts.choice import choose
+from analysis.fronts.choice import Choice
 from analysis.results.configurations import ConfigurationResult, Spread, spread
 from analysis.results.results import Results
 from analysis.results.trials import History, configuration_key
@@ -26,7 +26,7 @@ class Trained:
     """Robust accuracy at the objective radius, `best` less `last`, seed by seed."""
 
 
-def chosen_training(results: Results) -> tuple[Trained, ...]:
+def chosen_training(results: Results, choice: Choice) -> tuple[Trained, ...]:
     """Give how each method's chosen configuration trained, in the order of the methods.
 
     A configuration is the most robust one of its method, chosen where fronts are. A method without
@@ -37,7 +37,7 @@ def chosen_training(results: Results) -> tuple[Trained, ...]:
         by_key.setdefault(configuration_key(history.method, history.values), []).append(history)
     if not by_key:
         return ()
-    chosen = [front.best for front in choose(results).fronts if front.best is not None]
+    chosen = [front.best for front in choice.fronts if front.best is not None]
     return tuple(_trained(c, by_key[c.key]) for c in chosen if c.key in by_key)
 
 

@@ -45,7 +45,7 @@ SEEDS_ROW = (11, "seeds")
 def other_norm(
     evaluation: EvaluationConfig, metrics: Mapping[str, float], bits: Mapping[str, Any]
 ) -> OtherNorm | None:
-    """Give the accuracies in the other norm; None where the study evaluates in one alone."""
+    """Return the accuracies in the other norm, or None if the study evaluates in one norm alone."""
     norm, radii, checkpoint = (
         evaluation.other_norm,
         evaluation.other_norm_radii,
@@ -62,7 +62,7 @@ def other_norm(
 
 
 def strong_results(records: Sequence[AttackRecord]) -> tuple[StrongResult, ...]:
-    """Put the radii of each sequence of attacks together, by norm and number of samples."""
+    """Group the records of each sequence of attacks over its radii, by norm and sample count."""
     groups: dict[tuple[object, ...], list[AttackRecord]] = {}
     for record in records:
         key = record.threat.norm, record.attack, record.num_judged, record.attacks
@@ -73,7 +73,7 @@ def strong_results(records: Sequence[AttackRecord]) -> tuple[StrongResult, ...]:
 
 
 def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
-    """Give the checklist."""
+    """Return the checklist."""
     return tuple(
         Check(
             number=record.number,
@@ -119,7 +119,7 @@ def count_seeds(num_seeds: int) -> CheckRecord:
 def basis_of(
     spec: StudySpec, record: TrialRecord, rivals: Sequence[TrialRecord], samples: Samples
 ) -> str:
-    """Name what decides a diagnosis besides the network: code, rivals, recorded attacks.
+    """Return a hash of what decides a diagnosis besides the network: code, rivals, attacks.
 
     `rivals`: of the same configuration and other seeds.
     """
@@ -140,9 +140,10 @@ def basis_of(
 def outdated_text(
     spec: StudySpec, configurations: Sequence[Sequence[TrialRecord]], samples: Samples
 ) -> str:
-    """Say how many recorded checklists were decided by something else than there is now.
+    """Return a sentence that counts the recorded checklists whose basis has changed since.
 
-    `configurations`: each one's trials, one a seed. Empty if none was; theirs still count.
+    `configurations`: the trials of each, one per seed. The text is empty if no basis has changed.
+    Outdated checklists still count.
     """
     checkpoint = spec.evaluation.checkpoint
     is_current: dict[str, bool] = {}
@@ -168,9 +169,9 @@ def provenance(
     attacks: Mapping[str, Sequence[AttackRecord]],
     num_test: int,
 ) -> dict[str, str]:
-    """Say by which code the networks were attacked, and whether checklists know all there is.
+    """Return which code attacked the networks, and whether checklists are up to date, as lines.
 
-    `attacks`: by the cell's key. Says nothing of what is not recorded, or as it should be.
+    `attacks`: by the cell's key. What is not recorded, and what is in order, has no line.
     """
     configurations: dict[Configuration, list[TrialRecord]] = {}
     for planned in done:
@@ -186,7 +187,7 @@ def provenance(
 
 
 def detections(labels: Mapping[str, str]) -> tuple[Detection, ...]:
-    """Give what the detectors tagged the run with, by their names."""
+    """Return what the detectors tagged the run with, by their names."""
     return tuple(
         Detection(name=name.removeprefix(DETECTED).replace("_", " "), text=text)
         for name, text in sorted(labels.items())

@@ -146,7 +146,7 @@ def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iter
 
 
 def _row(run: "Run") -> RunRow:
-    """Take what is read of MLflow's run."""
+    """Return the parts of MLflow's run that are read."""
     return RunRow(
         id=run.info.run_id,
         status=run.info.status,
@@ -191,7 +191,7 @@ def _record(row: RunRow, checkpoint: str) -> TrialRecord:
 
 
 def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the metrics without which a finished trial is not done."""
+    """Return the names of the metrics without which a finished trial is not done."""
     names = ["seconds", "cost/passes_per_sample"]
     for checkpoint in CHECKPOINTS:
         names += [*objective_names(checkpoint), f"{checkpoint}/test_clean"]
@@ -211,12 +211,12 @@ def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[Norm, Sequenc
 
 
 def objective_names(checkpoint: str) -> tuple[str, str]:
-    """Name the metrics that a search trades off, clean and robust accuracy on validation."""
+    """Return the names of the metrics that a search trades off, clean and robust validation."""
     return f"{checkpoint}/validation_clean", f"{checkpoint}/validation_robust"
 
 
 def robust_name(checkpoint: str, norm: str, radius: float) -> str:
-    """Name the metric of the test accuracy at a radius.
+    """Return the name of the metric of the test accuracy at a radius.
 
     >>> robust_name("best", "linf", 0.1)
     'best/test_robust_linf_0.1'
@@ -245,7 +245,7 @@ def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
 
 def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
     """Read the arrays of an archive by their names, of which it must have `names`."""
-    import numpy as np
+    import numpy as np  # a tenth of a second, which plan and status do not need
 
     with ZipFile(BytesIO(content)) as archive:
         # Whole files are checked before an array is made: a wrong shape may ask for all memory.
@@ -275,9 +275,9 @@ def may_have(record: TrialRecord, name: str) -> bool:
 
 @contextmanager
 def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
-    """Give a run's file as a path of this machine; one that lies elsewhere comes for a moment.
+    """Yield the path of a run's file on this machine, downloaded if it lies elsewhere.
 
-    Raises `TrackingError` where it cannot be had.
+    Raises `TrackingError` if it cannot be read.
     """
     folder = local_path(record.artifacts)
     if folder is not None:
@@ -302,7 +302,7 @@ def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tup
 
 
 def local_path(uri: str) -> Path | None:
-    """Give an artifact address as a path on this machine, None if it is elsewhere."""
+    """Return an artifact address as a path on this machine, or None if it is elsewhere."""
     if uri.startswith("file://"):
         return Path(urlsplit(uri).path)
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
@@ -311,7 +311,7 @@ def local_path(uri: str) -> Path | None:
 def find_finished(
     client: "MlflowClient", runs: StudyRuns, cell_key: str, checkpoint: str
 ) -> tuple[float, float] | None:
-    """Give a cell's objectives if the study has it finished, None if it has not."""
+    """Return a cell's objectives if the study has finished it, else None."""
     chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
     found = _search(client, [runs.experiment], chosen)
     records = (_record(_row(run), checkpoint) for run in found)
@@ -368,7 +368,7 @@ class TrialRun:
         tags: Mapping[str, str],
         params: Mapping[str, object],
     ) -> None:
-        from mlflow.entities import Param
+        from mlflow.entities import Param  # seconds, which readers of the file do not need
 
         self._client = client
         self._pending: list[tuple[str, float, int]] = []
@@ -387,7 +387,7 @@ class TrialRun:
 
     def flush(self) -> None:
         """Send what is pending."""
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric  # imported by then: a run is open
 
         now = int(time.time() * 1000)
         batch = [Metric(name, value, now, step) for name, value, step in self._pending]
@@ -398,7 +398,7 @@ class TrialRun:
 
     def label(self, tags: Mapping[str, str]) -> None:
         """Add tags to the run, in one call."""
-        from mlflow.entities import RunTag
+        from mlflow.entities import RunTag  # imported by then: a run is open
 
         labels = [RunTag(name, value) for name, value in tags.items()]
         self._client.log_batch(self.id, tags=labels)

@@ -62,7 +62,7 @@ def masked(text: str) -> str:
 
 
 def find_store(project: Path) -> Store:
-    """Name the store of the project folder: `MLFLOW_TRACKING_URI` if set, else `runs/mlflow.db`."""
+    """Return the store of a project folder: `MLFLOW_TRACKING_URI` if set, or `runs/mlflow.db`."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         is_file_store = "://" not in uri or uri.startswith("file:")
@@ -79,7 +79,7 @@ def find_store(project: Path) -> Store:
 
 
 def _named_store(uri: str) -> Store:
-    """Take the user's store; a database file is the same one wherever a process stands."""
+    """Return the user's store. A relative database file is resolved against the project folder."""
     if not uri.startswith("sqlite:"):
         return Store(uri=uri, artifacts="")
     name = uri.removeprefix(SQLITE)
@@ -92,7 +92,7 @@ def _named_store(uri: str) -> Store:
 
 
 def store_exists(store: Store) -> bool:
-    """Tell whether there is anything to read; a server is taken to exist."""
+    """Return whether there is anything to read. A server is assumed to exist."""
     return not store.is_local or Path(store.uri.removeprefix(SQLITE)).exists()
 
 
@@ -125,7 +125,7 @@ def _make_database(path: Path) -> None:
 
     Readers beside a first launch, and a launch killed in its first second, would.
     """
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient  # seconds: quick commands read the database file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.part")
@@ -159,7 +159,7 @@ class recording:  # noqa: N801 - used as a statement: `with recording(store):`
 
 
 def is_store_failure(error: BaseException) -> bool:
-    """Tell a failure of disk, database, network or MLflow itself from one of the training."""
+    """Return whether a failure is of disk, database, network or MLflow, not of the training."""
     if isinstance(error, TrackingError | OSError):
         return True
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}

@@ -62,7 +62,7 @@ def _listed(value: object) -> object:
 
 
 def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
-    """Name an epoch's metrics for MLflow; what is not finite is left out."""
+    """Return an epoch's metrics under their names in MLflow, without values that are not finite."""
     values = {
         "train/epoch": epoch.epoch,
         "train/loss": epoch.train_loss,
@@ -81,7 +81,7 @@ def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
 def checkpoint_values(
     checkpoint: str, config: TrainConfig, epoch: EpochMetrics, evaluation: Evaluation
 ) -> dict[str, float]:
-    """Name what one checkpoint reached, on validation and on test."""
+    """Return what one checkpoint reached, on validation and on test, under the names in MLflow."""
     radii = dict(config.evaluation.threats)
     norm, other = config.evaluation.norm, config.evaluation.other_norm
     robust = {norm: evaluation.robust, other: evaluation.other_robust}
@@ -99,7 +99,7 @@ def checkpoint_values(
 
 
 def detector_values(history: Sequence[EpochMetrics]) -> dict[str, float]:
-    """Name what the detectors look at, over the epochs so far: falls of robust accuracy, ≥ 0."""
+    """Return what the detectors look at, over the epochs so far: falls of robust accuracy, ≥ 0."""
     return {
         "detect/largest_robust_fall": largest_fall(history),
         "detect/best_minus_last_robust": best_minus_last(history),
@@ -126,7 +126,7 @@ def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, fl
 
 
 def hardware(device: torch.device) -> str:
-    """Name the processor that a trial runs on."""
+    """Return the name of the processor that a trial runs on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()

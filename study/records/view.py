@@ -17,14 +17,14 @@ SECTION = "study"
 
 
 def view_tag(spec: StudySpec, runs: StudyRuns) -> tuple[str, str]:
-    """Give the experiment tag, name and value, that holds the view."""
+    """Return the experiment tag, name and value, that holds the view."""
     state = json.dumps(_state(spec, runs), separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
     return f"mlflow.sharedViewState.{KEY}", f"deflate;{packed}"
 
 
 def view_address(runs: StudyRuns) -> str:
-    """Give the view's place in the UI, to stand behind its address."""
+    """Return the view's fragment, to be appended to the address of the UI."""
     return f"#/experiments/{runs.experiment}/runs?viewStateShareKey={KEY}"
 
 

@@ -61,7 +61,7 @@ def _points(
     planned: PlannedBlock,
     objectives: Mapping[str, tuple[float, float] | None],
 ) -> list[tuple[Mapping[str, float], tuple[float, float]]]:
-    """Give the places in the ranges and the centred objectives of the complete suggestions."""
+    """Return the places in the ranges and the centred objectives of the complete suggestions."""
     found = []
     for configuration in planned.suggestions:
         cells = space.cells(spec, configuration, fingerprint)
@@ -75,7 +75,7 @@ def _points(
 
 
 def _place(value: Value, limits: Range) -> float:
-    """Give the place of a value within its range, 0 at the low end and 1 at the high end."""
+    """Return the place of a value within its range: 0 at the low end, 1 at the high end."""
     scale = math.log if limits.log else float
     low, high = scale(limits.low), scale(limits.high)
     return (scale(float(value)) - low) / (high - low)
@@ -83,8 +83,8 @@ def _place(value: Value, limits: Range) -> float:
 
 def _shares(points: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, float]:
     """Compute the shares, which add up to 1; nothing where no configuration is better."""
-    import optuna
-    from optuna.importance import PedAnovaImportanceEvaluator  # seconds: only for a large search
+    import optuna  # seconds: only for a large search
+    from optuna.importance import PedAnovaImportanceEvaluator
 
     if len({value for _, value in points}) == 1:
         return {}

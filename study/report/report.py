@@ -25,7 +25,7 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
-from trainers.config import VALIDATION_ATTACK, PgdAttack
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import sample_hash
 
@@ -75,13 +75,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     results = Results(
         study=spec.name,
         about=spec.about,
-        threat=ThreatModel(
-            attack=attack_name(evaluation.attack),
-            validation_attack=attack_name(VALIDATION_ATTACK),
-            norm=evaluation.norm,
-            radii=evaluation.radii,
-            objective_radius=evaluation.objective_radius,
-        ),
+        threat=_threat_model(evaluation),
         checkpoint=evaluation.checkpoint,
         num_test=len(dataset.test.labels),
         num_validation=len(dataset.validation.labels),
@@ -99,6 +93,16 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))
+
+
+def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
+    return ThreatModel(
+        attack=evaluation.attack.title,
+        validation_attack=VALIDATION_ATTACK.title,
+        norm=evaluation.norm,
+        radii=evaluation.radii,
+        objective_radius=evaluation.objective_radius,
+    )
 
 
 def report_study(spec: StudySpec, project: Path) -> Report:
@@ -141,7 +145,7 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
 
 
 def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
-    """Say where a study's parent run gets the report, and its note if the report is its own."""
+    """Return where the report is filed for a study, with a note if the report is of it alone."""
     if len(specs) == 1:
         return Entry(study=spec.name, place="report", note=study_note(spec, folder))
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
@@ -162,12 +166,6 @@ def study_note(spec: StudySpec, folder: Path) -> str:
         whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
         text = f"{whole_lines}\n\n{REST}".strip()
     return f"{head}\n\n{text}"
-
-
-def attack_name(attack: PgdAttack) -> str:
-    """Print an evaluation attack as reports name it, say `PGD-20, 1 restart`."""
-    restarts = f"{attack.restarts} restart" + ("s" if attack.restarts > 1 else "")
-    return f"PGD-{attack.steps}, {restarts}"
 
 
 def _read_attacks(
@@ -232,7 +230,7 @@ def _histories(
     spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
 ) -> tuple[History, ...]:
     """Read how trials trained: all of a small study, else those of the chosen configurations."""
-    from analysis.fronts.choice import choose
+    from analysis.fronts.choice import choose  # numpy, which a study without results spares
 
     runs = {trial.run for trial in results.trials}
     if len(runs) > MOST_HISTORIES:
@@ -295,7 +293,7 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell) -> AbsentTrial:
 
 
 def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
-    """Say of each method which sides it has and whether it was searched."""
+    """Return each method's sides, settings, and whether it was searched."""
     searched = {planned.block.method for planned in plan.blocks}
     return tuple(
         MethodNote(

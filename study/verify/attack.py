@@ -183,7 +183,7 @@ class Rounds:
         pool.run(check_network, units, tell)
 
     def tell_outdated(self, members: Sequence[Member]) -> None:
-        """Say once if checklists were decided by something else than there is now."""
+        """Report once how many checklists are outdated."""
         records = [[network.record for network in member.networks] for member in members]
         text = outdated_text(self._spec, records, self._samples)
         if text:
@@ -194,13 +194,13 @@ class Rounds:
         return is_attacked(unit.network.record, checkpoint, self._attack, unit.threat)
 
     def _judged(self) -> str:
-        """Say how much of the test set is attacked."""
+        """Format how much of the test set is attacked."""
         if self._samples == "all":
             return f"all {self._num_test} test images"
         return f"first {self._samples} of {self._num_test}"
 
     def _announce(self, units: Sequence[object]) -> None:
-        """Say what is to run, before it does."""
+        """Report how many units will run, and with what resources."""
         if not units:
             self._say("nothing to do")
             return
@@ -210,7 +210,7 @@ class Rounds:
     def _tell(
         self, network: Network, what: str, found: str | None, ended: Ended[Any], total: int
     ) -> None:
-        """Say how a unit ended."""
+        """Report how a unit ended."""
         self._ended += 1
         name = naming.cell_name(self._spec, network.cell)
         count = f"[{self._ended:>{len(str(total))}}/{total}]"
@@ -267,7 +267,7 @@ def attack_network(context: WorkContext, unit: AttackUnit) -> float:
 
 
 def _networks(members: Sequence[Member]) -> str:
-    """Say how many networks the members have: `6 networks, 2 configurations on the fronts`."""
+    """Format the size of the members: `6 networks, 2 configurations on the fronts`."""
     num_networks = sum(len(member.networks) for member in members)
     networks = f"{num_networks} network" + ("s" if num_networks > 1 else "")
     configurations = f"{len(members)} configuration" + ("s" if len(members) > 1 else "")
@@ -275,7 +275,7 @@ def _networks(members: Sequence[Member]) -> str:
 
 
 def _threats(spec: StudySpec) -> str:
-    """Name the norms and radii: `linf 0.05, 0.1 and l2 0.5`."""
+    """Format the norms and radii: `linf 0.05, 0.1 and l2 0.5`."""
     return " and ".join(
         f"{norm} {', '.join(f'{radius:.4g}' for radius in radii)}"
         for norm, radii in spec.evaluation.threats

@@ -59,7 +59,7 @@ def make_checklist(networks: Iterable[tuple[str, int, Sequence[CheckRecord]]]) -
 
 
 def _counted(verdicts: Sequence[str]) -> str:
-    """Say how many networks warn and fail.
+    """Format how many networks warn and fail.
 
     >>> _counted(["pass", "warn", "warn"]), _counted(["pass", "not run"]), _counted(["not run"])
     ('2w', '·', '-')

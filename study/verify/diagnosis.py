@@ -154,7 +154,7 @@ def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_h
 
 
 def _code(labels: Mapping[str, str]) -> str:
-    """Name the code of a run: its commit, or outside git the version."""
+    """Return the code of a run: its commit, or the version if it ran outside git."""
     if labels["git_commit"] == NO_COMMIT:
         return f"rhoeps {labels.get('version.rhoeps', 'of no known version')}, without a commit"
     changed = " (changed)" if labels.get("git_dirty") == "true" else ""

@@ -106,7 +106,7 @@ class Pool:
         if not units:
             return
         self._start()
-        import ray
+        import ray  # seconds: only when there is work
 
         needs = self._context.spec.resources
         remote = ray.remote(_attempt).options(
@@ -137,12 +137,12 @@ class Pool:
         )
         self._num_slots = self._stack.enter_context(session)
         self._interrupts.check()
-        import ray
+        import ray  # seconds: only when there is work
 
         self._shared = ray.put(context)
 
     def _open(self) -> None:
-        """Take the lease on a store that others reach, where the study itself was launched."""
+        """Acquire the lease on a store that others reach, if the study was launched there."""
         client = connect(self._context.store)
         if not self._context.store.is_shared:
             return
@@ -155,7 +155,7 @@ class Pool:
                 self._stack.callback(self._release)
 
     def _release(self) -> None:
-        """Give the lease back."""
+        """Release the lease."""
         assert self._lease is not None
         with recording(self._context.store):
             self._lease.release()
@@ -205,8 +205,8 @@ def _attempt(context: WorkContext, work: Callable[[WorkContext, U], T], unit: U)
 
 
 def _outcome(reference: Any) -> Ended[Any]:
-    """Take what a worker gave; a lost worker is a failure of this unit."""
-    import ray
+    """Return what a worker returned. A lost worker counts as a failure of this unit."""
+    import ray  # imported by then: a unit was running
 
     try:
         ended: Ended[Any] = ray.get(reference)

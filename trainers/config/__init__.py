@@ -1,6 +1,7 @@
 """What decides a training: its method, data, model, optimisation and evaluation."""
 
 from trainers.config.checks import ConfigError, check, check_count, check_number
+from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
 from trainers.config.methods import (
     INPUT_SIDES,
     LOSSES,
@@ -30,7 +31,6 @@ from trainers.config.methods import (
 from trainers.config.passes import Passes, Phase, passes, phase_of
 from trainers.config.training import (
     ATTACKS,
-    AUGMENTATIONS,
     DEFAULT_DEPTHS,
     DEFAULT_WIDTHS,
     DETECTORS,
@@ -38,9 +38,8 @@ from trainers.config.training import (
     NUMERICS_VERSION,
     OPTIMIZERS,
     SCHEDULES,
-    TORCHVISION_SETS,
     VALIDATION_ATTACK,
-    DataConfig,
+    EvaluationAttack,
     EvaluationConfig,
     ModelConfig,
     PgdAttack,
@@ -70,6 +69,7 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "EvaluationAttack",
     "EvaluationConfig",
     "FgsmRs",
     "Gsam",
@@ -90,6 +90,7 @@ __all__ = [
     "PgdAttack",
     "Phase",
     "Sam",
+    "TorchvisionSet",
     "Trades",
     "TrainConfig",
     "TrainingConfig",

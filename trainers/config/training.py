@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
+from trainers.config.data import DataConfig
 from trainers.config.methods import NORMS, Method, Norm
 
 NUMERICS_VERSION = 2
@@ -20,9 +21,7 @@ NUMERICS_VERSION = 2
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "one_cycle")
 PRECISIONS = ("float32", "bfloat16")
-AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
 DETECTORS = ("stuck", "catastrophic_overfitting", "robust_overfitting")
-TORCHVISION_SETS = ("cifar10", "cifar100", "svhn", "mnist", "fashion_mnist")
 DEFAULT_WIDTHS = {
     "small_cnn": 16,
     "preact_resnet18": 64,
@@ -36,33 +35,6 @@ MODELS = tuple(DEFAULT_WIDTHS)
 ROUNDED_MODELS = ("preact_resnet18", "wide_resnet")
 """Whose body may be trained in bfloat16."""
 NORM_LAYERS = ("batch", "group")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """A data set, or a part of it."""
-
-    name: str
-    """`digits`, `cifar10`, `cifar100`, `svhn`, `mnist`, `fashion_mnist`, `folder:PATH` or
-    `npz:PATH`."""
-    samples: int | Literal["all"] = "all"
-    """Training images to keep, as many of each class: validation images are not among them."""
-    test_samples: int | Literal["all"] = "all"
-    """Test images to keep, as many of each class."""
-    augmentation: str = "auto"
-    """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
-    random; `auto`: as is usual for the set, for others crop_flip where images are 32 × 32 RGB."""
-
-    def __post_init__(self) -> None:
-        """Check the name's form and the counts."""
-        kind, _, path = self.name.partition(":")
-        known = self.name in ("digits", *TORCHVISION_SETS) or (kind in ("folder", "npz") and path)
-        names = ", ".join(("digits", *TORCHVISION_SETS))
-        check(bool(known), "name", f"must be {names}, folder:PATH or npz:PATH", self.name)
-        for field in ("samples", "test_samples"):
-            if (count := getattr(self, field)) != "all":
-                check_count(count, field, 1)
-        check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +158,15 @@ class PgdAttack:
         """Return the step size by the radius: 1/4 from 10 steps on, 2.5 / steps below."""
         return max(0.25, 2.5 / self.steps)
 
+    @property
+    def title(self) -> str:
+        """Return the name of the attack as reports print it, say `PGD-20, 1 restart`."""
+        return f"PGD-{self.steps}, {self.restarts} restart" + ("s" if self.restarts > 1 else "")
 
+
+EvaluationAttack = PgdAttack
 ATTACKS: dict[str, type[Any]] = {"pgd": PgdAttack}
+"""By the name in a study. `trainers.evaluation.pgd` has the function of each."""
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
 """Judges the whole validation part after every epoch of a training."""
 
@@ -201,7 +180,7 @@ class EvaluationConfig:
     """Strictly increasing, each > 0, in units of the pixel range [0, 1]."""
     objective_radius: float
     """One of `radii`: the radius of the validation attack, and of the second objective."""
-    attack: PgdAttack
+    attack: EvaluationAttack
     checkpoint: Literal["best", "last"] = "best"
     """Which of the two evaluated checkpoints a study's numbers are read from."""
     other_norm_radii: tuple[float, ...] = ()

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write; it is forced to the disk and takes the place of `path` at the end.
+    """Yield a file to write, which is forced to the disk and replaces `path` at the end.
 
-    Folders are made. Where writing fails, what was at `path` stays and nothing is left beside it.
+    Missing folders are created. If writing fails, `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -84,7 +84,7 @@ def remembered(known: Path, find: Callable[[], str]) -> str:
 
 
 def hash_of(lines: Sequence[str]) -> str:
-    """Name lines of text by 32 hexadecimal digits."""
+    """Return a hash of lines of text, in 32 hexadecimal digits."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
@@ -100,7 +100,7 @@ def writing(place: Path, way_out: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write to, which then replaces `path` at once."""
+    """Yield a file to write to, which then replaces `path` at once."""
     aside = path.with_name(f"{path.name}.{os.getpid()}.part")
     with writing(path.parent, "free space there, or make it writable"):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,18 +5,18 @@ Nothing here needs torch to name a data set, so that it is fingerprinted at once
 set, never by a trial: all trials of a study learn from, and are chosen on, the same images.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainers.config import TORCHVISION_SETS, DataConfig
-from trainers.data import npz, published
+from trainers.data import folder, npz, published
 from trainers.data.cache import DataError, Decoded
-from trainers.data.folder import is_tiny_imagenet
 from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
 
 __all__ = [
@@ -33,15 +33,6 @@ DIGITS_FINGERPRINT = "digits-b855613c"
 """Names the bundled digits and their split below; a test recomputes the hash."""
 NUM_DIGITS_TEST = 500
 NUM_DIGITS_VALIDATION = 297
-USUAL_AUGMENTATIONS = {
-    "digits": "none",
-    "cifar10": "crop_flip",
-    "cifar100": "crop_flip",
-    "svhn": "none",
-    "mnist": "none",
-    "fashion_mnist": "none",
-}
-"""What `auto` is for the data sets whose images are known: a mirrored digit is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +58,7 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
+        """Return (C, H, W)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
 
@@ -81,13 +72,11 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     does not tell classes apart: its first samples are of all of them.
     Raises `DataError` for data that cannot be had or used, and for more samples than there are.
     """
-    content = _content(config.name, cache)
-    if config.name == "digits":
-        decoded, seed = _read_digits(), "digits validation"
-        num_second, divisor = NUM_DIGITS_VALIDATION, 16
-    else:
-        decoded, seed = _decoded(config.name, content, cache)
-        num_second, divisor = num_validation(len(decoded.train_labels)), 255
+    reader = READERS[kind_of(config.name)]
+    content = reader.content(config.name, cache)
+    decoded = reader.read(config.name, content, cache)
+    seed, divisor = reader.seed.format(name=config.name), reader.divisor
+    num_second = reader.num_validation(len(decoded.train_labels))
     whole = Split(images=decoded.train_images, labels=decoded.train_labels)
     train, validation = split_by_class(whole, num_second, seed)
     if len(validation.labels) == 0:
@@ -96,7 +85,7 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
             "and the validation part takes the others, got one of each; add images"
         )
     test = Split(images=decoded.test_images, labels=decoded.test_labels)
-    if config.name.startswith("folder:"):
+    if reader.is_sorted:
         test = mixed(test, f"{seed} test")
     train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
@@ -116,13 +105,14 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
 
 
 def data_fingerprint(config: DataConfig, cache: Path) -> str:
-    """Name the content of a data set, and what the configuration makes of it.
+    """Return a name of the content of a data set and of what the configuration makes of it.
 
     Cheap: the content of a published set is known before it is downloaded, that of a file or folder
     is remembered below `cache`. What `auto` is follows from the content, so that only another
     choice is named.
     """
-    return _fingerprint(config, _content(config.name, cache))
+    content = READERS[kind_of(config.name)].content(config.name, cache)
+    return _fingerprint(config, content)
 
 
 def num_validation(num_train: int) -> int:
@@ -135,50 +125,29 @@ def num_validation(num_train: int) -> int:
 
 def _fingerprint(config: DataConfig, content: str) -> str:
     words = [content]
-    if config.name.startswith("folder:"):
+    if READERS[kind_of(config.name)].is_sorted:
         words.append("mixed")
     if config.samples != "all":
         words.append(f"train{config.samples}")
     if config.test_samples != "all":
         words.append(f"test{config.test_samples}")
-    if config.augmentation not in ("auto", USUAL_AUGMENTATIONS.get(config.name)):
+    if config.augmentation not in ("auto", _usual_augmentation(config.name)):
         words.append(config.augmentation)
     return "-".join(words)
 
 
-def _content(name: str, cache: Path) -> str:
-    if name == "digits":
-        return DIGITS_FINGERPRINT
-    if name in TORCHVISION_SETS:
-        return published.fingerprint(name)
-    kind, path = _own(name)
-    if kind == "npz":
-        return npz.fingerprint(path, cache)
-    from trainers.data import folder  # as it needs pillow, which the others do not
-
-    return folder.fingerprint(path, cache)
+def kind_of(name: str) -> str:
+    """Return the kind of a data set, a key of `READERS`, from its name in a configuration."""
+    return "torchvision" if name in TORCHVISION_SETS else name.partition(":")[0]
 
 
-def _decoded(name: str, content: str, cache: Path) -> tuple[Decoded, str]:
-    """Read all but the digits; return the seed of the split into training and validation, too."""
-    if name in TORCHVISION_SETS:
-        return published.load(name, cache), f"{name} validation"
-    kind, path = _own(name)
-    if kind == "npz":
-        return npz.load(path), "npz"
-    from trainers.data import folder
-
-    return folder.load(path, content, cache), "folder"
-
-
-def _own(name: str) -> tuple[str, Path]:
-    """Part the name of a data set of one's own into its kind and its path."""
-    kind, _, path = name.partition(":")
-    return kind, Path(path).expanduser()
+def _path_of(name: str) -> Path:
+    """Return the path in the name of one's own data set."""
+    return Path(name.partition(":")[2]).expanduser()
 
 
 def _read_digits() -> Decoded:
-    """Scikit-learn's 1797 handwritten digits, 8 × 8, in 1297 / 500."""
+    """Read scikit-learn's 1797 handwritten digits, 8 × 8: 1297 and, for test, 500."""
     # The file alone: importing scikit-learn takes one to two seconds.
     package = find_spec("sklearn")
     assert package is not None, "scikit-learn is a requirement"
@@ -190,6 +159,50 @@ def _read_digits() -> Decoded:
     rest, test = split_by_class(everything, NUM_DIGITS_TEST, "digits test")
     classes = tuple(str(label) for label in range(10))
     return Decoded(rest.images, rest.labels, test.images, test.labels, classes)
+
+
+class Reader(NamedTuple):
+    """How the data sets of one kind are named and read."""
+
+    content: Callable[[str, Path], str]
+    """(name, cache) to a name of the content, which changes with it."""
+    read: Callable[[str, str, Path], Decoded]
+    """(name, content, cache) to all images and labels."""
+    seed: str
+    """Of the split into training and validation."""
+    num_validation: Callable[[int], int] = num_validation
+    """Number of images that are not for test to that of the validation part."""
+    divisor: int = 255
+    """The largest stored value."""
+    is_sorted: bool = False
+    """Whether the test part is read class by class, and mixed for that reason."""
+
+
+READERS = {
+    "digits": Reader(
+        content=lambda name, cache: DIGITS_FINGERPRINT,
+        read=lambda name, content, cache: _read_digits(),
+        seed="digits validation",
+        num_validation=lambda num_train: NUM_DIGITS_VALIDATION,
+        divisor=16,
+    ),
+    "torchvision": Reader(
+        content=lambda name, cache: published.fingerprint(name),
+        read=lambda name, content, cache: published.load(name, cache),
+        seed="{name} validation",
+    ),
+    "npz": Reader(
+        content=lambda name, cache: npz.fingerprint(_path_of(name), cache),
+        read=lambda name, content, cache: npz.load(_path_of(name)),
+        seed="npz",
+    ),
+    "folder": Reader(
+        content=lambda name, cache: folder.fingerprint(_path_of(name), cache),
+        read=lambda name, content, cache: folder.load(_path_of(name), content, cache),
+        seed="folder",
+        is_sorted=True,
+    ),
+}
 
 
 def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, least: int) -> Split:
@@ -211,7 +224,7 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Decide how training images are augmented. image_shape: (C, H, W)."""
     chosen = config.augmentation
     if chosen == "auto":
-        chosen = USUAL_AUGMENTATIONS.get(config.name) or _own_augmentation(config, image_shape)
+        chosen = _usual_augmentation(config.name) or _own_augmentation(config, image_shape)
     _, height, width = image_shape
     if chosen != "none" and (height < 8 or width <= height // 8):
         raise DataError(
@@ -221,17 +234,24 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     return chosen
 
 
+def _usual_augmentation(name: str) -> str | None:
+    """Return what `auto` means for data known by name, or None for one's own."""
+    if name in TORCHVISION_SETS:
+        return TORCHVISION_SETS[name].augmentation
+    return "none" if kind_of(name) == "digits" else None
+
+
 def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
-    """Decide for images of one's own: as for CIFAR where they have its shape."""
-    kind, path = _own(config.name)
-    is_usual = image_shape == (3, 32, 32) or (kind == "folder" and is_tiny_imagenet(path))
+    """Decide for images of one's own: as for CIFAR if they have its shape."""
+    is_tiny = kind_of(config.name) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
+    is_usual = image_shape == (3, 32, 32) or is_tiny
     return "crop_flip" if is_usual else "none"
 
 
 def _statistics(
     images: NDArray[np.uint8], divisor: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel, exact, from the histogram of the stored values."""
+    """Compute mean and standard deviation per channel from the histogram of stored values."""
     means, stds = [], []
     values = np.arange(256) / divisor
     for channel in range(images.shape[1]):

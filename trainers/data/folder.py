@@ -15,12 +15,14 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from trainers.data.cache import DataError, Decoded, from_cache, hash_of, remembered, to_cache
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 ANNOTATIONS = "val_annotations.txt"
 
@@ -52,12 +54,12 @@ class Layout(NamedTuple):
 
 
 def layout_of(folder: Path) -> Layout:
-    """Tell how a folder is laid out."""
+    """Return how a folder is laid out."""
     return TINY_IMAGENET if is_tiny_imagenet(folder) else CLASS_FOLDERS
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Tell whether a folder is laid out as Tiny-ImageNet, by its file of annotations."""
+    """Return whether a folder is laid out as Tiny-ImageNet is, by its file of annotations."""
     return (folder / "val" / ANNOTATIONS).is_file()
 
 
@@ -118,7 +120,7 @@ def _annotated(annotations: Path) -> dict[str, str]:
 
 
 def _first_words(folder: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Name classes by the first of their words in `words.txt`, if that tells them apart."""
+    """Return the first word of each class in `words.txt`, if these words differ."""
     if not (folder / "words.txt").is_file():
         return classes
     known = dict.fromkeys(classes, "")
@@ -212,7 +214,7 @@ DEEP_MODES = "images must have at most 8 bits per channel"
 
 
 def fingerprint(folder: Path, cache: Path) -> str:
-    """Name the content of a folder of images."""
+    """Return a name of the content of a folder of images."""
     layout = layout_of(folder)
     entries = layout.entries(folder)
     stats = [f"{entry.name}\0{entry.stamp}" for entry in entries]
@@ -271,8 +273,11 @@ def _decode(entries: Sequence[Entry]) -> Decoded:
     )
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> "Image.Image":
     """Read one image into memory, or name the file that is none."""
+    # A tenth of a second, which naming a data set does not need.
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             image.load()

@@ -23,7 +23,7 @@ SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
 
 
 def fingerprint(path: Path, cache: Path) -> str:
-    """Name the content of a file by a SHA-256 of its bytes, remembered by size and time."""
+    """Return a SHA-256 of the bytes of a file, remembered by its size and time."""
     try:
         stat = path.stat()
     except OSError as error:

@@ -1,20 +1,17 @@
-"""The published data sets that torchvision knows, downloaded once and decoded once.
+"""The data sets that torchvision reads: downloaded once, and decoded once.
 
-Archives lie below the data root where torchvision puts them, and are read through its own classes;
-the decoded arrays are kept beside them, so that torchvision is imported, and a pickle read, once.
-Neither is imported to name a data set: its archives' MD5s are known beforehand.
+Archives lie below the data root where torchvision puts them, and are read through its own classes.
+The decoded arrays are kept beside them, so that torchvision is imported, and a pickle read, once.
+Neither is needed to name a data set: the MD5s of its archives are declared.
 
-Archives fetched once into a data root, whole or not at all, by one process at a time.
-
-An archive counts as there only if its MD5 is right, whoever put it there; so one that was placed
-by hand is as good as a downloaded one.
+An archive is fetched whole or not at all, by one process at a time. It counts as there if its MD5
+is right, whoever put it there: one placed by hand is as good as a downloaded one.
 """
 
 import contextlib
 import fcntl
 import gzip
 import hashlib
-import importlib
 import os
 import shutil
 import sys
@@ -26,7 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from trainers.config import TORCHVISION_SETS
 from trainers.data.cache import DataError, Decoded, from_cache, hash_of, to_cache, writing
+from trainers.data.torchvision_import import torchvision_module
 
 VARIABLE = "RHOEPS_DATA"
 """Names a folder that several projects share; without it, each project has its own."""
@@ -53,13 +52,13 @@ class Unreachable(Exception):  # noqa: N818
 
 
 def data_root(cache: Path) -> Path:
-    """Name the folder of downloads: that of the environment, else `cache`."""
+    """Return the folder of downloads: the one in the environment, else `cache`."""
     named = os.environ.get(VARIABLE, "")
     return Path(named).expanduser() if named else cache
 
 
 def fetch(name: str, archives: Sequence[Archive], root: Path) -> None:
-    """Put the archives of a data set below `root`, those that are there and whole left alone.
+    """Download the archives of a data set below `root`, unless they are there and whole.
 
     Raises `DataError` if one can neither be found nor fetched, or nothing can be written.
     """
@@ -147,7 +146,7 @@ def _chunks(url: str, path: Path) -> Iterator[bytes]:
 def _missing(
     name: str, missing: Sequence[Archive], root: Path, failures: Sequence[str]
 ) -> DataError:
-    """Say what could not be had, from where, and what a person can do."""
+    """Return the error of a failed download: what, from where, and what a person can do."""
     folder = (root / missing[0].path).parent.absolute()
     files = ", ".join(f"{Path(a.path).name} (MD5 {a.md5})" for a in missing)
     return DataError(
@@ -170,32 +169,6 @@ def _is_whole(path: Path, md5: str) -> bool:
 
 FORMAT = "published 1"
 """Changes when the same archives would give other arrays, or another split."""
-MD5S = {
-    "cifar10": ("c58f30108f718f92721af3b95e74349a",),
-    "cifar100": ("eb9058c3a382ffc7106e4002c42a8d85",),
-    "svhn": ("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6a315427106f1b164d9cef3"),
-    "mnist": (
-        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "d53e105ee54ea40749a09fcbcd1e9432",
-        "9fb629c4189551a2d022fa330f9573f3",
-        "ec29112dd5afa0611ce80d1b7f02629c",
-    ),
-    "fashion_mnist": (
-        "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe",
-        "bef4ecab320f06d8554ea6380940ec79",
-        "bb300cfdad3c16e7a12a480ee83cd310",
-    ),
-}
-"""Of each set's archives; a test compares them with torchvision's."""
-CLASS_NAMES = {
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "svhn": "SVHN",
-    "mnist": "MNIST",
-    "fashion_mnist": "FashionMNIST",
-}
-"""In `torchvision.datasets`."""
 DIGITS = tuple(str(label) for label in range(10))
 
 
@@ -208,8 +181,8 @@ class Source(NamedTuple):
 
 
 def fingerprint(name: str) -> str:
-    """Name the content of a data set, known before it is downloaded."""
-    return f"{name}-{hash_of([FORMAT, name, *MD5S[name]])[:8]}"
+    """Return the name of the content of a data set, known before it is downloaded."""
+    return f"{name}-{hash_of([FORMAT, name, *TORCHVISION_SETS[name].md5s])[:8]}"
 
 
 def load(name: str, cache: Path) -> Decoded:
@@ -237,8 +210,7 @@ def load_source(name: str, found: Source, root: Path) -> Decoded:
 
 def source(torchvision_class: Any) -> Source:
     """Describe a class of `torchvision.datasets`, or one derived from it."""
-    from torchvision import datasets
-
+    datasets = torchvision_module("datasets")
     if issubclass(torchvision_class, datasets.CIFAR10):
         return _cifar(torchvision_class)
     if issubclass(torchvision_class, datasets.SVHN):
@@ -315,7 +287,7 @@ def _decoded(images: list[Any], labels: list[Any], classes: Any) -> Decoded:
 
 @contextlib.contextmanager
 def _unpacking(place: Path) -> Iterator[Path]:
-    """Give an empty folder, which is gone afterwards; also what a killed process left there."""
+    """Yield an empty folder, and remove it afterwards with what a killed process left there."""
     shutil.rmtree(place, ignore_errors=True)
     with writing(place.parent, ELSEWHERE):
         place.mkdir(parents=True)
@@ -326,9 +298,4 @@ def _unpacking(place: Path) -> Iterator[Path]:
 
 
 def _torchvision_class(name: str) -> Any:
-    importlib.import_module(
-        "trainers.data.torchvision_import"
-    )  # before torchvision, which may need it
-    from torchvision import datasets
-
-    return getattr(datasets, CLASS_NAMES[name])
+    return getattr(torchvision_module("datasets"), TORCHVISION_SETS[name].class_name)

@@ -22,7 +22,7 @@ class Split:
 
 
 def sample_hash(split: Split) -> str:
-    """Name the samples of a part and their order; equal for trials that may be compared."""
+    """Return a hash of the samples of a part in their order. Comparable trials have equal ones."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
     digest.update(np.ascontiguousarray(split.images).tobytes())
     digest.update(np.ascontiguousarray(split.labels.astype("<i8")).tobytes())
@@ -43,7 +43,7 @@ def split_by_class(split: Split, num_second: int, seed: str) -> tuple[Split, Spl
 
 
 def mixed(split: Split, seed: str) -> Split:
-    """Put samples into the order of their hashes, so that the first ones are of all classes.
+    """Sort samples by their hashes, so that the first ones are of all classes.
 
     >>> few = Split(images=np.zeros((4, 1, 2, 2), np.uint8), labels=np.array([0, 0, 1, 1]))
     >>> mixed(few, "seed").labels.tolist()
@@ -75,7 +75,7 @@ def balanced(split: Split, count: int, seed: str) -> Split:
 
 
 def _shuffled(labels: NDArray[np.int64], label: int, seed: str) -> NDArray[np.int64]:
-    """Give the positions of a class in the order of their hashes."""
+    """Return the positions of a class in the order of their hashes."""
     positions = np.flatnonzero(labels == label)
     keys = [_key(seed, position) for position in positions.tolist()]
     order = sorted(range(len(positions)), key=keys.__getitem__)

@@ -56,7 +56,7 @@ class AutoAttacked:
 
 
 def attack_name(num_classes: int) -> str:
-    """Name the sequence of `attacks_for`: AutoAttack, or what runs where that is not defined.
+    """Return the name of the sequence of `attacks_for`: AutoAttack, or its part that is defined.
 
     >>> attack_name(10), attack_name(3)
     ('AutoAttack', 'APGD-CE, FAB, Square')
@@ -96,9 +96,7 @@ def autoattack(
     Raises ConfigError for an attack, radius or batch size that cannot be, and AttackError where a
     returned image is not finite, not in [0, 1] or outside the ball.
     """
-    check(norm in NORMS, "norm", f"must be one of {', '.join(NORMS)}", norm)
-    check_number(radius, "radius", "must be > 0", lambda radius: radius > 0)
-    check_count(batch_size, "batch_size", 1)
+    _check_threat(norm, radius, batch_size)
     view = classifier(model, split.images.shape[1:], device, engine or Engine())
     batches = image_batches(split, divisor, device, batch_size)
     clean = torch.cat([images.cpu() for images, _ in batches])
@@ -125,6 +123,12 @@ def autoattack(
             rows[-1][index] = kept
     bits = torch.stack(rows).numpy()
     return AutoAttacked(attacks=names, bits=bits, images=found.numpy(), log=log.getvalue())
+
+
+def _check_threat(norm: str, radius: float, batch_size: int) -> None:
+    check(norm in NORMS, "norm", f"must be one of {', '.join(NORMS)}", norm)
+    check_number(radius, "radius", "must be > 0", lambda radius: radius > 0)
+    check_count(batch_size, "batch_size", 1)
 
 
 def check_images(found: Tensor, clean: Tensor, norm: Norm, radius: float, name: str) -> None:

@@ -97,30 +97,41 @@ def diagnose(
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        short, long, many = (_pgd(probe, attack, probe.view) for attack in (SHORT, LONG, MANY))
-        clean = right(probe, probe.images)
-        other = [_pgd(probe, SHORT, scaled(probe.view, scale)) for scale in SCALES]
-        by_scale = dict(zip((1.0, *SCALES), _accuracies(short, *other), strict=True))
-        tried = (short, long, many, *other)
-        survivors = torch.stack([clean, *(attacked.is_right for attacked in tried)]).all(0)
-        with torch.no_grad():
-            num_classes = probe.view(probe.images[:1]).shape[1]
-        sequence = attack_name(num_classes)
-        square, losses = _queries_and_losses(probe, survivors, strong, num_classes)
-        return (
-            soundness.returned_images(probe, many),
-            _radius_order(evaluation, bits),
-            soundness.grey_image(probe),
-            soundness.attack_order(probe, clean),
-            soundness.zero_gradients(probe),
-            soundness.plain_forward(probe),
-            plateau(_accuracies(short, long, many), named(SHORT), probe.place),
-            square,
-            _transfer(probe, survivors, rivals),
-            losses,
-            logit_scale(by_scale, named(SHORT), probe.place),
-            _tier_gap(evaluation, bits, strong, sequence),
-        )
+        return _rows(probe, evaluation, bits, strong, rivals)
+
+
+def _rows(
+    probe: Probe,
+    evaluation: EvaluationConfig,
+    bits: Bits | None,
+    strong: Mapping[float, Bits],
+    rivals: Sequence[nn.Module],
+) -> tuple[Check, ...]:
+    """Run the checks, in the order of their rows."""
+    short, long, many = (_pgd(probe, attack, probe.view) for attack in (SHORT, LONG, MANY))
+    clean = right(probe, probe.images)
+    other = [_pgd(probe, SHORT, scaled(probe.view, scale)) for scale in SCALES]
+    by_scale = dict(zip((1.0, *SCALES), _accuracies(short, *other), strict=True))
+    tried = (short, long, many, *other)
+    survivors = torch.stack([clean, *(attacked.is_right for attacked in tried)]).all(0)
+    with torch.no_grad():
+        num_classes = probe.view(probe.images[:1]).shape[1]
+    sequence = attack_name(num_classes)
+    square, losses = _queries_and_losses(probe, survivors, strong, num_classes)
+    return (
+        soundness.returned_images(probe, many),
+        _radius_order(evaluation, bits),
+        soundness.grey_image(probe),
+        soundness.attack_order(probe, clean),
+        soundness.zero_gradients(probe),
+        soundness.plain_forward(probe),
+        plateau(_accuracies(short, long, many), named(SHORT), probe.place),
+        square,
+        _transfer(probe, survivors, rivals),
+        losses,
+        logit_scale(by_scale, named(SHORT), probe.place),
+        _tier_gap(evaluation, bits, strong, sequence),
+    )
 
 
 def _pgd(probe: Probe, attack: PgdAttack, classify: Classify) -> Attacked:

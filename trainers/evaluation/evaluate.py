@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trainers.config import EvaluationConfig, Norm, PgdAttack
+from trainers.config import EvaluationAttack, EvaluationConfig, Norm
 from trainers.data.subset import Split
 from trainers.engine.engine import Classify, Engine, classifier, generator, repeatable
-from trainers.evaluation.pgd import Attacked, classified_right, pgd
+from trainers.evaluation.pgd import FUNCTIONS, Attacked, classified_right
 from trainers.step.inputs import BALLS
 
 Bits = NDArray[np.bool_]
@@ -157,7 +157,7 @@ def adversarial_examples(
 
 
 def spread(split: Split, count: int) -> Split:
-    """Take at most `count` samples at even distances: all classes, should they be in order."""
+    """Return at most `count` samples at even distances, so of all classes if these are in order."""
     return take(split, even(count, len(split.labels)))
 
 
@@ -190,7 +190,7 @@ def attacked_batches(
     *,
     norm: Norm,
     radius: float,
-    attack: PgdAttack,
+    attack: EvaluationAttack,
     stream: tuple[int, str],
     device: torch.device,
 ) -> Iterator[Attacked]:
@@ -199,13 +199,14 @@ def attacked_batches(
     The noise of a sample is decided by stream, restart and position: the same at every radius, and
     whatever the number of restarts.
     """
+    run = FUNCTIONS[type(attack)]
     for number, (images, labels) in enumerate(image_batches(split, divisor, device, BATCH_SIZE)):
 
         def draw(restart: int, number: int = number, shape: torch.Size = images.shape) -> Tensor:
             fresh = generator(*stream, restart, number, device=device)
             return BALLS[norm].draw(tuple(shape), fresh)
 
-        yield pgd(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
+        yield run(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
 
 
 def image_batches(

@@ -5,12 +5,12 @@ is misclassified, so at a fixed step size and noise more steps or restarts never
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.config import Norm, PgdAttack
+from trainers.config import EvaluationAttack, Norm, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
 
@@ -22,6 +22,24 @@ class Attacked(NamedTuple):
     """(B,) bool: right at every image the attack tried."""
     images: Tensor
     """(B, C, H, W): the first misclassified image; the last one tried where there is none."""
+
+
+class Attack(Protocol):
+    """The function of an evaluation attack."""
+
+    def __call__(
+        self,
+        classify: Classify,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        norm: Norm,
+        radius: float,
+        attack: Any,
+        draw: Callable[[int], Tensor],
+    ) -> Attacked:
+        """Attack images (B, C, H, W) of [0, 1]; `attack` has the settings of its own class."""
+        ...
 
 
 def pgd(
@@ -67,7 +85,7 @@ def pgd(
 def fgsm(
     classify: Classify, images: Tensor, labels: Tensor, *, norm: Norm, radius: float
 ) -> Tensor:
-    """Take one gradient step of cross-entropy, as long as the radius, from the images themselves.
+    """Move the images by one gradient step of cross-entropy, as long as the radius.
 
     Goodfellow, Shlens and Szegedy (2015), Explaining and harnessing adversarial examples, section
     4; by the gradient's direction in l2. (B, C, H, W) in [0, 1]. Weak: for comparison with `pgd`.
@@ -86,9 +104,9 @@ def noise(images: Tensor, *, norm: Norm, radius: float, draw: Callable[[int], Te
 
 
 def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Say which samples are classified right, (B,); an output that is not finite is wrong.
+    """Return which samples are classified correctly, (B,). An output that is not finite is wrong.
 
-    Where no number is largest, torch names the first class, and some labels are that.
+    Without this rule, `argmax` would return the first class for it, which some labels are.
     """
     return (logits.argmax(1) == labels) & logits.isfinite().all(1)
 
@@ -104,3 +122,7 @@ def _look(
     logits = classify(leaf)
     (gradient,) = torch.autograd.grad(cross_entropy_sum(logits, labels), leaf)
     return classified_right(logits.detach(), labels), gradient
+
+
+FUNCTIONS: dict[type[EvaluationAttack], Attack] = {PgdAttack: pgd}
+"""By the class of an attack's settings, those of `trainers.config.ATTACKS`."""

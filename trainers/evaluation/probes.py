@@ -135,7 +135,7 @@ def noise_of(probe: Probe, name: str) -> Tensor:
 
 
 def right(probe: Probe, images: Tensor) -> Tensor:
-    """Say which images (n, C, H, W) are classified right, (n,)."""
+    """Return which images (n, C, H, W) are classified correctly, (n,)."""
     with torch.no_grad():
         return classified_right(in_batches(probe.view, images), probe.labels)
 
@@ -152,7 +152,7 @@ def scaled(classify: Classify, factor: float) -> Classify:
 
 
 def named(attack: PgdAttack) -> str:
-    """Name an attack in a sentence."""
+    """Format an attack for a sentence."""
     restarts = "1 start" if attack.restarts == 1 else f"{attack.restarts} starts"
     return f"PGD-{attack.steps} from {restarts}"
 
@@ -163,7 +163,7 @@ def accuracy_of(is_right: Tensor) -> float:
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Name all weights and buffers of a network, wherever it lies."""
+    """Return a hash of all weights and buffers of a network, on whichever device."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         array = tensor.detach().cpu().contiguous()

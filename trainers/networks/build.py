@@ -51,7 +51,7 @@ def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) 
 
 @contextmanager
 def _drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Let torch's global CPU generator stand in for `generator`, and be itself again after."""
+    """Copy `generator` into torch's global CPU generator, and restore that afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator.get_state())
         yield

@@ -68,7 +68,7 @@ NORM_LAYERS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def set_precision(model: nn.Module, dtype: torch.dtype) -> None:
-    """Let the body of a network, all between its stem and its last layer, compute in `dtype`.
+    """Set the body of a network, all between its stem and its last layer, to compute in `dtype`.
 
     Its weights stay float32; so do input, normalisation, stem, last layer and logits: the rounding
     of a normalised input to bfloat16 would be half as large as a small perturbation of it.

@@ -3,7 +3,6 @@
 torchvision's ResNet-18, with the stem that is usual for small images.
 """
 
-import importlib
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch.nn import functional as F
 
 from trainers.config import ModelConfig
 from trainers.data.dataset import Dataset
+from trainers.data.torchvision_import import torchvision_module
 from trainers.networks.layers import NORM_LAYERS, Conv, FromBody, Normalise, ToBody
 
 
@@ -20,11 +20,7 @@ def resnet18(config: ModelConfig, data: Dataset) -> nn.Module:
     He, Zhang, Ren and Sun (2016), Deep residual learning, with weights drawn as torchvision does,
     from torch's global generator. 11,173,962 weights for ten classes of RGB images.
     """
-    importlib.import_module(
-        "trainers.data.torchvision_import"
-    )  # before torchvision, which may need it
-    from torchvision import models
-
+    models = torchvision_module("models")
     channels, _, _ = data.image_shape
     norm = NORM_LAYERS[config.norm_layer]
     network = models.resnet18(weights=None, num_classes=len(data.classes), norm_layer=norm)

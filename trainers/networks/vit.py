@@ -1,6 +1,5 @@
 """A vision transformer for small images, from torchvision's parts."""
 
-import importlib
 import math
 
 import torch
@@ -9,6 +8,7 @@ from torch.nn import functional as F
 
 from trainers.config import ModelConfig
 from trainers.data.dataset import Dataset
+from trainers.data.torchvision_import import torchvision_module
 from trainers.networks.layers import Normalise
 
 HEAD_WIDTH = 64
@@ -56,12 +56,7 @@ def transformer(
     classes it is DeiT-Ti (Touvron et al. 2021), of 5,717,416 weights.
     side: of the square image in pixels, a multiple of `patch`; width: of a token, a multiple of 64.
     """
-    importlib.import_module(
-        "trainers.data.torchvision_import"
-    )  # before torchvision, which may need it
-    from torchvision.models import VisionTransformer
-
-    network: nn.Module = VisionTransformer(
+    network: nn.Module = torchvision_module("models").VisionTransformer(
         image_size=side,
         patch_size=patch,
         num_layers=depth,

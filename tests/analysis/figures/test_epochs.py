@@ -22,6 +22,7 @@ from analysis.figures.search import (
     searched_methods,
 )
 from analysis.findings.epochs import training_findings
+from analysis.fronts.choice import choose
 from analysis.report.epoch_tables import importance_table, training_table
 from analysis.responses.epochs import chosen_training
 from analysis.results.configurations import configurations
@@ -101,7 +102,7 @@ def assert_inside(figure: Figure) -> None:
 
 
 def test_differences_are_best_less_last_seed_by_seed(trained: Results):
-    by_method = {one.configuration.method: one for one in chosen_training(trained)}
+    by_method = {one.configuration.method: one for one in chosen_training(trained, choose(trained))}
     assert set(by_method) == {"standard", "sam", "at", "sam_at"}
     difference = by_method["standard"].difference
     assert difference is not None
@@ -112,7 +113,7 @@ def test_differences_are_best_less_last_seed_by_seed(trained: Results):
 
 
 def test_the_finding_says_the_differences_with_their_ranges_and_claims_nothing(trained: Results):
-    [finding] = training_findings(trained)
+    [finding] = training_findings(trained, choose(trained))
     assert finding.status == "bracketed"
     assert finding.text.startswith("Exploratory: ")
     assert "“standard” 2.0 pp (range 1.0 to 3.0, above 0 with every seed)" in finding.text
@@ -124,7 +125,7 @@ def test_the_finding_says_the_differences_with_their_ranges_and_claims_nothing(t
 
 
 def test_without_histories_the_finding_is_a_refusal(digits: Results):
-    [finding] = training_findings(digits)
+    [finding] = training_findings(digits, choose(digits))
     assert finding.status == "refused"
     assert finding.reason in finding.text
     assert finding.estimate is None
@@ -132,7 +133,7 @@ def test_without_histories_the_finding_is_a_refusal(digits: Results):
 
 def test_one_seed_has_no_range(trained: Results):
     one = replace(trained, histories=tuple(h for h in trained.histories if h.seed == 0))
-    [finding] = training_findings(one)
+    [finding] = training_findings(one, choose(one))
     assert "“standard” 3.0 pp (one seed)" in finding.text
     assert "4 chosen configurations × 1 seed," in finding.text
 
@@ -143,7 +144,7 @@ def test_histories_survive_the_codec(trained: Results):
 
 
 def test_the_training_table_has_a_row_for_each_chosen_configuration(trained: Results):
-    table = training_table(trained)
+    table = training_table(trained, choose(trained))
     assert [row[0].text for row in table.rows] == ["standard", "sam", "at", "sam_at"]
     cells = [(cell.text, cell.below) for cell in table.rows[0][1:]]
     assert cells == [
@@ -172,7 +173,7 @@ def test_the_mean_curve_is_the_mean_over_seeds(trained: Results):
         replace(h, validation_robust=tuple(v + 0.03 * h.seed for v in h.validation_robust))
         for h in trained.histories
     )
-    figure = fig_training(replace(trained, histories=other))
+    figure = fig_training(replace(trained, histories=other), choose(trained))
     robust = [line for line in figure.axes[0].lines if line.get_linewidth() == 1.8]
     assert len(robust) == 1
     np.testing.assert_allclose(robust[0].get_ydata(), [13, 23, 33, 23, 13])
@@ -183,7 +184,11 @@ def test_the_mean_curve_is_the_mean_over_seeds(trained: Results):
 
 def test_figures_keep_their_texts_apart_and_on_the_page(trained: Results):
     found = configurations(trained)
-    for figure in (fig_training(trained), fig_parallel(trained, found), fig_importance(trained)):
+    for figure in (
+        fig_training(trained, choose(trained)),
+        fig_parallel(trained, choose(trained), found),
+        fig_importance(trained),
+    ):
         assert_inside(figure)
 
 
@@ -193,31 +198,31 @@ def test_one_epoch_and_lacking_checkpoints_can_be_drawn(trained: Results):
         for trial in trained.trials
     )
     results = replace(trained, histories=bare)
-    figure = fig_training(results)
+    figure = fig_training(results, choose(results))
     assert_inside(figure)
     assert any("not recorded" in text.get_text() for text in texts(figure))
-    assert [cell.text for cell in training_table(results).rows[0][2:]] == ["–"] * 6
-    assert training_findings(results)[0].status == "refused"
+    assert [cell.text for cell in training_table(results, choose(results)).rows[0][2:]] == ["–"] * 6
+    assert training_findings(results, choose(results))[0].status == "refused"
 
 
 def test_nothing_to_draw_is_said(digits: Results):
     empty = replace(digits, trials=(), absent=())
     for figure in (
-        fig_training(digits),
-        fig_training(empty),
+        fig_training(digits, choose(digits)),
+        fig_training(empty, choose(empty)),
         fig_importance(digits),
-        fig_parallel(empty, ()),
+        fig_parallel(empty, choose(empty), ()),
     ):
         [text] = texts(figure)
         assert re.match(r"No .* (is|are) drawn: .*\.", text.get_text())
-    assert training_table(digits).rows == ()
+    assert training_table(digits, choose(digits)).rows == ()
     assert importance_table(digits).rows == ()
 
 
 def test_searches_are_drawn_with_their_members_thick(trained: Results):
     found = configurations(trained)
     assert searched_methods(trained, found) == ("sam_at",)
-    [axes] = fig_parallel(trained, found).axes
+    [axes] = fig_parallel(trained, choose(trained), found).axes
     lines = [line for line in axes.lines if len(line.get_xdata()) == 4]
     assert len(lines) == 6
     heights = np.array([line.get_ydata() for line in lines])
@@ -240,7 +245,7 @@ def test_a_large_search_is_thinned_to_its_members_and_others(draw: Any):
     ]
     results = draw(cells, seeds=(0,), searched=("sam_at",), num_test=50)
     found = configurations(results)
-    figure = fig_parallel(results, found)
+    figure = fig_parallel(results, choose(results), found)
     assert_inside(figure)
     assert len([line for line in figure.axes[0].lines if len(line.get_xdata()) == 4]) == MOST_LINES
     assert "120 lines are drawn, members first" in parallel_caption(results, found)
@@ -250,7 +255,7 @@ def test_a_large_search_is_thinned_to_its_members_and_others(draw: Any):
 def test_a_search_of_equal_accuracies_can_be_drawn(draw: Any):
     cells = [("sam_at", {"rho": 0.1 * at}, 1.0, 1.0) for at in range(1, 4)]
     results = draw(cells, seeds=(0,), searched=("sam_at",), noise=0.0, num_validation=0)
-    figure = fig_parallel(results, configurations(results))
+    figure = fig_parallel(results, choose(results), configurations(results))
     assert_inside(figure)
     assert "test images" in parallel_caption(results, configurations(results))
 
@@ -263,12 +268,16 @@ def test_bars_are_the_shares(trained: Results):
 
 
 def test_the_caption_names_both_attacks(trained: Results):
-    caption = training_caption(trained)
+    caption = training_caption(trained, choose(trained))
     assert "PGD-10, 1 restart, linf 0.1 (solid)" in caption
     assert "PGD-20, 1 restart, linf 0.1, at both checkpoints" in caption
 
 
 def test_equal_results_give_equal_bytes(trained: Results):
     found = configurations(trained)
-    for draw in (fig_training, lambda r: fig_parallel(r, found), fig_importance):
+    for draw in (
+        lambda r: fig_training(r, choose(r)),
+        lambda r: fig_parallel(r, choose(r), found),
+        fig_importance,
+    ):
         assert svg(draw(trained), "k", "t", "d") == svg(draw(trained), "k", "t", "d")

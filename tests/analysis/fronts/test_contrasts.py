@@ -47,7 +47,7 @@ def contrasts_of(results: Results, count: int = 400) -> Contrasts:
     found = configurations(results)
     drawn = draw_replicates(results, found, count=count)
     radius = results.threat.objective_radius
-    return measure_contrasts(results, found, drawn, radius, drawn.default)
+    return measure_contrasts(results, found, choose(results), drawn, radius, drawn.default)
 
 
 def fronts_of(results: Results, count: int = 400) -> Fronts:
@@ -214,7 +214,7 @@ def test_only_the_objective_radius_and_the_default_estimand_have_a_primary_contr
     drawn = draw_replicates(results, found, count=100)
     for radius in results.threat.radii:
         for estimand in drawn.estimands:
-            contrasts = measure_contrasts(results, found, drawn, radius, estimand)
+            contrasts = measure_contrasts(results, found, choose(results), drawn, radius, estimand)
             chief = radius == 0.1 and estimand == "population"
             assert (contrasts.primary is not None) is chief
 
@@ -266,7 +266,9 @@ def test_shares_of_dominance_are_those_of_the_replicates(draw: Draw, firsts: int
     found = configurations(results)
     drawn = draw_replicates(results, found, count=300)
     radius = results.threat.objective_radius
-    (pair,) = measure_contrasts(results, found, drawn, radius, "population").dominances
+    (pair,) = measure_contrasts(
+        results, found, choose(results), drawn, radius, "population"
+    ).dominances
     _, accuracies = points_at(results, drawn, radius, "population")
     for one in pair.each:
         first, second = accuracies[:, one.first], accuracies[:, one.second]
@@ -282,7 +284,7 @@ def test_dominance_is_adjusted_like_sup_t_of_all_differences(draw: Draw):
     means, points = points_at(results, drawn, 0.1, "population")
     off = (points[:, :6, None] - points[:, None, 6:]).reshape(300, -1)
     expected = sup_t((means[:6, None] - means[None, 6:]).reshape(-1), off)
-    contrasts = measure_contrasts(results, found, drawn, 0.1, "population")
+    contrasts = measure_contrasts(results, found, choose(results), drawn, 0.1, "population")
     (pair,) = contrasts.dominances
     assert pair.factor == pytest.approx(expected.factor, abs=1e-12)
     low = expected.low.reshape(6, 5, 2)

@@ -182,7 +182,7 @@ def test_population_intervals_cover_in_the_crossed_model(num_test: int, deviatio
         results = crossed(rng, probits, num_test, deviation)
         found = configurations(results)
         drawn = draw_replicates(results, found, count=COUNT, seed=number)
-        contrasts = measure_contrasts(results, found, drawn, RADIUS, "population")
+        contrasts = measure_contrasts(results, found, choose(results), drawn, RADIUS, "population")
         value = contrasts.hypervolumes[0].value
         covered["HV"].append(value.low <= area(truth["at"]) <= value.high)
         (contrast,) = contrasts.contrasts
@@ -210,7 +210,9 @@ def test_equal_methods_are_rarely_told_apart(others: int):
         results = crossed(rng, probits, 1000, 0.03)
         found = configurations(results)
         drawn = draw_replicates(results, found, count=COUNT, seed=number)
-        (contrast,) = measure_contrasts(results, found, drawn, RADIUS, "population").contrasts
+        (contrast,) = measure_contrasts(
+            results, found, choose(results), drawn, RADIUS, "population"
+        ).contrasts
         low, high = contrast.ends
         claimed.append(low > 0 or high < 0)
     print(

@@ -15,7 +15,6 @@ from trainers.config import TORCHVISION_SETS, DataConfig
 from trainers.data.cache import DataError
 from trainers.data.dataset import (
     DIGITS_FINGERPRINT,
-    USUAL_AUGMENTATIONS,
     Dataset,
     data_fingerprint,
     load_data,
@@ -361,10 +360,10 @@ def test_a_fingerprint_names_each_choice_that_changes_what_is_trained_on() -> No
 
 
 def test_auto_is_what_is_usual_for_a_published_set() -> None:
-    flipped = {name for name, usual in USUAL_AUGMENTATIONS.items() if usual == "crop_flip"}
-    assert set(USUAL_AUGMENTATIONS) == {"digits", *TORCHVISION_SETS}
-    assert flipped == {"cifar10", "cifar100"}
-    assert set(USUAL_AUGMENTATIONS.values()) == {"crop_flip", "none"}
+    usual = {name: known.augmentation for name, known in TORCHVISION_SETS.items()}
+    assert {name for name, one in usual.items() if one == "crop_flip"} == {"cifar10", "cifar100"}
+    assert set(usual.values()) == {"crop_flip", "none"}
+    assert digits_with(augmentation="auto").augmentation == "none"
 
 
 def test_a_chosen_augmentation_applies_to_every_set(make_folder: MakeFolder) -> None:

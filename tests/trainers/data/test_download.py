@@ -224,9 +224,8 @@ LOADER = """
 import sys
 from pathlib import Path
 import numpy as np
-from trainers.decoded import Decoded
-from trainers.download import Archive
-from trainers.published import Source, load_source
+from trainers.data.cache import Decoded
+from trainers.data.published import Archive, Source, load_source
 
 def decode(root, place):
     content = np.frombuffer((root / "set.bin").read_bytes(), np.uint8)

@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import importlib
 import io
 import pickle
 import subprocess
@@ -22,9 +21,9 @@ from trainers.data import published
 from trainers.data.cache import DataError, Decoded, to_cache
 from trainers.data.dataset import load_data
 from trainers.data.published import Archive
+from trainers.data.torchvision_import import torchvision_module
 
-importlib.import_module("trainers.data.torchvision_import")  # before torchvision, which may need it
-from torchvision import datasets  # noqa: E402
+datasets = torchvision_module("datasets")
 
 RANDOM = np.random.default_rng(0)
 NOWHERE = "http://127.0.0.1:9/"
@@ -157,8 +156,8 @@ def test_what_a_killed_process_unpacked_is_no_hindrance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TORCHVISION_SETS)
 def test_the_known_sums_are_those_of_torchvisions_archives(name: str) -> None:
-    found = published.source(getattr(datasets, published.CLASS_NAMES[name]))
-    assert tuple(archive.md5 for archive in found.archives) == published.MD5S[name]
+    found = published.source(getattr(datasets, TORCHVISION_SETS[name].class_name))
+    assert tuple(archive.md5 for archive in found.archives) == TORCHVISION_SETS[name].md5s
 
 
 def test_fingerprints_stay_what_they_are() -> None:
@@ -231,6 +230,6 @@ def test_without_a_network_a_published_set_is_one_line(
 def test_an_archive_is_found_where_torchvision_puts_it() -> None:
     assert published.source(datasets.FashionMNIST).archives[0] == Archive(
         "FashionMNIST/raw/train-images-idx3-ubyte.gz",
-        published.MD5S["fashion_mnist"][0],
+        TORCHVISION_SETS["fashion_mnist"].md5s[0],
         tuple(f"{one}train-images-idx3-ubyte.gz" for one in datasets.FashionMNIST.mirrors),
     )

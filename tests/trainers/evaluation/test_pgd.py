@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainers.config import Norm, PgdAttack
-from trainers.evaluation.pgd import classified_right, fgsm, noise, pgd
+from trainers.config import ATTACKS, Norm, PgdAttack
+from trainers.evaluation.pgd import FUNCTIONS, classified_right, fgsm, noise, pgd
 from trainers.step.inputs import BALLS
 
 RADII: dict[Norm, float] = {"linf": 0.05, "l2": 0.3}
@@ -93,3 +93,9 @@ def test_an_output_that_is_not_finite_is_never_right() -> None:
     logits = torch.tensor([[2.0, 1.0], [torch.nan, torch.nan], [torch.nan, 0.0], [torch.inf, 0.0]])
     labels = torch.zeros(4, dtype=torch.int64)
     assert classified_right(logits, labels).tolist() == [True, False, False, False]
+
+
+def test_every_attack_that_can_be_declared_has_its_function_and_its_title() -> None:
+    assert set(FUNCTIONS) == set(ATTACKS.values())
+    assert PgdAttack(steps=20, restarts=1).title == "PGD-20, 1 restart"
+    assert PgdAttack(steps=10, restarts=3).title == "PGD-10, 3 restarts"

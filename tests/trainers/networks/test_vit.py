@@ -1,6 +1,5 @@
 """Tests of the networks from torchvision: its weights, its logits, our stem, patches, attention."""
 
-import importlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,12 +10,12 @@ from torch import Tensor, nn
 
 from trainers.config import ModelConfig
 from trainers.data.dataset import Dataset
+from trainers.data.torchvision_import import torchvision_module
 from trainers.networks.build import build_model
 from trainers.networks.layers import GroupNorm
 from trainers.networks.vit import SelfAttention, transformer
 
-importlib.import_module("trainers.data.torchvision_import")  # before torchvision, which may need it
-from torchvision import models  # noqa: E402
+models = torchvision_module("models")
 
 MakeImages = Callable[..., Dataset]
 

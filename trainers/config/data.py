@@ -1,0 +1,84 @@
+"""Which data a training reads: the sets known by name, and the configuration of one."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from trainers.config.checks import check, check_choice, check_count
+
+AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionSet:
+    """A data set that `torchvision.datasets` downloads and reads."""
+
+    class_name: str
+    """In `torchvision.datasets`: CIFAR10, SVHN, MNIST, or a class derived from one of them."""
+    md5s: tuple[str, ...]
+    """Of its archives, so that its content is known before a download. A test compares them with
+    torchvision's."""
+    augmentation: str = "none"
+    """What `auto` means for it: a mirrored digit is none."""
+
+
+TORCHVISION_SETS = {
+    "cifar10": TorchvisionSet(
+        class_name="CIFAR10",
+        md5s=("c58f30108f718f92721af3b95e74349a",),
+        augmentation="crop_flip",
+    ),
+    "cifar100": TorchvisionSet(
+        class_name="CIFAR100",
+        md5s=("eb9058c3a382ffc7106e4002c42a8d85",),
+        augmentation="crop_flip",
+    ),
+    "svhn": TorchvisionSet(
+        class_name="SVHN",
+        md5s=("e26dedcc434d2e4c54c9b2d4a06d8373", "eb5a983be6a315427106f1b164d9cef3"),
+    ),
+    "mnist": TorchvisionSet(
+        class_name="MNIST",
+        md5s=(
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+    ),
+    "fashion_mnist": TorchvisionSet(
+        class_name="FashionMNIST",
+        md5s=(
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+}
+"""By the name that a study declares. Nothing else has to be told of a new one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """A data set, or a part of it."""
+
+    name: str
+    """`digits`, a name of `TORCHVISION_SETS`, `folder:PATH` or `npz:PATH`."""
+    samples: int | Literal["all"] = "all"
+    """Training images to keep, as many of each class: validation images are not among them."""
+    test_samples: int | Literal["all"] = "all"
+    """Test images to keep, as many of each class."""
+    augmentation: str = "auto"
+    """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
+    random; `auto`: as is usual for the set, for others crop_flip where images are 32 × 32 RGB."""
+
+    def __post_init__(self) -> None:
+        """Check the name's form and the counts."""
+        kind, _, path = self.name.partition(":")
+        known = self.name in ("digits", *TORCHVISION_SETS) or (kind in ("folder", "npz") and path)
+        names = ", ".join(("digits", *TORCHVISION_SETS))
+        check(bool(known), "name", f"must be {names}, folder:PATH or npz:PATH", self.name)
+        for field in ("samples", "test_samples"):
+            if (count := getattr(self, field)) != "all":
+                check_count(count, field, 1)
+        check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
