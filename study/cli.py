@@ -62,7 +62,7 @@ def check(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One study.")] = None,
     file: StudiesFile = DEFAULT_FILE,
 ) -> None:
-    """Validate the file and every cell of its studies; say all that is wrong at once.
+    """Validate the file and every cell of its studies, and report all mistakes at once.
 
     Example: study check digits
     """
@@ -76,7 +76,7 @@ def check(
 
 @app.command()
 def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show what a launch would run and how long it would take; start nothing.
+    """Show what a launch would run and how long it would take, without starting it.
 
     Example: study plan digits
     """
@@ -98,7 +98,7 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Run what is missing; the same command resumes, and extends after an edit of the file.
+    """Run what is missing. The same command resumes a launch, or extends an edited study.
 
     Example: study launch digits
     """
@@ -125,7 +125,7 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show where a study stands, from its records alone, while it runs or later.
+    """Show where a study stands according to its records, while it runs or later.
 
     Example: study status digits
     """
@@ -145,10 +145,10 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Attack the networks on the fronts by AutoAttack, at every radius, then diagnose them.
+    """Attack the networks on the fronts with AutoAttack, at every radius, then diagnose them.
 
-    On each method's nondominated configurations that have all seeds done, and on as many test
-    images as autoattack.samples says. The same command resumes.
+    The networks are those of each method's nondominated configurations with all seeds done. The
+    number of test images is autoattack.samples. The same command resumes.
 
     Example: study evaluate digits
     """
@@ -159,7 +159,7 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     """Check the networks on the fronts for masked gradients, and print the checklist.
 
-    What warns or fails is a finding, and no error of the command. The same command resumes.
+    A check that warns or fails is a finding, not an error of the command. The same command resumes.
 
     Example: study diagnose digits
     """
@@ -170,7 +170,7 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     """Write the report bundle to reports/NAME, and log it on the study's parent run.
 
-    With several studies: to reports/A+B, their methods side by side, on the parent run of each.
+    Several studies are compared in reports/A+B, which is logged on the parent run of each.
 
     Example: study report digits
     """
@@ -199,7 +199,9 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
 @app.command()
 def ui(
     file: StudiesFile = DEFAULT_FILE,
-    port: Annotated[int, typer.Option(help="The first port to try, on this machine only.")] = 5000,
+    port: Annotated[
+        int, typer.Option(help="The first port to try; it is open to this machine only.")
+    ] = 5000,
 ) -> None:
     """Start the MLflow UI on the store of the file's studies; Ctrl-C ends it.
 
@@ -263,7 +265,9 @@ def _guarded(work: Callable[[], T]) -> T:
     except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
         _leave(str(error))
     except Interrupted as stop:
-        print(f"{stop}; what is finished is kept, and the same command goes on", file=sys.stderr)
+        print(
+            f"{stop}; what is finished is kept; run the same command to continue", file=sys.stderr
+        )
         raise typer.Exit(128 + int(stop.signal)) from None
     except BrokenPipeError:
         raise
@@ -294,7 +298,7 @@ def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
 def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
     """Return the command that follows a launch."""
     if outcome.plan.num_open:
-        return f"study launch {spec.name}{_file_option(file)}   (goes on where this one ended)"
+        return f"study launch {spec.name}{_file_option(file)}   (continues where this one ended)"
     return f"study report {spec.name}{_file_option(file)}"
 
 
@@ -312,11 +316,11 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
         work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
         outcome = work(spec, project_folder(file), partial(print, flush=True))
         if not outcome.members:
-            reason = "no configuration has all its seeds done yet; launch first"
+            reason = "no configuration has all its seeds done yet; launch it first"
             _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
         print_checklist(spec, outcome.checklist)
         for what, reason in outcome.failures:
-            print(f"  failed  {what}: {reason}; the same command tries it again")
+            print(f"  failed  {what}: {reason}; run the same command to try again")
         print(f"next: study report {spec.name}{option}")
         return outcome.exit_code
 
@@ -330,7 +334,8 @@ def _warn_without_gpu(spec: "StudySpec") -> None:
     if not torch.cuda.is_available():
         wanted = spec.resources.gpu
         place = f"{spec.name}.resources.gpu"
-        message = f"asks for {wanted:g} per trial, this machine has none"
+        message = f"asks for {wanted:g} per trial, but this machine has none"
         print(
-            f"warning: {place}: {message}; plan and launch it where there is one", file=sys.stderr
+            f"warning: {place}: {message}; plan and launch the study where there is one",
+            file=sys.stderr,
         )

@@ -82,7 +82,7 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
         raise ClusterError(
             f"{place}.gpu: must not exceed the GPUs of the machine, "
             f"got {wanted.gpu:g} of {gpus:g}; "
-            "set gpu: 0, or launch where there is one"
+            "set gpu: 0, or launch where there are more"
         )
     # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
     by_gpu = gpus // wanted.gpu if wanted.gpu >= 1 else gpus * (1 // wanted.gpu)
@@ -218,7 +218,7 @@ def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts)
 def _unreachable(reason: str) -> str:
     return (
         f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; start "
-        "it, give its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
+        "it, set its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
         "run on this machine"
     )
 
@@ -241,7 +241,7 @@ def _refuse_unreachable_store(store: Store) -> None:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 and store.is_local:
         raise ClusterError(
-            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but one cannot reach "
+            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and only one of them can reach "
             f"{store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
         )
 

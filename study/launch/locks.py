@@ -44,8 +44,8 @@ def hold_launch(path: Path, study: str) -> IO[str]:
         holder = file.read().strip() or "another launch"
         file.close()
         raise HeldError(
-            f"{holder} is at work on this store; wait for its end or stop it, "
-            "then give the same command"
+            f"{holder} is at work on this store; stop it or wait until it ends, "
+            "then run the same command again"
         ) from None
     file.truncate(0)
     file.write(f"study {study}, process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}")
@@ -75,7 +75,7 @@ def await_workers(path: Path, seconds: float) -> None:
                 if time.monotonic() > until:
                     raise HeldError(
                         f"a worker of an earlier launch is still alive after {seconds:.0f} s; "
-                        "end it (ray processes of this user), then give the same command"
+                        "end it (ray processes of this user), then run the same command again"
                     ) from None
                 time.sleep(0.1)
 
@@ -136,9 +136,9 @@ class Lease:
         is_dead = holder["host"] == self._holder["host"] and not _is_alive(holder["process"])
         if holder != self._holder and age < RESPECTED_SECONDS and not is_dead:
             raise HeldError(
-                f"process {holder['process']} on {holder['host']} launches this study, last seen "
-                f"{age:.0f} s ago; wait for its end, or {RESPECTED_SECONDS / 60:.0f} minutes "
-                "after it died"
+                f"process {holder['process']} on {holder['host']} is launching this study, last "
+                f"seen {age:.0f} s ago; wait until it ends, or if it has died, for "
+                f"{RESPECTED_SECONDS / 60:.0f} minutes"
             )
 
 

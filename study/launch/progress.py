@@ -118,7 +118,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Print that a worker was lost."""
         name = self._name(self._cells[trial.trial_id])
-        self._say(f"{name}: its worker was lost; the trial starts once more", True)
+        self._say(f"{name}: its worker was lost; the trial starts again", True)
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
@@ -180,7 +180,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         elapsed = time.monotonic() - self._started
         head = Text(
             f"{self._spec.name}  {self._done} of {self._total} trials done · "
-            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} gone · "
+            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} elapsed · "
             f"{self._time_left()}"
         )
         bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
@@ -195,10 +195,10 @@ class Progress(tune.Callback):  # type: ignore[misc]
             latest = self._latest.get(trial_id)
             epochs = cell.config.training.epochs
             if latest is None:
-                table.add_row(self._name(cell), "starts", "", "")
+                table.add_row(self._name(cell), "starting", "", "")
                 continue
             done = latest["epoch"]
-            shown = "evaluates" if done == epochs else f"{done} of {epochs}"
+            shown = "evaluating" if done == epochs else f"{done} of {epochs}"
             clean, robust = latest["validation_clean"], latest["validation_robust"]
             table.add_row(self._name(cell), shown, f"{clean:.1%}", f"{robust:.1%}")
         return table
@@ -220,7 +220,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
     def _time_left(self) -> str:
         """Estimate the time left from this launch's pace, each trial weighed by its passes."""
         if not self._cost_measured:
-            return "time left unknown yet"
+            return "time left not known yet"
         pace = self._seconds / self._cost_measured / self._num_slots
         return f"about {_clock(self._cost_left * pace)} left"
 

@@ -91,8 +91,8 @@ _TYPES = {
 }
 _SCALARS = ("float_type", "int_type", "bool_type", "string_type", "literal_error")
 _REFUSED_KEYS = {
-    "pruner": "pruning is refused, as two objectives leave no one value to prune by",
-    "scheduler": "stopping trials early is refused, as they would be compared at unlike epochs",
+    "pruner": "pruning is not possible, as two objectives give no single value to prune by",
+    "scheduler": "trials cannot be stopped early, as they would be compared at different epochs",
 }
 _RANGE_KEYS = {"low", "high"}
 
@@ -258,7 +258,7 @@ def _in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> s
         words = re.findall(r"'([^']*)'", context["expected"])
         rule = f"must be {'one of ' if len(words) > 1 else ''}{', '.join(words)}"
     elif kind == "too_short":
-        return f"needs at least one entry, got none; write {_example(place) or 'one'}"
+        return f"needs at least one entry, but has none; write {_example(place) or 'one'}"
     elif kind == "union_tag_invalid":
         return f"only numbers have ranges, got {shown(value)}; write a value or a list"
     elif kind.startswith(("greater_than", "less_than")):
@@ -287,20 +287,20 @@ def _way_out(kind: str, value: object, place: Place) -> str:
     if isinstance(value, str):
         number = fraction(value)
         if kind == "float_type" and re.search(r"/ ?0+$", value):
-            return "; a fraction has a divisor other than 0"
+            return "; the divisor of a fraction must not be 0"
         if kind == "float_type" and number is not None:
-            return f"; fractions are read in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+            return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
     in_methods = place[1:2] == ("methods",)
     if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
         if isinstance(place[-1], int) and in_methods:
-            return f"; a list and a range cannot both choose {place[-2]}, keep one"
+            return f"; use either a list or a range for {place[-2]}"
         if not in_methods:
             return "; only settings under methods have ranges"
     if isinstance(value, tuple):
         if in_methods and place[-1] in _RANGE_KEYS:
-            return f"; a list and a range cannot both choose {place[-2]}, keep one"
+            return f"; use either a list or a range for {place[-2]}"
         if isinstance(place[-1], int) and kind in _SCALARS:
-            return "; a list holds plain values"
+            return "; a list may hold plain values only"
         if not in_methods and kind in _SCALARS:
             return "; only settings under methods have lists"
     written = _example(place)

@@ -51,7 +51,7 @@ Sampler = Literal["tpe", "nsga2", "gp", "random"]
 """The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
+_NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
 
 
 def _read_attack(value: object) -> object:

@@ -43,7 +43,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
         names = [name for name in source.data if not name.startswith(".")]
         studies = {name: _study(name, path.parent, notes) for name in names}
         if not studies:
-            notes.add((), "declares no study; write one, as in digits: {...}")
+            notes.add((), "declares no study; write one, such as digits: {...}")
     if notes.problems:
         raise SpecError(*notes.messages(path))
     return {name: study for name, study in studies.items() if study is not None}
@@ -68,9 +68,8 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     _check_search(name, data, notes)
     num_cells = _num_cells(data)
     if num_cells > MOST_CELLS:
-        text = (
-            f"must make at most {MOST_CELLS} cells with the seeds, got {num_cells}; shorten lists"
-        )
+        most = f"must have at most {MOST_CELLS} cells, seeds included"
+        text = f"{most}, got {num_cells}; shorten its lists"
         notes.add((name, "methods"), text)
         data["methods"] = good_value(["methods"])
     data["name"] = name

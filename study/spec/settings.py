@@ -89,7 +89,7 @@ class Range(Part):
     def _check_ends(self) -> Self:
         ends = f"low={self.low!r}, high={self.high!r}"
         if self.low == self.high:
-            raise rule_error(f"low must be below high, got {ends}; write the one value instead")
+            raise rule_error(f"low must be below high, got {ends}; write a single value instead")
         if self.low > self.high:
             raise rule_error(f"low must be below high, got {ends}; swap them")
         if self.log and self.low <= 0:
@@ -155,7 +155,7 @@ def _read_ends(value: Any, is_radius: bool = False) -> Any:
         return value
     if not {"low", "high"} & set(value):
         got = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
-        raise rule_error(f"a range has low and high, got {got}; write a value, list or range")
+        raise rule_error(f"a range needs low and high, got {got}; write a value, list or range")
     return {key: _with_fraction(item) if is_radius else item for key, item in value.items()}
 
 
@@ -167,7 +167,7 @@ def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     seen = set()
     for value in values:
         if value in seen:
-            raise rule_error(f"a list holds each value once, got {value!r} twice; remove one")
+            raise rule_error(f"a list must not repeat a value, got {value!r} twice; remove one")
         seen.add(value)
     return values
 

@@ -44,11 +44,11 @@ _REFUSED = (
 
 _SYNTAX = {
     "'\\t'": "found a tab; indent with spaces",
-    "mapping values are not allowed": "found a colon too many; put text that holds one in quotes",
+    "mapping values are not allowed": "found a colon too many; put text with a colon in quotes",
     "expected <block end>": "this line does not fit those above it; check indent and dashes",
     "expected ',' or": "the bracket opened in line {start} is not closed; close it, or add a comma",
     "unexpected end of stream": "a quote is opened but not closed; close it",
-    "second occurrence": "a name (&name) is given twice; rename one",
+    "second occurrence": "a name (&name) is used twice; rename one",
     "undefined alias": "an alias (*name) has no &name before it; define it first, or quote the *",
 }
 """Parts of PyYAML's messages, and what is said instead."""
@@ -93,7 +93,7 @@ def read_yaml(path: Path) -> Source:
         fault = "a \\U in double quotes names no character; correct it"
         raise SpecError(f"{path}: is not valid YAML, {fault}") from None
     if node is None:
-        raise SpecError(f"{path}: is empty; declare a study, as in digits: {{...}}")
+        raise SpecError(f"{path}: is empty; declare a study, such as digits: {{...}}")
     reading = _Reading()
     try:
         data = reading.value(node, ())
@@ -110,14 +110,14 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; check its name and folder") from None
     except IsADirectoryError:
-        raise SpecError(f"{path}: is a folder; name the studies file inside it") from None
+        raise SpecError(f"{path}: is a folder; give the studies file inside it") from None
     except PermissionError:
-        raise SpecError(f"{path}: may not be read by this user; change its mode") from None
+        raise SpecError(f"{path}: this user may not read it; change its permissions") from None
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read, {_first_line(error)}") from None
     if len(content) > LARGEST_FILE_BYTES:
         limit = LARGEST_FILE_BYTES // 1024
-        message = f"{path}: must be at most {limit} KiB, is larger; is it a studies file?"
+        message = f"{path}: must be at most {limit} KiB, but is larger; is it a studies file?"
         raise SpecError(message)
     try:
         return content.decode("utf-8-sig")
@@ -205,7 +205,9 @@ class _Reading:
         self.count += 1
         line = node.start_mark.line + 1
         if depth > DEEPEST:
-            raise _TooMuchError("an alias (*name) stands inside what it names; write it out", line)
+            raise _TooMuchError(
+                "an alias (*name) stands inside the value that it names; write that out", line
+            )
         if self.count > MOST_VALUES:
             text = f"holds more than {MOST_VALUES} values, aliases unfolded; use fewer aliases"
             raise _TooMuchError(text, line)
@@ -223,7 +225,7 @@ class _Reading:
             if key in values:
                 first = self.lines[(*place, key)]
                 where = f"lines {first} and {line}" if first != line else f"line {line}"
-                text = f"is given twice, in {where}; keep one"
+                text = f"appears twice, in {where}; keep one"
                 self.problems.append(((*place, key), line, text))
                 continue
             self.lines[(*place, key)] = line
@@ -250,7 +252,7 @@ class _Reading:
                     yield merged
                     yield from self._merged(merged, place, depth + 1)
                 else:
-                    text = "<< merges mappings only; write <<: *name, the name of a mapping"
+                    text = "<< merges mappings only; write <<: *name with the name of a mapping"
                     self.problems.append((place, merged.start_mark.line + 1, text))
 
     def _key(self, node: yaml.Node, place: Place) -> str | None:

@@ -69,7 +69,7 @@ def opened(store: Any, client: Any, read: Any, request: Any) -> tuple[Any, Study
 
 def test_held_lease_is_refused_with_its_holder_until_it_is_released(opened: Any) -> None:
     Other(*opened).take(0)
-    with pytest.raises(HeldError, match="process 7 on elsewhere launches this study"):
+    with pytest.raises(HeldError, match="process 7 on elsewhere is launching this study"):
         Lease(*opened).take(0)
     Other(*opened).release()
     Lease(*opened).take(0)
