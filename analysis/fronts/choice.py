@@ -12,7 +12,8 @@ import numpy as np
 
 from analysis.fronts.pareto import comparable, mean_attainable_robustness, nondominated
 from analysis.results.configurations import ConfigurationResult, configurations, spread
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.trials import Array, Key
 
 

@@ -27,8 +27,7 @@ from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import Estimand, Interval
 from analysis.inference.intervals import sup_t
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.methods import compared, primary_pair
-from analysis.results.results import Results
+from analysis.results.results import Results, compared, primary_pair
 from analysis.results.trials import Array
 
 MOST_BUDGETS = 8

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.trials import ResultsError, configuration_key
 from analysis.results.words import value_text
 

@@ -31,7 +31,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from analysis.results.columns import Columns, read_columns
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.rows import (
     Problems,
     Row,

@@ -7,15 +7,19 @@ History: how trials trained and which hyperparameters mattered, beside what they
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-UNWRITTEN = {"written": False}
+Written = Callable[[Any], bool]
+"""Whether a field of this owner is written to `front.json`: metadata `written` of the field."""
+ARRAYS = {"arbitrary_types_allowed": True}
+"""`__pydantic_config__` of a dataclass with arrays: they are in memory alone, and null in JSON."""
+UNWRITTEN: Mapping[str, Written] = {"written": lambda owner: False}
 """Metadata of a field that stays in memory: it has a default, and is not written."""
 
 Value = float | int | str
@@ -113,6 +117,8 @@ class OtherNorm:
     The worst case within the same tier as the study's own norm, and never put together with it.
     """
 
+    __pydantic_config__ = ARRAYS
+
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing."""
@@ -125,6 +131,8 @@ class OtherNorm:
 @dataclass(frozen=True, kw_only=True)
 class StrongResult:
     """What a stronger attack left of a trial: a tier of its own, beside the evaluation attack."""
+
+    __pydantic_config__ = ARRAYS
 
     attack: str
     """As it is printed, say `AutoAttack`."""
@@ -275,6 +283,8 @@ ROUNDING = 1e-6
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """One finished cell: a configuration with one seed."""
+
+    __pydantic_config__ = ARRAYS
 
     method: str
     """The method's name in the study; `values` tell its configurations apart."""
