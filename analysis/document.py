@@ -85,17 +85,17 @@ class Analysis:
 
     @property
     def estimand(self) -> Estimand:
-        """Give the default estimand, that of headline numbers."""
+        """Return the default estimand, that of headline numbers."""
         return self.estimands[0]
 
     @property
     def primary(self) -> View:
-        """Give the view at the objective radius under the default estimand."""
+        """Return the view at the objective radius under the default estimand."""
         return self.view(self.results.threat.objective_radius)
 
     @cached_property
     def found(self) -> tuple[ConfigurationResult, ...]:
-        """Give the configurations: the rows that views refer to."""
+        """Return the configurations: the rows that views refer to."""
         return configurations(self.results)
 
     @cached_property
@@ -104,7 +104,7 @@ class Analysis:
         return choose(self.results)
 
     def view(self, radius: float, estimand: Estimand | None = None) -> View:
-        """Give what was found at this radius, by default under the default estimand."""
+        """Return what was found at this radius, by default under the default estimand."""
         asked = estimand or self.estimand
         return next(v for v in self.views if v.radius == radius and v.estimand == asked)
 

@@ -59,7 +59,7 @@ class ThreatModel:
 
     @property
     def objective(self) -> int:
-        """Give the position of the objective radius in `radii`."""
+        """Return the position of the objective radius in `radii`."""
         return self.radii.index(self.objective_radius)
 
 
@@ -105,7 +105,7 @@ class Results:
         _check_training(self)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        """Give the seeds declared for a method."""
+        """Return the seeds declared for a method."""
         declared = next(note.seeds for note in self.methods if note.name == method)
         return self.seeds if declared is None else declared
 

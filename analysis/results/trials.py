@@ -178,7 +178,7 @@ class Detection:
 
 
 def strong_text(attack: str, samples: int, num_test: int) -> str:
-    """Name a stronger attack with the images it saw, as every number of it is named.
+    """Format a stronger attack with the images it saw.
 
     >>> strong_text("AutoAttack", 100, 500), strong_text("AutoAttack", 500, 500)
     ('AutoAttack on the first 100 of 500 images', 'AutoAttack')
@@ -189,7 +189,7 @@ def strong_text(attack: str, samples: int, num_test: int) -> str:
 
 
 def strong_key(attack: str, norm: str, radius: float, samples: int, num_test: int) -> str:
-    """Name a column of a stronger attack's accuracies.
+    """Return the name of a column of a stronger attack's accuracies.
 
     >>> strong_key("AutoAttack", "linf", 0.1, 100, 500)
     'autoattack_linf_0.1_first_100'
@@ -330,7 +330,7 @@ class AbsentTrial:
 
 
 def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
-    """Name a configuration by its method and its values, in the order of their names.
+    """Return the key of a configuration: method and values, in the order of their names.
 
     >>> configuration_key("sam_at", {"rho": 0.1, "epsilon": 0.05})
     ('sam_at', (('epsilon', 0.05), ('rho', 0.1)))
@@ -339,7 +339,7 @@ def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
 
 
 def trial_key(trial: TrialResult | AbsentTrial | History) -> TrialKey:
-    """Name a trial by its configuration and its seed, never by how they are printed."""
+    """Return the key of a trial: configuration and seed, never as they are printed."""
     return configuration_key(trial.method, trial.values), trial.seed
 
 
@@ -358,7 +358,7 @@ def nested_bits(bits: Bits) -> Bits:
 
 
 def accuracies(bits: Bits) -> Array:
-    """Give the nested accuracies (1 + R,) of bits (1 + R, n): clean first, then each radius.
+    """Compute the nested accuracies (1 + R,) of bits (1 + R, n): clean first, then each radius.
 
     >>> accuracies(np.array([[True, True], [False, True], [True, False]]))
     array([1. , 0.5, 0. ])
