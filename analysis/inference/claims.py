@@ -1,4 +1,7 @@
-"""Claims: an estimate with its interval, and the sentence that states it or refuses to."""
+"""Claims: an estimate with its interval, and the sentence that states it or refuses to.
+
+The words of this module are those that `front.json` writes, so they change with its schema only.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -20,9 +23,11 @@ class Interval:
     """An estimate with its 95% interval, in the units of the estimate."""
 
     estimate: float
+    """Of the data themselves, not the mean of the replicates."""
     low: float
+    """The lower end."""
     high: float
-    """Not necessarily symmetric: intervals are percentiles of replicates."""
+    """The upper end. Not necessarily symmetric: intervals are percentiles of replicates."""
 
 
 @dataclass(frozen=True, kw_only=True)
