@@ -1,7 +1,7 @@
-"""Fronts under noise: what replicates say about memberships, surfaces and attainable robustness.
+"""Fronts under noise: memberships, attainment surfaces and attainable robustness of replicates.
 
-A grid that was fully run chooses nothing, so all its configurations enter what is said about the
-method; of a free search enter the members chosen on validation data, whose test numbers took no
+A grid that was fully run chooses nothing, so all its configurations stand for the method. For a
+free search only the members chosen on validation data stand for it, as their test numbers took no
 part in the choice.
 """
 

@@ -1,4 +1,4 @@
-"""Dominance: which configurations of one method are better in both accuracies than another's."""
+"""Dominance: configurations of one method that are better in both accuracies than another's."""
 
 from dataclasses import dataclass
 

@@ -85,12 +85,14 @@ def _check(studies: Sequence[Results]) -> None:
                 raise ResultsError(
                     f"{pair}: cannot be compared, their {name} differs: {one} and {two}; {way_out}"
                 )
+        # Tables may not know their number of classes; only two known numbers can differ.
         classes = (first.num_classes, other.num_classes)
         if None not in classes and classes[0] != classes[1]:
             raise ResultsError(
                 f"{pair}: cannot be compared, their number of classes differs: "
                 f"{classes[0]} and {classes[1]}; compare studies of one data set"
             )
+    # A study without trials has no images that could differ.
     hashes = {study.study: _sample_hash(study) for study in studies if study.trials}
     odd = next((name for name, found in hashes.items() if found != next(iter(hashes.values()))), "")
     if odd:
@@ -130,6 +132,7 @@ def _names(studies: Sequence[Results]) -> dict[str, dict[str, str]]:
 def _runs(study: Results, note: MethodNote) -> object:
     """Return a key of what a method ran, equal for the very same runs; None if unknown."""
     trials = [trial for trial in study.trials if trial.method == note.name]
+    # A cell without a run might still be run otherwise, so a partial method has no name.
     is_partial = any(trial.method == note.name for trial in study.absent)
     if is_partial or not trials or not all(trial.run for trial in trials):
         return None

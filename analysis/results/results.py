@@ -1,4 +1,4 @@
-"""Results of a study as numbers: trials with their correctness bits, and the absent trials.
+"""Results: a study as numbers, its trials with their correctness bits and its absent trials.
 
 Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 """
@@ -200,6 +200,7 @@ def _check_trial(results: Results, trial: TrialResult) -> None:
     given = [trial.clean, *trial.robust, *(v for v in validation if v is not None)]
     if not all(0 <= accuracy <= 1 for accuracy in given):
         raise ResultsError(f"{cell}: accuracies must be fractions in [0, 1], got {given}")
+    # An image counts as robust only if it is right at all smaller radii too, so none can rise.
     nested = [trial.clean, *trial.robust]
     if any(later > earlier + ROUNDING for earlier, later in pairwise(nested)):
         raise ResultsError(f"{cell}: nested accuracies must not rise with the radius, got {nested}")

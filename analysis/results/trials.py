@@ -1,8 +1,10 @@
-"""Evidence: what else is known of a trial: another norm, a stronger attack, checks, detections.
+"""Trials: the result of one configuration with one seed, and all that is known of it besides.
 
-Accuracies are fractions in [0, 1]. Letters: R radii, m test samples attacked, A attacks.
+Besides its accuracies a trial may have correctness bits, accuracies in another norm and under
+stronger attacks, checks of its evaluation, problems detected in training, and a history of its
+epochs. Accuracies are fractions in [0, 1].
 
-History: how trials trained and which hyperparameters mattered, beside what they reached.
+Letters: R radii, n test samples, m test samples that a stronger attack saw, A attacks.
 """
 
 import math
@@ -234,6 +236,7 @@ def check_strong(
         _check_nested(place, strong.clean, row, len(strong.parts))
     _check_shape(place, strong.bits, (1 + len(strong.radii), strong.samples))
     if strong.bits is not None:
+        # Both are recorded apart, so bits of another trial or another order show here.
         counted = np.logical_and.accumulate(strong.bits, axis=0).mean(axis=1, dtype=np.float64)
         if np.abs(counted - np.array([strong.clean, *strong.robust])).max() > TOLERANCE:
             raise ResultsError(
@@ -250,6 +253,7 @@ def check_checks(cell: str, checks: tuple[Check, ...]) -> None:
 
 
 def _check_radii(place: str, radii: tuple[float, ...]) -> None:
+    # NaN fails every comparison, so a chain that rises from above 0 to a finite end has none.
     rising = all(a < b for a, b in pairwise(radii))
     if not (radii and rising and radii[0] > 0 and math.isfinite(radii[-1])):
         raise ResultsError(f"{place}: radii must be positive and strictly increasing, got {radii}")
