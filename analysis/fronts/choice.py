@@ -88,7 +88,7 @@ def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
 def seed_points(
     found: tuple[ConfigurationResult, ...], radius: int, seeds: tuple[int, ...]
 ) -> list[Array]:
-    """Give, for each seed, the (N, 2) test accuracies of the configurations with this seed."""
+    """Return for each seed the (N, 2) test accuracies of the configurations with this seed."""
     return [
         np.array(
             [(t.clean, t.robust[radius]) for c in found for t in c.trials if t.seed == seed],

@@ -43,12 +43,12 @@ class CostPoint:
     """Configurations that cost at most this much, of each method."""
     second_rows: tuple[int, ...]
     first: Interval
-    """Mean attainable robust accuracy of each,"""
+    """Mean attainable robust accuracy of each method."""
     second: Interval
     difference: Interval
-    """and first - second, not adjusted;"""
+    """first - second; its interval is not adjusted."""
     adjusted_low: float
-    """ends that hold for all budgets of the pair together."""
+    """Ends of the difference that hold for all budgets of the pair together."""
     adjusted_high: float
 
 

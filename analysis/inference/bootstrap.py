@@ -36,7 +36,7 @@ class Replicates:
     """Replicates of the accuracies of N configurations, clean first, then robust at R radii."""
 
     seed: int
-    """Of the generator that drew them."""
+    """Seed of the generator that drew the replicates."""
     means: Array
     """(N, 1 + R) the point estimates m_i, means over seeds."""
     this_test_set: Array
@@ -59,7 +59,7 @@ class Replicates:
 
     @property
     def estimands(self) -> tuple[Estimand, ...]:
-        """List the estimands that can be had, the default first."""
+        """Return the estimands that the data allow, the default first."""
         return ("this test set",) if self.population is None else ("population", "this test set")
 
     @property
@@ -76,14 +76,14 @@ class Replicates:
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """What single seeds differ from their configuration's mean by, scaled; J in all."""
+    """Scaled differences of single seeds from the mean of their configuration, J in all."""
 
     values: Array
     """(J, 1 + R) e_ij = √(k/(k - 1)) (a_ij - m_i) / s_i; a lone seed has none."""
     rows: NDArray[np.intp]
-    """(J,) the configuration i, and"""
+    """(J,) the row of each residual's configuration."""
     seeds: NDArray[np.intp]
-    """(J,) the seed number of each."""
+    """(J,) the seed number of each residual."""
 
 
 def draw_replicates(

@@ -29,7 +29,7 @@ _SAME: tuple[tuple[str, Callable[[Results], object], str], ...] = (
         "more comparable than other radii",
     ),
 )
-"""What studies must share: its name, its value, and what to do where it differs."""
+"""What studies must share: a name, how to read the value, and what to do where they differ."""
 
 
 def combine(studies: Sequence[Results]) -> Results:
@@ -109,7 +109,7 @@ def _sample_hash(study: Results) -> str | None:
 
 
 def _names(studies: Sequence[Results]) -> dict[str, dict[str, str]]:
-    """Give, by study and method, the new name; a method that is kept elsewhere has none."""
+    """Return the new names by study and method; a method that another study keeps has none."""
     names: dict[str, dict[str, str]] = {}
     same: dict[object, str] = {}
     kept: list[str] = []

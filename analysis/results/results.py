@@ -35,9 +35,9 @@ class ThreatModel:
     """What robust accuracies were measured against."""
 
     attack: str
-    """Against which test accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    """Against which test accuracies stand, as it is printed: `PGD-20, 1 restart`."""
     validation_attack: str
-    """The same of validation accuracies, often weaker, say `PGD-10, 1 restart`."""
+    """The same of validation accuracies, often weaker: `PGD-10, 1 restart`."""
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
@@ -91,7 +91,7 @@ class Results:
     """Methods (first, second) of the primary contrast, the normalised hypervolume difference at
     the objective radius; None: the first adversarial training against the first SAM."""
     is_comparison: bool = False
-    """Put together from several studies: no contrast was declared beforehand, none is primary."""
+    """True if several studies are combined, of which no contrast was declared beforehand."""
     histories: tuple[History, ...] = ()
     importances: tuple[Importance, ...] = ()
 

@@ -48,9 +48,9 @@ class History:
     best_epoch: int | None
     """The epoch of the checkpoint `best`."""
     test_best: tuple[float, float] | None
-    """Test clean and robust accuracy (objective radius) of the checkpoint `best`, and"""
+    """Test clean and robust accuracy (objective radius) of the checkpoint `best`."""
     test_last: tuple[float, float] | None
-    """of the checkpoint `last`."""
+    """The same of the checkpoint `last`."""
 
     def __post_init__(self) -> None:
         """Refuse entries that are not one for each epoch, or no accuracies."""
@@ -85,7 +85,7 @@ class Importance:
     configurations: int
     """How many configurations it was computed from."""
     evaluator: str
-    """As it is printed, say `PED-ANOVA`."""
+    """As it is printed: `PED-ANOVA`."""
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares."""
@@ -137,7 +137,7 @@ class StrongResult:
     __pydantic_config__ = ARRAYS
 
     attack: str
-    """As it is printed, say `AutoAttack`."""
+    """As it is printed: `AutoAttack`."""
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, some of those of the evaluation attack in this norm."""
@@ -154,7 +154,7 @@ class StrongResult:
     bits: Bits | None = None
     """(1 + R, m) raw: without an attack, then the worst case over all parts at each radius."""
     sample_hash: str | None = None
-    """Names the samples attacked; equal for equal samples."""
+    """A hash of the samples attacked: equal for equal samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +174,7 @@ class Detection:
     """Something that went wrong while a trial trained; its numbers stand."""
 
     name: str
-    """Say `catastrophic overfitting`."""
+    """As it is printed: `catastrophic overfitting`."""
     text: str
     """The sentence, with the epoch and the numbers."""
 
@@ -307,7 +307,7 @@ class TrialResult:
     bits: Bits | None = None
     """(1 + R, n): row 0 without an attack, row 1 + i at radius i, raw (not nested)."""
     sample_hash: str | None = None
-    """Names the test samples and their order; equal for all trials that carry bits."""
+    """A hash of the test samples in their order: equal for all trials that carry bits."""
     seconds: float | None = None
     """Wall time of the trial."""
     cost: float | None = None
