@@ -55,7 +55,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _reported(told: argparse.Namespace) -> Path:
-    """Make the report of a table."""
+    """Write the report of a table."""
     given = {name: value for name, value in vars(told).items() if value is not None}
     source, out = given.pop("source"), given.pop("out")
     several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
@@ -68,7 +68,7 @@ def _reported(told: argparse.Namespace) -> Path:
 
 
 def _rerendered(told: argparse.Namespace) -> Path:
-    """Make the report that a `front.json` holds once more."""
+    """Write the report again that a `front.json` holds."""
     given = [name for name, value in vars(told).items() if value is not None]
     odd = [name for name in given if name not in ("source", "out")]
     if odd:

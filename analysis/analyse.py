@@ -1,4 +1,4 @@
-"""Analyse: from the results of a study to everything that its report says."""
+"""Analyse: build everything that a report shows from the results of a study."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ from analysis.results.trials import TrialResult
 
 
 def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Analysis:
-    """Analyse the results of a study: everything that its report says.
+    """Analyse the results of a study: measure everything that its report shows.
 
     Trials whose attack failed, by an alarm, are left out and listed as absent. Equal results,
     number of replicates and seed give an equal analysis.
@@ -65,7 +65,7 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
 
 
 def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
-    """Analyse what a stronger attack left: its own fronts, and its difference to the weaker one."""
+    """Analyse what a stronger attack left: its fronts, and the difference to the weaker attack."""
     document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
     attacked, losses = compare_attacks(
         results, design, document.results, count=replicates, seed=seed
@@ -86,7 +86,7 @@ def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> T
 
 
 def without_bits(results: Results) -> Results:
-    """Drop the correctness bits: what is left is what `front.json` carries."""
+    """Drop the correctness bits, which `front.json` does not carry."""
     return replace(results, trials=tuple(_without_bits(trial) for trial in results.trials))
 
 

@@ -55,7 +55,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """Everything that the report shows. The bits are not in it."""
+    """Everything that the report shows, without the correctness bits."""
 
     results: Results
     replicates: int
@@ -114,12 +114,12 @@ class Tier:
     """A stronger attack as a study of its own, and beside the evaluation attack."""
 
     attack: str
-    """Say `AutoAttack`; `analysis.results.threat.attack` names it with its samples."""
+    """As it is printed: `AutoAttack`; `analysis.results.threat.attack` adds its samples."""
     samples: int
     parts: tuple[str, ...]
     """The attacks it is made of, in the order in which they ran."""
     partial: tuple[str, ...]
-    """Trials attacked at some of their radii only: in nothing that is said of the tier."""
+    """Trials attacked at some of their radii only: no number of the tier uses them."""
     analysis: Analysis
     """Of the trials attacked; its findings are those that the study's findings hold too."""
     attacked: tuple[AttackedTwice, ...]

@@ -1,7 +1,7 @@
-"""Fronts under noise: what replicates say about memberships, surfaces and attainable robustness.
+"""Fronts under noise: memberships, attainment surfaces and attainable robustness of replicates.
 
-A grid that was fully run chooses nothing, so all its configurations enter what is said about the
-method; of a free search enter the members chosen on validation data, whose test numbers took no
+A grid that was fully run chooses nothing, so all its configurations stand for the method. For a
+free search only the members chosen on validation data stand for it, as their test numbers took no
 part in the choice.
 """
 
@@ -44,17 +44,17 @@ class Membership:
     method: str
     clean: Interval
     robust: Interval
-    """At the radius of the whole."""
+    """At the radius of the fronts."""
     covariance: tuple[tuple[float, float], tuple[float, float]]
     """Of (clean, robust) over the replicates: the 95% region of the mean is its ellipse."""
     on_study_front: float
     """P: the share of replicates in which no configuration of any method dominates it."""
     on_method_front: float
-    """P: the same among its method's configurations."""
+    """P: the same among the configurations of its method."""
     cleanest: float
-    """P: the share of replicates in which none of any method has a higher clean accuracy, and"""
+    """P: the share of replicates in which no configuration is cleaner. A tie counts for each."""
     most_robust: float
-    """a higher robust accuracy; a tie counts for each."""
+    """P: the share in which no configuration is more robust. A tie counts for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +63,15 @@ class FrontSurface:
 
     method: str
     rows: tuple[int, ...]
-    """Configurations that enter; never empty."""
+    """The configurations that stand for the method; never empty."""
     which: str
-    """Said of them: `all its configurations`, `the members chosen on validation`."""
+    """Their description: `all its configurations`, `the members chosen on validation`."""
     median: Corners
-    """What half of the replicates attain at each clean accuracy, read on a grid;"""
+    """What half of the replicates attain at each clean accuracy, read on a grid."""
     optimistic: Corners
-    """what 2.5% do, and"""
+    """The same of 2.5% of the replicates."""
     pessimistic: Corners
-    """what 97.5% do."""
+    """The same of 97.5% of the replicates."""
     hull: Corners
     """Reachable by randomising between networks: the concave hull of the means that enter."""
     attainable: Interval
@@ -126,7 +126,7 @@ def points_at(
 def entering(
     results: Results, found: Sequence[ConfigurationResult], choice: Choice
 ) -> Mapping[str, tuple[tuple[int, ...], str]]:
-    """Give, for each method with results, the rows that stand for it, and what they are called.
+    """Return for each method with results the rows that stand for it, and their description.
 
     All rows of a grid, also those that lack a seed: to drop a failed one would be a bias. Of a
     search the members chosen on validation data, or all rows where there are none.

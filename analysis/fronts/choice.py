@@ -1,9 +1,9 @@
 """Choice: which configurations make up a method's front, and what that front is worth.
 
-Membership is chosen on validation data where there are any; every number about a chosen
-configuration are its test number. So a front chosen on validation need not be a front on test: its
-members stay. Configurations that lack a declared seed are not ranked, since a mean over fewer seeds
-is a noisier one; a method that has no other kind is ranked by those it has.
+Members are chosen on validation data where there are any, but every number about them is a test
+number. So a front chosen on validation need not be a front on test; its members stay all the same.
+Configurations that lack a declared seed are not ranked, since a mean over fewer seeds is noisier.
+If all configurations of a method lack one, all of them are ranked.
 """
 
 from dataclasses import dataclass
@@ -88,7 +88,7 @@ def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
 def seed_points(
     found: tuple[ConfigurationResult, ...], radius: int, seeds: tuple[int, ...]
 ) -> list[Array]:
-    """Give, for each seed, the (N, 2) test accuracies of the configurations with this seed."""
+    """Return for each seed the (N, 2) test accuracies of the configurations with this seed."""
     return [
         np.array(
             [(t.clean, t.robust[radius]) for c in found for t in c.trials if t.seed == seed],

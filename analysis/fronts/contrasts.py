@@ -1,10 +1,9 @@
 """Contrasts: methods against each other, without a fitted curve.
 
 The hypervolume above (clean floor, 0), divided by 1 - clean floor, is the robust accuracy that a
-method attains on average over all clean requirements. One difference of two methods is primary,
-named before the data, and its interval is not adjusted; the others are adjusted together.
-
-Costs: methods against each other with only the configurations that a budget pays for.
+method attains on average over all clean requirements. One difference of two methods is primary. It
+was declared before the data, and its interval is not adjusted; the others are adjusted together.
+Methods are also compared at equal training cost: each with the configurations a budget allows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,12 +43,12 @@ class CostPoint:
     """Configurations that cost at most this much, of each method."""
     second_rows: tuple[int, ...]
     first: Interval
-    """Mean attainable robust accuracy of each,"""
+    """Mean attainable robust accuracy of each method."""
     second: Interval
     difference: Interval
-    """and first - second, not adjusted;"""
+    """first - second; its interval is not adjusted."""
     adjusted_low: float
-    """ends that hold for all budgets of the pair together."""
+    """Ends of the difference that hold for all budgets of the pair together."""
     adjusted_high: float
 
 

@@ -1,4 +1,4 @@
-"""Dominance: which configurations of one method are better in both accuracies than another's."""
+"""Dominance: configurations of one method that are better in both accuracies than another's."""
 
 from dataclasses import dataclass
 
@@ -26,9 +26,9 @@ class Dominance:
     reverse: float
     """P(second ≻ first)."""
     clean: Interval
-    """Difference of clean accuracies, its interval adjusted over all pairs of the two methods;"""
+    """Difference of clean accuracies, its interval adjusted over all pairs of the two methods."""
     robust: Interval
-    """that of robust accuracies."""
+    """Difference of robust accuracies, adjusted likewise."""
     claimed: bool
     """True if both adjusted intervals lie above 0."""
 
@@ -47,7 +47,7 @@ class MethodDominance:
     pairs: int
     """Pairs of configurations over which intervals are adjusted (max-T): 2 differences each."""
     factor: float
-    """By which standard errors are multiplied; 0.0 without any noise, which supports no claim."""
+    """The factor on standard errors; 0.0 without any noise, which supports no claim."""
 
 
 def measure_dominance(

@@ -1,7 +1,7 @@
-"""Selection: what was chosen, on which data, and by how much a choice flatters itself.
+"""Optimism: what was chosen, on which data, and by how much the choice overstates it.
 
-A front is a maximum, and so is the best of many: read on the data that it was chosen on, it looks
-better than it is. Numbers of what was chosen on validation data are test numbers and free of that.
+A front is a maximum, and so is the best of many configurations: on the data that it was chosen on
+it looks better than it is. Test numbers of what was chosen on validation data do not.
 """
 
 from dataclasses import dataclass

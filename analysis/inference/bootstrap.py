@@ -36,7 +36,7 @@ class Replicates:
     """Replicates of the accuracies of N configurations, clean first, then robust at R radii."""
 
     seed: int
-    """Of the generator that drew them."""
+    """Seed of the generator that drew the replicates."""
     means: Array
     """(N, 1 + R) the point estimates m_i, means over seeds."""
     this_test_set: Array
@@ -59,7 +59,7 @@ class Replicates:
 
     @property
     def estimands(self) -> tuple[Estimand, ...]:
-        """List the estimands that can be had, the default first."""
+        """Return the estimands that the data allow, the default first."""
         return ("this test set",) if self.population is None else ("population", "this test set")
 
     @property
@@ -76,14 +76,14 @@ class Replicates:
 
 @dataclass(frozen=True, kw_only=True)
 class Residuals:
-    """What single seeds differ from their configuration's mean by, scaled; J in all."""
+    """Scaled differences of single seeds from the mean of their configuration, J in all."""
 
     values: Array
     """(J, 1 + R) e_ij = √(k/(k - 1)) (a_ij - m_i) / s_i; a lone seed has none."""
     rows: NDArray[np.intp]
-    """(J,) the configuration i, and"""
+    """(J,) the row of each residual's configuration."""
     seeds: NDArray[np.intp]
-    """(J,) the seed number of each."""
+    """(J,) the seed number of each residual."""
 
 
 def draw_replicates(
@@ -182,6 +182,7 @@ def _pools(found: Sequence[ConfigurationResult], residuals: Residuals) -> tuple[
     """Return the pool of residuals (J, 1 + R) of each configuration, and whether all share one."""
     methods = list(dict.fromkeys(c.method for c in found))
     freedom = {m: sum(len(c.trials) - 1 for c in found if c.method == m) for m in methods}
+    # All or none, so that methods are compared with noise estimated in one way.
     pooled = len(methods) > 1 and min(freedom.values()) < LEAST_FREEDOM
     owner = np.array([0 if pooled else methods.index(c.method) for c in found], dtype=np.intp)
     pools = []
@@ -201,6 +202,7 @@ def _draw_seed_noise(
     """Draw δ (B, N, 1 + R)."""
     noise = np.zeros((count, *scales.shape))
     for row, (pool, k) in enumerate(zip(pools, counts, strict=True)):
+        # A lone seed says nothing of seed noise: without a pool it has none.
         if len(pool):
             drawn = pool[rng.integers(len(pool), size=(count, k))]
             noise[:, row] = scales[row] * drawn.mean(axis=1)
@@ -236,6 +238,8 @@ def _draw_sample_means(
     means = np.empty((count, *column.shape))
     for start in range(0, count, CHUNK):
         rows = min(CHUNK, count - start)
+        # The one place in float32, for half the memory: a rounding of 1e-7 is far below the noise
+        # of any number of test images.
         weights = rng.standard_exponential((rows, shares.shape[1]), dtype=np.float32)
         totals = (weights @ shares.T).astype(np.float64)
         means[start : start + rows] = (totals / totals[:, :1])[:, column]
@@ -253,6 +257,7 @@ def _sample_shares(found: Sequence[ConfigurationResult]) -> tuple[Array32, NDArr
         bits = [nested_bits(t.bits) for t in c.trials if t.bits is not None]
         for accuracy, right in enumerate(np.sum(bits, axis=0) / np.float32(len(bits))):
             share = right.astype(np.float32)
+            # Arrays are no keys of a dict; their digest is one.
             name = blake2b(share.tobytes()).digest()
             if name not in places:
                 places[name] = len(rows)

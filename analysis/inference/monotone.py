@@ -1,8 +1,8 @@
-"""Inversion: where non-decreasing curves through a few levels reach their targets.
+"""Monotone fits: what can be read off a few points when only the direction of a curve is known.
 
-Concave: a free curve through a front that only falls and bends downwards, as a check.
-
-Isotonic regression: the nearest monotone sequence, for many sequences at once.
+They are a concave curve through a front, which checks the fitted families; isotonic regression,
+the nearest monotone sequence, of many sequences at once; and the inversion of non-decreasing
+curves, which finds where they reach a target.
 """
 
 from typing import Literal

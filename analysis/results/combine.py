@@ -29,7 +29,7 @@ _SAME: tuple[tuple[str, Callable[[Results], object], str], ...] = (
         "more comparable than other radii",
     ),
 )
-"""What studies must share: its name, its value, and what to do where it differs."""
+"""What studies must share: a name, how to read the value, and what to do where they differ."""
 
 
 def combine(studies: Sequence[Results]) -> Results:
@@ -85,12 +85,14 @@ def _check(studies: Sequence[Results]) -> None:
                 raise ResultsError(
                     f"{pair}: cannot be compared, their {name} differs: {one} and {two}; {way_out}"
                 )
+        # Tables may not know their number of classes; only two known numbers can differ.
         classes = (first.num_classes, other.num_classes)
         if None not in classes and classes[0] != classes[1]:
             raise ResultsError(
                 f"{pair}: cannot be compared, their number of classes differs: "
                 f"{classes[0]} and {classes[1]}; compare studies of one data set"
             )
+    # A study without trials has no images that could differ.
     hashes = {study.study: _sample_hash(study) for study in studies if study.trials}
     odd = next((name for name, found in hashes.items() if found != next(iter(hashes.values()))), "")
     if odd:
@@ -107,7 +109,7 @@ def _sample_hash(study: Results) -> str | None:
 
 
 def _names(studies: Sequence[Results]) -> dict[str, dict[str, str]]:
-    """Give, by study and method, the new name; a method that is kept elsewhere has none."""
+    """Return the new names by study and method; a method that another study keeps has none."""
     names: dict[str, dict[str, str]] = {}
     same: dict[object, str] = {}
     kept: list[str] = []
@@ -130,6 +132,7 @@ def _names(studies: Sequence[Results]) -> dict[str, dict[str, str]]:
 def _runs(study: Results, note: MethodNote) -> object:
     """Return a key of what a method ran, equal for the very same runs; None if unknown."""
     trials = [trial for trial in study.trials if trial.method == note.name]
+    # A cell without a run might still be run otherwise, so a partial method has no name.
     is_partial = any(trial.method == note.name for trial in study.absent)
     if is_partial or not trials or not all(trial.run for trial in trials):
         return None

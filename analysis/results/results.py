@@ -1,4 +1,4 @@
-"""Results of a study as numbers: trials with their correctness bits, and the absent trials.
+"""Results: a study as numbers, its trials with their correctness bits and its absent trials.
 
 Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 """
@@ -35,9 +35,9 @@ class ThreatModel:
     """What robust accuracies were measured against."""
 
     attack: str
-    """Against which test accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    """Against which test accuracies stand, as it is printed: `PGD-20, 1 restart`."""
     validation_attack: str
-    """The same of validation accuracies, often weaker, say `PGD-10, 1 restart`."""
+    """The same of validation accuracies, often weaker: `PGD-10, 1 restart`."""
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
@@ -91,7 +91,7 @@ class Results:
     """Methods (first, second) of the primary contrast, the normalised hypervolume difference at
     the objective radius; None: the first adversarial training against the first SAM."""
     is_comparison: bool = False
-    """Put together from several studies: no contrast was declared beforehand, none is primary."""
+    """True if several studies are combined, of which no contrast was declared beforehand."""
     histories: tuple[History, ...] = ()
     importances: tuple[Importance, ...] = ()
 
@@ -200,6 +200,7 @@ def _check_trial(results: Results, trial: TrialResult) -> None:
     given = [trial.clean, *trial.robust, *(v for v in validation if v is not None)]
     if not all(0 <= accuracy <= 1 for accuracy in given):
         raise ResultsError(f"{cell}: accuracies must be fractions in [0, 1], got {given}")
+    # An image counts as robust only if it is right at all smaller radii too, so none can rise.
     nested = [trial.clean, *trial.robust]
     if any(later > earlier + ROUNDING for earlier, later in pairwise(nested)):
         raise ResultsError(f"{cell}: nested accuracies must not rise with the radius, got {nested}")

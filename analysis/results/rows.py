@@ -1,4 +1,4 @@
-"""Rows: a table from a CSV file, a data frame or dicts, its cells plain, its mistakes noted."""
+"""Rows: the cells of a table from a CSV file, a data frame or dicts, and the mistakes in it."""
 
 import csv
 import math
@@ -123,6 +123,7 @@ def radius(text: str) -> float | None:
     value = number(text)
     if value is None or value <= 0:
         return None
+    # A radius of few digits is meant as it is: 0.031 is not 8/255.
     multiple = round(value * 255) / 255
     digits = len(text.replace(".", "").lstrip("0"))
     is_rounded = digits >= 5 and math.isclose(value, multiple, rel_tol=5e-6)
@@ -164,6 +165,7 @@ def _is_not_finite(cell: Value) -> bool:
 
 
 def _csv_rows(path: Path, problems: Problems) -> Rows:
+    # Line ends are kept, since a quoted cell may hold one; strict, since a lax reader guesses.
     table = csv.reader(_text(path).splitlines(keepends=True), strict=True)
     rows: list[Row] = []
     header: list[str] | None = None
@@ -193,6 +195,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
         if content.startswith(WORKBOOK):
             raise TableError(f"{path}: is a workbook or an archive; save its sheet as UTF-8 CSV")
+        # Spreadsheet programs begin UTF-8 with a mark that is no part of the first column's name.
         return content.decode("utf-8-sig")
     except IsADirectoryError as error:
         raise TableError(f"{path}: is a folder; name a CSV file") from error
@@ -228,6 +231,7 @@ def _plain(cell: Any) -> Value | None:
     """Read a cell as number or text; None if it is blank, as NaN is in data frames."""
     if cell is None or type(cell).__name__ in _MISSING_TYPES:
         return None
+    # Numbers of numpy and pandas become Python's own, so that their types can be told apart.
     if hasattr(cell, "item"):
         cell = cell.item()
     if isinstance(cell, bool):

@@ -1,4 +1,4 @@
-"""Table: results from a table of trials, one row for each, wherever they were trained.
+"""Table: results read from a table with one row for each trial, wherever it was trained.
 
 Columns: `method`, `seed`, `clean` and `robust_<radius>` for one or more radii, as in `robust_0.031`
 or `robust_8/255`: accuracies on the test images, as fractions, robust ones against an attack at
@@ -8,14 +8,11 @@ method's sides, say `sam` and `pgd`), `bits` (names the row's array in the file 
 column is a hyperparameter, blank where the row's method has none. A report's `seeds.csv` is such a
 table.
 
-Bit file: the correctness bits of a table's rows, from an `.npz` file.
-
-One array (1 + R, n) of booleans, or of 0 and 1, for each row: first without an attack, then at
-each radius, rising; n test samples in one order throughout. An array is named by the row's cell
-in the column `bits`; without that column by the row's number, from 1, below the header. The array
-`sample_hash`, a text, names the test samples, so that studies can be compared.
-
-Trial rows: the rows of a table as finished and absent trials.
+The correctness bits of the rows may be given in an `.npz` file. It holds one array (1 + R, n) of
+booleans, or of 0 and 1, for each row: first without an attack, then at each radius, rising; the n
+test samples have one order throughout. An array is named by the row's cell in the column `bits`;
+without that column by the row's number, from 1, below the header. The array `sample_hash`, a text,
+names the test samples, so that studies can be compared.
 """
 
 import difflib
@@ -75,6 +72,7 @@ def read_bit_file(path: Path) -> BitFile:
     """Read a file of bits; raises `TableError` if it is none."""
     try:
         content = path.read_bytes()
+        # Files come from anywhere, and a pickle runs what it holds.
         stored = np.load(BytesIO(content), allow_pickle=False)
         arrays = {name: stored[name] for name in getattr(stored, "files", ())}
     except IsADirectoryError as error:
@@ -216,6 +214,7 @@ class TrialRows:
         bits = None
         if self._file is not None:
             bits = bits_of(self._file, row, row_number, np.array(given), self._problems)
+        # A table is rounded, its bits are not: where both are given, the bits count.
         measured = given if bits is None else accuracies(bits).tolist()
         trial = TrialResult(
             method=method,

@@ -1,8 +1,10 @@
-"""Evidence: what else is known of a trial: another norm, a stronger attack, checks, detections.
+"""Trials: the result of one configuration with one seed, and all that is known of it besides.
 
-Accuracies are fractions in [0, 1]. Letters: R radii, m test samples attacked, A attacks.
+Besides its accuracies a trial may have correctness bits, accuracies in another norm and under
+stronger attacks, checks of its evaluation, problems detected in training, and a history of its
+epochs. Accuracies are fractions in [0, 1].
 
-History: how trials trained and which hyperparameters mattered, beside what they reached.
+Letters: R radii, n test samples, m test samples that a stronger attack saw, A attacks.
 """
 
 import math
@@ -46,9 +48,9 @@ class History:
     best_epoch: int | None
     """The epoch of the checkpoint `best`."""
     test_best: tuple[float, float] | None
-    """Test clean and robust accuracy (objective radius) of the checkpoint `best`, and"""
+    """Test clean and robust accuracy (objective radius) of the checkpoint `best`."""
     test_last: tuple[float, float] | None
-    """of the checkpoint `last`."""
+    """The same of the checkpoint `last`."""
 
     def __post_init__(self) -> None:
         """Refuse entries that are not one for each epoch, or no accuracies."""
@@ -83,7 +85,7 @@ class Importance:
     configurations: int
     """How many configurations it was computed from."""
     evaluator: str
-    """As it is printed, say `PED-ANOVA`."""
+    """As it is printed: `PED-ANOVA`."""
 
     def __post_init__(self) -> None:
         """Refuse shares that are no shares."""
@@ -135,7 +137,7 @@ class StrongResult:
     __pydantic_config__ = ARRAYS
 
     attack: str
-    """As it is printed, say `AutoAttack`."""
+    """As it is printed: `AutoAttack`."""
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, some of those of the evaluation attack in this norm."""
@@ -152,7 +154,7 @@ class StrongResult:
     bits: Bits | None = None
     """(1 + R, m) raw: without an attack, then the worst case over all parts at each radius."""
     sample_hash: str | None = None
-    """Names the samples attacked; equal for equal samples."""
+    """A hash of the samples attacked: equal for equal samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,7 @@ class Detection:
     """Something that went wrong while a trial trained; its numbers stand."""
 
     name: str
-    """Say `catastrophic overfitting`."""
+    """As it is printed: `catastrophic overfitting`."""
     text: str
     """The sentence, with the epoch and the numbers."""
 
@@ -234,6 +236,7 @@ def check_strong(
         _check_nested(place, strong.clean, row, len(strong.parts))
     _check_shape(place, strong.bits, (1 + len(strong.radii), strong.samples))
     if strong.bits is not None:
+        # Both are recorded apart, so bits of another trial or another order show here.
         counted = np.logical_and.accumulate(strong.bits, axis=0).mean(axis=1, dtype=np.float64)
         if np.abs(counted - np.array([strong.clean, *strong.robust])).max() > TOLERANCE:
             raise ResultsError(
@@ -250,6 +253,7 @@ def check_checks(cell: str, checks: tuple[Check, ...]) -> None:
 
 
 def _check_radii(place: str, radii: tuple[float, ...]) -> None:
+    # NaN fails every comparison, so a chain that rises from above 0 to a finite end has none.
     rising = all(a < b for a, b in pairwise(radii))
     if not (radii and rising and radii[0] > 0 and math.isfinite(radii[-1])):
         raise ResultsError(f"{place}: radii must be positive and strictly increasing, got {radii}")
@@ -303,7 +307,7 @@ class TrialResult:
     bits: Bits | None = None
     """(1 + R, n): row 0 without an attack, row 1 + i at radius i, raw (not nested)."""
     sample_hash: str | None = None
-    """Names the test samples and their order; equal for all trials that carry bits."""
+    """A hash of the test samples in their order: equal for all trials that carry bits."""
     seconds: float | None = None
     """Wall time of the trial."""
     cost: float | None = None

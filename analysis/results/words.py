@@ -27,6 +27,7 @@ def value_text(value: Value, digits: int = 3) -> str:
     """
     if not isinstance(value, float):
         return str(value)
+    # Short decimals first: 0.2 is also 51/255, but nobody wrote it so.
     in_255 = value * 255
     if float(f"{value:.4g}") == value:
         return f"{value:.4g}"
