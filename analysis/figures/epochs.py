@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import INK, MUTED, look
+from analysis.figures.marks import write_beside
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.fronts.choice import Choice
 from analysis.responses.epochs import Trained, chosen_training
@@ -134,17 +135,9 @@ def _draw_training(axes: Axes, trained: Trained, style: MethodStyle) -> None:
     ]
     lines = [line for line in texts if line[0]]
     for row, (text, colour, weight, size) in enumerate(lines):
-        axes.annotate(
-            text,
-            (0.0, 1.0),
-            xytext=(0.0, 4.0 + 10.5 * (len(lines) - 1 - row)),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=colour,
-            fontweight=weight,
-            fontsize=size,
-            annotation_clip=False,
-        )
+        offset = 0.0, 4.0 + 10.5 * (len(lines) - 1 - row)
+        look_of_text = {"color": colour, "fontweight": weight, "fontsize": size}
+        write_beside(axes, text, (0.0, 1.0), offset, xycoords="axes fraction", **look_of_text)
 
 
 def _test_text(best: Spread | None, last: Spread | None) -> str:

@@ -25,12 +25,11 @@ from analysis.figures.labels import (
     marker_boxes,
     method_labels,
     place_labels,
-    step_boxes,
     tail_labels,
     text_boxes,
     value_labels,
 )
-from analysis.figures.marks import panel_name
+from analysis.figures.marks import draw_survival, line_boxes, panel_name, write_beside
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
@@ -124,15 +123,9 @@ def _draw_forest(
         ends = 100 * value.low, 100 * value.high
         axes.hlines(-place, *ends, color=colour, lw=1.6)
         axes.plot([100 * value.estimate], [-place], marker=marker, ms=5, color=colour, ls="")
-        axes.annotate(
-            f"{100 * value.estimate:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]",
-            (ends[1], -place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-            color=colour,
-        )
+        text = f"{100 * value.estimate:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+        look_of_text = {"va": "center", "fontsize": 7.5, "color": colour}
+        write_beside(axes, text, (ends[1], -place), (6, 0), **look_of_text)
     low = min(0.0, *(100 * value.low for _, value, _, _ in rows))
     high = max(100 * value.high for _, value, _, _ in rows)
     axes.set_xlim(1.05 * low, low + 1.8 * max(high - low, 1.0))
@@ -154,10 +147,7 @@ def _draw_radii(axes: Axes, analysis: Analysis, styles: Mapping[str, MethodStyle
         if margin.curve is None:
             continue
         style = styles[analysis.found[margin.row].method]
-        curve = margin.curve
-        low, high = (100 * np.array(end) for end in (curve.low, curve.high))
-        axes.fill_between(curve.radii, low, high, color=style.colour, alpha=0.14, lw=0)
-        axes.plot(curve.radii, 100 * np.array(curve.robust), color=style.colour, lw=1.4)
+        draw_survival(axes, margin.curve, style.colour)
         points = [100 * value.estimate for value in margin.accuracies]
         axes.plot(radii, points, ls="", marker=style.marker, ms=4, color=style.colour)
     axes.set_ylim(0.0, 104.0)
@@ -390,7 +380,7 @@ def _draw_estimand(
         axes, drawn.pessimistic, drawn.optimistic, style, gid, alone=not fitted
     )
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
-    steps = step_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
+    steps = line_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
     ringed = method.is_member | all_rings
     regions = method.points[ringed], drawn.covariances[ringed]
     layers.draw_regions(axes, *regions, style, gid)
@@ -439,7 +429,7 @@ def _draw_gaps(axes: Axes, scene: Scene) -> tuple[list[Array], list[Label]]:
     for number, arrow in enumerate(scene.arrows):
         gid = layer(*arrow.methods, arrow.key)
         layers.draw_arrow(axes, (arrow.clean, arrow.ends[0]), (arrow.clean, arrow.ends[1]), gid)
-        boxes.append(step_boxes(axes, np.array([(arrow.clean, end) for end in arrow.ends])))
+        boxes.append(line_boxes(axes, np.array([(arrow.clean, end) for end in arrow.ends])))
         labels.append(gap_label(arrow))
         if number == 0:
             layers.draw_shared_range(axes, *arrow.shared, layer(*arrow.methods))

@@ -15,7 +15,13 @@ from analysis.curves.fits import FrontFit
 from analysis.curves.gaps import Gap
 from analysis.curves.rates import Rate
 from analysis.figures.canvas import INK, MUTED, look, new_axes
-from analysis.figures.marks import panel_name, spread_heights
+from analysis.figures.marks import (
+    draw_point,
+    panel_name,
+    spread_heights,
+    write_above,
+    write_beside,
+)
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.findings.phrases import points_text
 from analysis.fronts.contrasts import Contrast, Contrasts
@@ -102,32 +108,13 @@ def _draw_row(
     axes: Axes, at: int, shown: Interval, colour: str, marker: str, *, hollow: bool
 ) -> None:
     axes.plot([100 * shown.low, 100 * shown.high], [at, at], color=colour, lw=1.6, zorder=3)
-    axes.plot(
-        [100 * shown.estimate],
-        [at],
-        ls="",
-        marker=marker,
-        ms=6.0,
-        mfc="white" if hollow else colour,
-        mec=colour,
-        mew=1.3,
-        clip_on=False,
-        zorder=4,
-    )
+    draw_point(axes, 100 * shown.estimate, at, marker, colour, hollow=hollow)
 
 
 def _write_row(axes: Axes, at: int, shown: Interval, colour: str) -> None:
-    axes.annotate(
-        f"{points_text(shown.estimate)} [{points_text(shown.low)}, {points_text(shown.high)}]",
-        (1.0, at),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(8, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=8,
-        color=colour,
-        annotation_clip=False,
-    )
+    ends = f"[{points_text(shown.low)}, {points_text(shown.high)}]"
+    look = {"xycoords": axes.get_yaxis_transform(), "va": "center", "fontsize": 8, "color": colour}
+    write_beside(axes, f"{points_text(shown.estimate)} {ends}", (1.0, at), (8, 0), **look)
 
 
 def _pad(axes: Axes, shown: Sequence[Interval], *, bounded: bool) -> None:
@@ -307,16 +294,7 @@ def _draw_outside(axes: Axes, gap: Gap) -> None:
         if len(part) > 1:
             places: Array = 100 * np.array(part).T
             axes.plot(*places, color=INK, lw=1.2, ls=":", zorder=3)
-    axes.text(
-        0.5 * (low + high),
-        1.015,
-        "shared range (dotted: extrapolation)",
-        transform=axes.get_xaxis_transform(),
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=MUTED,
-    )
+    write_above(axes, 0.5 * (low + high), "shared range (dotted: extrapolation)", 1.015)
 
 
 def is_cut(gap: Gap) -> bool:

@@ -14,6 +14,8 @@ from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
 from analysis.figures.canvas import INK, layer
+from analysis.figures.layers import thinned
+from analysis.figures.marks import pairs
 from analysis.figures.scene import Arrow, MethodScene, Scene
 from analysis.results.trials import Array, Value
 from analysis.results.words import SYMBOLS, percent, shortened, values_text
@@ -95,13 +97,6 @@ def marker_boxes(axes: Axes, points: Array, size: float) -> Array:
     pixels = axes.transData.transform(points.reshape(-1, 2))
     half = 0.5 * size * _figure(axes).dpi / 72
     return np.hstack([pixels - half, pixels + half])
-
-
-def step_boxes(axes: Axes, corners: Array) -> Array:
-    """Give the boxes in pixels (N - 1, 4) of the level and upright pieces between data points."""
-    pixels = axes.transData.transform(corners.reshape(-1, 2))
-    ends = np.stack([pixels[:-1], pixels[1:]])
-    return np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])
 
 
 def text_boxes(axes: Axes, text: str) -> Array:
@@ -250,8 +245,8 @@ def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
 def _method_label(method: MethodScene, anchors: Array, *, far: bool) -> Label:
     return Label(
         text=shortened(method.note.name, NAME),
-        anchors=_pairs(anchors),
-        fellows=_pairs(method.points),
+        anchors=pairs(anchors),
+        fellows=pairs(method.points),
         colour=method.style.text_colour,
         size=11.0,
         bold=True,
@@ -267,11 +262,12 @@ def value_labels(scene: Scene) -> list[Label]:
         members = [row for row in range(len(method.points)) if method.is_member[row]]
         members.sort(key=lambda row: -method.points[row, 0])
         others = [row for row in range(len(method.points)) if not method.is_member[row]]
-        chosen = _spaced(members, LABELLED) + _spaced(others, LABELLED - len(members))
+        chosen = [members[at] for at in thinned(len(members), LABELLED)]
+        chosen += [others[at] for at in thinned(len(others), max(LABELLED - len(members), 0))]
         labels += [
             Label(
                 text=point_text(method.shown[row].values),
-                anchors=_pairs(method.points[row : row + 1]),
+                anchors=pairs(method.points[row : row + 1]),
                 colour=method.style.text_colour,
                 gid=layer(method.key),
             )
@@ -320,15 +316,3 @@ def left_labels(scene: Scene, heights: Sequence[float]) -> list[Label]:
         )
         for c, height in zip(scene.outside, heights, strict=True)
     ]
-
-
-def _pairs(points: Array) -> tuple[tuple[float, float], ...]:
-    return tuple((float(x), float(y)) for x, y in points)
-
-
-def _spaced(items: Sequence[int], most: int) -> list[int]:
-    """Keep at most so many items, both ends among them, evenly spread."""
-    if most < 1:
-        return []
-    rows = np.unique(np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int))
-    return [items[row] for row in rows]

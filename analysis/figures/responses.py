@@ -15,16 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from analysis.figures.canvas import INK, MUTED, look, new_axes
-from analysis.figures.labels import Label, marker_boxes, place_labels, step_boxes
+from analysis.figures.labels import Label, marker_boxes, place_labels
 from analysis.figures.marks import (
     apart,
     draw_interval,
     draw_point,
+    draw_survival,
     from_the_middle,
+    line_boxes,
     log_axis,
+    pairs,
     panel_name,
-    spread_between,
+    spread_heights,
     strength_axis,
+    write_beside,
 )
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.inference.claims import Interval
@@ -131,8 +135,6 @@ def _colour(shade: float) -> tuple[float, ...]:
     return tuple(colormaps["Blues"](0.08 + 0.84 * shade))
 
 
-__all__ = ["fig_equivalence", "fig_heat", "fig_margins", "fig_response"]
-
 WIDTH, HEIGHT = 5.4, 3.9
 """Inches; a page column of 600 pixels shows it at its own size."""
 
@@ -162,7 +164,7 @@ def fig_response(results: Results, response: Response) -> Figure:
             drawn.append(draw_interval(axes, x, clean, own, hollow=True))
             drawn.append(draw_interval(axes, x, robust, own, hollow=False))
         lines = [
-            step_boxes(axes, 100 * np.array([[x / 100, value.low], [x / 100, value.high]]))
+            line_boxes(axes, 100 * np.array([[x / 100, value.low], [x / 100, value.high]]))
             for values in (response.clean, response.robust)
             for x, value in zip(at, values, strict=True)
         ]
@@ -211,18 +213,11 @@ def fig_margins(results: Results, margins: Sequence[Margin]) -> Figure:
                 draw_interval(axes, x, value, style, hollow=style.searched)
             _draw_survival(axes, margin, style)
         ends = [100 * margin.accuracies[-1].estimate for margin in shown]
-        for margin, height in zip(shown, spread_between(ends, 5.5, 101.0), strict=True):
+        for margin, height in zip(shown, spread_heights(ends, 5.5, 101.0), strict=True):
             method = found[margin.row].method
-            axes.annotate(
-                panel_name(method, 14),
-                (radii[-1], height),
-                xytext=(9, 0),
-                textcoords="offset points",
-                va="center",
-                color=styles[method].text_colour,
-                fontweight="bold",
-                annotation_clip=False,
-            )
+            look_of_name = {"va": "center", "color": styles[method].text_colour}
+            look_of_name["fontweight"] = "bold"
+            write_beside(axes, panel_name(method, 14), (radii[-1], height), (9, 0), **look_of_name)
     return figure
 
 
@@ -279,8 +274,7 @@ def _draw_fit(
     )
     axes.fill_between(at, low, high, color=style.colour, alpha=0.14, lw=0)
     axes.plot(at, estimate, color=style.colour, lw=1.2)
-    corners = np.column_stack([at, estimate])
-    return step_boxes(axes, corners)
+    return line_boxes(axes, np.column_stack([at, estimate]))
 
 
 def _draw_peak(axes: Axes, peak: Interval) -> None:
@@ -290,40 +284,22 @@ def _draw_peak(axes: Axes, peak: Interval) -> None:
     axes.axvline(at, color=MUTED, lw=1.0, ls="--", zorder=1)
     limits = axes.get_xlim()
     is_left = at > limits[0] + 0.75 * (limits[1] - limits[0])
-    axes.annotate(
-        f"peak {value_text(peak.estimate)}",
-        (at, 1.5),
-        xytext=(-4 if is_left else 4, 0),
-        textcoords="offset points",
-        ha="right" if is_left else "left",
-        fontsize=8,
-        color=MUTED,
-    )
+    side, offset = ("right", -4) if is_left else ("left", 4)
+    text = f"peak {value_text(peak.estimate)}"
+    write_beside(axes, text, (at, 1.5), (offset, 0), ha=side, fontsize=8, color=MUTED)
 
 
 def _draw_survival(axes: Axes, margin: Margin, style: MethodStyle) -> None:
     curve, fit = margin.curve, margin.fit
     if curve is None or fit is None:
         return
-    low, high = 100 * np.array(curve.low), 100 * np.array(curve.high)
-    axes.fill_between(curve.radii, low, high, color=style.colour, alpha=0.14, lw=0)
-    dash = "--" if style.searched else "-"
-    axes.plot(curve.radii, 100 * np.array(curve.robust), color=style.colour, lw=1.4, ls=dash)
+    draw_survival(axes, curve, style.colour, "--" if style.searched else "-")
     half = fit.half_radius
     height = 50 * margin.accuracies[0].estimate
     end = curve.radii[-1]
     axes.hlines(height, half.low, min(half.high, end), color=INK, lw=1.6, zorder=5)
-    axes.plot(
-        [half.estimate],
-        [height],
-        ls="",
-        marker="D",
-        ms=5.5,
-        mfc="white",
-        mec=INK,
-        mew=1.2,
-        zorder=6,
-    )
+    point = half.estimate, height
+    draw_point(axes, *point, "D", INK, hollow=True, size=5.5, edge=1.2, above=True)
 
 
 def _draw_equivalent(
@@ -333,7 +309,7 @@ def _draw_equivalent(
     low, high = axes.get_ylim()
     if value.epsilon is not None:
         axes.vlines(rho, value.epsilon.low, value.epsilon.high, color=style.colour, lw=1.4)
-        draw_point(axes, rho, value.epsilon.estimate, style, hollow=False)
+        draw_point(axes, rho, value.epsilon.estimate, style.marker, style.colour, hollow=False)
         return rho, value.epsilon.estimate
     floor, ceiling = value.floor or low * 1.06, value.ceiling or high / 1.06
     axes.vlines(rho, floor, ceiling, color=style.colour, lw=1.2, linestyles=(0, (2, 2)))
@@ -370,9 +346,9 @@ def _draw_reference(axes: Axes, equivalence: Equivalence, points: Array) -> None
     axes.plot(*line.T, color=MUTED, lw=1.0, ls="--", zorder=1)
     label = Label(
         text="slope 2",
-        anchors=tuple((float(px), float(py)) for px, py in line[[15, 4, 17, 10, 2]]),
+        anchors=pairs(line[[15, 4, 17, 10, 2]]),
         colour=MUTED,
     )
     place_labels(
-        axes, [label], marker_boxes(axes, points, 9.0), step_boxes(axes, line), np.empty((0, 4))
+        axes, [label], marker_boxes(axes, points, 9.0), line_boxes(axes, line), np.empty((0, 4))
     )
