@@ -7,11 +7,18 @@ from collections.abc import Sequence
 
 from analysis.attacks.exclusion import Diagnosis
 from analysis.attacks.other_norm import OtherEvaluation
-from analysis.attacks.tiers import AttackedTwice
 from analysis.document import Analysis, Tier
 from analysis.figures.front import chosen_text
-from analysis.findings.phrases import ESTIMAND_TEXTS, points_text
-from analysis.report.tables import Cell, Table, interval_cell, method_cell
+from analysis.findings.phrases import ESTIMAND_TEXTS
+from analysis.report.tables import (
+    Cell,
+    Table,
+    configuration_cell,
+    difference_cell,
+    interval_cell,
+    method_cell,
+    more_text,
+)
 from analysis.results.results import Results
 from analysis.results.trials import (
     VOIDING,
@@ -36,17 +43,16 @@ def check_table(analysis: Analysis) -> Table:
             groups.setdefault(configuration_key(one.method, one.values), []).append(one)
     columns = sorted({(c.number, c.name) for d in analysis.diagnoses for c in d.checks})
     trials = sorted(groups.values(), key=lambda group: -_worst(group))
-    more = len(trials) - MOST_ROWS
     return Table(
         key="checks",
         caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
         f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
         "other verdicts leave the numbers as they are. A warning asks for a look."
-        + (f" {more} more configurations stand in front.json." if more > 0 else ""),
+        + more_text(len(trials) - MOST_ROWS, " configurations", "front.json"),
         columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
         rows=tuple(
             (
-                method_cell(analysis.results, group[0].method, values_text(group[0].values, 4)),
+                configuration_cell(analysis.results, group[0]),
                 Cell(text=str(len(group)), order=len(group)),
                 *(_verdict_cell(group, column) for column in columns),
             )
@@ -64,11 +70,10 @@ def verdict_table(analysis: Analysis) -> Table:
         if check.verdict in ("fail", "warn")
     ]
     found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
-    more = len(found) - MOST_ROWS
     return Table(
         key="verdicts",
         caption="What failed and what warned."
-        + (f" {more} more warnings stand in front.json." if more > 0 else ""),
+        + more_text(len(found) - MOST_ROWS, " warnings", "front.json"),
         columns=("Trial", "Check", "Verdict", "What was found"),
         rows=tuple(
             (
@@ -89,12 +94,10 @@ def verdict_table(analysis: Analysis) -> Table:
 def detection_table(analysis: Analysis) -> Table:
     """List what the detectors saw while trials trained."""
     found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
-    more = len(found) - MOST_ROWS
     return Table(
         key="detections",
         caption="Detected while training, with the epoch. The numbers of these trials stand: a "
-        "failure of training is a result."
-        + (f" {more} more stand in front.json." if more > 0 else ""),
+        "failure of training is a result." + more_text(len(found) - MOST_ROWS, "", "front.json"),
         columns=("Trial", "Detected", "What was seen"),
         rows=tuple(
             (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
@@ -136,8 +139,9 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
     At the objective radius, or at all the others, where the table is folded.
     """
     threat = tier.analysis.results.threat
-    objective = threat.objective_radius
-    chosen = [one for one in tier.attacked if (one.radius == objective) == at_objective]
+    chosen = [
+        one for one in tier.attacked if (one.radius == threat.objective_radius) == at_objective
+    ]
     rows = sorted(chosen, key=lambda one: (one.row, one.radius))[:MOST_ROWS]
     more = len(chosen) - len(rows)
     note = f" {count_text(more, 'row')} more stand in configs.csv." if more else ""
@@ -156,17 +160,13 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
         columns=(*columns, threat.attack, "Lost (pp)"),
         rows=tuple(
             (
-                _configuration_cell(tier, one),
-                _radius_cell(one),
+                configuration_cell(tier.analysis.results, tier.analysis.found[one.row]),
+                Cell(text=value_text(one.radius), order=one.radius),
                 Cell(text=str(len(tier.analysis.found[one.row].trials))),
                 interval_cell(one.weaker_on_all),
                 *((interval_cell(one.weaker),) if is_partial else ()),
                 interval_cell(one.stronger),
-                Cell(
-                    text=points_text(one.lost.estimate),
-                    below=f"{points_text(one.lost.low)} to {points_text(one.lost.high)}",
-                    order=one.lost.estimate,
-                ),
+                difference_cell(one.lost),
             )
             for one in rows
         ),
@@ -177,6 +177,7 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
 def part_table(tier: Tier, key: str) -> Table:
     """Say what each part of the stronger attack broke, at the objective radius."""
     threat = tier.analysis.results.threat
+    attacked = [one for one in tier.attacked if one.radius == threat.objective_radius]
     return Table(
         key=key,
         caption=f"What each part of {threat.attack} broke, in % of the images, at "
@@ -191,14 +192,14 @@ def part_table(tier: Tier, key: str) -> Table:
         ),
         rows=tuple(
             (
-                _configuration_cell(tier, one),
+                configuration_cell(tier.analysis.results, tier.analysis.found[one.row]),
                 *(
                     Cell(text=percent(before - after), order=before - after)
                     for before, after in zip((1.0, *one.survivors), one.survivors, strict=False)
                 ),
                 Cell(text=percent(one.survivors[-1]), order=one.survivors[-1]),
             )
-            for one in _at_objective(tier)[:MOST_ROWS]
+            for one in attacked[:MOST_ROWS]
         ),
     )
 
@@ -276,7 +277,7 @@ def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
     results, found = analysis.results, analysis.found
     shown = other.configurations[:MOST_ROWS]
     more = len(other.configurations) - len(shown)
-    note = f" {more} more configurations stand in configs.csv." if more else ""
+    note = more_text(more, " configurations", "configs.csv")
     return Table(
         key=key,
         caption=f"Robust accuracy in % under {results.threat.attack}, {other.norm}, on "
@@ -290,7 +291,7 @@ def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
         ),
         rows=tuple(
             (
-                method_cell(results, found[one.row].method, values_text(found[one.row].values, 4)),
+                configuration_cell(results, found[one.row]),
                 Cell(text=str(one.seeds), order=one.seeds),
                 *(interval_cell(value) for value in one.robust),
             )
@@ -298,20 +299,6 @@ def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
         ),
         sortable=True,
     )
-
-
-def _at_objective(tier: Tier) -> list[AttackedTwice]:
-    radius = tier.analysis.results.threat.objective_radius
-    return [one for one in tier.attacked if one.radius == radius]
-
-
-def _configuration_cell(tier: Tier, one: AttackedTwice) -> Cell:
-    c = tier.analysis.found[one.row]
-    return method_cell(tier.analysis.results, c.method, values_text(c.values, 4))
-
-
-def _radius_cell(one: AttackedTwice) -> Cell:
-    return Cell(text=value_text(one.radius), order=one.radius)
 
 
 def _listed(cells: Sequence[str], most: int = 4) -> str:

@@ -17,6 +17,7 @@ from analysis.report.tables import (
     interval_cell,
     method_cell,
     printed_share,
+    spread_cell,
     standard_steps,
 )
 from analysis.results.configurations import ConfigurationResult, Spread
@@ -25,7 +26,6 @@ from analysis.results.words import (
     SYMBOLS,
     attack_text,
     count_text,
-    percent,
     value_text,
     values_text,
 )
@@ -212,8 +212,7 @@ def _validation_columns(analysis: Analysis) -> list[Column]:
 
     def column(head: str, name: str, of: Callable[[ConfigurationResult], Spread | None]) -> Column:
         def cell(row: Row) -> Cell:
-            spread = of(found[row])
-            return Cell(text="–") if spread is None else _spread_cell(spread)
+            return spread_cell(of(found[row]))
 
         def data(row: Row) -> Mapping[str, object]:
             spread = of(found[row])
@@ -353,11 +352,6 @@ def _seeds_cell(c: ConfigurationResult) -> Cell:
         below="" if c.complete else "incomplete",
         order=present,
     )
-
-
-def _spread_cell(over_seeds: Spread) -> Cell:
-    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
-    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
 
 
 def _cost_cell(cost: float | None) -> Cell:

@@ -10,8 +10,15 @@ from analysis.figures.gaps import LARGEST_RATE
 from analysis.figures.layers import thinned
 from analysis.findings.phrases import points_text, requirements_text, share_text
 from analysis.fronts.contrasts import Contrasts
-from analysis.inference.claims import Interval
-from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
+from analysis.report.tables import (
+    Cell,
+    Table,
+    difference_cell,
+    ends_text,
+    interval_cell,
+    method_cell,
+    standard_steps,
+)
 from analysis.responses.equivalence import Equivalence, Equivalent
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
@@ -31,9 +38,9 @@ def contrast_table(results: Results, contrasts: Contrasts) -> Table:
             (
                 Cell(text=method_text(one.first)),
                 Cell(text=method_text(one.second)),
-                _difference_cell(one.difference),
+                difference_cell(one.difference),
                 Cell(
-                    text=_ends(one.adjusted_low, one.adjusted_high),
+                    text=ends_text(one.adjusted_low, one.adjusted_high),
                     order=one.adjusted_low,
                 ),
                 Cell(text="primary" if one.primary else "adjusted"),
@@ -74,9 +81,9 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
                 Cell(text=f"{len(point.first_rows)} + {len(point.second_rows)}"),
                 interval_cell(point.first),
                 interval_cell(point.second),
-                _difference_cell(point.difference),
+                difference_cell(point.difference),
                 Cell(
-                    text=_ends(point.adjusted_low, point.adjusted_high),
+                    text=ends_text(point.adjusted_low, point.adjusted_high),
                     order=point.adjusted_low,
                 ),
             )
@@ -100,8 +107,8 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
             (
                 Cell(text=method_text(pair.second), below=values_text(found[one.second].values)),
                 Cell(text=method_text(pair.first), below=values_text(found[one.first].values)),
-                _difference_cell(one.clean),
-                _difference_cell(one.robust),
+                difference_cell(one.clean),
+                difference_cell(one.robust),
                 Cell(text=share_text(one.share).removeprefix("= "), order=one.share),
                 Cell(text="yes" if one.claimed else "not established"),
             )
@@ -109,14 +116,6 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
             for one in pair.each
         ),
         sortable=True,
-    )
-
-
-def _difference_cell(difference: Interval) -> Cell:
-    return Cell(
-        text=points_text(difference.estimate),
-        below=_ends(difference.low, difference.high),
-        order=difference.estimate,
     )
 
 
@@ -139,8 +138,8 @@ def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
             (
                 Cell(text=percent(gap.clean[at]), order=gap.clean[at]),
                 Cell(text=points_text(gap.estimate[at]), order=gap.estimate[at]),
-                Cell(text=_ends(gap.low[at], gap.high[at])),
-                Cell(text=_ends(gap.envelope_low[at], gap.envelope_high[at])),
+                Cell(text=ends_text(gap.low[at], gap.high[at])),
+                Cell(text=ends_text(gap.envelope_low[at], gap.envelope_high[at])),
             )
             for at in thinned(len(gap.clean), MOST_PLACES).tolist()
         ),
@@ -288,10 +287,6 @@ def _epsilon_cell(value: Equivalent) -> Cell:
         f"below {value_text(value.ceiling)}" if value.ceiling is not None else "",
     ]
     return Cell(text=", ".join(part for part in parts if part) or "unknown")
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{points_text(low)} to {points_text(high)}"
 
 
 def _gate_cell(family: FamilyFit, number: int) -> Cell:

@@ -5,6 +5,7 @@ Notes: what a reader must know to judge the numbers of a report, and what is kno
 The coverages are those of simulations with known truth; each is told with its setting.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from analysis.document import Analysis
 from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
-from analysis.results.trials import AbsentTrial, strong_text
+from analysis.results.trials import strong_text
 from analysis.results.words import count_text, method_text, percent, resolution, value_text
 
 
@@ -39,25 +40,16 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
     )
 
 
-def absent_counts(absent: tuple[AbsentTrial, ...]) -> str:
-    """Count absent trials by method and status."""
-    counts: dict[tuple[str, str], int] = {}
-    for trial in absent:
-        key = (trial.method, trial.status)
-        counts[key] = counts.get(key, 0) + 1
-    return ", ".join(
-        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
-    )
-
-
 def _attack_text(results: Results) -> str:
     """Say what robust accuracy bounds, and what else was tried on how many trials."""
     threat = results.threat
-    tried: dict[str, int] = {}
-    for trial in results.trials:
-        names = [strong_text(s.attack, s.samples, results.num_test) for s in trial.strong]
-        for name in dict.fromkeys(names):
-            tried[name] = tried.get(name, 0) + 1
+    tried = Counter(
+        name
+        for trial in results.trials
+        for name in dict.fromkeys(
+            strong_text(s.attack, s.samples, results.num_test) for s in trial.strong
+        )
+    )
     attacked = "; ".join(
         f"{name} was run on {count} of {count_text(len(results.trials), 'trial')}, and its numbers "
         "stand apart"
@@ -133,9 +125,13 @@ def _absent_text(results: Results) -> str:
     if not results.absent:
         return "No trial has a result"
     cells = len(results.trials) + len(results.absent)
+    counts = Counter((trial.method, trial.status) for trial in results.absent)
+    listed = ", ".join(
+        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
+    )
     return (
         f"{len(results.absent)} of {count_text(cells, 'trial')} have no result "
-        f"({absent_counts(results.absent)}) and are in no mean and in no front"
+        f"({listed}) and are in no mean and in no front"
     )
 
 
