@@ -10,8 +10,8 @@ from analysis.curves.fits import FrontFit, fit_fronts
 from analysis.curves.gaps import Gap, measure_gap
 from analysis.curves.rates import measure_rate
 from analysis.document import Analysis, Tier, View
+from analysis.findings.attacks import tier_findings
 from analysis.findings.findings import find
-from analysis.findings.tiers import tier_findings
 from analysis.fronts.attainment import measure_fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import measure_contrasts

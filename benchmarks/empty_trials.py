@@ -140,7 +140,7 @@ class Bookkeeping:
         self._watch.on_step_begin(self._count, [])
         for callback in (self._watch, self._progress):
             callback.on_trial_result(iteration=self._count, trials=[], trial=trial, result=result)
-        assert not self._watch.should_stop
+        assert not self._watch.stop_all()
 
 
 class EmptyTrainable(trainable.CellTrainable):

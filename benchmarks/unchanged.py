@@ -43,6 +43,7 @@ COMMANDS = (
     ("plan", "cifar10_small"),
     ("status", "no_such_study"),
 )
+PICTURES = {".pdf", ".png", ".svg"}
 NOT_COMPARED = re.compile(r"\b[0-9a-f]{32}\b")
 """MLflow's ids of runs, which are drawn when a run begins."""
 
@@ -173,13 +174,38 @@ def record(folder: Path, project: Path) -> None:
     shutil.copytree(PLACE / "reports" / STUDY, folder / "report")
 
 
-def numbers_of(text: str) -> list[str]:
-    """Return all numbers of a text, in their order."""
-    return re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text)
+def numbers_of(text: str) -> set[str]:
+    """Return the different numbers of a text; a sentence may repeat or reorder its numbers."""
+    return set(re.findall(r"\d+(?:\.\d+)?(?:e[-+]?\d+)?", text))
+
+
+def without_words(value: Any) -> Any:
+    """Replace every string of a JSON value, so that keys, numbers and structure are left."""
+    if isinstance(value, dict):
+        return {key: without_words(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_words(inner) for inner in value]
+    return "" if isinstance(value, str) else value
+
+
+def difference(name: str, old: str, new: str) -> str:
+    """Return how two versions of a file differ, in capitals where more than words does."""
+    if not name.endswith(".json"):
+        is_alike = numbers_of(old) == numbers_of(new)
+        return "words alone differ" if is_alike else "NUMBERS differ"
+    before, after = without_words(json.loads(old)), without_words(json.loads(new))
+    if before == after:
+        return "words alone differ"
+    added = [key for key in after if key not in before] if isinstance(after, dict) else []
+    is_kept = all(after.get(key) == value for key, value in before.items())
+    return f"added: {', '.join(added)}" if added and is_kept else "NUMBERS OR KEYS differ"
 
 
 def compare(before: Path, after: Path) -> int:
-    """Print which files differ, and how; return 1 where a number, a file or a key does."""
+    """Print which files differ, and how. Return 1 if a number, a key or a file differs.
+
+    Pictures follow the words in them: where they differ, look at them.
+    """
     names = [
         {str(path.relative_to(one)) for path in one.rglob("*") if path.is_file()}
         for one in (before, after)
@@ -193,15 +219,14 @@ def compare(before: Path, after: Path) -> int:
         old, new = (before / name).read_bytes(), (after / name).read_bytes()
         if old == new:
             continue
-        try:
-            texts = old.decode(), new.decode()
-        except UnicodeDecodeError:
-            print(f"{name}: its bytes differ")
-            worst = 1
+        if Path(name).suffix in PICTURES:
+            print(f"{name}: another picture")
             continue
-        is_alike = numbers_of(texts[0]) == numbers_of(texts[1])
-        print(f"{name}: {'words alone differ' if is_alike else 'NUMBERS differ'}")
-        worst = worst if is_alike else 1
+        texts = old.decode(), new.decode()
+        found = difference(name, *texts)
+        print(f"{name}: {found}")
+        is_fine = found == "words alone differ" or found.startswith("added")
+        worst = worst if is_fine else 1
         lines = difflib.unified_diff(*(text.splitlines() for text in texts), lineterm="", n=0)
         for line in list(lines)[2:14]:
             print(f"    {line[:160]}")

@@ -1,10 +1,16 @@
-"""The command `study`: parse, call, print. What takes seconds to import is imported where used."""
+"""The command `study`: parse, call, print.
+
+Only typer is imported at the top. MLflow, ray and torch take seconds to import, and even NumPy
+doubles the time of `study --help`, so each command imports what it needs.
+"""
 
 import os
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
 import typer
 
@@ -12,7 +18,6 @@ if TYPE_CHECKING:
     from study.launch.launch import Outcome
     from study.plan.plan import Plan
     from study.spec import StudySpec
-    from study.verify import attack
 
 T = TypeVar("T")
 
@@ -40,7 +45,7 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study list
     """
-    from study.plan import space
+    from study.plan import space  # here, so that --help is quick
 
     studies = _read(file)
     width = max(len(name) for name in studies)
@@ -57,7 +62,7 @@ def check(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One study.")] = None,
     file: StudiesFile = DEFAULT_FILE,
 ) -> None:
-    """Validate the file and every cell of its studies; say all that is wrong at once.
+    """Validate the file and every cell of its studies, and report all mistakes at once.
 
     Example: study check digits
     """
@@ -71,13 +76,14 @@ def check(
 
 @app.command()
 def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show what a launch would run and how long it would take; start nothing.
+    """Show what a launch would run and how long it would take, without starting it.
 
     Example: study plan digits
     """
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
+        # Here, so that --help is quick.
         from study.launch import cluster
         from study.launch.launch import current_plan, project_folder
         from study.summary import print_plan
@@ -92,13 +98,14 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Run what is missing; the same command resumes, and extends after an edit of the file.
+    """Run what is missing. The same command resumes a launch, or extends an edited study.
 
     Example: study launch digits
     """
     spec = _choose(_read(file), name, file)
 
     def run() -> int:
+        # Here, so that --help is quick.
         from study.launch import cluster
         from study.launch import launch as launching
         from study.summary import print_outcome, print_plan
@@ -118,13 +125,14 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show where a study stands, from its records alone, while it runs or later.
+    """Show where a study stands according to its records, while it runs or later.
 
     Example: study status digits
     """
     spec = _choose(_read(file), name, file)
 
     def show() -> None:
+        # Here, so that --help is quick.
         from study.launch.launch import current_plan, project_folder
         from study.summary import print_status
 
@@ -137,48 +145,32 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Attack the networks on the fronts by AutoAttack, at every radius, then diagnose them.
+    """Attack the networks on the fronts with AutoAttack, at every radius, then diagnose them.
 
-    On each method's nondominated configurations that have all seeds done, and on as many test
-    images as autoattack.samples says. The same command resumes.
+    The networks are those of each method's nondominated configurations with all seeds done. The
+    number of test images is autoattack.samples. The same command resumes.
 
     Example: study evaluate digits
     """
-    spec = _choose(_read(file), name, file)
-
-    def run() -> int:
-
-        from study.verify import attack  # torch: seconds
-
-        return _finish_evaluation(spec, file, attack.evaluate)
-
-    raise typer.Exit(_guarded(run))
+    _verify(name, file, "evaluate")
 
 
 @app.command()
 def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     """Check the networks on the fronts for masked gradients, and print the checklist.
 
-    What warns or fails is a finding, and no error of the command. The same command resumes.
+    A check that warns or fails is a finding, not an error of the command. The same command resumes.
 
     Example: study diagnose digits
     """
-    spec = _choose(_read(file), name, file)
-
-    def run() -> int:
-
-        from study.verify import attack  # torch: seconds
-
-        return _finish_evaluation(spec, file, attack.diagnose)
-
-    raise typer.Exit(_guarded(run))
+    _verify(name, file, "diagnose")
 
 
 @app.command()
 def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     """Write the report bundle to reports/NAME, and log it on the study's parent run.
 
-    With several studies: to reports/A+B, their methods side by side, on the parent run of each.
+    Several studies are compared in reports/A+B, which is logged on the parent run of each.
 
     Example: study report digits
     """
@@ -186,6 +178,7 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
     specs = [_choose(studies, name, file) for name in names]
 
     def write() -> None:
+        # NumPy, MLflow and what draws take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.report.report import report_studies
@@ -206,7 +199,9 @@ def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
 @app.command()
 def ui(
     file: StudiesFile = DEFAULT_FILE,
-    port: Annotated[int, typer.Option(help="The first port to try, on this machine only.")] = 5000,
+    port: Annotated[
+        int, typer.Option(help="The first port to try; it is open to this machine only.")
+    ] = 5000,
 ) -> None:
     """Start the MLflow UI on the store of the file's studies; Ctrl-C ends it.
 
@@ -215,6 +210,7 @@ def ui(
     studies = _read(file)
 
     def serve() -> int:
+        # Here, so that --help is quick.
         from study.launch.launch import project_folder
         from study.ui import serve_ui
 
@@ -236,6 +232,7 @@ def main() -> None:
 
 def _read(file: Path) -> dict[str, "StudySpec"]:
     """Read a studies file, or leave with all its mistakes."""
+    # pydantic and the forms of all sides: here, so that --help is quick.
     from study.spec import SpecError, read_studies
 
     try:
@@ -245,11 +242,9 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
 
 
 def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
-    """Pick a study by name, or leave with the names there are."""
+    """Return a study by its name, or leave with a hint at the names that the file has."""
     if name in studies:
         return studies[name]
-    from difflib import get_close_matches
-
     close = get_close_matches(name, studies, n=1)
     hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(studies)}"
     _leave(f"{file}: has no study {name}; {hint}")
@@ -257,6 +252,7 @@ def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpe
 
 def _guarded(work: Callable[[], T]) -> T:
     """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
+    # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
     from study.launch.interrupts import Interrupted
     from study.launch.locks import HeldError
@@ -269,7 +265,9 @@ def _guarded(work: Callable[[], T]) -> T:
     except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
         _leave(str(error))
     except Interrupted as stop:
-        print(f"{stop}; what is finished is kept, and the same command goes on", file=sys.stderr)
+        print(
+            f"{stop}; what is finished is kept; run the same command to continue", file=sys.stderr
+        )
         raise typer.Exit(128 + int(stop.signal)) from None
     except BrokenPipeError:
         raise
@@ -281,60 +279,63 @@ def _guarded(work: Callable[[], T]) -> T:
 
 
 def _leave(message: str) -> NoReturn:
-    """Print what is wrong and leave with the exit code of the user's mistake."""
+    """Print what is wrong, and leave with the exit code of a user's mistake."""
     print(message, file=sys.stderr)
     raise typer.Exit(2)
 
 
 def _file_option(file: Path) -> str:
+    """Return the option for the studies file in a printed command; none for the usual name."""
     return "" if file == DEFAULT_FILE else f" --file {file}"
 
 
 def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
-    """Name what to do after looking at a plan."""
+    """Return the command that follows a look at a plan."""
     what = "launch" if current.num_open else "report"
     return f"study {what} {spec.name}{_file_option(file)}"
 
 
 def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
-    """Name what to do after a launch."""
+    """Return the command that follows a launch."""
     if outcome.plan.num_open:
-        return f"study launch {spec.name}{_file_option(file)}   (goes on where this one ended)"
+        return f"study launch {spec.name}{_file_option(file)}   (continues where this one ended)"
     return f"study report {spec.name}{_file_option(file)}"
 
 
-def _finish_evaluation(
-    spec: "StudySpec",
-    file: Path,
-    work: "Callable[[StudySpec, Path, Callable[[str], None]], attack.Outcome]",
-) -> int:
-    """Evaluate or diagnose, then print the checklist, what failed, and what to do next."""
-    from study.launch.launch import project_folder
-    from study.summary import print_checklist
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-
-    outcome = work(spec, project_folder(file), say)
+def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
+    """Evaluate or diagnose; then print the checklist, what failed, and what to do next."""
+    spec = _choose(_read(file), name, file)
     option = _file_option(file)
-    if not outcome.members:
-        reason = "no configuration has all its seeds done yet; launch first"
-        _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
-    print_checklist(spec, outcome.checklist)
-    for what, reason in outcome.failures:
-        print(f"  failed  {what}: {reason}; the same command tries it again")
-    print(f"next: study report {spec.name}{option}")
-    return outcome.exit_code
+
+    def run() -> int:
+        # torch takes seconds to import.
+        from study.launch.launch import project_folder
+        from study.summary import print_checklist
+        from study.verify import attack
+
+        work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
+        outcome = work(spec, project_folder(file), partial(print, flush=True))
+        if not outcome.members:
+            reason = "no configuration has all its seeds done yet; launch it first"
+            _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
+        print_checklist(spec, outcome.checklist)
+        for what, reason in outcome.failures:
+            print(f"  failed  {what}: {reason}; run the same command to try again")
+        print(f"next: study report {spec.name}{option}")
+        return outcome.exit_code
+
+    raise typer.Exit(_guarded(run))
 
 
 def _warn_without_gpu(spec: "StudySpec") -> None:
-    """Warn of a study for a GPU machine, as its file can be checked on any."""
+    """Warn if a study asks for GPUs that this machine lacks; its file is right all the same."""
     import torch  # seconds: only where a GPU is asked for
 
     if not torch.cuda.is_available():
         wanted = spec.resources.gpu
         place = f"{spec.name}.resources.gpu"
-        message = f"asks for {wanted:g} per trial, this machine has none"
+        message = f"asks for {wanted:g} per trial, but this machine has none"
         print(
-            f"warning: {place}: {message}; plan and launch it where there is one", file=sys.stderr
+            f"warning: {place}: {message}; plan and launch the study where there is one",
+            file=sys.stderr,
         )

@@ -1,6 +1,6 @@
 """Alarms: signs in the correctness bits that an attack failed, so that robustness is overstated.
 
-A warning asks for a look; a failure voids the robust accuracies of its trials.
+A warning calls for a closer look. A failure voids the robust accuracies of its trials.
 """
 
 import math
@@ -25,19 +25,20 @@ from analysis.results.trials import (
 from analysis.results.words import count_text, method_text, percent, value_text, values_text
 
 WARN_ERRORS, FAIL_ERRORS = 1.0, 3.0
-"""A rise of raw accuracy warns and fails above so many standard errors of the paired difference."""
+"""Standard errors of the paired difference above which a rise of raw accuracy warns, and fails."""
 UNLUCKY_WARN, UNLUCKY_FAIL = 0.01, 0.03
-"""Attacks at smaller radii are further starts of a larger one: they may lower its accuracy by no
-more, as further restarts may not."""
+"""Attacks at smaller radii are further starts of a larger one. Like further restarts, they may not
+lower its accuracy by more than this."""
 GREY_RADIUS = 0.5
 """At this linf radius every image can become uniformly grey."""
 GREY_WARN, GREY_FAIL = 0.02, 0.10
-"""Accuracy that may be left where a grey image is in reach."""
+"""Accuracy above which a warning, and a failure, is raised where a grey image is in reach."""
 TAIL_WARN, TAIL_FAIL = 0.02, 0.10
-"""Accuracy at the largest radius above what the survival curves of the smaller ones leave there."""
+"""Accuracy at the largest radius in excess of what survival curves of the smaller ones leave."""
 TAIL_ERRORS = 3.0
-"""And by so many standard errors: a curve through few points predicts roughly."""
+"""The excess must be so many standard errors, too: a curve through few points predicts roughly."""
 TAIL_RADII = 4
+"""Fewest radii: with three, a curve of two parameters would be fitted to two."""
 
 Severity = Literal["failure", "warning", "unchecked"]
 Kind = Literal[
@@ -50,34 +51,34 @@ Kind = Literal[
     "no bits",
 ]
 Subject = tuple[Key, int | None]
-"""What an alarm is about: a trial by its configuration and seed, or with None all its seeds."""
+"""A trial, by its configuration and its seed; None stands for all seeds of the configuration."""
 ORDER: tuple[Severity, ...] = ("failure", "warning", "unchecked")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alarm:
-    """One sign of a failing attack, over all the trials that show it as strongly."""
+    """One sign of a failing attack, over all the trials that show it with this severity."""
 
     kind: Kind
     text: str
     """The sentence: how many trials, the strongest case with its numbers, the threshold."""
     cells: tuple[str, ...]
-    """The trials, as method, values and seed are printed; the strongest first."""
+    """The trials, printed as method, values and seed; the strongest comes first."""
     subjects: tuple[Subject, ...]
-    """The same as they are told apart, in the same order: two may be printed alike."""
+    """The same trials by their keys, in the same order: two may be printed alike."""
     severity: Severity
     check: str = ""
-    """Which check failed, say `check 5 (zero gradients)`; empty for another kind."""
+    """The check that failed, such as `check 5 (zero gradients)`; empty for another kind."""
 
     @property
     def reason(self) -> str:
-        """Say in a few words what the alarm is about."""
+        """The alarm in a few words."""
         return f"{self.check} fails" if self.check else self.kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Cell:
-    """What a sign was seen in."""
+    """The trial or configuration in which a sign was seen."""
 
     subject: Subject
     text: str
@@ -85,22 +86,23 @@ class _Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sign:
-    """One sign in one cell, before those of a kind are put together."""
+    """One sign in one cell, before the signs of a kind are joined to an alarm."""
 
     kind: Kind
     severity: Severity
     cell: _Cell
     strength: float
-    """What the strongest is found by."""
+    """Orders the signs of a kind."""
     text: str
     check: str = ""
 
 
 def find_alarms(results: Results) -> tuple[Alarm, ...]:
-    """Look for signs of a failing attack in every trial; failures come first."""
+    """Find the signs of a failing attack in every trial; failures come first."""
     signs = [sign for trial in results.trials for sign in _signs_of_trial(results, trial)]
     signs += _tail_signs(results)
     groups: dict[tuple[Severity, Kind, str], list[_Sign]] = {}
+    # Sorted first, so that each group begins with its strongest sign.
     for sign in sorted(signs, key=lambda sign: -sign.strength):
         groups.setdefault((sign.severity, sign.kind, sign.check), []).append(sign)
     order = sorted(groups, key=lambda group: ORDER.index(group[0]))
@@ -108,7 +110,7 @@ def find_alarms(results: Results) -> tuple[Alarm, ...]:
 
 
 def cell_text(trial: TrialResult | AbsentTrial, *, seed: bool = True) -> str:
-    """Name a trial as alarms do; without its seed, its configuration."""
+    """Format a trial as alarms print it; without its seed, its configuration."""
     which = f"seed {trial.seed}" if seed else ""
     return " ".join(
         part for part in (method_text(trial.method), values_text(trial.values), which) if part
@@ -118,18 +120,16 @@ def cell_text(trial: TrialResult | AbsentTrial, *, seed: bool = True) -> str:
 def _alarm(results: Results, signs: list[_Sign]) -> Alarm:
     cells = {sign.cell.subject: sign.cell.text for sign in signs}
     first, strongest = signs[0], signs[0].cell.text
+    among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
     if first.kind == "no bits":
-        among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
         text = f"{among} carry no bits: whether accuracy rises with the radius was not checked."
     elif first.kind == "a check fails":
-        checked = sum(bool(trial.checks) for trial in results.trials)
-        among = f"{len(cells)} of {count_text(checked, 'checked trial')}"
+        checked = count_text(sum(bool(trial.checks) for trial in results.trials), "checked trial")
+        among = f"{len(cells)} of {checked}"
         text = f"{first.check.capitalize()} fails, in {among}; {strongest}: {first.text}"
-    elif first.kind == "a tail that no curve follows":
-        among = count_text(len(cells), "configuration")
-        text = f"{first.kind.capitalize()}, in {among}; the strongest, {strongest}: {first.text}."
     else:
-        among = f"{len(cells)} of {count_text(len(results.trials), 'trial')}"
+        if first.kind == "a tail that no curve follows":
+            among = count_text(len(cells), "configuration")
         text = f"{first.kind.capitalize()}, in {among}; the strongest, {strongest}: {first.text}."
     return Alarm(
         kind=first.kind,
@@ -145,9 +145,11 @@ def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
     cell = _Cell(subject=trial_key(trial), text=cell_text(trial))
     failed = _failed_checks(cell, trial)
     if trial.bits is None:
+        # Without bits, only the accuracies themselves can be checked.
         sign = _Sign(kind="no bits", severity="unchecked", cell=cell, strength=0.0, text="")
         nested = np.array([trial.clean, *trial.robust])
         return [*failed, sign, *_grey_signs(results, cell, nested)]
+    # Raw bits, as nested ones cannot rise with the radius.
     raw: Array = trial.bits.mean(axis=1, dtype=np.float64)
     return [
         *failed,
@@ -158,7 +160,7 @@ def _signs_of_trial(results: Results, trial: TrialResult) -> list[_Sign]:
 
 
 def _failed_checks(cell: _Cell, trial: TrialResult) -> list[_Sign]:
-    """Take over the checks that failed: the first ones void the robust accuracies."""
+    """Return the checks that failed as signs: the first checks void the robust accuracies."""
     return [
         _Sign(
             kind="a check fails",
@@ -174,7 +176,7 @@ def _failed_checks(cell: _Cell, trial: TrialResult) -> list[_Sign]:
 
 
 def _rising_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
-    """Compare each radius with the one below it, and with no attack: the worst pair of each."""
+    """Compare each radius with the one below it and with no attack; keep the worst pair of each."""
     pairs = [(row, row + 1) for row in range(1, len(bits) - 1)]
     against_clean = [(0, row) for row in range(1, len(bits))]
     signs: list[_Sign] = []
@@ -193,11 +195,11 @@ def _rising_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
 def _rise(
     results: Results, kind: Kind, cell: _Cell, bits: Bits, pair: tuple[int, int]
 ) -> _Sign | None:
-    """Tell whether raw accuracy is higher in the second row of bits than in the first."""
+    """Return a sign if raw accuracy is higher in the second row of bits than in the first."""
     smaller, larger = bits[pair[0]], bits[pair[1]]
     samples = len(smaller)
     gained, lost = int(np.sum(~smaller & larger)), int(np.sum(smaller & ~larger))
-    # McNemar's: the standard error of the difference, if neither side were more often right.
+    # As in McNemar's test: the standard error of the difference if both rows were equally right.
     errors = (gained - lost) / math.sqrt(max(gained + lost, 1))
     if errors <= WARN_ERRORS:
         return None
@@ -235,7 +237,8 @@ def _unlucky_signs(results: Results, cell: _Cell, bits: Bits) -> list[_Sign]:
 
 
 def _grey_signs(results: Results, cell: _Cell, raw: Array) -> list[_Sign]:
-    """Read the accuracy where a grey image is in reach; raw: (1 + R,)."""
+    """Check the accuracy where a grey image is in reach; raw: (1 + R,)."""
+    # Only in linf does one radius put a uniformly grey image within reach of every image.
     if results.threat.norm != "linf":
         return []
     left = [
@@ -261,14 +264,15 @@ def _grey_signs(results: Results, cell: _Cell, raw: Array) -> list[_Sign]:
 def _tail_signs(results: Results) -> list[_Sign]:
     """Predict the accuracy at the largest radius from the smaller ones, by each survival curve.
 
-    The curves are fitted to the seeds' means without the largest radius; the one that leaves more
-    there counts.
+    The curves are fitted to the means over the seeds without the largest radius. The one that
+    leaves more accuracy there counts.
     """
     radii = np.array(results.threat.radii)
     found = [c for c in configurations(results) if c.clean.mean > 0]
     if len(radii) < TAIL_RADII or not found:
         return []
     means = np.array([[c.clean.mean, *(spread.mean for spread in c.robust)] for c in found])
+    # A survival curve never rises, while the means of raw accuracies may.
     means = np.minimum.accumulate(means, axis=1)
     fits = [fit_survival(family, radii[:-1], means[:, :-1]) for family in FAMILIES]
     left = means[:, 0] * np.max(

@@ -1,4 +1,4 @@
-"""Other norm: robust accuracies under the evaluation attack in a norm nothing was chosen by."""
+"""Other norm: robust accuracies in a norm that nothing was chosen by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -56,6 +56,7 @@ def _measured(
     count: int,
     seed: int,
 ) -> OtherEvaluation:
+    # A threat model needs an objective radius. Nothing is chosen in this norm, so any will do.
     threat = replace(results.threat, norm=norm, radii=radii, objective_radius=radii[0])
     trials = tuple(
         _in_other_norm(trial)
@@ -82,10 +83,11 @@ def _measured(
 
 
 def _in_other_norm(trial: TrialResult) -> TrialResult:
-    """Put the other norm's numbers in the place of the study's own."""
+    """Replace the study's own robust accuracies by those in the other norm."""
     assert trial.other is not None
     bits = None
     if trial.bits is not None and trial.other.bits is not None:
+        # Without an attack the norm makes no difference: the clean bits serve both.
         bits = np.vstack([trial.bits[:1], trial.other.bits])
     changed = replace(trial, other=None, strong=(), checks=(), detections=())
     return replace(changed, robust=trial.other.robust, bits=bits)

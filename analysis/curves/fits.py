@@ -1,6 +1,8 @@
-"""Curves: families fitted to a method's front, the gate that refuses them, and the choice.
+"""Curves: the families fitted to each method's front, the gate that refuses them, and the choice.
 
-Family fits: one family's curve through the points of a method, with its band and its gate.
+Every family is fitted to the point estimates. Families with support are fitted to every replicate
+too, which gives their bands and the last rows of their gates. The family of least AICc among those
+that pass their gate is drawn.
 """
 
 from collections.abc import Sequence
@@ -41,14 +43,22 @@ from analysis.results.results import Results
 from analysis.results.trials import UNWRITTEN, Array
 
 WORTH_REPLICATES = 10.0
-"""Difference of AICc beyond which a family has next to no support, and no replicate is fitted."""
-MISFIT = 1.5
-"""χ²⊥ per degree of freedom from which on configurations may not lie on one curve, if it is"""
-MISFIT_QUANTILE = 0.95
-"""beyond this quantile of F too: seed noise is known from few seeds only."""
+"""Difference of AICc beyond which a family has next to no support: no replicate is fitted."""
+MISFIT, MISFIT_QUANTILE = 1.5, 0.95
+"""The configurations do not lie on one curve if χ²⊥ per degree of freedom exceeds both this number
+and this quantile of F. The number alone fires in a fifth of the right fits, as seed noise is known
+from few seeds."""
 BEYOND = 24
-"""Points of a curve beyond the measured range."""
+"""Points kept of a curve beyond the measured range."""
 ALL_ROWS = 8
+CLOSE = 2.0
+"""Difference of AICc up to which families count as equally good: a finding must hold in each."""
+CERTAIN = 0.99
+"""A configuration is left out if another dominates it in this share of the replicates: rare among
+points of one falling curve, and the rule beyond a peak."""
+ALL = "all its configurations"
+STRONGEST_CORRELATION = 0.999
+"""Of clean and robust errors: a singular covariance would leave distances undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,174 +106,8 @@ class FamilyFit:
 
     @property
     def passed(self) -> bool:
-        """Tell whether every row of the gate was examined and holds."""
+        """Whether every row of the gate was examined and holds."""
         return len(self.gate) == ALL_ROWS and all(row.passed for row in self.gate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitData:
-    """What the families are fitted to: the points of one method."""
-
-    points: Array
-    """(n, 2) clean, robust."""
-    covariances: Array
-    """(n, 2, 2)"""
-    replicates: Array
-    """(B, n, 2)"""
-    gate: tuple[GateRow, ...]
-    """Rows 1 to 3, which hold."""
-    floor: float
-    """Clean accuracy from which on areas are taken."""
-
-
-def corrected_criterion(chi2: float, num_points: int, num_parameters: int) -> float | None:
-    """Give AICc = χ² + 2p + 2p(p + 1)/(n - p - 1), or None with fewer than p + 2 points.
-
-    Hurvich and Tsai (1989), Biometrika 76(2).
-
-    >>> round(corrected_criterion(7.016, 10, 3), 3)
-    17.016
-    """
-    n, p = num_points, num_parameters
-    return chi2 + 2 * p + 2 * p * (p + 1) / (n - p - 1) if n >= p + 2 else None
-
-
-def point_fits(data: FitData) -> list[tuple[Family, PointFit]]:
-    """Fit every family to the point estimates; the best come first.
-
-    Both estimands have the same points and the same seed noise, so the second asks for known fits.
-    """
-    n = len(data.points)
-    given = data.points.tobytes(), data.covariances.tobytes()
-    fits = [(family, _known_fit(name, n, *given)) for name, family in FAMILIES.items()]
-    return sorted(
-        fits,
-        key=lambda pair: corrected_criterion(pair[1].perpendicular, n, len(pair[0].names)) or 0.0,
-    )
-
-
-@lru_cache(maxsize=64)
-def _known_fit(name: FamilyName, count: int, points: bytes, covariances: bytes) -> PointFit:
-    """Fit a family to (count, 2) points with (count, 2, 2) covariances, float64 as bytes."""
-    return fit_point(
-        FAMILIES[name],
-        np.frombuffer(points).reshape(count, 2),
-        np.frombuffer(covariances).reshape(count, 2, 2),
-    )
-
-
-def scatter_of(
-    data: FitData, candidates: list[tuple[Family, PointFit]], num_seeds: tuple[int, ...]
-) -> float | None:
-    """Give τ where the best family misses the points by more than seed noise explains."""
-    family, fit = next(pair for pair in candidates if pair[0].name != CHECK)
-    freedom = len(data.points) - len(family.names)
-    ratio = fit.perpendicular / freedom
-    known = sum(seeds - 1 for seeds in num_seeds)
-    if ratio <= max(MISFIT, float(fdtri(freedom, known, MISFIT_QUANTILE))):
-        return None
-    return fit_scatter(family, fit, data.points, data.covariances)
-
-
-def widened(data: FitData, scatter: float) -> FitData:
-    """Add the scatter τ to the variance of every point."""
-    return replace(data, covariances=data.covariances + scatter**2 * np.eye(2))
-
-
-def family_fits(
-    data: FitData, candidates: list[tuple[Family, PointFit]], shifts: Array
-) -> list[FamilyFit]:
-    """Complete the fits, by rising AICc: replicates for those that passed and have support."""
-    fits: list[FamilyFit] = []
-    best: float | None = None
-    for family, fit in candidates:
-        aicc = corrected_criterion(fit.perpendicular, len(data.points), len(family.names))
-        worth = aicc is not None and (best is None or aicc <= best + WORTH_REPLICATES)
-        found = _family_fit(data, family, fit, aicc, shifts, worth)
-        if found.passed and family.name != CHECK and best is None:
-            best = aicc
-        fits.append(found)
-    return fits
-
-
-def _family_fit(
-    data: FitData, family: Family, fit: PointFit, aicc: float | None, shifts: Array, worth: bool
-) -> FamilyFit:
-    points, covariances = data.points, data.covariances
-    early = (
-        *data.gate,
-        condition_row(family, fit.theta, points, covariances),
-        distance_row(fit),
-        range_row(family, fit.theta, points),
-    )
-    draws: Array | None = None
-    late: tuple[GateRow, ...] = ()
-    if worth and all(row.passed for row in early):
-        late = (box_row(family, fit, points, covariances),)
-    if late and late[0].passed:
-        normal = normals(family, fit.theta, points)
-        shifted = data.replicates + shifts[:, :, np.newaxis] * normal
-        draws, converged = fit_replicates(family, fit.theta, shifted, covariances)
-        late = (draws_row(family, draws), converged_row(converged))
-    gate = tuple(sorted((*early, *late), key=lambda row: row.number))
-    passed = draws is not None and all(row.passed for row in gate)
-    natural = family.natural(fit.theta[np.newaxis])[0]
-    covariance = () if draws is None else np.cov(family.natural(draws).T).tolist()
-    return FamilyFit(
-        family=family.name,
-        names=family.names,
-        parameters=tuple(natural.tolist()),
-        covariance=tuple(tuple(row) for row in covariance),
-        chi2=fit.perpendicular,
-        chi2_sampson=fit.sampson,
-        aicc=aicc,
-        gate=gate,
-        curve=_curve(family, fit.theta, draws, points) if passed and draws is not None else None,
-        residuals=tuple(residuals(family, fit.theta[np.newaxis], points, covariances)[0].tolist()),
-        attainable=_attainable(family, fit.theta, draws, data.floor) if passed else None,
-        theta=fit.theta,
-        draws=draws,
-    )
-
-
-def _curve(family: Family, theta: Array, draws: Array, points: Array) -> Curve:
-    clean = np.linspace(points[:, 0].min(), points[:, 0].max(), ACROSS)
-    robust = family.robust(theta[np.newaxis], clean)[0]
-    low, high = np.percentile(family.robust(draws, clean), TAILS, axis=0)
-    # From the measured end to the end of the curve, thinned to what a line needs.
-    beyond = family.polyline(theta[np.newaxis])[0][::-1]
-    beyond = beyond[beyond[:, 0] > clean[-1]]
-    kept = np.unique(np.linspace(0, len(beyond) - 1, min(BEYOND, len(beyond))).astype(int))
-    return Curve(
-        clean=tuple(clean.tolist()),
-        robust=tuple(robust.tolist()),
-        low=tuple(np.clip(low, 0.0, clean).tolist()),
-        high=tuple(np.clip(high, 0.0, clean).tolist()),
-        beyond=(
-            (float(clean[-1]), float(robust[-1])),
-            *((float(c), float(r)) for c, r in beyond[kept]),
-        ),
-    )
-
-
-def _attainable(family: Family, theta: Array, draws: Array | None, floor: float) -> Interval | None:
-    if draws is None:
-        return None
-    scale = 1.0 - floor
-    estimate = float(family.area(theta[np.newaxis], floor)[0])
-    return interval(estimate / scale, family.area(draws, floor) / scale)
-
-
-__all__ = ["Curve", "FamilyFit", "FamilyName", "FrontFit", "GateRow", "fit_fronts", "fit_points"]
-
-CLOSE = 2.0
-"""Difference of AICc up to which families count as equally good: a finding holds in each."""
-CERTAIN = 0.99
-"""Share of replicates in which one configuration dominates another, from which on it surely does:
-through points of one falling curve this is rare, and beyond a peak the rule."""
-ALL = "all its configurations"
-STRONGEST_CORRELATION = 0.999
-"""Of clean and robust errors: a singular covariance would leave a distance undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,9 +118,9 @@ class FrontFit:
     radius: float
     estimand: Estimand
     points: tuple[int, ...]
-    """Rows (of `configurations(results)`) that were fitted."""
+    """The rows of `configurations(results)` that were fitted."""
     which: str
-    """Said of the points: `all its configurations`, `the members chosen on validation`."""
+    """A description of the points: `all its configurations`, `the members chosen on validation`."""
     families: tuple[FamilyFit, ...]
     """By rising AICc; empty where rows 1 to 3 of the gate, which need no fit, failed."""
     chosen: FamilyName | None
@@ -296,8 +140,24 @@ class FrontFit:
     """Knots (clean, robust) of the concave free fit, a check drawn thin; empty if refused."""
 
     def family(self, name: FamilyName) -> FamilyFit:
-        """Give the fit of this family."""
+        """Return the fit of this family."""
         return next(fit for fit in self.families if fit.family == name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FitData:
+    """The points of one method, to which the families are fitted."""
+
+    points: Array
+    """(n, 2) clean, robust."""
+    covariances: Array
+    """(n, 2, 2)"""
+    replicates: Array
+    """(B, n, 2)"""
+    gate: tuple[GateRow, ...]
+    """Rows 1 to 3, all passed."""
+    floor: float
+    """The least clean accuracy of the areas under the curves."""
 
 
 def fit_fronts(
@@ -310,10 +170,10 @@ def fit_fronts(
 ) -> list[FrontFit]:
     """Fit every method's front at one radius, by default the objective radius.
 
-    A method of one varied strength is fitted through all its configurations but those that another
-    of them certainly dominates, beyond the peak of robust accuracy, say: a front does not pass
-    through them. Any other method is fitted through the members of its front. By default under the
-    estimand of headline numbers. choice: of these results, where it is already known.
+    A method of one varied strength is fitted through all its configurations except those that
+    another of them certainly dominates, for example beyond the peak of robust accuracy: a front
+    does not pass through those. Any other method is fitted through the members of its front. The
+    default estimand is that of headline numbers. choice: of these results, if already known.
     """
     radius = results.threat.objective_radius if radius is None else radius
     estimand = replicates.default if estimand is None else estimand
@@ -361,26 +221,22 @@ def fit_points(
 ) -> FrontFit:
     """Fit the front of one method through points (n, 2), or refuse to.
 
-    covariances: (n, 2, 2) of seed noise; replicates: (B, n, 2); num_seeds: (n,). Gate rows 1 to 3
-    need no fit, so most refusals are quick; replicates are fitted for the families with support.
+    covariances: (n, 2, 2) of seed noise; replicates: (B, n, 2); num_seeds: (n,). Rows 1 to 3 of
+    the gate need no fit, so most refusals are quick.
     """
     gate = tuple(point_rows(points, covariances, num_seeds))
     fits: list[FamilyFit] = []
-    scatter, concave = None, np.empty((0, 2))
+    scatter = None
+    regular = _regular(covariances)
     if all(row.passed for row in gate):
-        data = FitData(
-            points=points,
-            covariances=_regular(covariances),
-            replicates=replicates,
-            gate=gate,
-            floor=floor,
+        data = _FitData(
+            points=points, covariances=regular, replicates=replicates, gate=gate, floor=floor
         )
         noise = np.random.default_rng([seed, *rows]).standard_normal(replicates.shape[:2])
         fits, scatter = _all_fits(data, num_seeds, noise)
-        concave = concave_fit(points, data.covariances)
-    passing = [fit for fit in fits if fit.passed and fit.family != CHECK]
-    best = aicc_of(passing[0]) if passing else 0.0
-    refusal, way_out = ("", "") if passing else _refusal(gate, fits)
+    close = _close(fits)
+    concave = concave_fit(points, regular) if close else np.empty((0, 2))
+    refusal, way_out = ("", "") if close else _refusal(gate, fits)
     return FrontFit(
         method=method,
         radius=radius,
@@ -388,19 +244,31 @@ def fit_points(
         points=rows,
         which=which,
         families=tuple(fits),
-        chosen=passing[0].family if passing else None,
-        close=tuple(fit.family for fit in passing if aicc_of(fit) <= best + CLOSE),
+        chosen=close[0] if close else None,
+        close=close,
         scatter=scatter,
         refusal=refusal,
         way_out=way_out,
         seeds=(min(num_seeds, default=0), max(num_seeds, default=0)),
         gate=gate,
-        concave=tuple((float(c), float(r)) for c, r in concave) if passing else (),
+        concave=tuple((float(c), float(r)) for c, r in concave),
     )
 
 
-def varied_strength(found: Sequence[ConfigurationResult]) -> str | None:
-    """Name the one value, a number, that varies among the configurations; None if it is not one."""
+def corrected_criterion(chi2: float, num_points: int, num_parameters: int) -> float | None:
+    """Return AICc = χ² + 2p + 2p(p + 1)/(n - p - 1), or None with fewer than p + 2 points.
+
+    Hurvich and Tsai (1989), Biometrika 76(2).
+
+    >>> round(corrected_criterion(7.016, 10, 3), 3)
+    17.016
+    """
+    n, p = num_points, num_parameters
+    return chi2 + 2 * p + 2 * p * (p + 1) / (n - p - 1) if n >= p + 2 else None
+
+
+def _varied_strength(found: Sequence[ConfigurationResult]) -> str | None:
+    """Return the name of the only value that varies; None if several do or it is not a number."""
     names = {name for c in found for name in c.values}
     varied = [name for name in sorted(names) if len({c.values.get(name) for c in found}) > 1]
     if len(varied) != 1:
@@ -412,9 +280,9 @@ def varied_strength(found: Sequence[ConfigurationResult]) -> str | None:
 def _fitted(
     front: MethodFront, choice: Choice, found: tuple[ConfigurationResult, ...]
 ) -> tuple[list[int], str]:
-    """Give the rows that are fitted, and what is said of them."""
+    """Return the rows to fit, and a description of them."""
     row_of = {c.key: row for row, c in enumerate(found)}
-    if not front.note.searched and varied_strength(front.configurations) is not None:
+    if not front.note.searched and _varied_strength(front.configurations) is not None:
         return [row_of[c.key] for c in front.configurations], ALL
     where = "on validation" if choice.on_validation else "on test, not selected independently"
     return [row_of[c.key] for c in front.members], f"the members chosen {where}"
@@ -427,35 +295,172 @@ def _certainly_dominated(drawn: Array) -> list[bool]:
 
 
 def _all_fits(
-    data: FitData, num_seeds: tuple[int, ...], noise: Array
+    data: _FitData, num_seeds: tuple[int, ...], noise: Array
 ) -> tuple[list[FamilyFit], float | None]:
-    """Fit all families, with τ where the points do not lie on one curve; noise: (B, n) normal."""
-    candidates = point_fits(data)
-    scatter = scatter_of(data, candidates, num_seeds)
+    """Fit all families and return the scatter τ, if there is one; noise: (B, n) standard normal."""
+    candidates = _point_fits(data)
+    scatter = _scatter(data, candidates, num_seeds)
     if scatter is None:
-        return family_fits(data, candidates, np.zeros_like(noise)), None
-    data = widened(data, scatter)
-    return family_fits(data, point_fits(data), scatter * noise), scatter
+        return _family_fits(data, candidates, np.zeros_like(noise)), None
+    data = replace(data, covariances=data.covariances + scatter**2 * np.eye(2))
+    return _family_fits(data, _point_fits(data), scatter * noise), scatter
+
+
+def _point_fits(data: _FitData) -> list[tuple[Family, PointFit]]:
+    """Fit every family to the point estimates, and sort the fits by rising AICc."""
+    n = len(data.points)
+    # As bytes, which the cache can compare: both estimands have the same points and seed noise.
+    given = data.points.tobytes(), data.covariances.tobytes()
+    fits = [(family, _known_fit(name, n, *given)) for name, family in FAMILIES.items()]
+    return sorted(
+        fits,
+        key=lambda pair: corrected_criterion(pair[1].perpendicular, n, len(pair[0].names)) or 0.0,
+    )
+
+
+@lru_cache(maxsize=64)
+def _known_fit(name: FamilyName, count: int, points: bytes, covariances: bytes) -> PointFit:
+    """Fit a family to (count, 2) points with (count, 2, 2) covariances, float64 as bytes."""
+    return fit_point(
+        FAMILIES[name],
+        np.frombuffer(points).reshape(count, 2),
+        np.frombuffer(covariances).reshape(count, 2, 2),
+    )
+
+
+def _scatter(
+    data: _FitData, candidates: list[tuple[Family, PointFit]], num_seeds: tuple[int, ...]
+) -> float | None:
+    """Return the scatter τ of the points around the best family's curve, beyond their seed noise.
+
+    Return None if seed noise explains the residuals.
+    """
+    family, fit = next(pair for pair in candidates if pair[0].name != CHECK)
+    freedom = len(data.points) - len(family.names)
+    ratio = fit.perpendicular / freedom
+    known = sum(seeds - 1 for seeds in num_seeds)
+    if ratio <= max(MISFIT, float(fdtri(freedom, known, MISFIT_QUANTILE))):
+        return None
+    return fit_scatter(family, fit, data.points, data.covariances)
+
+
+def _family_fits(
+    data: _FitData, candidates: list[tuple[Family, PointFit]], shifts: Array
+) -> list[FamilyFit]:
+    """Complete the fits, by rising AICc.
+
+    Replicates are fitted only where the early rows of the gate pass and the AICc is near the best.
+    """
+    fits: list[FamilyFit] = []
+    best: float | None = None
+    for family, fit in candidates:
+        aicc = corrected_criterion(fit.perpendicular, len(data.points), len(family.names))
+        worth = aicc is not None and (best is None or aicc <= best + WORTH_REPLICATES)
+        found = _family_fit(data, family, fit, aicc, shifts, worth)
+        if found.passed and family.name != CHECK and best is None:
+            best = aicc
+        fits.append(found)
+    return fits
+
+
+def _family_fit(
+    data: _FitData, family: Family, fit: PointFit, aicc: float | None, shifts: Array, worth: bool
+) -> FamilyFit:
+    """Complete one fit; shifts: (B, n) scatter of the replicates across the curve."""
+    points, covariances = data.points, data.covariances
+    early = (
+        *data.gate,
+        condition_row(family, fit.theta, points, covariances),
+        distance_row(fit),
+        range_row(family, fit.theta, points),
+    )
+    # The gate's rows come by rising cost: no replicate is fitted after one has failed.
+    draws: Array | None = None
+    late: tuple[GateRow, ...] = ()
+    if worth and all(row.passed for row in early):
+        late = (box_row(family, fit, points, covariances),)
+    if late and late[0].passed:
+        normal = normals(family, fit.theta, points)
+        shifted = data.replicates + shifts[:, :, np.newaxis] * normal
+        draws, converged = fit_replicates(family, fit.theta, shifted, covariances)
+        late = (draws_row(family, draws), converged_row(converged))
+    gate = tuple(sorted((*early, *late), key=lambda row: row.number))
+    curve, attainable = None, None
+    if draws is not None and all(row.passed for row in gate):
+        curve = _curve(family, fit.theta, draws, points)
+        attainable = _attainable(family, fit.theta, draws, data.floor)
+    natural = family.natural(fit.theta[np.newaxis])[0]
+    covariance = () if draws is None else np.cov(family.natural(draws).T).tolist()
+    return FamilyFit(
+        family=family.name,
+        names=family.names,
+        parameters=tuple(natural.tolist()),
+        covariance=tuple(tuple(row) for row in covariance),
+        chi2=fit.perpendicular,
+        chi2_sampson=fit.sampson,
+        aicc=aicc,
+        gate=gate,
+        curve=curve,
+        residuals=tuple(residuals(family, fit.theta[np.newaxis], points, covariances)[0].tolist()),
+        attainable=attainable,
+        theta=fit.theta,
+        draws=draws,
+    )
+
+
+def _curve(family: Family, theta: Array, draws: Array, points: Array) -> Curve:
+    clean = np.linspace(points[:, 0].min(), points[:, 0].max(), ACROSS)
+    robust = family.robust(theta[np.newaxis], clean)[0]
+    low, high = np.percentile(family.robust(draws, clean), TAILS, axis=0)
+    # From the measured end to the end of the curve, thinned to what a line needs.
+    beyond = family.polyline(theta[np.newaxis])[0][::-1]
+    beyond = beyond[beyond[:, 0] > clean[-1]]
+    kept = np.unique(np.linspace(0, len(beyond) - 1, min(BEYOND, len(beyond))).astype(int))
+    return Curve(
+        clean=tuple(clean.tolist()),
+        robust=tuple(robust.tolist()),
+        low=tuple(np.clip(low, 0.0, clean).tolist()),
+        high=tuple(np.clip(high, 0.0, clean).tolist()),
+        beyond=(
+            (float(clean[-1]), float(robust[-1])),
+            *((float(c), float(r)) for c, r in beyond[kept]),
+        ),
+    )
+
+
+def _attainable(family: Family, theta: Array, draws: Array, floor: float) -> Interval:
+    scale = 1.0 - floor
+    estimate = float(family.area(theta[np.newaxis], floor)[0])
+    return interval(estimate / scale, family.area(draws, floor) / scale)
+
+
+def _close(fits: list[FamilyFit]) -> tuple[FamilyName, ...]:
+    """Return the families that pass and whose AICc is within 2 of the least, by rising AICc."""
+    # A family that passes was fitted to replicates, so its AICc is known.
+    passing = {
+        fit.family: fit.aicc
+        for fit in fits
+        if fit.passed and fit.family != CHECK and fit.aicc is not None
+    }
+    most = min(passing.values(), default=0.0) + CLOSE
+    return tuple(name for name, aicc in passing.items() if aicc <= most)
 
 
 def _regular(covariances: Array) -> Array:
+    """Limit the correlation of clean and robust errors, so that distances are defined."""
     regular = covariances.copy()
     most = STRONGEST_CORRELATION * np.sqrt(covariances[:, 0, 0] * covariances[:, 1, 1])
     regular[:, 0, 1] = regular[:, 1, 0] = np.clip(covariances[:, 0, 1], -most, most)
     return regular
 
 
-def aicc_of(fit: FamilyFit) -> float:
-    return np.inf if fit.aicc is None else fit.aicc
-
-
 def _refusal(gate: tuple[GateRow, ...], fits: list[FamilyFit]) -> tuple[str, str]:
-    """Say why there is no curve: the first row that failed, in the family that fits best."""
+    """Return why there is no curve, by the first failed row of the best family, and the way out."""
     candidates = [fit for fit in fits if fit.family != CHECK]
     rows = candidates[0].gate if candidates else gate
     failed = next(row for row in rows if not row.passed)
-    measured = f"{failed.measured}, needed {failed.threshold}"
+    measured = f"{failed.measured}; required: {failed.threshold}"
     if not candidates:
         return measured, failed.way_out
-    where = f"{candidates[0].family} family, which fits best"
-    return f"{failed.condition} ({where}): {measured}", failed.way_out
+    where = f"for the {candidates[0].family} family, which fits best"
+    return f"the condition “{failed.condition}” fails {where}: {measured}", failed.way_out

@@ -23,15 +23,13 @@ OFFSETS = (
     (0.1, 0.5, 0.5),
     (-0.1, 0.0, 0.3),
 )
-"""Added to the guess of θ (end, height, shape): the six starts of a fit."""
+"""The six starts of a fit, as offsets from the guess of θ (end, height, shape)."""
 DIFFERENCE = 1e-5
 """Step of forward differences in θ, whose entries are of order 1."""
-ITERATIONS = 25
-"""Of the fits of replicates, which start near their optimum, and"""
-SEARCHED = 60
-"""of the six starts, which need not."""
+ITERATIONS, SEARCHED = 25, 60
+"""Of the fits of replicates, which start near their optimum, and of the six starts."""
 POLISHED = 4
-"""Ends of the six starts that are brought to an optimum, at most: the best of each kind."""
+"""At most so many ends of the six starts are brought to an optimum: the best of each kind."""
 ALIKE = 0.05
 """Difference in θ below which two ends are of one kind."""
 DAMPING, ON_SUCCESS, ON_FAILURE = 0.01, 0.2, 6.0
@@ -49,11 +47,11 @@ PROFILE = 25
 RISE = 3.84
 """95% point of χ² with one degree of freedom: where a profile interval ends."""
 CHUNK = 100
-"""Curves at a time whose distances are taken, 400 × n numbers each, and replicates fitted again."""
+"""Curves whose distances are computed at a time, 400 × n numbers each, or replicates refitted."""
 DISAGREEMENT = 0.2
-"""Between Sampson's χ² and χ²⊥, relative, or 1 if that is more; right fits have -2 to +4%."""
+"""Allowed between Sampson's χ² and χ²⊥, relative, or 1 if more; right fits have -2 to +4%."""
 LOST = 0.05
-"""Share of replicates that failed for good from which on no more are fitted again: see gate.py."""
+"""No replicate is refitted after this share has failed for good: the gate refuses the family."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +67,7 @@ class PointFit:
 
 
 def residuals(family: Family, theta: Array, points: Array, covariances: Array) -> Array:
-    """Give the signed first-order distances of the points in standard errors, (B, n)."""
+    """Return the signed first-order distances of the points in standard errors, (B, n)."""
     value, by_clean, by_robust = family.implicit(theta, points[..., 0], points[..., 1])
     variance = (
         by_clean**2 * covariances[:, 0, 0]
@@ -81,7 +79,7 @@ def residuals(family: Family, theta: Array, points: Array, covariances: Array) -
 
 
 def normals(family: Family, theta: Array, points: Array) -> Array:
-    """Give the unit normals of one curve θ (p,) at the points, (n, 2)."""
+    """Return the unit normals of one curve θ (p,) at the points, (n, 2)."""
     _, *gradient = family.implicit(theta[np.newaxis], points[:, 0], points[:, 1])
     both = np.stack([part[0] for part in gradient], axis=1)
     unit: Array = both / np.maximum(np.linalg.norm(both, axis=1, keepdims=True), 1e-300)
@@ -89,9 +87,9 @@ def normals(family: Family, theta: Array, points: Array) -> Array:
 
 
 def perpendicular(family: Family, theta: Array, points: Array, covariances: Array) -> Array:
-    """Give χ²⊥, the summed squared whitened distances from points (n, 2) to each curve, (B,).
+    """Return χ²⊥, the summed squared whitened distances from points (n, 2) to each curve, (B,).
 
-    points may be (B, n, 2) too. The curve is its dense polyline, the distance that to its chords.
+    points may be (B, n, 2), too. Distances are measured to the chords of the dense polyline.
     """
     whitening: Array = np.linalg.inv(np.linalg.cholesky(covariances))
     points = np.broadcast_to(points, (len(theta), *points.shape[-2:]))
@@ -101,7 +99,7 @@ def perpendicular(family: Family, theta: Array, points: Array, covariances: Arra
 
 
 def _distances(family: Family, theta: Array, points: Array, whitening: Array) -> Array:
-    """Give χ²⊥ of points (B, n, 2); whitening: (n, 2, 2), lower triangular."""
+    """Return χ²⊥ of points (B, n, 2); whitening: (n, 2, 2), lower triangular."""
     curve = family.polyline(theta)[:, np.newaxis] - points[:, :, np.newaxis]
     # (B, n, G): the curve as the errors of each point see it, the point at the origin.
     weights = whitening[:, :, :, np.newaxis]
@@ -117,11 +115,11 @@ def _distances(family: Family, theta: Array, points: Array, whitening: Array) ->
 
 
 def fit_point(family: Family, points: Array, covariances: Array) -> PointFit:
-    """Fit a family to point estimates (n, 2): six starts, of which the least χ²⊥ is kept.
+    """Fit a family to point estimates (n, 2) from six starts, and keep the fit of least χ²⊥.
 
-    All six run at once, and the best ends, one of each kind, are brought to the optimum by scipy's
-    trust-region method within the box. Where both distances disagree there, it runs from the six
-    starts too: slower, and less easily led along a valley of the first-order distance.
+    All six run at once. The best ends, one of each kind, are brought to the optimum by scipy's
+    trust-region method within the box. If the two distances disagree there, that method runs from
+    the six starts, too: it is slower, but follows a valley of the first-order distance less easily.
     """
     start = starts(family, points)
     repeated = np.broadcast_to(points, (len(start), *points.shape))
@@ -141,6 +139,7 @@ def fit_point(family: Family, points: Array, covariances: Array) -> PointFit:
 def _best_polished(
     family: Family, ends: list[Array], points: Array, covariances: Array
 ) -> PointFit:
+    """Return the polished end of least χ²⊥."""
     theta = np.array([_polished(family, end, points, covariances) for end in ends])
     scores = perpendicular(family, theta, points, covariances)
     best = int(np.argmin(scores))
@@ -151,24 +150,25 @@ def _best_polished(
 
 
 def _polished(family: Family, start: Array, points: Array, covariances: Array) -> Array:
-    def errors(theta: Array) -> Array:
-        found: Array = residuals(family, theta[np.newaxis], points, covariances)[0]
-        return found
-
-    def slopes(theta: Array) -> Array:
-        found: Array = jacobian(family, theta[np.newaxis], points, covariances)[0]
-        return found
-
+    """Bring θ (p,) to the nearest optimum of the first-order distance within the box."""
     low, high = np.array(family.low), np.array(family.high)
+    # scipy refuses a start outside the box, and its steps shrink to nothing from the edge.
     inside = np.clip(start, low + 1e-6, high - 1e-6)
     found: Array = least_squares(
-        errors, inside, slopes, bounds=(low, high), method="trf", xtol=1e-12, ftol=1e-12, gtol=1e-12
+        lambda theta: residuals(family, theta[np.newaxis], points, covariances)[0],
+        inside,
+        lambda theta: jacobian(family, theta[np.newaxis], points, covariances)[0],
+        bounds=(low, high),
+        method="trf",
+        xtol=1e-12,
+        ftol=1e-12,
+        gtol=1e-12,
     ).x
     return found
 
 
 def starts(family: Family, points: Array) -> Array:
-    """Give the six starts (6, p), inside the box."""
+    """Return the six starts (6, p), inside the box."""
     low, high = np.array(family.low), np.array(family.high)
     margin = 0.01 * (high - low)
     offsets = np.array(OFFSETS)[:, -len(low) :]
@@ -176,15 +176,14 @@ def starts(family: Family, points: Array) -> Array:
     return inside
 
 
-def jacobian(family: Family, theta: Array, points: Array, covariances: Array) -> Array:
-    """Give the derivatives of the residuals by θ, (B, n, p), by forward differences."""
-    base = residuals(family, theta, points, covariances)
-    return _jacobian(family, theta, points, covariances, base)
-
-
-def _jacobian(
-    family: Family, theta: Array, points: Array, covariances: Array, base: Array
+def jacobian(
+    family: Family, theta: Array, points: Array, covariances: Array, base: Array | None = None
 ) -> Array:
+    """Compute the derivatives of the residuals by θ, (B, n, p), by forward differences.
+
+    base: the residuals at θ, if already known.
+    """
+    base = residuals(family, theta, points, covariances) if base is None else base
     columns = []
     for column in range(theta.shape[1]):
         moved = theta.copy()
@@ -217,7 +216,7 @@ def fit_batch(
     for _ in range(iterations):
         if len(active) == 0:
             break
-        slopes = _jacobian(family, theta[active], points[active], covariances, errors[active])
+        slopes = jacobian(family, theta[active], points[active], covariances, errors[active])
         step, promised = _step(slopes[:, :, free], errors[active], damping[active])
         moved = theta[active].copy()
         moved[:, free] = np.clip(moved[:, free] + step, low[list(free)], high[list(free)])
@@ -228,7 +227,7 @@ def fit_batch(
         # A step that promises nothing and gains nothing is an optimum too.
         promised = promised / np.maximum(cost[active], 1e-12)
         still = ~better & (promised < CONVERGED)
-        # Steps that damping made short tell nothing.
+        # A step that damping made short says nothing about convergence.
         told = np.where(better, gained, np.where(still, 0.0, np.inf))
         last[active] = np.where(damping[active] <= 1.0, told, np.inf)
         rows = active[better]
@@ -239,7 +238,7 @@ def fit_batch(
 
 
 def _step(slopes: Array, errors: Array, damping: Array) -> tuple[Array, Array]:
-    """Give the damped steps (B, p), clipped, and the decrease promised by those not clipped."""
+    """Return the damped steps (B, p), clipped, and the decrease promised by those not clipped."""
     gradient = np.einsum("bnp,bn->bp", slopes, errors)
     normal = np.einsum("bnp,bnq->bpq", slopes, slopes)
     diagonal = np.einsum("bpp->bp", normal)
@@ -255,7 +254,7 @@ def _step(slopes: Array, errors: Array, damping: Array) -> tuple[Array, Array]:
 
 
 def is_inside(family: Family, theta: Array) -> Bits:
-    """Tell which θ (B, p) lie strictly inside the box, (B,) bool."""
+    """Return which θ (B, p) lie strictly inside the box, (B,) bool."""
     low, high = np.array(family.low), np.array(family.high)
     margin = EDGE * (high - low)
     inside: Bits = np.all((theta > low + margin) & (theta < high - margin), axis=1)
@@ -267,9 +266,9 @@ def fit_replicates(
 ) -> tuple[Array, Bits]:
     """Fit every replicate (B, n, 2) from the point fit θ (p,).
 
-    A failure starts again from the six starts, and the converged end of least χ²⊥ is kept; once
-    more have failed for good than the gate allows, the rest is left as it is. Returns θ (B, p),
-    all of them, and which converged (B,).
+    A failed replicate is fitted again from the six starts, and the converged end of least χ²⊥ is
+    kept. Once more have failed for good than the gate allows, the others are left as they are.
+    Returns θ (B, p) of all replicates, and which converged (B,).
     """
     start = np.repeat(theta[np.newaxis], len(replicates), axis=0)
     draws, _, converged = fit_batch(family, start, replicates, covariances)
@@ -286,7 +285,7 @@ def fit_replicates(
 
 
 def _fit_again(family: Family, replicates: Array, covariances: Array) -> tuple[Bits, Array]:
-    """Fit replicates (F, n, 2) from six starts each; give which converged, and the ends (F, p)."""
+    """Fit replicates (F, n, 2) from six starts each; return which converged and the ends (F, p)."""
     count = len(OFFSETS)
     again = np.vstack([starts(family, points) for points in replicates])
     points = np.repeat(replicates, count, axis=0)
@@ -302,7 +301,7 @@ def _fit_again(family: Family, replicates: Array, covariances: Array) -> tuple[B
 def shape_interval(
     family: Family, fit: PointFit, points: Array, covariances: Array
 ) -> tuple[float | None, float | None]:
-    """Give the ends of the shape's profile interval in θ, by χ²⊥ with all else refitted.
+    """Return the ends of the shape's profile interval in θ, by χ²⊥ with all else refitted.
 
     None where χ²⊥ does not rise by 3.84 before the edge of the box.
     """
@@ -328,7 +327,7 @@ def shape_interval(
 
 
 def fit_scatter(family: Family, fit: PointFit, points: Array, covariances: Array) -> float:
-    """Give τ, the scatter of the configurations across the curve beyond their seed noise.
+    """Fit τ, the scatter of the configurations across the curve beyond their seed noise.
 
     Minimises Σ d²/(v + τ²) + ln(v + τ²) over θ and τ², d and v being distance and variance along
     the normal of the curve.
@@ -345,5 +344,6 @@ def fit_scatter(family: Family, fit: PointFit, points: Array, covariances: Array
 
     excess = fit.perpendicular / max(len(points) - len(fit.theta), 1)
     start = np.append(fit.theta, np.log(max(excess - 1.0, 0.1)))
+    # The curve may run to a vertical end, where the objective has no useful gradient.
     found = minimize(objective, start, method="Nelder-Mead", options={"maxiter": 800})
     return float(np.sqrt(size * np.exp(min(found.x[-1], 20.0))))

@@ -1,4 +1,4 @@
-"""Gate: the conditions under which a family's curve is identified; if any fails there is none.
+"""Gate: the conditions under which a family's curve is identified. If one fails, none is drawn.
 
 Thresholds are choices, tested in few settings. Shapes: points (n, 2) clean and robust, covariances
 (n, 2, 2) of seed noise, θ (p,), draws (B, p).
@@ -15,11 +15,11 @@ from analysis.results.trials import Array, Bits
 from analysis.results.words import count_text, percent
 
 LEAST_CONFIGURATIONS = 5
-"""Fewer distinct points fix a bent line of three parameters hardly or not at all."""
+"""Fewer distinct points hardly determine a bent line of three parameters, if at all."""
 APART = 2.0
 """Standard errors of a difference by which configurations count as distinct."""
 LEAST_SEEDS, LEAST_RESIDUALS = 2, 10
-"""Seeds of a configuration; Σ(k - 1), what the seed noise is known from: 5 × 3 seeds."""
+"""Seeds of each configuration; Σ(k - 1), which the seed noise is estimated from: 5 × 3 seeds."""
 LEAST_SPAN = 6.0
 """Standard errors that the points must span: three from each end to their middle."""
 LARGEST_CONDITION = 1e3
@@ -47,7 +47,7 @@ class GateRow:
 
 
 def point_rows(points: Array, covariances: Array, num_seeds: tuple[int, ...]) -> list[GateRow]:
-    """Give rows 1 to 3, which need no fit: distinct configurations, seeds, spans."""
+    """Return rows 1 to 3, which need no fit: distinct configurations, seeds, spans."""
     return [
         _distinct_row(points, covariances),
         _seeds_row(num_seeds),
@@ -56,14 +56,14 @@ def point_rows(points: Array, covariances: Array, num_seeds: tuple[int, ...]) ->
 
 
 def condition_row(family: Family, theta: Array, points: Array, covariances: Array) -> GateRow:
-    """Give row 4: every parameter moves the residuals, each in a way of its own."""
+    """Return row 4: every parameter moves the residuals, and no two do so alike."""
     slopes = jacobian(family, theta[np.newaxis], points, covariances)[0]
     lengths = np.linalg.norm(slopes, axis=0)
     known = bool((lengths > 1e-8 * max(float(lengths.max()), 1e-300)).all())
     condition = float(np.linalg.cond(slopes / lengths)) if known else np.inf
     return _row(
         number=4,
-        condition="parameters tell apart",
+        condition="distinguishable parameters",
         measured=f"condition {condition:.0f}" if condition < 1e9 else "a parameter has no effect",
         threshold=f"< {LARGEST_CONDITION:.0f}",
         passed=condition < LARGEST_CONDITION,
@@ -72,7 +72,7 @@ def condition_row(family: Family, theta: Array, points: Array, covariances: Arra
 
 
 def box_row(family: Family, fit: PointFit, points: Array, covariances: Array) -> GateRow:
-    """Give row 5 as far as the points tell: optimum, and profile interval of the shape."""
+    """Return row 5 by the points alone: the optimum, and the profile interval of the shape."""
     outside = [f"optimum of {name}" for name in _at_edge(family, fit.theta)]
     if not outside and None in shape_interval(family, fit, points, covariances):
         outside = [f"profile interval of {family.names[family.shape]}"]
@@ -80,14 +80,14 @@ def box_row(family: Family, fit: PointFit, points: Array, covariances: Array) ->
 
 
 def draws_row(family: Family, draws: Array) -> GateRow:
-    """Give row 5 where the points passed: the central 95% of every parameter's replicates."""
+    """Return row 5 by the replicates: the central 95% of every parameter."""
     low, high = np.percentile(draws, TAILS, axis=0)
     names = [*_at_edge(family, low), *_at_edge(family, high)]
     return _box_row([f"central 95% of {name}" for name in dict.fromkeys(names)])
 
 
 def converged_row(converged: Bits) -> GateRow:
-    """Give row 6: replicates whose fit converged."""
+    """Return row 6: the share of replicates whose fit converged."""
     share = float(np.mean(converged))
     return _row(
         number=6,
@@ -100,7 +100,7 @@ def converged_row(converged: Bits) -> GateRow:
 
 
 def distance_row(fit: PointFit) -> GateRow:
-    """Give row 7: the first-order distance agrees with the distance to the curve."""
+    """Return row 7: the first-order distance agrees with the distance to the curve."""
     allowed = max(1.0, DISAGREEMENT * fit.perpendicular)
     return _row(
         number=7,
@@ -113,7 +113,7 @@ def distance_row(fit: PointFit) -> GateRow:
 
 
 def range_row(family: Family, theta: Array, points: Array) -> GateRow:
-    """Give row 8: over the measured range, robust accuracy lies between 0 and the clean one."""
+    """Return row 8: over the measured range, robust accuracy lies between 0 and the clean one."""
     clean = np.linspace(points[:, 0].min(), points[:, 0].max(), ACROSS)
     robust = family.robust(theta[np.newaxis], clean)[0]
     above = float((robust - clean).max())
@@ -154,7 +154,7 @@ def _seeds_row(num_seeds: tuple[int, ...]) -> GateRow:
         measured=f"at least {count_text(least, 'seed')} each, Σ(k - 1) = {residual}",
         threshold=f"≥ {LEAST_SEEDS} each, Σ(k - 1) ≥ {LEAST_RESIDUALS}",
         passed=least >= LEAST_SEEDS and residual >= LEAST_RESIDUALS,
-        way_out="more seeds, or those that are absent",
+        way_out="more seeds, or the missing ones",
     )
 
 
@@ -178,9 +178,9 @@ def _span_row(points: Array, covariances: Array) -> GateRow:
 
 
 def _at_edge(family: Family, theta: Array) -> list[str]:
-    """Name the parameters of θ (p,) that are not strictly inside the box."""
+    """Return the names of the parameters of θ (p,) that are not strictly inside the box."""
     middle = (np.array(family.low) + np.array(family.high)) / 2
-    # Each alone, the others at the middle of the box.
+    # Each parameter alone, the others at the middle of the box.
     alone = np.where(np.eye(len(theta), dtype=bool), theta, middle)
     inside = is_inside(family, alone)
     return [name for name, good in zip(family.names, inside, strict=True) if not good]

@@ -1,6 +1,6 @@
-"""Rates: what a method trades along its fitted front, robust for clean accuracy."""
+"""Rates: how much robust accuracy a method gains for clean accuracy along its fitted front."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,10 +14,11 @@ from analysis.results.trials import Array
 GRID = 60
 """Clean accuracies of a rate."""
 SURE = 0.95
-"""Share of replicates that must have a knee before its place is told."""
+"""The place of a knee is quoted if at least this share of the replicates has one."""
 DIVERGED = 1e4
 """Exchange rates from here on belong to the end of a curve, where it falls vertically."""
 BISECTIONS = 40
+"""Of a grid step: its width then is far below the rounding of an accuracy."""
 
 Numbers = tuple[float, ...]
 
@@ -51,18 +52,19 @@ class Rate:
 
 
 def measure_rate(results: Results, replicates: Replicates, fit: FrontFit) -> Rate:
-    """Measure what a method trades along its fitted front, over its measured range."""
+    """Compute the exchange rate of a method over the measured range of its fitted front."""
+    refused = Rate(
+        method=fit.method,
+        radius=fit.radius,
+        estimand=fit.estimand,
+        status="refused",
+        reason=fit.refusal,
+        way_out=fit.way_out,
+        configurations=len(fit.points),
+        seeds=fit.seeds,
+    )
     if fit.chosen is None:
-        return Rate(
-            method=fit.method,
-            radius=fit.radius,
-            estimand=fit.estimand,
-            status="refused",
-            reason=fit.refusal,
-            way_out=fit.way_out,
-            configurations=len(fit.points),
-            seeds=fit.seeds,
-        )
+        return refused
     family, (theta, draws) = FAMILIES[fit.chosen], parameters(fit, fit.chosen)
     ends = measured(replicates, fit)
     clean = np.linspace(*ends, GRID)
@@ -70,17 +72,11 @@ def measure_rate(results: Results, replicates: Replicates, fit: FrontFit) -> Rat
     low, high = np.percentile(np.minimum(family.rate(draws, clean), DIVERGED), TAILS, axis=0)
     diverged = np.flatnonzero((high >= DIVERGED) | (estimate >= DIVERGED))
     kept = slice(0, int(diverged[0]) if len(diverged) else GRID)
-    close = np.array(
-        [
-            np.minimum(FAMILIES[name].rate(parameters(fit, name)[0], clean)[0], DIVERGED)
-            for name in fit.close
-        ]
-    )
+    each = [FAMILIES[name].rate(parameters(fit, name)[0], clean)[0] for name in fit.close]
+    close = np.minimum(each, DIVERGED)
     quoted = bool(len(clean[kept]))
-    return Rate(
-        method=fit.method,
-        radius=fit.radius,
-        estimand=fit.estimand,
+    return replace(
+        refused,
         status="claimed" if quoted else "refused",
         reason="" if quoted else "the curve ends within the measured range in too many replicates",
         way_out="" if quoted else "more seeds",
@@ -93,13 +89,11 @@ def measure_rate(results: Results, replicates: Replicates, fit: FrontFit) -> Rat
         close_high=tuple(close.max(axis=0)[kept].tolist()),
         knee=_knee(fit.chosen, theta, draws, ends),
         chord=ends,
-        configurations=len(fit.points),
-        seeds=fit.seeds,
     )
 
 
 def knees(name: FamilyName, theta: Array, low: float, high: float) -> Array:
-    """Give where the rate of each curve equals the slope of its chord, (B,); NaN where nowhere.
+    """Return where the rate of each curve equals the slope of its chord, (B,): NaN if nowhere.
 
     A knee lies above the chord from low to high, at the largest distance from it.
     """
@@ -120,7 +114,7 @@ def knees(name: FamilyName, theta: Array, low: float, high: float) -> Array:
 
 
 def parameters(fit: FrontFit, name: FamilyName) -> tuple[Array, Array]:
-    """Give θ (1, p) and its replicates (B, p), which are in memory only."""
+    """Return θ (1, p) and its replicates (B, p), which `front.json` does not hold."""
     family = fit.family(name)
     if family.theta is None or family.draws is None:
         raise ValueError(f"{fit.method}: the {name} fit was read from a file, without replicates")
@@ -128,7 +122,7 @@ def parameters(fit: FrontFit, name: FamilyName) -> tuple[Array, Array]:
 
 
 def measured(replicates: Replicates, fit: FrontFit) -> tuple[float, float]:
-    """Give the least and the greatest clean accuracy that was fitted."""
+    """Return the least and the greatest clean accuracy that was fitted."""
     clean = replicates.means[list(fit.points), 0]
     return float(clean.min()), float(clean.max())
 
@@ -137,6 +131,7 @@ def _knee(
     name: FamilyName, theta: Array, draws: Array, ends: tuple[float, float]
 ) -> Interval | None:
     estimate = float(knees(name, theta, *ends)[0])
+    # Replicates without a knee count against it, and have no place in the interval.
     drawn = knees(name, draws, *ends)
     drawn = drawn[np.isfinite(drawn)]
     if not np.isfinite(estimate) or len(drawn) < SURE * len(draws):

@@ -74,7 +74,7 @@ def fig_training(results: Results, choice: Choice) -> Figure:
 
 
 def training_caption(results: Results, choice: Choice) -> str:
-    """Say what the training curves show."""
+    """Describe the training curves."""
     threat, trained = results.threat, chosen_training(results, choice)
     more = len(trained) - MOST_PANELS
     left_out = f" {count_text(more, 'more method')} in the table." if more > 0 else ""
@@ -89,14 +89,14 @@ def training_caption(results: Results, choice: Choice) -> str:
 
 
 def message(figure: Figure, text: str) -> Figure:
-    """Say why nothing is drawn."""
+    """Write on a figure why nothing is drawn in it."""
     figure.set_size_inches(5.4, 1.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=MUTED)
     return figure
 
 
 def _draw_training(axes: Axes, trained: Trained, style: MethodStyle) -> None:
-    """Draw one method's curves, its best epochs, and its test accuracies above."""
+    """Draw one method's curves and its best epochs, and write its test accuracies above."""
     for name, dash, width in (("clean", (0, (4, 2)), 1.2), ("robust", "-", 1.8)):
         curves = [_curve(history, name) for history in trained.histories]
         if len(curves) > 1:
@@ -127,6 +127,11 @@ def _draw_training(axes: Axes, trained: Trained, style: MethodStyle) -> None:
     axes.tick_params(labelsize=7.5)
     last = max(history.epochs[-1] for history in trained.histories)
     axes.set_xlim(0.5, last + 0.5)
+    _write_above(axes, trained, style)
+
+
+def _write_above(axes: Axes, trained: Trained, style: MethodStyle) -> None:
+    """Write method, values and test accuracies above the axes, a line each."""
     c = trained.configuration
     texts = [
         (shortened(c.method, 28), style.text_colour, "bold", 8.5),

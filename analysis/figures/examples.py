@@ -42,8 +42,7 @@ def draw_examples(
     clean, adversarial: (N, C, H, W) in [0, 1], C of 1 or 3; the classes: (N,), positions in
     `classes`; norm and radius: what the adversarial examples were made with.
     """
-    count = len(clean)
-    if clean.ndim != 4 or clean.shape != adversarial.shape or count == 0:
+    if clean.ndim != 4 or clean.shape != adversarial.shape or len(clean) == 0:
         raise ValueError(
             "clean and adversarial images must have one shape (N, C, H, W) with N >= 1, "
             f"got {clean.shape} and {adversarial.shape}"
@@ -51,7 +50,7 @@ def draw_examples(
     changed = int(np.sum((predicted_clean == labels) & (predicted_adversarial != labels)))
     right = int(np.sum(predicted_clean == labels))
     with look():
-        figure, axes, places = _cells(count)
+        figure, axes, places = _cells(len(clean))
         for sample, (top, middle, bottom) in enumerate(places):
             label = int(labels[sample])
             _draw_image(axes, top, clean[sample])

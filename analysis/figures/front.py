@@ -194,7 +194,7 @@ def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> s
 
 
 def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
-    """Say how the main figure is read, and what is outside it."""
+    """Describe how to read the main figure, and what lies outside it."""
     results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
     fitted = [fit for fit in view.fits if fit.chosen]
@@ -225,7 +225,7 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
 
 
 def chosen_text(results: Results) -> str:
-    """Say on which data, under which attack and at which radius fronts were chosen."""
+    """Describe on which data, under which attack and at which radius fronts were chosen."""
     threat = results.threat
     norm, radius = threat.chosen_at or (threat.norm, threat.objective_radius)
     where = (
@@ -356,7 +356,7 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> Non
 
 
 def _place_names(axes: Axes, scene: Scene, boxes: list[Array]) -> bool:
-    """Name the methods, and add the names to the solid boxes; tell whether all are named."""
+    """Write the methods' names, add them to the solid boxes, and return whether all have room."""
     unnamed = _left_over(axes, method_labels(scene), boxes)
     tails = tail_labels(scene, unnamed)
     return not _left_over(axes, tails, boxes) and len(tails) == len(unnamed)

@@ -270,7 +270,7 @@ def _message(figure: Figure, axes: Axes, text: str) -> Figure:
 
 
 def gap_limits(gap: Gap) -> tuple[float, float]:
-    """Give the vertical range in percent, with 0 in it and room for both names.
+    """Return the vertical range in percent, with 0 in it and room for both names.
 
     Where one of the fronts ends, its band explodes, and a family that is hardly bound by the data
     has an envelope without use: the axis follows the gap and its simultaneous band, and what
@@ -298,13 +298,13 @@ def _draw_outside(axes: Axes, gap: Gap) -> None:
 
 
 def is_cut(gap: Gap) -> bool:
-    """Tell whether the band or the envelope of a gap reaches out of its figure."""
+    """Return whether the band or the envelope of a gap extends beyond its figure."""
     low, high = (end / 100 for end in gap_limits(gap))
     return min(*gap.envelope_low, *gap.low) < low or max(*gap.envelope_high, *gap.high) > high
 
 
 def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None:
-    """Say above and below 0 who is ahead."""
+    """Write above and below 0 which method is ahead."""
     low, high = axes.get_ylim()
     named = ((gap.first, 1.0, "top", high > 0), (gap.second, 0.0, "bottom", low < 0))
     for method, height, side, shown in named:
@@ -327,7 +327,7 @@ def _name_ends(
     ends: list[tuple[float, float]],
     styles: Mapping[str, MethodStyle],
 ) -> None:
-    """Name the methods beside the right end of their lines, moved apart on the log axis."""
+    """Write the methods' names at the right end of their lines, moved apart on the log axis."""
     low, high = np.log(axes.get_ylim())
     heights = [(np.log(end) - low) / (high - low) for _, end in ends]
     for rate, height in zip(rates, spread_heights(heights, 0.055), strict=True):

@@ -49,7 +49,7 @@ class Label:
 def place_labels(
     axes: Axes, labels: Sequence[Label], markers: Array, lines: Array, strokes: Array
 ) -> list[bool]:
-    """Put each label at its first place that covers nothing; leave out those without one.
+    """Place each label where it first covers nothing, and omit labels without such a place.
 
     markers, lines, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as
     `marker_boxes` gives. No label covers a marker, a line or an earlier label; it covers a (faint)
@@ -93,14 +93,14 @@ def place_labels(
 
 
 def marker_boxes(axes: Axes, points: Array, size: float) -> Array:
-    """Give the boxes in pixels (N, 4) of markers of this size in points at (N, 2) data points."""
+    """Return the boxes in pixels (N, 4) of markers of this size in points at (N, 2) data points."""
     pixels = axes.transData.transform(points.reshape(-1, 2))
     half = 0.5 * size * _figure(axes).dpi / 72
     return np.hstack([pixels - half, pixels + half])
 
 
 def text_boxes(axes: Axes, text: str) -> Array:
-    """Give the boxes in pixels (N, 4) of the placed labels with this text."""
+    """Return the boxes in pixels (N, 4) of the placed labels with this text."""
     renderer = FigureCanvasAgg(_figure(axes)).get_renderer()  # type: ignore[no-untyped-call]
     placed = [one for one in axes.texts if one.get_text() == text]
     boxes = [one.get_window_extent(renderer).extents for one in placed]
@@ -148,7 +148,7 @@ def _places(label: Label) -> tuple[Place, ...]:
 
 
 def _box(axes: Axes, anchor: tuple[float, float], place: Place, size: Array) -> Array:
-    """Give the box in pixels (4,) of a text of this size (2,) at this place."""
+    """Return the box in pixels (4,) of a text of this size (2,) at this place."""
     dx, dy, horizontal, vertical = place
     point = axes.transData.transform(anchor) + np.array([dx, dy]) * _figure(axes).dpi / 72
     across = {"left": 0.0, "center": 0.5, "right": 1.0}[horizontal]
@@ -189,7 +189,7 @@ def _names_another(boxes: Array, named: Array, centres: Array) -> NDArray[np.boo
 
 
 def _distances(boxes: Array, points: Array) -> Array:
-    """Give the distances (N, K) from boxes (N, 4) to points (K, 2)."""
+    """Return the distances (N, K) from boxes (N, 4) to points (K, 2)."""
     near, far = boxes[:, np.newaxis, :2], boxes[:, np.newaxis, 2:]
     return _lengths(np.maximum(0.0, np.maximum(near - points, points - far)))
 
@@ -216,7 +216,7 @@ LABELLED = 4
 
 
 def method_labels(scene: Scene) -> list[Label]:
-    """Name each method beside the highest point of its front that has a free place."""
+    """Write each method's name beside the highest point of its front with a free place."""
     labels = []
     for method in scene.methods:
         anchors = method.points[method.is_member]
@@ -227,7 +227,7 @@ def method_labels(scene: Scene) -> list[Label]:
 
 
 def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
-    """Name these methods at the level piece of their surface, left of all configurations."""
+    """Write the names of these methods at the level part of their surface, left of all points."""
     labels = []
     for method in scene.methods:
         corners = method.drawn[0].median
@@ -256,7 +256,7 @@ def _method_label(method: MethodScene, anchors: Array, *, far: bool) -> Label:
 
 
 def value_labels(scene: Scene) -> list[Label]:
-    """Name some points by their values: both ends of a front, then others."""
+    """Label some points by their values: both ends of a front, then others."""
     labels = []
     for method in scene.methods:
         members = [row for row in range(len(method.points)) if method.is_member[row]]
@@ -278,7 +278,7 @@ def value_labels(scene: Scene) -> list[Label]:
 
 
 def point_text(values: Mapping[str, Value]) -> str:
-    """Name a point by its values; of many, by the ones that have a symbol, at most two of them.
+    """Format a point by its values; if many, by at most two that have a symbol.
 
     >>> point_text({"rho": 0.1, "weight_decay": 0.0001, "epsilon": 0.02, "loss": "trades"})
     'ρ=0.1 ε=0.02'
@@ -304,7 +304,7 @@ def gap_label(arrow: Arrow) -> Label:
 
 
 def left_labels(scene: Scene, heights: Sequence[float]) -> list[Label]:
-    """Say where each configuration left of the figure is, beside its pointer at the edge."""
+    """Write where each configuration left of the figure is, beside its pointer at the edge."""
     styles = {method.note.name: method for method in scene.methods}
     return [
         Label(

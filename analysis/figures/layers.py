@@ -88,7 +88,7 @@ def draw_regions(
 
 
 def region_boxes(axes: Axes, centres: Array, covariances: Array) -> Array:
-    """Give the boxes in pixels (4 N, 4) of the four outermost pieces of the 95% regions."""
+    """Return the boxes in pixels (4 N, 4) of the four outermost pieces of the 95% regions."""
     boxes = []
     for centre, covariance in zip(centres, covariances, strict=True):
         angles = np.linspace(0.0, 2 * np.pi, 13)
@@ -190,7 +190,7 @@ def _point(
 
 
 def staircase(corners: Array, left: float) -> Array:
-    """Give the steps of R(c) = max{r_i : c_i >= c}, from the bottom right to the left edge.
+    """Return the steps of R(c) = max{r_i : c_i >= c}, from the bottom right to the left edge.
 
     corners: (K, 2) in any order; dominated ones change nothing. Returns (M, 2), right angles only.
 
@@ -242,12 +242,12 @@ def thinned(count: int, most: int = MOST_CURVE_POINTS) -> Array:
 
 
 def curve_boxes(axes: Axes, curve: Array) -> Array:
-    """Give the boxes in pixels (G - 1, 4) of the pieces of a curve (G, 2)."""
+    """Return the boxes in pixels (G - 1, 4) of the pieces of a curve (G, 2)."""
     return line_boxes(axes, curve[thinned(len(curve), 30)])
 
 
 def _root(covariance: Array) -> Array:
-    """Give A (2, 2) with A Aᵀ = χ² · covariance, so that A maps the unit circle to the region."""
+    """Return A (2, 2) with A Aᵀ = χ² · covariance, so that A maps the unit circle to the region."""
     values, vectors = np.linalg.eigh(covariance)
     root: Array = vectors * np.sqrt(CHI_SQUARED * np.maximum(values, 0.0))
     return root

@@ -131,7 +131,7 @@ def _draw_scale(figure: Figure, low: float, high: float, text: str) -> None:
 
 
 def _colour(shade: float) -> tuple[float, ...]:
-    """Give the colour of a shade from 0, the least robust, to 1; it reads in grey, too."""
+    """Return the colour of a shade from 0, the least robust, to 1. It also reads in grey."""
     return tuple(colormaps["Blues"](0.08 + 0.84 * shade))
 
 
@@ -322,7 +322,7 @@ def _draw_equivalent(
 
 
 def _upper(value: Equivalent, levels: Sequence[float]) -> float:
-    """Give the trained ε up to which a value, or its bracket, reaches."""
+    """Return the trained ε up to which a value, or its bracket, reaches."""
     if value.epsilon is None:
         return value.ceiling or levels[-1]
     high = value.epsilon.high

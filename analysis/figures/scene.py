@@ -63,7 +63,7 @@ def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
 
 
 def left_out_text(choice: Choice, position: int) -> str:
-    """Say which configurations lie outside the figure of this radius; empty if none does."""
+    """List the configurations outside the figure of this radius; empty if there is none."""
     outside = [
         f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
         + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
@@ -166,7 +166,7 @@ class Arrow:
 
     @property
     def estimate(self) -> float:
-        """Give the gap, in points."""
+        """Return the gap, in points."""
         return self.ends[1] - self.ends[0]
 
 
@@ -224,7 +224,7 @@ def _method(
 
 
 def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Array, Array]:
-    """Say where the members of a searched front stood when they were chosen, and stand on test."""
+    """Describe where members of a searched front were when chosen, and where they are on test."""
     threat = analysis.results.threat
     ends = [
         ((c.validation_clean.mean, c.validation_robust.mean), (c.clean.mean, robust.mean))

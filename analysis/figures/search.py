@@ -107,7 +107,7 @@ def searched_methods(results: Results, found: Sequence[ConfigurationResult]) -> 
 
 
 def parallel_caption(results: Results, found: Sequence[ConfigurationResult]) -> str:
-    """Say what the parallel coordinates show."""
+    """Describe the parallel coordinates."""
     methods = searched_methods(results, found)
     counts = [sum(c.method == method for c in found) for method in methods]
     listed = ", ".join(
@@ -126,7 +126,7 @@ def parallel_caption(results: Results, found: Sequence[ConfigurationResult]) -> 
 
 
 def importance_caption(results: Results) -> str:
-    """Say what importances show, and what they cannot."""
+    """Describe what importances show, and what they cannot."""
     counts = {i.method: i.configurations for i in results.importances}
     listed = ", ".join(
         f"{method_text(method, 24)} {count_text(count, 'configuration')}"

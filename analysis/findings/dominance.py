@@ -1,4 +1,4 @@
-"""Dominance findings: which configurations are better in both accuracies, in words."""
+"""Dominance findings: which configurations are better in both accuracies."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,18 +27,31 @@ from analysis.results.words import (
 KIND = "dominance"
 BEST_KIND = "dominance of the best"
 MOST_NAMED = 4
-"""So many configurations are spelled out in a sentence; the table has them all."""
+"""Most configurations that are spelled out in a sentence; the table has them all."""
 
 
 def dominance_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Say which configurations of a method one of another dominates, and which not."""
+    """Return which configurations of a method one of another dominates, and which not."""
     found = configurations(results)
     said = []
     for pair in contrasts.dominances:
-        own = [_each_finding(results, found, contrasts, pair)]
+        names = pair.first, pair.second
+        groups = [[row for row, c in enumerate(found) if c.method == name] for name in names]
+        blank = Finding(
+            kind=KIND,
+            text="",
+            status="refused",
+            estimand=contrasts.estimand,
+            n=design_text(results, found, groups),
+            interval_method="max-T over replicates",
+            reason=NO_SEEDS,
+        )
+        own = [_each_finding(results, found, contrasts, pair, blank)]
         if pair.best is not None:
-            own.append(_best_finding(results, found, contrasts, pair, pair.best))
-        said += [held_back(finding, found, (pair.first, pair.second)) for finding in own]
+            n = design_text(results, found, ((pair.best.first,), (pair.best.second,)))
+            blank = replace(blank, kind=BEST_KIND, n=n)
+            own.append(_best_finding(results, found, contrasts, pair, pair.best, blank))
+        said += [held_back(finding, found, names) for finding in own]
     return said
 
 
@@ -47,34 +60,34 @@ def _each_finding(
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
     pair: MethodDominance,
+    blank: Finding,
 ) -> Finding:
     one, other = method_text(pair.first), method_text(pair.second)
     claimed = [each for each in pair.each if each.claimed]
     open_ones = [each for each in pair.each if not each.claimed]
-    total = len(pair.each)
-    finding = _blank(results, found, contrasts, pair, KIND)
     if not contrasts.seed_noise:
-        text = f"Which configurations of {one} dominate those of {other} is not said: {NO_SEEDS}."
-        return replace(finding, text=text, status="refused", reason=NO_SEEDS)
+        text = f"Which configurations of {one} dominate those of {other} is unknown: {NO_SEEDS}."
+        return replace(blank, text=text)
     verb = "is" if len(claimed) == 1 else "are"
-    among = f"{count_text(total, 'configuration')} of {other}"
+    among = f"{count_text(len(pair.each), 'configuration')} of {other}"
     shown = f"{len(claimed)} of {among} {verb}" if claimed else f"Of {among}, none is shown to be"
     parts = [
-        f"{shown} dominated by a configuration of {one}, more accurate both clean and under attack"
+        f"{shown} dominated by a configuration of {one} that is more accurate both clean and under "
+        "attack"
     ]
     if claimed:
         listed = [_named_pair(found, each) + f", {_differences(each)}" for each in claimed]
         parts[0] += f": {_some(listed)}"
     if open_ones:
         listed = [
-            f"{_named_pair(found, each)}, P {share_text(each.share)}, {_differences(each)}"
+            f"{_named_pair(found, each)}, with P {share_text(each.share)}, {_differences(each)}"
             for each in open_ones
         ]
-        parts.append(f"Not established, the closest being: {_some(listed)}")
-    parts.append(f"({_conditions(results, contrasts, pair, finding.n)})")
+        parts.append(f"Closest to it, but not established: {_some(listed)}")
+    conditions = _conditions(results, contrasts, pair, blank.n)
     reason = "the adjusted intervals of both differences must lie above 0" if open_ones else ""
-    text = ". ".join(parts[:-1]) + f" {parts[-1]}."
-    return replace(finding, text=text, status="claimed" if claimed else "bracketed", reason=reason)
+    text = f"{'. '.join(parts)} ({conditions})."
+    return replace(blank, text=text, status="claimed" if claimed else "bracketed", reason=reason)
 
 
 def _best_finding(
@@ -83,50 +96,30 @@ def _best_finding(
     contrasts: Contrasts,
     pair: MethodDominance,
     best: Dominance,
+    blank: Finding,
 ) -> Finding:
     first, second = (configuration_text(found[row], 40) for row in (best.first, best.second))
     where = "validation data" if results.num_validation else "these test images"
     chosen = f"the most robust configuration of each method on {where}"
-    finding = _blank(results, found, contrasts, pair, BEST_KIND)
-    finding = replace(finding, n=design_text(results, found, ((best.first,), (best.second,))))
     if not contrasts.seed_noise:
-        text = f"Whether {first} dominates {second}, {chosen}, is not said: {NO_SEEDS}."
-        return replace(finding, text=text, status="refused", reason=NO_SEEDS)
+        text = f"Whether {first} dominates {second}, {chosen}, is unknown: {NO_SEEDS}."
+        return replace(blank, text=text)
     text = f"{'' if best.claimed else 'It is not established that '}{first} dominates {second}"
     text += f", {chosen}" if best.claimed else f" ({chosen})"
     text += (
-        f": {_differences(best)}; P(first ≻ second) {share_text(best.share)}, reversed "
-        f"{share_text(best.reverse)} ({_conditions(results, contrasts, pair, finding.n)})."
+        f": {_differences(best)}; P(first dominates second) {share_text(best.share)}, the reverse "
+        f"{share_text(best.reverse)} ({_conditions(results, contrasts, pair, blank.n)})."
     )
     return replace(
-        finding,
+        blank,
         text=text,
         status="claimed" if best.claimed else "bracketed",
         estimate=best.robust.estimate,
         low=best.robust.low,
         high=best.robust.high,
-        reason="" if best.claimed else "the adjusted intervals of both must lie above 0",
-    )
-
-
-def _blank(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    contrasts: Contrasts,
-    pair: MethodDominance,
-    kind: str,
-) -> Finding:
-    groups = [
-        [row for row, c in enumerate(found) if c.method == name]
-        for name in (pair.first, pair.second)
-    ]
-    return Finding(
-        kind=kind,
-        text="",
-        status="bracketed",
-        estimand=contrasts.estimand,
-        n=design_text(results, found, groups),
-        interval_method="max-T over replicates",
+        reason=""
+        if best.claimed
+        else "the adjusted intervals of both differences must lie above 0",
     )
 
 
@@ -138,7 +131,7 @@ def _conditions(results: Results, contrasts: Contrasts, pair: MethodDominance, d
 
 
 def _named_pair(found: Sequence[ConfigurationResult], each: Dominance) -> str:
-    """Name a configuration and the one that comes closest to dominating it."""
+    """Format a configuration and the one that comes closest to dominating it."""
     second, first = found[each.second], found[each.first]
     return f"{_values(second)} by {_values(first)}"
 
@@ -152,6 +145,7 @@ def _differences(each: Dominance) -> str:
 
 
 def _with_interval(difference: Interval) -> str:
+    # Both signs are printed, as one configuration may be ahead in one accuracy only.
     sign = "+" if difference.estimate > 0 else ""
     interval = interval_text(difference.low, difference.high)
     return f"{sign}{points_text(difference.estimate)} pp ({interval})"

@@ -1,9 +1,9 @@
-"""Equivalence findings: which ε of adversarial training a ρ is worth, in words."""
+"""Equivalence findings: which ε of adversarial training a ρ is worth."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.findings.phrases import NO_SEEDS, design_text, estimand_text, held_back
+from analysis.findings.phrases import NO_SEEDS, capital, design_text, estimand_text, held_back
 from analysis.inference.claims import Finding
 from analysis.responses.equivalence import INSIDE, NARROW, Equivalence, Equivalent, Slope
 from analysis.results.configurations import ConfigurationResult, configurations
@@ -19,27 +19,37 @@ from analysis.results.words import (
 
 KIND, SLOPE_KIND = "equivalent epsilon", "slope of equivalent epsilon"
 MOST_NAMED = 8
-"""With more values of ρ, the most robust ones are spelled out; the table has them all."""
+"""Most values of ρ that are spelled out, the most robust ones; the table has them all."""
 
 
 def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
-    """Say which training ε every ρ is worth, and how that ε grows with ρ."""
+    """Return which training ε every ρ is worth, and how that ε grows with ρ."""
     found = configurations(results)
     said = []
     for one in equivalences:
+        groups = one.rows, [value.row for value in one.values]
+        blank = Finding(
+            kind=KIND,
+            text="",
+            status="refused",
+            estimand=one.estimand,
+            n=design_text(results, found, groups),
+            interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
+        )
         if not one.seed_noise:
-            said.append(_unsaid(results, found, one))
+            said.append(_unsaid(blank, one))
             continue
+        # The most robust values are chosen, and printed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
-        own = [_value_finding(results, found, one, v) for v in one.values if v in kept]
+        own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
         if one.values:
-            own.append(_slope_finding(results, found, one))
+            own.append(_slope_finding(results, blank, one))
         said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]
     return said
 
 
 def bracket_text(value: Equivalent) -> str:
-    """Print the levels that an ε without a value lies between.
+    """Format the levels that an ε without a value lies between.
 
     A bracket may be open below (down to no training at all), above, or on both sides.
     """
@@ -54,44 +64,38 @@ def bracket_text(value: Equivalent) -> str:
     return f"above {floor}" if floor is not None else "anywhere: the interval spans all trained ε"
 
 
-def _unsaid(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> Finding:
-    return Finding(
-        kind=KIND,
+def _unsaid(blank: Finding, one: Equivalence) -> Finding:
+    return replace(
+        blank,
         text=f"Which ε of {method_text(one.adversarial)} a ρ of {method_text(one.sam)} is worth is "
-        f"not said: {NO_SEEDS}.",
-        status="refused",
-        estimand=one.estimand,
-        n=_design(results, found, one),
+        f"unknown: {NO_SEEDS}.",
+        interval_method="",
         reason=NO_SEEDS,
     )
 
 
 def _value_finding(
-    results: Results, found: Sequence[ConfigurationResult], one: Equivalence, value: Equivalent
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    blank: Finding,
+    one: Equivalence,
+    value: Equivalent,
 ) -> Finding:
     positive = [level for level in one.levels if level > 0]
     conditions = (
         f"robust accuracy {percent(value.robust.estimate)}% "
         f"({percent(value.robust.low)} to {percent(value.robust.high)}%), "
-        f"{attack_text(results.threat, one.radius)}; {_design(results, found, one)}; "
+        f"{attack_text(results.threat, one.radius)}; {blank.n}; "
         f"{estimand_text(results, one.estimand, value.robust.estimate)}"
     )
-    subject = f"{configuration_text(found[value.row], 40)} has the robust accuracy of "
-    subject += method_text(one.adversarial)
-    finding = Finding(
-        kind=KIND,
-        text="",
-        status=value.status,
-        estimand=one.estimand,
-        range=(min(one.levels), max(one.levels)),
-        n=_design(results, found, one),
-        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
-    )
+    names = configuration_text(found[value.row], 40), method_text(one.adversarial)
+    finding = replace(blank, status=value.status, range=(min(one.levels), max(one.levels)))
     if value.epsilon is not None:
         epsilon = value.epsilon
         return replace(
             finding,
-            text=f"{subject} at ε = {value_text(epsilon.estimate)} (95% interval "
+            text=f"{names[0]} is as robust as {names[1]} trained with ε = "
+            f"{value_text(epsilon.estimate)} (95% interval "
             f"{value_text(epsilon.low)} to {value_text(epsilon.high)}; {conditions}; interpolated "
             f"between {count_text(len(positive), 'trained ε', 'trained ε')} from "
             f"{value_text(positive[0])} to {value_text(positive[-1])}).",
@@ -101,71 +105,62 @@ def _value_finding(
         )
     reason = _bracket_reason(one, value)
     return replace(
-        finding, text=f"{_bracketed(subject, one, value)} ({conditions}). {reason}", reason=reason
+        finding, text=f"{_bracketed(names, one, value)} ({conditions}). {reason}", reason=reason
     )
 
 
-def _bracketed(subject: str, one: Equivalence, value: Equivalent) -> str:
-    """Say between which levels the ε lies."""
+def _bracketed(names: tuple[str, str], one: Equivalence, value: Equivalent) -> str:
+    """Format between which levels the ε of the second method lies that the first is worth."""
+    above = f"{names[0]} is more robust than {names[1]} at every trained ε"
+    if value.place == "above" and max(one.levels) == 0:
+        return f"{above}, none of which is more robust than training without one"
     if value.place == "above":
-        if max(one.levels) == 0:
-            return f"{subject} at no ε trained: none is more robust than training without one"
-        peak = ", the most robust one" if one.left_out else ", the largest trained"
-        return f"{subject} at no ε trained: it is more robust than that at {_level(value)}{peak}"
-    if value.place == "below":
-        return f"{subject} at an ε {bracket_text(value)}, the smallest trained"
+        peak = "the most robust one" if one.left_out else "the largest"
+        level = "none" if value.floor is None else value_text(value.floor)
+        return f"{above}, including {level}, {peak}"
     if value.floor is None and value.ceiling is None:
-        return f"{subject} at an ε that cannot be told: the interval spans all trained ε"
-    return f"{subject} at an ε {bracket_text(value)}"
-
-
-def _level(value: Equivalent) -> str:
-    return "none" if value.floor is None else value_text(value.floor)
+        asked = f"At which ε {names[1]} is as robust as {names[0]}"
+        return f"{asked} is unknown: the interval spans all trained ε"
+    smallest = ", the smallest trained" if value.place == "below" else ""
+    return (
+        f"{names[0]} is as robust as {names[1]} trained with an ε {bracket_text(value)}{smallest}"
+    )
 
 
 def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
-    """Say why there is no value, and which ε to train for one."""
+    """Return why there is no value, and which ε to train for one."""
     if value.place == "above":
-        reason = "There is no ε to name."
+        reason = "So no ε can be named."
     else:
         reason = (
-            f"A value needs {100 * INSIDE:.0f}% of the replicates among trained ε at most a factor "
-            f"2 apart; {100 * value.inside:.1f}% are."
+            f"A value needs {100 * INSIDE:.0f}% of the replicates between trained ε that are at "
+            f"most a factor 2 apart; {100 * value.inside:.1f}% are."
         )
     if value.next_level is not None:
         return f"{reason} Train ε = {value_text(value.next_level)} next."
     if one.left_out and value.place == "above":
-        return f"{reason} Larger ε were less robust."
+        return f"{reason} Training with larger ε was less robust."
     return f"{reason} More seeds or images would narrow the interval."
 
 
-def _slope_finding(
-    results: Results, found: Sequence[ConfigurationResult], one: Equivalence
-) -> Finding:
+def _slope_finding(results: Results, blank: Finding, one: Equivalence) -> Finding:
     pair = f"the ε of {method_text(one.adversarial)} that a ρ of {method_text(one.sam)} is worth"
-    finding = Finding(
-        kind=SLOPE_KIND,
-        text="",
-        status="refused",
-        estimand=one.estimand,
-        n=_design(results, found, one),
-        interval_method="percentiles of replicates, union of PCHIP and linear interpolation",
-    )
+    finding = replace(blank, kind=SLOPE_KIND)
     if one.slope is None:
         reason = (
-            f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would do"
+            f"{one.refusal}; more values of ρ, and trained ε at most a factor 2 apart, would help"
         )
         return replace(
-            finding, text=f"How {pair} grows with ρ is not said: {reason}.", reason=reason
+            finding, text=f"How {pair} grows with ρ is unknown: {reason}.", reason=reason
         )
     slope, value = one.slope, one.slope.value
     ends = f"{value_text(slope.range[0])} to {value_text(slope.range[1])}"
     return replace(
         finding,
-        text=f"{pair[0].upper()}{pair[1:]} grows as ρ to the power {_power(value.estimate)} (95% "
+        text=f"{capital(pair)} grows as ρ to the power {_power(value.estimate)} (95% "
         f"interval {_power(value.low)} to {_power(value.high)}; ρ from {ends}, "
         f"{count_text(len(slope.rows), 'value')}; {attack_text(results.threat, one.radius)}; "
-        f"{_design(results, found, one)}; {one.estimand}): {_verdict(slope)}.",
+        f"{blank.n}; {one.estimand}): {_verdict(slope)}.",
         status="refused" if slope.verdict == "cannot tell" else "claimed",
         estimate=value.estimate,
         low=value.low,
@@ -182,16 +177,11 @@ def _verdict(slope: Slope) -> str:
         return "it differs from 2, the power of a linear model at small ρ"
     width = slope.value.high - slope.value.low
     return (
-        f"it cannot be told from 2, the power of a linear model at small ρ: the interval is "
-        f"{_power(width)} wide and would have to be narrower than {NARROW:g}; more seeds, or a "
+        "it cannot be distinguished from 2, the power of a linear model at small ρ: the interval "
+        f"is {_power(width)} wide and would have to be narrower than {NARROW:g}; more seeds, or a "
         "wider range of ρ, would narrow it"
     )
 
 
 def _power(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
-
-
-def _design(results: Results, found: Sequence[ConfigurationResult], one: Equivalence) -> str:
-    levels = [row for row, level in zip(one.rows, one.levels, strict=True) if level >= 0]
-    return design_text(results, found, (levels, [value.row for value in one.values]))

@@ -1,12 +1,12 @@
-"""Findings: what a study says and what it cannot say, as sentences with their numbers."""
+"""Findings: the list of all that a study shows, and of what it cannot show, as sentences."""
 
 from dataclasses import replace
 
 from analysis.document import Analysis, View
+from analysis.findings.attacks import exclusion_findings
 from analysis.findings.dominance import dominance_findings
 from analysis.findings.epochs import training_findings
 from analysis.findings.equivalence import equivalence_findings
-from analysis.findings.exclusion import exclusion_findings
 from analysis.findings.fronts import contrast_findings
 from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings, scatter_findings
 from analysis.findings.optimism import selection_findings
@@ -16,14 +16,16 @@ from analysis.results.methods import compared, sides
 
 
 def find(analysis: Analysis) -> tuple[Finding, ...]:
-    """Make all findings of an analysis, in the order in which they matter.
+    """Return all findings of an analysis, the most important first.
 
-    The primary contrast comes first, then what is said at the objective radius, then the compared
-    methods at the other radii. Refusals stand among them: their status tells them apart.
+    The primary contrast comes first, then all findings at the objective radius, then the compared
+    methods at the other radii. Refusals are among them, with their own status. A new finding is a
+    function of this folder, and a line in the list below.
     """
     results, view = analysis.results, analysis.primary
     if not results.trials:
         return tuple(exclusion_findings(results, analysis.exclusion))
+    # Standard training has no strength to vary, so a curve is not missed there.
     perturbing = {note.name for note in results.methods if sides(note)}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
@@ -45,7 +47,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
 
 
 def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
-    """Say of the compared methods which front is better at a radius not declared beforehand."""
+    """Return which front is better at another radius, which was not declared beforehand."""
     if view.estimand != analysis.estimand:
         return []
     present = tuple(one.method for one in view.contrasts.hypervolumes)
@@ -55,6 +57,7 @@ def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
     )
     if not chosen:
         return []
+    # Equal cost is compared at the objective radius only.
     some = replace(view.contrasts, contrasts=chosen, costs=())
     return [
         replace(finding, kind=f"{finding.kind}, other radius")

@@ -1,18 +1,17 @@
-"""Front findings: which method's front is better, in words with their numbers.
-
-Cost findings: which method's front is better at equal training cost, in words.
-"""
+"""Front findings: which method's front is better, overall and at equal training cost."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from analysis.findings.phrases import (
     NO_SEEDS,
+    accuracy_interval,
     design_text,
     estimand_text,
     held_back,
     interval_text,
     invisible_text,
+    judged,
     points_text,
     requirements_text,
     unrepeated_text,
@@ -23,19 +22,197 @@ from analysis.results.configurations import ConfigurationResult, configurations
 from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text, method_text, percent, value_text
 
-COST_KIND = "hypervolume difference at equal training cost"
-UNIT = "forward passes per training image and epoch"
+KIND, COST_KIND = "hypervolume difference", "hypervolume difference at equal training cost"
+INTERVALS = "percentiles of replicates, extended against the lift of a maximum by noise"
+ADJUSTED = "max-T over replicates, extended against the lift of a maximum by noise"
+UNEQUAL = 2
+"""A front of more than so many times the configurations is visibly favoured by noise."""
+SMALLEST_LIFT = 0.0005
+"""Half of the last digit that is printed."""
+COST_UNIT = "forward passes per training image and epoch"
+
+Pair = tuple[Hypervolume, Hypervolume]
+"""The fronts of two methods; the one that is ahead comes first."""
 
 
-def cost_finding(
+def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
+    """Return which method's front is better on average over clean requirements, primary first."""
+    found = configurations(results)
+    if not contrasts.contrasts:
+        return [_nothing_to_compare(results, found, contrasts)]
+    fronts = [_contrast_finding(results, found, contrasts, one) for one in contrasts.contrasts]
+    return fronts + [_cost_finding(results, found, contrasts, one) for one in contrasts.costs]
+
+
+def _contrast_finding(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: Contrast,
+) -> Finding:
+    values = {one.method: one for one in contrasts.hypervolumes}
+    both = values[contrast.first], values[contrast.second]
+    estimate, (low, high) = contrast.difference.estimate, contrast.ends
+    if high < 0 or (estimate < 0 and low <= 0):
+        # The method that is ahead is named first.
+        both, estimate, low, high = both[::-1], -estimate, -high, -low
+    finding = Finding(
+        kind=KIND,
+        text="",
+        status="claimed",
+        estimate=estimate,
+        low=low,
+        high=high,
+        estimand=contrast.estimand,
+        range=(results.clean_floor, 1.0),
+        n=design_text(results, found, [front.rows for front in both]),
+        interval_method=INTERVALS if contrast.primary else ADJUSTED,
+        primary=contrast.primary,
+    )
+    if not contrasts.seed_noise:
+        return _refused(results, contrast, both, finding)
+    said = _worded(results, found, contrasts, contrast, both, finding)
+    return held_back(said, found, (contrast.first, contrast.second))
+
+
+def _worded(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    contrast: Contrast,
+    both: Pair,
+    finding: Finding,
+) -> Finding:
+    """Return the finding in words; the first front is the one that is ahead."""
+    assert finding.estimate is not None
+    assert finding.low is not None
+    assert finding.high is not None
+    one, other = (method_text(front.method) for front in both)
+    conditions = (
+        f"95% interval {interval_text(finding.low, finding.high)}, "
+        f"{_adjusted(contrasts, contrast)}; "
+        f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
+        f"{estimand_text(results, contrast.estimand, both[0].value.estimate)}"
+    )
+    gap = f"{points_text(finding.estimate)} pp"
+    conditions += _unvalidated(results, both) + _lifted(contrast, both)
+    measured = f"on average over {requirements_text(results)}: "
+    measured += " against ".join(percent(front.value.estimate) for front in both)
+    measured += f"%{_below_floor(results, found, both)}"
+    margin = results.margin
+    if margin is not None and -margin <= finding.low and finding.high <= margin:
+        text = (
+            f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
+            f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
+        )
+        return replace(finding, text=text)
+    said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    if finding.low <= 0:
+        said = f"{one} and {other} are not separated in robust accuracy, {measured}"
+        said += f", a difference of {gap}"
+    rows = [found[row] for front in both for row in front.rows]
+    doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
+    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+
+
+def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:
+    """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
+    names = [
+        method_text(one.method)
+        for one in both
+        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
+    ]
+    if not names:
+        return ""
+    return (
+        f", as no configuration of {' or '.join(names)} reaches the lowest required clean accuracy"
+    )
+
+
+def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
+    """Return what an interval is adjusted for: never for other radii and other studies."""
+    if contrast.primary:
+        return "primary contrast, not adjusted"
+    # Every two methods with results are contrasted, and all of them adjusted together.
+    count = len(contrasts.hypervolumes) * (len(contrasts.hypervolumes) - 1) // 2
+    if count == 1:
+        return "exploratory, not adjusted"
+    return f"exploratory, adjusted over the {count} contrasts at this radius"
+
+
+def _unvalidated(results: Results, both: Pair) -> str:
+    """Return which searched methods were chosen on the data they are read on; empty if none."""
+    searched = {note.name for note in results.methods if note.searched}
+    named = [method_text(one.method) for one in both if one.method in searched]
+    if results.num_validation or not named:
+        return ""
+    return f"; {' and '.join(named)} searched without validation data, not selected independently"
+
+
+def _lifted(contrast: Contrast, both: Pair) -> str:
+    """Return a warning if noise favours a method for having many more configurations."""
+    fewer, more = sorted(both, key=lambda one: len(one.rows))
+    favours = contrast.lift if contrast.first == more.method else -contrast.lift
+    if len(more.rows) <= UNEQUAL * len(fewer.rows) or favours < SMALLEST_LIFT:
+        return ""
+    return (
+        f"; {method_text(more.method)} has {len(more.rows)} configurations against "
+        f"{len(fewer.rows)}, and noise favours the larger number: by {points_text(favours)} pp in "
+        "the replicates, which the interval allows for but may understate"
+    )
+
+
+def _refused(results: Results, contrast: Contrast, both: Pair, finding: Finding) -> Finding:
+    attained = " and ".join(percent(one.value.estimate) for one in both)
+    text = (
+        f"Whether {' or '.join(method_text(one.method) for one in both)} attains more robust "
+        f"accuracy is unknown. On average over {requirements_text(results)}, they attain "
+        f"{attained}% ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
+        f"but {NO_SEEDS}."
+    )
+    return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
+
+
+def _nothing_to_compare(
+    results: Results, found: Sequence[ConfigurationResult], contrasts: Contrasts
+) -> Finding:
+    number = "only one method has" if contrasts.hypervolumes else "no method has"
+    reason = f"{number} results, and two are needed; run the missing trials"
+    alone = "".join(
+        f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
+        f"average over {requirements_text(results)} ({_alone(found, contrasts, one)}"
+        f"{attack_text(results.threat, one.radius)}; {design_text(results, found, (one.rows,))}; "
+        f"{estimand_text(results, one.estimand, one.value.estimate)})."
+        for one in contrasts.hypervolumes
+    )
+    return Finding(
+        kind=KIND,
+        text=f"No methods are compared: {reason}.{alone}",
+        status="refused",
+        reason=reason,
+        estimand=contrasts.estimand,
+        # In a comparison of studies none was declared, nor is one at another radius.
+        primary=contrasts.radius == results.threat.objective_radius and not results.is_comparison,
+    )
+
+
+def _alone(found: Sequence[ConfigurationResult], contrasts: Contrasts, one: Hypervolume) -> str:
+    """Format the interval of one method's hypervolume, if its noise is known."""
+    unknown = unrepeated_text(found, (one.method,))
+    if not contrasts.seed_noise or unknown:
+        return f"no interval, as {unknown}; "
+    return f"{accuracy_interval(one.value)}; "
+
+
+def _cost_finding(
     results: Results,
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
     contrast: CostContrast,
 ) -> Finding:
-    """Say how two methods compare at the least budget at which both have configurations."""
+    """Compare two methods at the least budget at which both have configurations."""
     if contrast.points:
-        said = _compared(results, found, contrasts, contrast, contrast.points[0])
+        said = _at_budget(results, found, contrasts, contrast, contrast.points[0])
         return held_back(said, found, (contrast.first, contrast.second))
     one, other = method_text(contrast.first), method_text(contrast.second)
     reason = (
@@ -51,7 +228,7 @@ def cost_finding(
     )
 
 
-def _compared(
+def _at_budget(
     results: Results,
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
@@ -59,48 +236,46 @@ def _compared(
     point: CostPoint,
 ) -> Finding:
     low, high, known = point.adjusted_low, point.adjusted_high, contrasts.seed_noise
-    separated = known and (low > 0 or high < 0)
     paying = [found[row] for row in (*point.first_rows, *point.second_rows)]
-    reason = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
     design = design_text(results, found, (point.first_rows, point.second_rows))
     budgets = count_text(len(contrast.points), "budget")
     interval = f"95% interval {interval_text(low, high)}, exploratory, adjusted over {budgets}; "
-    text = (
-        f"At a training cost of at most {value_text(point.budget)} {UNIT}, "
-        f"{_said(contrast, point, separated)}, on average over {requirements_text(results)} "
-        f"({interval if known else ''}{attack_text(results.threat, contrast.radius)}; {design}; "
-        f"{contrast.estimand}; {_costs(contrast)})."
-        f"{'' if separated else f' Cannot tell: {reason}.'} {_note(contrast)}"
-    )
-    return Finding(
+    finding = Finding(
         kind=COST_KIND,
-        text=text.strip(),
-        status="claimed" if separated else "bracketed" if known else "refused",
+        text=f"At a training cost of at most {value_text(point.budget)} {COST_UNIT}, "
+        f"{_difference_text(contrast, point, known and (low > 0 or high < 0))}, on average over "
+        f"{requirements_text(results)} ({interval if known else ''}"
+        f"{attack_text(results.threat, contrast.radius)}; {design}; {contrast.estimand}; "
+        f"{_costs_text(contrast)}).",
+        status="bracketed",
         estimate=point.difference.estimate,
-        low=low if known else None,
-        high=high if known else None,
+        low=low,
+        high=high,
         estimand=contrast.estimand,
         range=(results.clean_floor, 1.0),
         n=design,
-        interval_method="max-T over replicates, extended against the lift of a maximum by noise",
-        reason="" if separated else reason,
+        interval_method=ADJUSTED,
     )
+    # The words above call one method ahead exactly if `judged` claims the difference.
+    doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
+    finding = judged(finding, seed_noise=known, doubt=doubt)
+    return replace(finding, text=f"{finding.text} {_budgets_text(contrast)}".strip())
 
 
-def _said(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
-    """Name the difference: as one method being ahead only where the two are separated."""
+def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
+    """Format the difference: one method is ahead only if the two are separated."""
     first, second = method_text(contrast.first), method_text(contrast.second)
     gap = point.difference.estimate
     if not separated:
         return (
-            f"{first} and {second} are not separated in robust accuracy, "
-            f"{first} minus {second} being {points_text(gap)} pp"
+            f"{first} and {second} are not separated in robust accuracy, with a difference of "
+            f"{points_text(gap)} pp"
         )
     more = f"{points_text(abs(gap))} pp {'more' if gap > 0 else 'less'}"
     return f"{first} attains {more} robust accuracy than {second}"
 
 
-def _costs(contrast: CostContrast) -> str:
+def _costs_text(contrast: CostContrast) -> str:
     named = []
     pairs = (contrast.first, contrast.first_costs), (contrast.second, contrast.second_costs)
     for method, costs in pairs:
@@ -111,8 +286,8 @@ def _costs(contrast: CostContrast) -> str:
     return ", ".join(named)
 
 
-def _note(contrast: CostContrast) -> str:
-    """Say whether costs were equal at all, or how the comparison goes on at higher budgets."""
+def _budgets_text(contrast: CostContrast) -> str:
+    """Return whether costs were equal at all, or how the two compare at higher budgets."""
     first, second = contrast.first_costs, contrast.second_costs
     assert first is not None, "budgets come from costs"
     assert second is not None, "budgets come from costs"
@@ -120,8 +295,8 @@ def _note(contrast: CostContrast) -> str:
     if first[0] > second[1] or second[0] > first[1]:
         dear, cheap = names if first[0] > second[1] else names[::-1]
         return (
-            f"No cost is equal: each configuration of {dear} costs more than every one of {cheap}, "
-            "so a dearer method stands against a cheaper one."
+            f"No costs are equal: every configuration of {dear} costs more than every one of "
+            f"{cheap}, so a more expensive method is compared with a cheaper one."
         )
     if len(contrast.points) == 1:
         return "All configurations of both cost this much." if first[0] == second[0] else ""
@@ -129,198 +304,6 @@ def _note(contrast: CostContrast) -> str:
     behind = sum(point.adjusted_high < 0 for point in contrast.points)
     return (
         f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
-        f"{names[0]} is ahead at {ahead} and behind at {behind}; elsewhere the two are not "
+        f"{names[0]} is ahead at {ahead} and behind at {behind}; at the others the two are not "
         "separated."
     )
-
-
-KIND = "hypervolume difference"
-INTERVALS = "percentiles of replicates, extended against the lift of a maximum by noise"
-ADJUSTED = "max-T over replicates, extended against the lift of a maximum by noise"
-UNEQUAL = 2
-"""With more than so many times the configurations noise visibly favours a front: `area_lifts`."""
-SMALLEST_LIFT = 0.0005
-"""Half of the last digit printed."""
-
-
-def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Say which method's front is better on average over clean requirements, the primary first."""
-    found = configurations(results)
-    if not contrasts.contrasts:
-        return [_nothing_to_compare(results, found, contrasts)]
-    fronts = [_contrast_finding(results, found, contrasts, one) for one in contrasts.contrasts]
-    return fronts + [cost_finding(results, found, contrasts, one) for one in contrasts.costs]
-
-
-def _contrast_finding(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    contrasts: Contrasts,
-    contrast: Contrast,
-) -> Finding:
-    values = {one.method: one for one in contrasts.hypervolumes}
-    first, second = values[contrast.first], values[contrast.second]
-    estimate, (low, high) = contrast.difference.estimate, contrast.ends
-    if high < 0 or (estimate < 0 and low <= 0):
-        # The method that is ahead is named first.
-        first, second, estimate, low, high = second, first, -estimate, -high, -low
-    finding = Finding(
-        kind=KIND,
-        text="",
-        status="claimed",
-        estimate=estimate,
-        low=low,
-        high=high,
-        estimand=contrast.estimand,
-        range=(results.clean_floor, 1.0),
-        n=design_text(results, found, (first.rows, second.rows)),
-        interval_method=INTERVALS if contrast.primary else ADJUSTED,
-        primary=contrast.primary,
-    )
-    if not contrasts.seed_noise:
-        return _refused(results, contrast, first, second, finding)
-    said = _worded(results, found, contrasts, contrast, first, second, finding)
-    return held_back(said, found, (contrast.first, contrast.second))
-
-
-def _below_floor(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    first: Hypervolume,
-    second: Hypervolume,
-) -> str:
-    """Say of a method that attains 0 that it does because none of its configurations is clean."""
-    names = [
-        method_text(one.method)
-        for one in (first, second)
-        if all(found[row].clean.mean < results.clean_floor for row in one.rows)
-    ]
-    if not names:
-        return ""
-    return f", as no configuration of {' or '.join(names)} has the lowest clean accuracy required"
-
-
-def _worded(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    contrasts: Contrasts,
-    contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
-    finding: Finding,
-) -> Finding:
-    assert finding.estimate is not None
-    assert finding.low is not None
-    assert finding.high is not None
-    one, other = method_text(first.method), method_text(second.method)
-    conditions = (
-        f"95% interval {interval_text(finding.low, finding.high)}, "
-        f"{_adjusted(contrasts, contrast)}; "
-        f"{attack_text(results.threat, contrast.radius)}; {finding.n}; "
-        f"{estimand_text(results, contrast.estimand, first.value.estimate)}"
-    )
-    gap = f"{points_text(finding.estimate)} pp"
-    conditions += _unvalidated(results, first, second) + _lifted(contrast, first, second)
-    measured = f"on average over {requirements_text(results)}: {_both(first, second)}"
-    measured += _below_floor(results, found, first, second)
-    margin = results.margin
-    if margin is not None and -margin <= finding.low and finding.high <= margin:
-        text = (
-            f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
-            f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
-        )
-        return replace(finding, text=text)
-    if finding.low > 0:
-        text = f"{one} attains {gap} more robust accuracy than {other}, {measured} ({conditions})."
-        return replace(finding, text=text)
-    rows = [found[row] for row in (*first.rows, *second.rows)]
-    reason = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    text = (
-        f"{one} and {other} are not separated in robust accuracy, {measured}, a difference of "
-        f"{gap} ({conditions}). Cannot tell: {reason}."
-    )
-    return replace(finding, text=text, status="bracketed", reason=reason)
-
-
-def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
-    """Say what an interval is adjusted for: never for other radii and other studies."""
-    if contrast.primary:
-        return "primary contrast, not adjusted"
-    # Every two methods with results are contrasted, and all of them adjusted together.
-    count = len(contrasts.hypervolumes) * (len(contrasts.hypervolumes) - 1) // 2
-    if count == 1:
-        return "exploratory, not adjusted"
-    return f"exploratory, adjusted over the {count} contrasts at this radius"
-
-
-def _unvalidated(results: Results, first: Hypervolume, second: Hypervolume) -> str:
-    """Mark searched methods whose configurations were chosen where they are read."""
-    searched = {note.name for note in results.methods if note.searched}
-    named = [method_text(one.method) for one in (first, second) if one.method in searched]
-    if results.num_validation or not named:
-        return ""
-    return f"; {' and '.join(named)} searched without validation data, not selected independently"
-
-
-def _lifted(contrast: Contrast, first: Hypervolume, second: Hypervolume) -> str:
-    """Warn where one method has many more configurations, and noise favours it for that."""
-    fewer, more = sorted((first, second), key=lambda one: len(one.rows))
-    favours = contrast.lift if contrast.first == more.method else -contrast.lift
-    if len(more.rows) <= UNEQUAL * len(fewer.rows) or favours < SMALLEST_LIFT:
-        return ""
-    return (
-        f"; {method_text(more.method)} has {len(more.rows)} configurations against "
-        f"{len(fewer.rows)}, and noise favours the front of more, by replicates "
-        f"{points_text(favours)} pp, which the interval allows for but may understate"
-    )
-
-
-def _refused(
-    results: Results,
-    contrast: Contrast,
-    first: Hypervolume,
-    second: Hypervolume,
-    finding: Finding,
-) -> Finding:
-    text = (
-        f"Whether {method_text(first.method)} or {method_text(second.method)} attains more robust "
-        f"accuracy is not said. On average over {requirements_text(results)} they reach "
-        f"{_both(first, second)} ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
-        f"but {NO_SEEDS}."
-    )
-    return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
-
-
-def _both(first: Hypervolume, second: Hypervolume) -> str:
-    return f"{percent(first.value.estimate)} and {percent(second.value.estimate)}%"
-
-
-def _nothing_to_compare(
-    results: Results, found: Sequence[ConfigurationResult], contrasts: Contrasts
-) -> Finding:
-    number = "only one method has" if contrasts.hypervolumes else "no method has"
-    reason = f"{number} results, and two are needed; run the trials that are missing"
-    alone = "".join(
-        f" {method_text(one.method)} attains {percent(one.value.estimate)}% robust accuracy on "
-        f"average over {requirements_text(results)} ({_alone(found, contrasts, one)}"
-        f"{attack_text(results.threat, one.radius)}; {design_text(results, found, (one.rows,))}; "
-        f"{estimand_text(results, one.estimand, one.value.estimate)})."
-        for one in contrasts.hypervolumes
-    )
-    return Finding(
-        kind=KIND,
-        text=f"Methods are not compared: {reason}.{alone}",
-        status="refused",
-        reason=reason,
-        estimand=contrasts.estimand,
-        # In a comparison of studies none was declared, nor is one at another radius.
-        primary=contrasts.radius == results.threat.objective_radius and not results.is_comparison,
-    )
-
-
-def _alone(found: Sequence[ConfigurationResult], contrasts: Contrasts, one: Hypervolume) -> str:
-    """Print the interval of one method's hypervolume, where its noise is known."""
-    unknown = unrepeated_text(found, (one.method,))
-    if not contrasts.seed_noise or unknown:
-        return f"no interval, as {unknown}; "
-    return f"95% interval {percent(one.value.low)} to {percent(one.value.high)}%; "

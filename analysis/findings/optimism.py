@@ -1,4 +1,4 @@
-"""Selection findings: by how much a choice flatters itself, in words with their numbers."""
+"""Selection findings: where a choice was made, and how optimistic its numbers are."""
 
 from collections.abc import Sequence
 
@@ -13,30 +13,43 @@ KIND = "selection"
 
 
 def selection_findings(results: Results, selection: Selection) -> list[Finding]:
-    """Say, for each method with a choice, where it was made and how optimistic it is."""
+    """Return for each method with a choice where it was made and how optimistic it is."""
     found = configurations(results)
-    say = _on_validation if selection.chosen_on == "validation" else _on_test
-    return [
-        say(results, found, selection, one) for one in selection.methods if one.configurations > 1
-    ]
+    describe = _on_validation if selection.chosen_on == "validation" else _on_test
+    said = []
+    for one in selection.methods:
+        if one.configurations < 2:
+            continue
+        rows = [row for row, c in enumerate(found) if c.method == one.method]
+        design = design_text(results, found, (rows,))
+        finding = Finding(
+            kind=KIND,
+            text=f"{describe(results, found, one)} Measured: "
+            f"{attack_text(results.threat, selection.radius)}; {design}; {selection.estimand}.",
+            status="bracketed" if one.overstatement is None else "claimed",
+            estimate=one.overstatement,
+            estimand=selection.estimand,
+            n=design,
+            interval_method="bias by replicates, without an interval",
+            reason=_unknown(found) if one.overstatement is None else "",
+        )
+        said.append(finding)
+    return said
 
 
 def _on_validation(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-) -> Finding:
+    results: Results, found: Sequence[ConfigurationResult], one: MethodSelection
+) -> str:
     kept = sum(member.on_test_front for member in one.members)
+    members = count_text(len(one.members), "member")
     text = (
-        f"{kept} of {count_text(len(one.members), 'member')} of the front of "
-        f"{method_text(one.method)} {'lies' if kept == 1 else 'lie'} on its front on test data "
-        f"too; they were chosen among {one.configurations} configurations on "
-        f"{count_text(results.num_validation, 'validation image')} under "
-        f"{results.threat.validation_attack}."
+        f"The front of {method_text(one.method)} was chosen among {one.configurations} "
+        f"configurations on {count_text(results.num_validation, 'validation image')} under "
+        f"{results.threat.validation_attack}; {kept} of its {members} "
+        f"{'lies' if kept == 1 else 'lie'} on its front on test data, too."
     )
     if one.overstatement is not None:
-        text += f" By the noise of test numbers {percent(one.truly)}% are expected to be on it."
+        text += f" Given the noise of test numbers, {percent(one.truly)}% are expected to."
     best = next((member for member in one.members if member.row == one.best), None)
     if best is not None and best.validation is not None:
         text += f" {_arrow(found, best, best.validation[1])}"
@@ -45,71 +58,44 @@ def _on_validation(
             f" Had the most robust of the {one.configurations} been chosen on test data, its "
             f"number would be optimistic by about {_bias(one.overstatement)} pp."
         )
-    return _finding(results, found, selection, one, text)
+    return text
 
 
-def _on_test(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-) -> Finding:
+def _on_test(results: Results, found: Sequence[ConfigurationResult], one: MethodSelection) -> str:
     name = method_text(one.method)
     best = (
         f"The best of {one.configurations} configurations of {name} was chosen on the test images"
     )
     if one.overstatement is None:
-        text = f"{best}; by how much it looks too good is not said: {_unknown(found)}."
-        return _finding(results, found, selection, one, text)
+        return f"{best}; how optimistic its robust accuracy is, is unknown: {_unknown(found)}."
     text = (
-        f"{best}, not selected independently: its robust accuracy is optimistic by about "
+        f"{best}, so it is not selected independently: its robust accuracy is optimistic by about "
         f"{_bias(one.overstatement)} pp."
     )
     if one.held_out is not None:
         text += (
-            f" On average over {requirements_text(results)} its front attains "
-            f"{percent(one.attainable)}% as it stands, which errs upwards, and "
-            f"{percent(one.held_out)}% when each seed reads a front chosen on the others, which "
-            "errs downwards."
+            f" On average over {requirements_text(results)}, its front attains "
+            f"{percent(one.attainable)}% as it stands, which is biased upwards, and "
+            f"{percent(one.held_out)}% if each seed is read on a front chosen by the others, which "
+            "is biased downwards."
         )
-    return _finding(results, found, selection, one, text)
+    return text
 
 
 def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) -> str:
     return (
-        f"Its most robust, {configuration_text(found[best.row], 40)}, has a robust accuracy of "
-        f"{percent(before)}% on validation and {percent(best.test[1])}% on test data."
+        f"Its most robust member, {configuration_text(found[best.row], 40)}, has a robust accuracy "
+        f"of {percent(before)}% on validation and {percent(best.test[1])}% on test data."
     )
 
 
 def _bias(fraction: float) -> str:
+    # A maximum of noisy numbers is never pessimistic: less than 0 is noise of the replicates.
     return points_text(max(fraction, 0.0))
 
 
 def _unknown(found: Sequence[ConfigurationResult]) -> str:
-    """Say why replicates do not vary."""
+    """Return why replicates do not vary."""
     if all(len(c.trials) == 1 for c in found):
         return NO_SEEDS
     return "no two seeds of a configuration differ under attack, so its noise is unknown"
-
-
-def _finding(
-    results: Results,
-    found: Sequence[ConfigurationResult],
-    selection: Selection,
-    one: MethodSelection,
-    text: str,
-) -> Finding:
-    rows = [row for row, c in enumerate(found) if c.method == one.method]
-    design = design_text(results, found, (rows,))
-    return Finding(
-        kind=KIND,
-        text=f"{text} Measured: {attack_text(results.threat, selection.radius)}; {design}; "
-        f"{selection.estimand}.",
-        status="bracketed" if one.overstatement is None else "claimed",
-        estimate=one.overstatement,
-        estimand=selection.estimand,
-        n=design,
-        interval_method="bias by replicates, without an interval",
-        reason=_unknown(found) if one.overstatement is None else "",
-    )

@@ -1,10 +1,16 @@
-"""Response findings: where accuracy peaks, and where the attack halves it, in words."""
+"""Response findings: where robust accuracy peaks, and where the attack halves accuracy."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.findings.equivalence import equivalence_findings
-from analysis.findings.phrases import NO_SEEDS, design_text, estimand_text, held_back
+from analysis.findings.phrases import (
+    NO_SEEDS,
+    accuracy_interval,
+    capital,
+    design_text,
+    estimand_text,
+    held_back,
+)
 from analysis.inference.claims import Finding
 from analysis.responses.margins import Margin
 from analysis.responses.strength import Response
@@ -20,17 +26,15 @@ from analysis.results.words import (
     value_text,
 )
 
-__all__ = ["equivalence_findings", "margin_findings", "response_findings"]
-
 PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
 MISFIT, MISFIT_ERRORS = 0.02, 3.0
-"""A curve that misses a measured accuracy by more, and by so many standard errors of its images, is
-another curve than that of the data: an interval of its parameters does not contain the distance."""
-SAME_NETWORKS = "no configuration has two seeds: the interval holds for these networks alone"
+"""A curve that misses a measured accuracy by more than both this and so many standard errors of its
+images is not that of the data: an interval of its parameters does not contain the distance."""
+SAME_NETWORKS = "no configuration has two seeds, so the interval holds for these networks alone"
 
 
 def response_findings(results: Results, responses: Sequence[Response]) -> list[Finding]:
-    """Say of each method that varies one strength where its robust accuracy peaks, or why not."""
+    """Return for each method that varies one strength where its robust accuracy peaks."""
     found = configurations(results)
     return [
         held_back(_peak_finding(results, found, response), found, (response.method,))
@@ -40,7 +44,7 @@ def response_findings(results: Results, responses: Sequence[Response]) -> list[F
 
 
 def margin_findings(results: Results, margins: Sequence[Margin]) -> list[Finding]:
-    """Say of each configuration that is drawn at which radius half of its accuracy is lost."""
+    """Return at which radius each configuration that is drawn loses half of its accuracy."""
     found = configurations(results)
     return [
         held_back(_margin_finding(results, found, margin), found, (found[margin.row].method,))
@@ -64,11 +68,9 @@ def _peak_finding(
         f"{attack_text(results.threat, response.radius)}; {ends}; {design}; "
         f"{estimand_text(results, response.estimand, best.estimate)}"
     )
-    subject = f"robust accuracy of {method_text(response.method)}"
-    height = (
-        f"{percent(best.estimate)}% (95% interval {percent(best.low)} to {percent(best.high)}%) at "
-        f"{name} = {value_text(peak.best)}"
-    )
+    subject = f"the robust accuracy of {method_text(response.method)}"
+    best_at = f"{name} = {value_text(peak.best)}"
+    height = f"{percent(best.estimate)}% ({accuracy_interval(best)}) at {best_at}"
     finding = Finding(
         kind=PEAK_KIND,
         text="",
@@ -80,13 +82,13 @@ def _peak_finding(
         reason=peak.reason,
     )
     if not response.seed_noise:
-        text = f"Where {subject} peaks is not said: {NO_SEEDS}."
+        text = f"Where {subject} peaks is unknown: {NO_SEEDS}."
         return replace(finding, text=text, reason=NO_SEEDS)
     if peak.at is not None:
         at = peak.at
         return replace(
             finding,
-            text=f"{_capital(subject)} peaks at {name} = {value_text(at.estimate)} (95% interval "
+            text=f"{capital(subject)} peaks at {name} = {value_text(at.estimate)} (95% interval "
             f"{value_text(at.low)} to {value_text(at.high)}, by a parabola in ln {name}; "
             f"{conditions}). The highest mean is {height}.",
             status="claimed",
@@ -96,9 +98,9 @@ def _peak_finding(
             family="parabola",
         )
     if peak.shape == "still rising":
-        text = f"{_capital(subject)} is still rising at the largest {name} tried: {height} "
+        text = f"{capital(subject)} is still rising at the largest {name} tried: {height} "
         return replace(finding, text=f"{text}({conditions}).", status="bracketed")
-    text = f"Where {subject} peaks cannot be told: {peak.reason}. The highest mean is {height} "
+    text = f"Where {subject} peaks is unknown: {peak.reason}. The highest mean is {height} "
     return replace(finding, text=f"{text}({conditions}).")
 
 
@@ -106,7 +108,7 @@ def _margin_finding(
     results: Results, found: Sequence[ConfigurationResult], margin: Margin
 ) -> Finding:
     c, threat, clean = found[margin.row], results.threat, margin.accuracies[0]
-    subject = f"half of the clean accuracy of {configuration_text(c, 40)}"
+    subject = f"{configuration_text(c, 40)} loses half of its clean accuracy"
     design = design_text(results, found, ((margin.row,),))
     radii = value_text(threat.radii[0])
     radii += f" to {value_text(threat.radii[-1])}" if len(threat.radii) > 1 else ""
@@ -125,17 +127,19 @@ def _margin_finding(
     )
     if margin.fit is None:
         reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
-        text = f"{_capital(subject)} ({percent(clean.estimate)}%) is lost {_between(margin)}; "
+        text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
+    # Weibull is a person, and the log-logistic distribution is not.
+    family = margin.fit.family.replace("weibull", "Weibull")
     missed = _missed(results, margin)
     lone = "" if margin.seed_noise else SAME_NETWORKS
     reason = "; ".join(part for part in (lone, missed) if part)
     return replace(
         finding,
-        text=f"{_capital(subject)} ({percent(clean.estimate)}%) is lost at attack radius "
+        text=f"{subject} ({percent(clean.estimate)}%) at attack radius "
         f"{value_text(half.estimate)} (95% interval {value_text(half.low)} to "
-        f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {_family(margin.fit.family)} "
+        f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {family} "
         f"survival curve, at most {percent(margin.fit.misfit)} pp from the measured accuracies; "
         f"{conditions}).",
         status="bracketed" if reason else "claimed",
@@ -148,12 +152,15 @@ def _margin_finding(
 
 
 def _missed(results: Results, margin: Margin) -> str:
-    """Say that the curve does not follow the measured accuracies; empty if it does."""
+    """Return by what the curve misses the measured accuracies; empty if it follows them."""
     assert margin.fit is not None
+    # At half of the accuracy a standard error is near its greatest, that of one half.
     allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
     if margin.fit.misfit <= allowed:
         return ""
-    return f"the interval leaves out how the curve misses the data: they lose it {_between(margin)}"
+    return (
+        f"the interval omits the misfit of the curve: by the data, half is lost {_between(margin)}"
+    )
 
 
 def _between(margin: Margin) -> str:
@@ -161,11 +168,3 @@ def _between(margin: Margin) -> str:
     if high is None:
         return f"beyond attack radius {value_text(low)}"
     return f"between attack radii {value_text(low)} and {value_text(high)}"
-
-
-def _family(family: str) -> str:
-    return "Weibull" if family == "weibull" else family
-
-
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"

@@ -134,9 +134,9 @@ MOST_ROWS = 60
 
 
 def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool = True) -> Table:
-    """Put both attacks side by side, every configuration attacked.
+    """Build the table of both attacks side by side, with every configuration attacked.
 
-    At the objective radius, or at all the others, where the table is folded.
+    It is at the objective radius, or, folded, at all other radii.
     """
     threat = tier.analysis.results.threat
     chosen = [
@@ -175,7 +175,7 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
 
 
 def part_table(tier: Tier, key: str) -> Table:
-    """Say what each part of the stronger attack broke, at the objective radius."""
+    """Build the table of what each part of the stronger attack broke, at the objective radius."""
     threat = tier.analysis.results.threat
     attacked = [one for one in tier.attacked if one.radius == threat.objective_radius]
     return Table(
@@ -205,7 +205,7 @@ def part_table(tier: Tier, key: str) -> Table:
 
 
 def tier_front_table(tier: Tier, key: str) -> Table:
-    """Tell what each method's front is worth under the stronger attack alone."""
+    """Build the table of the fronts under the stronger attack alone."""
     results, contrasts = tier.analysis.results, tier.analysis.primary.contrasts
     return Table(
         key=key,
@@ -227,7 +227,7 @@ def tier_front_table(tier: Tier, key: str) -> Table:
 
 
 def _standing(results: Results) -> str:
-    """Say which configurations of a search stand for it; empty where nothing was searched."""
+    """Describe which configurations represent a search; empty if nothing was searched."""
     if not any(note.searched for note in results.methods):
         return ""
     which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
@@ -235,7 +235,7 @@ def _standing(results: Results) -> str:
 
 
 def tier_text(analysis: Analysis, tier: Tier) -> str:
-    """Say what was attacked, and what was not."""
+    """Describe what was attacked, and what was not."""
     threat = tier.analysis.results.threat
     count = count_text(len(tier.analysis.found), "configuration")
     trials = count_text(len(tier.analysis.results.trials), "trial")
@@ -254,7 +254,7 @@ def tier_text(analysis: Analysis, tier: Tier) -> str:
 
 
 def _unshared(analysis: Analysis, tier: Tier) -> str:
-    """Name the radii at which only some of the trials were evaluated and attacked."""
+    """List the radii at which only some of the trials were evaluated and attacked."""
     threat = tier.analysis.results.threat
     kept = {trial_key(trial) for trial in tier.analysis.results.trials}
     attacked = {

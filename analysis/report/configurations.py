@@ -1,7 +1,7 @@
 """The table of configurations: each column declared once, for the page, the data file and LaTeX.
 
-A new column is one more entry in `columns`. It says under which head it stands on the page and in
-LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
+A new column is one more entry in the lists below `columns`. It says under which head it stands on
+the page and in LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,81 +60,16 @@ class Column:
 
 def columns(analysis: Analysis) -> list[Column]:
     """Return the columns of an analysis, in the order of the page."""
-    found, choice = analysis.found, analysis.choice
-    members = analysis.primary.fronts.configurations
-    on_method = {c.key for front in choice.fronts for c in front.members}
-    alarmed, more = alarms_of(analysis), evidence_columns(analysis)
-    cost = [mean_of([trial.cost for trial in c.trials]) for c in found]
-    seconds = [mean_of([trial.seconds for trial in c.trials]) for c in found]
+    found, more = analysis.found, evidence_columns(analysis)
     return [
-        Column(
-            head="Method",
-            cell=lambda row: method_cell(analysis.results, found[row].method),
-            data=lambda row: {"method": found[row].method},
-            tex_head="Method",
-            tex=lambda row: found[row].method,
-        ),
-        Column(
-            data=lambda row: found[row].values,
-            tex_head="Values",
-            tex=lambda row: values_text(found[row].values),
-        ),
-        *_value_columns(found),
-        Column(
-            head="Seeds",
-            cell=lambda row: _seeds_cell(found[row]),
-            data=lambda row: {
-                "seeds": len(found[row].trials),
-                "seeds_absent": " ".join(str(seed) for seed in found[row].absent_seeds),
-            },
-        ),
+        *_naming_columns(analysis),
         *_validation_columns(analysis),
         *_test_columns(analysis),
         Column(data=lambda row: more.get(row, {}), file_order=2),
         *_evidence_columns(analysis),
         Column(data=lambda row: {"complete": found[row].complete}, file_order=2),
-        Column(
-            head="P(on front)",
-            cell=lambda row: Cell(
-                text=printed_share(members[row].on_study_front),
-                below=printed_share(members[row].on_method_front),
-                order=members[row].on_study_front,
-            ),
-            data=lambda row: {
-                "p_method_front": members[row].on_method_front,
-                "p_study_front": members[row].on_study_front,
-            },
-            file_order=4,
-        ),
-        Column(
-            head="Chosen for front of",
-            cell=lambda row: _chosen_cell(
-                found[row].key in on_method, found[row].key in choice.study_front
-            ),
-            data=lambda row: {
-                "on_method_front": found[row].key in on_method,
-                "on_study_front": found[row].key in choice.study_front,
-            },
-            file_order=3,
-        ),
-        Column(
-            head="Cost",
-            cell=lambda row: _cost_cell(cost[row]),
-            data=lambda row: {"cost": cost[row]},
-            file_order=5,
-        ),
-        Column(
-            head="Seconds",
-            cell=lambda row: _number_cell(seconds[row]),
-            data=lambda row: {"seconds": seconds[row]},
-            file_order=5,
-        ),
-        Column(
-            head="Alarms" if alarmed else "",
-            cell=lambda row: _alarm_cell(alarmed.get(row, ())),
-            data=lambda row: {"alarms": "; ".join(alarmed.get(row, ()))},
-            file_order=5,
-        ),
+        *_front_columns(analysis),
+        *_trial_columns(analysis),
     ]
 
 
@@ -193,6 +128,94 @@ def _validation_text(results: Results) -> str:
         f"Validation: {count_text(results.num_validation, 'validation image')}, robust under "
         f"{threat.validation_attack}, {threat.norm} {value_text(threat.objective_radius)}. "
     )
+
+
+def _naming_columns(analysis: Analysis) -> list[Column]:
+    """Return the columns of method, values and seeds."""
+    found = analysis.found
+    return [
+        Column(
+            head="Method",
+            cell=lambda row: method_cell(analysis.results, found[row].method),
+            data=lambda row: {"method": found[row].method},
+            tex_head="Method",
+            tex=lambda row: found[row].method,
+        ),
+        Column(
+            data=lambda row: found[row].values,
+            tex_head="Values",
+            tex=lambda row: values_text(found[row].values),
+        ),
+        *_value_columns(found),
+        Column(
+            head="Seeds",
+            cell=lambda row: _seeds_cell(found[row]),
+            data=lambda row: {
+                "seeds": len(found[row].trials),
+                "seeds_absent": " ".join(str(seed) for seed in found[row].absent_seeds),
+            },
+        ),
+    ]
+
+
+def _front_columns(analysis: Analysis) -> list[Column]:
+    """Return the columns of who is on a front: by replicates on test, and by the choice."""
+    found, study_front = analysis.found, analysis.choice.study_front
+    members = analysis.primary.fronts.configurations
+    on_method = {c.key for front in analysis.choice.fronts for c in front.members}
+    return [
+        Column(
+            head="P(on front)",
+            cell=lambda row: Cell(
+                text=printed_share(members[row].on_study_front),
+                below=printed_share(members[row].on_method_front),
+                order=members[row].on_study_front,
+            ),
+            data=lambda row: {
+                "p_method_front": members[row].on_method_front,
+                "p_study_front": members[row].on_study_front,
+            },
+            file_order=4,
+        ),
+        Column(
+            head="Chosen for front of",
+            cell=lambda row: _chosen_cell(
+                found[row].key in on_method, found[row].key in study_front
+            ),
+            data=lambda row: {
+                "on_method_front": found[row].key in on_method,
+                "on_study_front": found[row].key in study_front,
+            },
+            file_order=3,
+        ),
+    ]
+
+
+def _trial_columns(analysis: Analysis) -> list[Column]:
+    """Return the columns of what trials cost, and of their alarms."""
+    cost = [mean_of([trial.cost for trial in c.trials]) for c in analysis.found]
+    seconds = [mean_of([trial.seconds for trial in c.trials]) for c in analysis.found]
+    alarmed = alarms_of(analysis)
+    return [
+        Column(
+            head="Cost",
+            cell=lambda row: _cost_cell(cost[row]),
+            data=lambda row: {"cost": cost[row]},
+            file_order=5,
+        ),
+        Column(
+            head="Seconds",
+            cell=lambda row: _number_cell(seconds[row]),
+            data=lambda row: {"seconds": seconds[row]},
+            file_order=5,
+        ),
+        Column(
+            head="Alarms" if alarmed else "",
+            cell=lambda row: _alarm_cell(alarmed.get(row, ())),
+            data=lambda row: {"alarms": "; ".join(alarmed.get(row, ()))},
+            file_order=5,
+        ),
+    ]
 
 
 def _value_columns(found: Sequence[ConfigurationResult]) -> Iterator[Column]:

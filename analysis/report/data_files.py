@@ -64,7 +64,7 @@ def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
 
 
 def _evidence(trial: TrialResult, num_test: int) -> dict[str, float]:
-    """Name a trial's accuracies in another norm and under stronger attacks."""
+    """Return a trial's accuracies in another norm and under stronger attacks, by column name."""
     named: dict[str, float] = {}
     if trial.other is not None:
         for radius, robust in zip(trial.other.radii, trial.other.robust, strict=True):

@@ -55,7 +55,7 @@ def training_table(results: Results, choice: Choice) -> Table:
 
 
 def importance_table(results: Results) -> Table:
-    """Give the share of each hyperparameter, for clean and for robust validation accuracy."""
+    """Build the table of each hyperparameter's share, for clean and robust validation accuracy."""
     by_method: dict[str, dict[str, Importance]] = {}
     for importance in results.importances:
         by_method.setdefault(importance.method, {})[importance.objective] = importance

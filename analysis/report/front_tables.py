@@ -26,7 +26,7 @@ from analysis.results.words import attack_text, method_text, percent, value_text
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:
-    """Give the differences of mean attainable robust accuracy between every two methods."""
+    """Build the table of differences of mean attainable robust accuracy between methods."""
     return Table(
         key="contrasts",
         caption="Difference of mean attainable robust accuracy over "
@@ -51,7 +51,7 @@ def contrast_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def cost_table(results: Results, contrasts: Contrasts) -> Table:
-    """Give the same differences at each training cost."""
+    """Build the table of the same differences at each training cost."""
     return Table(
         key="costs",
         caption="The same difference with only the configurations that cost at most a budget to "
@@ -168,7 +168,7 @@ def rate_table(analysis: Analysis) -> Table:
 
 
 def margin_table(analysis: Analysis) -> Table:
-    """Give accuracy at every radius, and where half of it is lost, of each method's choice."""
+    """Build the table of accuracy at every radius, and where half of it is lost, by method."""
     results, found = analysis.results, analysis.found
     drawn = [margin for margin in analysis.margins if margin.curve is not None or margin.refusal]
     chosen = {one.best for one in analysis.selection.methods}

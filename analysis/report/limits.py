@@ -27,7 +27,7 @@ class Limit:
 
 
 def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
-    """Say what the study cannot say, and why, with the numbers that bound it."""
+    """Return what the study cannot say, and why, with the numbers that bound it."""
     found = [c for front in choice.fronts for c in front.configurations]
     if not found:
         return (Limit(topic="Anything about accuracy", text=f"{_absent_text(results)}."),)
@@ -41,7 +41,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
 
 
 def _attack_text(results: Results) -> str:
-    """Say what robust accuracy bounds, and what else was tried on how many trials."""
+    """Describe what robust accuracy bounds, and what else was tried on how many trials."""
     threat = results.threat
     tried = Counter(
         name
@@ -161,6 +161,16 @@ def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
     return [Limit(topic="Absent trials", text=text)]
 
 
+COVERAGE = (
+    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
+    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
+    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
+    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
+    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
+    "that: skewed, or with collapsed seeds."
+)
+
+
 def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
     """Explain the terms and the methods of a report, topic by topic."""
     results = analysis.results
@@ -203,15 +213,7 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             "every condition of the gate below. Else there is no curve, gap or exchange rate: "
             "points, steps and surfaces say what is known.",
         ),
-        Limit(
-            topic="Known coverage",
-            text="Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
-            "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
-            "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
-            "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
-            "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
-            "that: skewed, or with collapsed seeds.",
-        ),
+        Limit(topic="Known coverage", text=COVERAGE),
     )
 
 

@@ -47,7 +47,7 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
 
 
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
-    """Put the primary contrast first, then claims, brackets and refusals.
+    """Sort findings: the primary contrast first, then claims, brackets and refusals.
 
     The first of each leading kind goes before the rest, so that ten differences do not hide a gap.
     """

@@ -186,7 +186,7 @@ def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Secti
 
 
 def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
-    """Give the tables that stand in a section whether its figures fit or not."""
+    """Return the tables that a section has whether its figures fit or not."""
     strong = []
     for number, tier in enumerate(analysis.tiers):
         key = f"strong-attack{number}"

@@ -107,7 +107,7 @@ def front_drawing(analysis: Analysis, figure: Figure, key: str, radius: float) -
 
 
 def front_caption(analysis: Analysis, radius: float) -> str:
-    """Say what the main figure shows: its finding, its conditions, how it is read."""
+    """Describe the main figure: its finding, its conditions, and how to read it."""
     estimand = analysis.estimand
     return (
         f"{front_title(analysis, radius)}. {front_conditions(analysis, radius, estimand)}. "
@@ -203,7 +203,7 @@ def _measured(analysis: Analysis) -> str:
 
 
 def _said(analysis: Analysis, kind: str) -> str:
-    """Give the first claim of this kind, to lead a caption; empty if there is none."""
+    """Return the first claim of this kind, to begin a caption, or an empty text."""
     claims = (f.text for f in analysis.findings if f.kind == kind and f.status == "claimed")
     text = next(claims, "")
     return f"{text.rstrip('.')}. " if text else ""

@@ -57,7 +57,7 @@ class Table:
 
 
 def front_table(analysis: Analysis) -> Table:
-    """Tell what each method's front is worth, one row for each method with results."""
+    """Build the table of the fronts, one row for each method with results."""
     results, view = analysis.results, analysis.primary
     fronts = [one for one in view.fronts.methods if one.rows]
     asked = asked_for(analysis)
@@ -136,7 +136,7 @@ def absent_table(results: Results) -> Table:
 
 
 def method_table(results: Results) -> Table:
-    """Say what each method is and where its configurations come from."""
+    """Build the table of the methods: their sides, and where configurations come from."""
     return Table(
         key="methods",
         caption="Methods of this study.",

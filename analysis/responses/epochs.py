@@ -1,4 +1,4 @@
-"""Training: what each method lost, or gained, by training on after its best epoch."""
+"""Training: how the chosen configurations trained, and what the best epoch gained over the last."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ class Trained:
     """By seed, at least one."""
     best_epoch: Spread | None
     clean_best: Spread | None
-    """Test accuracies of the two checkpoints, of the seeds that have both."""
+    """Test accuracies of the best and the last checkpoint, over the seeds that have both."""
     clean_last: Spread | None
     robust_best: Spread | None
     robust_last: Spread | None
     difference: Spread | None
-    """Robust accuracy at the objective radius, `best` less `last`, seed by seed."""
+    """Robust accuracy at the objective radius, `best` minus `last`, seed by seed."""
 
 
 def chosen_training(results: Results, choice: Choice) -> tuple[Trained, ...]:
-    """Give how each method's chosen configuration trained, in the order of the methods.
+    """Collect how each method's chosen configuration trained, in the order of the methods.
 
-    A configuration is the most robust one of its method, chosen where fronts are. A method without
-    histories of it is left out.
+    The chosen configuration is the most robust one of its method, on the data that fronts are
+    chosen on. A method without histories of it is left out.
     """
     by_key: dict[object, list[History]] = {}
     for history in results.histories:
@@ -44,6 +44,7 @@ def chosen_training(results: Results, choice: Choice) -> tuple[Trained, ...]:
 def _trained(configuration: ConfigurationResult, histories: Sequence[History]) -> Trained:
     by_seed = tuple(sorted(histories, key=lambda history: history.seed))
     ends = [(h.test_best, h.test_last) for h in by_seed]
+    # Only seeds with both checkpoints count, so that their difference is paired.
     both = [(best, last) for best, last in ends if best is not None and last is not None]
     epochs = [float(h.best_epoch) for h in by_seed if h.best_epoch is not None]
     return Trained(

@@ -1,6 +1,6 @@
 """Margins: how robust accuracy falls with the attack radius, and where half of it is lost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,10 +27,10 @@ from analysis.results.words import count_text, percent, value_text
 
 FEWEST_RADII = 3
 FEWEST_CELLS, FEWEST_IMAGES = 3, 5
-"""So many cells between radii must hold so many images: two parameters need three of them, and
-a count below five is no count to fit."""
+"""At least so many steps between radii must lose so many images each: two parameters need three
+counts, and a count below five is too small to fit."""
 MOST_ROWS = 100
-"""With more configurations, only those that are drawn are fitted."""
+"""If there are more configurations, only those that are drawn are fitted."""
 GRID = 41
 """Radii at which a drawn curve is kept."""
 
@@ -61,7 +61,7 @@ class FittedMargin:
     """Mean over all images, 0 for those wrong without an attack; None where it is infinite. It
     rests on the tail beyond the largest radius, where the family is an assumption."""
     lead: float
-    """By so much per image its log-likelihood exceeds the other family's."""
+    """The excess of its log-likelihood per image over that of the other family."""
     misfit: float
     """Largest distance between the curve and a measured accuracy (fraction)."""
 
@@ -76,20 +76,19 @@ class Margin:
     seed_noise: bool
     """False where no configuration has two seeds: intervals then hold for this network alone."""
     drawn: bool
-    """True of each method's best and of standard training: those that figures show."""
+    """True for each method's best and for standard training, which the figures show."""
     accuracies: tuple[Interval, ...]
     """(1 + R,) clean, then at each radius."""
     area_low: Interval
-    """Lower and"""
     area_high: Interval
-    """upper step sum of robust accuracy from radius 0 to the largest: between them lies the mean
-    of min(margin, largest radius), whatever the curve."""
+    """Lower and upper step sum of robust accuracy from radius 0 to the largest. The mean of
+    min(margin, largest radius) lies between them, whatever the curve."""
     half_between: tuple[float, float | None]
     """Measured radii (0: no attack) between which 95% of the replicates lose half of the clean
     accuracy, without a fit; None: not lost at the largest one."""
     fit: FittedMargin | None
     curve: SurvivalCurve | None
-    """Of configurations that are drawn and have a fit."""
+    """None unless the configuration is drawn and has a fit."""
     refusal: str
     """Why there is no fit, with the numbers; empty if there is one."""
     way_out: str
@@ -127,7 +126,7 @@ def measure_margins(
 
 
 def step_sums(radii: Array, accuracies: Array) -> tuple[Array, Array]:
-    """Give the lower and the upper step sum of r(e) from 0 to the largest radius.
+    """Compute the lower and the upper step sum of r(e) from 0 to the largest radius.
 
     radii: (m,); accuracies: (..., 1 + m), non-increasing; returns (...) each.
 
@@ -140,29 +139,29 @@ def step_sums(radii: Array, accuracies: Array) -> tuple[Array, Array]:
 
 
 def gate(radii: Array, accuracies: Array, images: int, half: float, converged: bool) -> str:
-    """Say why a survival curve cannot be had, with the numbers; empty if it can.
+    """Return why no survival curve can be fitted, with the numbers; empty if one can.
 
     accuracies: (1 + m,); half: the fitted half-robustness radius.
     """
     if len(radii) < FEWEST_RADII:
-        return f"{count_text(len(radii), 'attack radius', 'attack radii')}, and a curve needs " + (
-            f"{FEWEST_RADII}"
-        )
+        tried = count_text(len(radii), "attack radius", "attack radii")
+        return f"{tried}, and a curve needs {FEWEST_RADII}"
     counts = images * cells(accuracies[np.newaxis])[0]
+    # Counts are accuracies times images, hence subject to rounding.
     filled = int(np.sum(counts >= FEWEST_IMAGES - 1e-6))
     if filled < FEWEST_CELLS:
         return (
-            f"{filled} of {len(counts)} steps from one radius to the next hold "
+            f"{filled} of {len(counts)} steps from one radius to the next lose "
             f"{FEWEST_IMAGES} images or more, and a curve needs {FEWEST_CELLS}"
         )
     if not converged:
         return "no survival curve fits these accuracies"
     if half < radii[0]:
         at = f"at the smallest radius {value_text(float(radii[0]))} robust accuracy is already"
-        return f"{at} {percent(accuracies[1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[1])}%, against {percent(accuracies[0])}% clean"
     if half > radii[-1]:
         at = f"at the largest radius {value_text(float(radii[-1]))} robust accuracy is still"
-        return f"{at} {percent(accuracies[-1])}%, of {percent(accuracies[0])}% clean"
+        return f"{at} {percent(accuracies[-1])}%, against {percent(accuracies[0])}% clean"
     return ""
 
 
@@ -176,10 +175,11 @@ def _margin(
     seed_noise: bool,
     is_drawn: bool,
 ) -> Margin:
-    """accuracies: (1 + B, 1 + m), the point estimates first."""
+    """Measure one configuration; accuracies: (1 + B, 1 + m), the point estimates first."""
     nested = np.minimum.accumulate(accuracies, axis=1)
     low, high = step_sums(radii, nested)
     point = nested[:1]
+    # Both families have two parameters: the lower AIC is the greater likelihood.
     leads = [float(log_likelihood(fit, radii, point)[0]) for fit in fits]
     best = int(np.argmax(leads))
     fit = fits[best]
@@ -209,10 +209,11 @@ def _margin(
 def _fitted(
     radii: Array, point: Array, fit: SurvivalFit, draws: SurvivalFit, clean: Array, lead: float
 ) -> FittedMargin:
-    """draws: 1 + B fits, that of the point estimates first; clean: (B,)."""
+    """Summarise 1 + B fits, that of the point estimates first; clean: (B,)."""
     half = median_radius(fit.family, draws.scale, draws.shape)
     mean = mean_radius(fit.family, draws.scale, draws.shape)
     mean = mean * np.concatenate([point[:, 0], clean])
+    # The mean of a log-logistic distribution diverges for κ ≤ 1.
     is_finite = bool(np.isfinite(mean).all())
     model = point[:, :1] * survival(fit.family, radii, fit.scale, fit.shape)
     return FittedMargin(
@@ -239,9 +240,10 @@ def _curve(largest: float, draws: SurvivalFit, clean: Array) -> SurvivalCurve:
 
 
 def _half_between(radii: Array, drawn: Array) -> tuple[float, float | None]:
-    """Give the measured radii around which most replicates (B, 1 + m) lose half."""
+    """Return the measured radii between which most replicates (B, 1 + m) lose half."""
     lost = drawn[:, 1:] <= 0.5 * drawn[:, :1]
     first = np.where(lost.any(axis=1), np.argmax(lost, axis=1), len(radii))
+    # Order statistics: a position between two measured radii would mean nothing.
     low, high = np.quantile(first, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     start = 0.0 if low == 0 else float(radii[int(low) - 1])
     return start, None if high == len(radii) else float(radii[int(high)])
@@ -251,9 +253,9 @@ def _way_out(radii: Array, point: Array, half: float) -> str:
     if len(radii) < FEWEST_RADII:
         return f"evaluate at {FEWEST_RADII} radii or more"
     if point[-1] > 0.5 * point[0]:
-        return f"evaluate at larger radii, say {value_text(float(2 * radii[-1]))}"
+        return f"evaluate at larger radii, such as {value_text(float(2 * radii[-1]))}"
     if half < radii[0] or point[1] < 0.5 * point[0]:
-        return f"evaluate at smaller radii, say {value_text(float(0.5 * radii[0]))}"
+        return f"evaluate at smaller radii, such as {value_text(float(0.5 * radii[0]))}"
     return "evaluate at more radii, between those where the accuracy falls, or on more images"
 
 
@@ -267,16 +269,11 @@ def _drawn_rows(
 
 def _row_of(fit: SurvivalFit, row: int) -> SurvivalFit:
     one = slice(row, row + 1)
-    return SurvivalFit(
-        family=fit.family,
-        scale=fit.scale[one],
-        shape=fit.shape[one],
-        converged=fit.converged[one],
-    )
+    return replace(fit, scale=fit.scale[one], shape=fit.shape[one], converged=fit.converged[one])
 
 
 def _fittable(accuracies: Array) -> Array:
-    """Keep clean accuracies (first column) above 0, so that shares of them are defined."""
+    """Clip clean accuracies (first column) above 0, so that shares of them are defined."""
     floor = np.zeros(accuracies.shape[-1])
     floor[0] = 1e-9
     kept: Array = np.maximum(accuracies, floor)

@@ -17,16 +17,16 @@ from analysis.results.results import Results
 from analysis.results.trials import Array
 
 FEWEST_LEVELS = 5
-"""A peak needs so many positive levels: a parabola through three or four always fits."""
+"""Fewest positive levels for a peak: a parabola through three or four always fits."""
 SURE = 0.95
-"""Share of replicates that must agree on what is said of a response's shape."""
+"""Share of replicates that must agree on the shape of a response."""
 
 Shape = Literal["peak", "still rising", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """What robust accuracy does along the strength, by a parabola in the log of the strength."""
+    """The shape of robust accuracy along the strength, by a parabola in the log of the strength."""
 
     shape: Shape
     at: Interval | None
@@ -34,9 +34,9 @@ class Peak:
     best: float
     """The positive strength of the highest mean."""
     share: float | None
-    """Of replicates with a peak inside the range, or that still rise; None if it was not asked."""
+    """Of replicates with a peak inside the range, or still rising; None if not computed."""
     reason: str
-    """Why no more can be said, with the numbers; empty for a peak."""
+    """Why no more is known, with the numbers; empty for a peak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def measure_responses(
 ) -> tuple[Response, ...]:
     """Measure each method that varies one strength alone, in the order of the study."""
     column = 1 + results.threat.radii.index(radius)
-    standard = _standard(results, found)
+    standard = standard_row(results, found)
     responses = []
     for note in results.methods:
         own = [row for row, c in enumerate(found) if c.method == note.name]
@@ -109,6 +109,7 @@ def measure_responses(
         if name is None:
             continue
         levels = {strength_of(found[row], name): row for row in own}
+        # Standard training is strength 0, unless the method itself was run at 0.
         joined = standard is not None and 0.0 not in levels
         if standard is not None and joined:
             levels[0.0] = standard
@@ -154,6 +155,7 @@ def measure_heat_maps(
         if min(len(level) for level in levels) < 2:
             continue
         if drawn is None:
+            # Against all configurations of the study, so the same for every map.
             drawn = replicates.of(estimand)[..., [0, column]]
             shares = on_front(drawn).mean(axis=0)
         errors = drawn[:, own].std(axis=0, ddof=1)
@@ -184,7 +186,7 @@ def measure_heat_maps(
 
 
 def strength_name(found: Sequence[ConfigurationResult]) -> str | None:
-    """Name the one strength that varies among configurations of a method; None if none does."""
+    """Return the name of the only strength that varies among configurations; None otherwise."""
     names = {name for c in found for name in c.values}
     if len(names) != 1 or len(found) < 2:
         return None
@@ -195,12 +197,19 @@ def strength_name(found: Sequence[ConfigurationResult]) -> str | None:
 
 
 def strength_of(c: ConfigurationResult, name: str) -> float:
-    """Give the strength of a configuration as a number."""
+    """Return the strength of a configuration as a number."""
     return float(c.values[name])
 
 
+def standard_row(results: Results, found: tuple[ConfigurationResult, ...]) -> int | None:
+    """Return the row of the study's standard training; None if it has none, or several."""
+    names = {note.name for note in results.methods if is_standard(note)}
+    rows = [row for row, c in enumerate(found) if c.method in names]
+    return rows[0] if len(rows) == 1 else None
+
+
 def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
-    """Look for a peak along the positive strengths; None without one.
+    """Find the peak along the positive strengths; None if no strength is positive.
 
     strengths: (L,), rising; means: (L,); drawn: (B, L). A parabola in the log of the strength,
     weighted by 1/variance, is fitted to every replicate. The peak is named if at least five levels
@@ -215,8 +224,8 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
     best = float(strengths[highest])
     rises = float(np.mean(drawn[:, -1] > drawn[:, -2])) if len(means) > 1 else 0.0
     if highest == len(means) - 1 and rises >= SURE:
-        reason = f"the highest mean is that of the largest value tried, {100 * rises:.0f}% of the "
-        reason += "replicates rise up to it; larger values would tell where the peak is"
+        reason = f"the highest mean is at the largest value tried, and {100 * rises:.0f}% of the "
+        reason += "replicates rise up to it; larger values would show where the peak is"
         return Peak(shape="still rising", at=None, best=best, share=rises, reason=reason)
     if len(means) < FEWEST_LEVELS:
         reason = f"{len(means)} positive values, and a peak needs {FEWEST_LEVELS}"
@@ -228,26 +237,29 @@ def find_peak(strengths: Array, means: Array, drawn: Array) -> Peak | None:
         reason += f"{100 * SURE:.0f}% are needed; more seeds or a wider range would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     top = interval(float(np.exp(tops[0])), np.exp(tops[1:]))
+    # A parabola through noise has a top, too: it must lie beside the highest mean.
     beside = strengths[max(highest - 1, 0)], strengths[min(highest + 1, len(means) - 1)]
     if not beside[0] <= top.estimate <= beside[1]:
-        reason = f"a parabola has its top at {top.estimate:.3g}, away from the highest mean at "
-        reason += f"{best:.3g}: it does not fit; values around the highest mean would help"
+        reason = f"the parabola has its top at {top.estimate:.3g}, away from the highest mean at "
+        reason += f"{best:.3g}, so it does not fit; values around the highest mean would help"
         return Peak(shape="cannot tell", at=None, best=best, share=share, reason=reason)
     return Peak(shape="peak", at=top, best=best, share=share, reason="")
 
 
 def _falling(means: Array, drawn: Array) -> tuple[Interval, ...]:
+    """Return the intervals of accuracies that are made non-increasing, weighted by 1/variance."""
     weights = 1.0 / np.maximum(drawn.var(axis=0), 1e-12)
     return intervals(falling(means, weights), falling(drawn, weights))
 
 
 def _tops(x: Array, y: Array) -> tuple[Array, Array]:
-    """Give the top (1 + B,) of the weighted parabola through each row, and whether it is inside.
+    """Return the top (1 + B,) of the weighted parabola through each row, and whether it is inside.
 
-    x: (L,); y: (1 + B, L), replicates from row 1 on. Without a top inside, the better end of the
-    range is given.
+    x: (L,); y: (1 + B, L), replicates from row 1 on. Where no top is inside, it is the better end
+    of the range.
     """
     middle, width = 0.5 * (x[0] + x[-1]), 0.5 * (x[-1] - x[0])
+    # On [-1, 1] the powers of x are well conditioned, and a top is inside if |b| < -2a.
     at = (x - middle) / width
     roots = 1.0 / np.sqrt(np.maximum(y[1:].var(axis=0), 1e-12))
     basis = np.vander(at, 3)
@@ -255,13 +267,6 @@ def _tops(x: Array, y: Array) -> tuple[Array, Array]:
     inside = (a < 0) & (np.abs(b) < -2.0 * a)
     top = np.where(inside, -b / np.where(inside, 2.0 * a, 1.0), np.where(b >= 0, 1.0, -1.0))
     return middle + width * top, inside
-
-
-def _standard(results: Results, found: tuple[ConfigurationResult, ...]) -> int | None:
-    """Give the row of the study's standard training; None if it has none, or several."""
-    names = {note.name for note in results.methods if is_standard(note)}
-    rows = [row for row, c in enumerate(found) if c.method in names]
-    return rows[0] if len(rows) == 1 else None
 
 
 def _rho_epsilon(values: Mapping[str, object]) -> tuple[float, float] | None:

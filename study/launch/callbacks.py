@@ -1,6 +1,6 @@
-"""What ends a launch early, and what the records need when a worker is lost."""
+"""Ray's callbacks for the records: what ends a launch early, and what a lost worker leaves open."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ray import tune
 
@@ -10,25 +10,31 @@ from study.records import store
 from study.records.runs import StudyRuns, fail_lost_run
 from study.search.searcher import StudySearcher
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-class Watch(tune.Callback):  # type: ignore[misc]
-    """Ray's callbacks that matter for the records, and the reasons to stop.
+
+class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
+    """Keep the records right while Ray runs trials, and decide when the launch has to end.
 
     A launch stops for a signal, for more than `max_failures` failed cells, or for a store that
-    cannot be written. The searcher then hands out nothing more, and running trials are stopped. A
-    training that a detector ended is a result, and counts as no failure here.
+    cannot be written. The searcher then hands out no more cells, and running trials are stopped. A
+    training that a detector ended is a result, and does not count as a failure here.
+
+    A callback cannot stop Ray Tune, so this is its stopper, too.
     """
 
     def __init__(
         self,
         searcher: StudySearcher,
-        client: Any,
+        client: "MlflowClient",
         runs: StudyRuns,
         interrupts: Interrupts,
         lease: Lease | None,
         max_failures: int,
     ) -> None:
         self.problem = ""
+        """Why the launch has to end before its time; empty while it need not."""
         self._interrupts = interrupts
         self._lease = lease
         self._searcher = searcher
@@ -37,12 +43,11 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._max_failures = max_failures
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
+        """Return nothing to pickle: nobody restores the experiment state that Ray saves."""
         return {}
 
-    @property
-    def should_stop(self) -> bool:
-        """Whether the launch is to end now."""
+    def stop_all(self) -> bool:
+        """Return whether the launch has to end now, as Ray asks after each of its steps."""
         broken = self._searcher.num_broken
         if broken > self._max_failures and not self.problem:
             self.problem = (
@@ -53,31 +58,41 @@ class Watch(tune.Callback):  # type: ignore[misc]
         self._searcher.is_stopping |= is_stopping
         return is_stopping
 
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: a single trial is never stopped."""
+        return False
+
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Keep the lease; where the store gives no answer, trials will tell soon enough."""
+        """Renew the lease on a store that others reach."""
         if self._lease is not None:
-            try:
-                self._lease.renew()
-            except Exception as failure:
-                if not store.is_store_failure(failure):
-                    raise
+            self._lease.renew()
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: "RayTrial",
+        result: dict[str, Any],
+        **info: Any,
     ) -> None:
-        """Stop if a trial could not record its results: no other could either."""
+        """Stop the launch if a trial could not record its results: no other trial could either."""
         if result.get("store_failed"):
             self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
+    ) -> None:
         """End the run of a trial whose worker was lost; Ray starts it once more."""
         self._fail_lost(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
+    ) -> None:
         """End the run of a trial whose worker was lost for the second time."""
         self._fail_lost(trial)
 
-    def _fail_lost(self, trial: Any) -> None:
+    def _fail_lost(self, trial: "RayTrial") -> None:
+        """End the run of a lost worker as FAILED, as the worker itself no longer can."""
         error = trial.get_pickled_error() or "unknown"
         reason = store.masked(f"its worker was lost: {' '.join(str(error).split())[:600]}")
         try:
@@ -90,20 +105,10 @@ class Watch(tune.Callback):  # type: ignore[misc]
             )
 
 
-class WatchStopper(tune.Stopper):  # type: ignore[misc]
-    """Ask a `Watch` whether the whole launch is to end."""
+class RayTrial(Protocol):
+    """The part of Ray's trials that callbacks use; Ray has no types."""
 
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
+    trial_id: str
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
-        return {}
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Never stop a single trial."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Stop every trial when the launch is to end."""
-        return self._watch.should_stop
+    def get_pickled_error(self) -> Exception | None:
+        """Return the error that ended the trial's worker, if it is known."""

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from study.launch.interrupts import Interrupts
 from study.records import store as storage
 from study.records.store import Store
 from study.spec import StudySpec
+
+T = TypeVar("T")
 
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,16 +31,17 @@ ENVIRONMENT = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
     **storage.ENVIRONMENT,
 }
-"""Set, where the user has not, before ray is imported; workers inherit it."""
+"""Set before ray is imported, unless the user has set it; workers inherit it."""
 
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Handed on to the workers of a cluster, where the user has set them."""
+"""Handed on to the workers of a cluster, if the user has set them."""
 
 LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
+"""For what Ray keeps beside the data; its own default is 30 % of the machine's memory."""
 PATIENCE_SECONDS = 15.0
-"""How long a signal waits for Ray to have started, so that it can be ended in order."""
+"""How long a signal waits for Ray to start, so that Ray can be ended in order."""
 ANSWER_SECONDS = 5.0
-"""How long a cluster has to accept a connection."""
+"""How long a cluster may take to accept a connection."""
 
 
 class ClusterError(RuntimeError):
@@ -46,12 +49,12 @@ class ClusterError(RuntimeError):
 
 
 def is_joined() -> bool:
-    """Tell whether the user names a running cluster."""
+    """Return whether the user names a running cluster, in `RAY_ADDRESS`."""
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def local_slots(spec: StudySpec) -> int:
-    """How many trials this machine runs at a time; `ClusterError` if it cannot run even one."""
+    """Count the trials that this machine runs at a time; `ClusterError` if it cannot run one."""
     gpus = 0
     if spec.resources.gpu > 0:
         import torch  # seconds: only where a GPU is asked for
@@ -61,9 +64,9 @@ def local_slots(spec: StudySpec) -> int:
 
 
 def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
-    """How many trials fit into `cpus` and `gpus` at a time.
+    """Count the trials that fit into `cpus` and `gpus` at a time.
 
-    Raises `ClusterError` if not even one does.
+    Raises `ClusterError` if not even one fits.
     """
     wanted = spec.resources
     place = f"{spec.name}.resources"
@@ -79,8 +82,9 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
         raise ClusterError(
             f"{place}.gpu: must not exceed the GPUs of the machine, "
             f"got {wanted.gpu:g} of {gpus:g}; "
-            "set gpu: 0, or launch where there is one"
+            "set gpu: 0, or launch where there are more"
         )
+    # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
     by_gpu = gpus // wanted.gpu if wanted.gpu >= 1 else gpus * (1 // wanted.gpu)
     return min(by_cpu, int(by_gpu))
 
@@ -96,14 +100,14 @@ def ray_session(
 ) -> Iterator[int]:
     """Start Ray in this process, or join the cluster of `RAY_ADDRESS`, for as long as needed.
 
-    Yields the number of slots. Quiet, without telemetry and without dashboard. The start is seconds
-    of waiting for other processes: `meanwhile` is done in them, and its error is raised here.
+    Yields the number of slots. Ray runs quietly, without telemetry and dashboard. `meanwhile` is
+    called while Ray's processes start, which takes seconds; its error is raised here.
     Raises `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that
     could not reach a store in a local file.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    import ray  # seconds: only when there is something to run
+    import ray  # seconds: only when there is something to run, and after the environment is set
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
@@ -133,11 +137,12 @@ def ray_session(
 
 
 def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
-    """Call `ray.init` in a thread of its own.
+    """Call `ray.init` in a thread of its own, until `ended` is set.
 
-    In the main thread it would take SIGTERM over for good, and abort on it. The thread outlives
-    Ray, whose processes ask the kernel to end them together with the thread that began them.
+    In the main thread Ray would handle SIGTERM for good, and abort on it. The thread has to outlive
+    Ray, whose processes ask the kernel to end them together with the thread that started them.
     """
+    # ray takes seconds to import: only when there is something to run.
     import ray
     from ray._private import services
 
@@ -145,57 +150,57 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     # the launch could end in order; Ray has no setting for it.
     popen = services.ConsolePopen
     services.ConsolePopen = functools.partial(popen, start_new_session=True)
-    started: Future[Any] = Future()
 
-    def init() -> None:
+    def init() -> Any:
         try:
-            started.set_result(ray.init(**options))
-        except BaseException as error:  # whatever it is, the main thread raises it
-            started.set_exception(error)
+            return ray.init(**options)
         finally:
             services.ConsolePopen = popen
-        ended.wait()
 
-    threading.Thread(target=init, daemon=True).start()
-    return started
+    return _in_thread(init, ended)
 
 
 def use_started_workers() -> None:
-    """Let trials run in the worker processes that Ray starts with itself, one for each CPU.
+    """Make Tune run trials in the worker processes that Ray starts anyway, one for each CPU.
 
-    Tune gives trials a variable for PyTorch Lightning, and Ray would start workers anew for it: a
-    second of launch, and two idle processes. What users set for clouds is still handed on.
+    Tune sets a variable for PyTorch Lightning, for which Ray would start other workers: a second of
+    launch, and two idle processes. Variables that users set for clouds are still handed on.
     """
-    with contextlib.suppress(ImportError, AttributeError):  # it is Ray's own, and may go
+    # The name is private to Ray and may go; ray takes seconds to import: only when there is work.
+    with contextlib.suppress(ImportError, AttributeError):
         from ray.tune.execution import class_cache
 
         class_cache.DEFAULT_ENV_VARS.clear()
 
 
-def _in_thread(work: Callable[[], None]) -> "Future[None]":
-    """Do some work in a thread of its own, so that the main thread can look after the signals."""
-    done: Future[None] = Future()
+def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":
+    """Do some work in a thread of its own, so that the main thread can handle signals.
+
+    With an event, the thread lives until that is set.
+    """
+    done: Future[T] = Future()
 
     def run() -> None:
         try:
-            work()
-            done.set_result(None)
+            done.set_result(work())
         except BaseException as error:  # whatever it is, the main thread raises it
             done.set_exception(error)
+        if until is not None:
+            until.wait()
 
     threading.Thread(target=run, daemon=True).start()
     return done
 
 
 def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts) -> None:
-    """Wait for `ray.init`, whose C++ part takes SIGTERM over at some moment: take it back.
+    """Wait for `ray.init` and the work beside it, and keep the handlers of signals installed.
 
-    A cluster that cannot be joined is the user's to mend. A signal waits for the start to end, and
-    for the work beside it, but not for ever.
+    After a signal it waits `PATIENCE_SECONDS` at most, then raises `Interrupted`. Raises
+    `ClusterError` if Ray cannot be started or the cluster cannot be joined.
     """
     stopped = None
     while wait([started, done], timeout=0.05).not_done:
-        interrupts.retake()
+        interrupts.retake()  # Ray's C++ part handles SIGTERM itself from some moment on
         stopped = stopped or (time.monotonic() if interrupts.stopped_by else None)
         if stopped is not None and time.monotonic() - stopped > PATIENCE_SECONDS:
             interrupts.check()
@@ -213,13 +218,13 @@ def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts)
 def _unreachable(reason: str) -> str:
     return (
         f"RAY_ADDRESS: no cluster can be joined at {os.environ['RAY_ADDRESS']}: {reason}; start "
-        "it, give its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
+        "it, set its token in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or unset RAY_ADDRESS to "
         "run on this machine"
     )
 
 
 def _refuse_silent_address(address: str) -> None:
-    """Refuse an address where nobody listens: Ray itself would try for many minutes."""
+    """Raise `ClusterError` if nobody listens at an address: Ray would try for many minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
         return
@@ -230,21 +235,22 @@ def _refuse_silent_address(address: str) -> None:
 
 
 def _refuse_unreachable_store(store: Store) -> None:
-    """Refuse several nodes with a store in a file that only one of them can reach."""
-    import ray
+    """Raise `ClusterError` if several nodes should record in a file that one of them can reach."""
+    import ray  # seconds, and loaded by now
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 and store.is_local:
         raise ClusterError(
-            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and all but one cannot reach "
+            f"RAY_ADDRESS: the cluster has {len(nodes)} nodes, and only one of them can reach "
             f"{store.uri}; set MLFLOW_TRACKING_URI to an MLflow server"
         )
 
 
 def _prepare_token(project: Path) -> None:
-    """Give the embedded cluster its token where the home directory cannot hold one.
+    """Write a token for the embedded cluster if the home directory cannot hold one.
 
-    Ray keeps it in `~/.ray`; where that cannot be written it lies under `runs/`, for this user.
+    Ray keeps its token in `~/.ray`. Where that cannot be written, the token lies under `runs/`,
+    readable by this user alone.
     """
     names = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
     if any(name in os.environ for name in names):

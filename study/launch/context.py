@@ -1,4 +1,7 @@
-"""What every trial of a launch shares, as Ray's object store carries it to the workers."""
+"""What every trial of a launch shares, as Ray's object store carries it to the workers.
+
+Apart from the trial, as the launcher builds it and need not import torch for that.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +23,10 @@ class TrialContext:
     store: Store
     runs: StudyRuns
     tags: Mapping[str, str]
-    """Versions, commit and whatever else names the launch."""
+    """Versions and commit of the code that is launched."""
     states: States
-    """Where cells' states are kept while they are trained."""
+    """Where the states of cells are kept while they are trained."""
     expected_trials: Mapping[str, float]
-    """By shape of training (`study.cost`): open cells at the launch, per slot."""
+    """Open cells at the launch per slot, by shape of training (`study.plan.cost`)."""
     workers_lock: Path | None
     """Held while a worker lives; None on a cluster, whose nodes share no locks."""

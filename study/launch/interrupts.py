@@ -3,12 +3,12 @@
 import contextlib
 import signal
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
 class Interrupted(BaseException):
-    """A signal that came where nothing needs an orderly end; not an error, like Ctrl-C's own."""
+    """A signal that came where nothing needs an orderly end; no `Exception`, just as Ctrl-C's."""
 
     def __init__(self, number: signal.Signals) -> None:
         super().__init__(f"interrupted by {number.name}")
@@ -18,8 +18,9 @@ class Interrupted(BaseException):
 class Interrupts:
     """Handle the signals of a launch, from its beginning to its end.
 
-    A signal raises `Interrupted` at once, but for the work under `deferred`, which looks at
-    `stopped_by` itself. After the first signal the usual handlers are back.
+    A signal raises `Interrupted` at once, except during work under `deferred`, which has to look at
+    `stopped_by` itself. After the first signal the usual handlers are back, so that a second one
+    ends the process.
     """
 
     HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -30,30 +31,25 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        """Take the signals over."""
+        """Install the handlers."""
         self._before = {number: signal.getsignal(number) for number in self.HANDLED}
         self.retake()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Give the signals back."""
+    def __exit__(self, *error: object) -> None:
+        """Restore the handlers that were there before."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
     def retake(self) -> None:
-        """Take the signals over again, after a library has; not once one was handled."""
+        """Install the handlers again, as a library may have replaced them; not after a signal."""
         if self.stopped_by is None:
             for number in self.HANDLED:
                 signal.signal(number, self._stop)
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Only note a signal during the work that follows."""
+        """Record a signal during the work inside, and raise nothing."""
         before, self._is_deferred = self._is_deferred, True
         try:
             yield

@@ -1,7 +1,4 @@
-"""The order of a launch, and its end in every way it can end.
-
-A study's records during a launch: opened once, and right in every end that a launch can have.
-"""
+"""A launch from its lock to its outcome: the plan, Ray, and records that are right at every end."""
 
 import math
 import os
@@ -15,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from study.launch import cluster
 from study.launch.context import TrialContext
@@ -43,69 +40,24 @@ from trainers.data.dataset import Dataset, data_fingerprint, load_data
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from ray.tune import Tuner
 
-
-class Ledger:
-    """MLflow's experiment and parent run of a study, and the lease on a store that others reach."""
-
-    def __init__(self, spec: StudySpec, store: Store, tags: Mapping[str, str]) -> None:
-        self._spec = spec
-        self._store = store
-        self._tags = tags
-        self._opened: tuple[MlflowClient, StudyRuns] | None = None
-        self.lease: Lease | None = None
-
-    @property
-    def client(self) -> "MlflowClient":
-        """What runs are recorded through, once the ledger is open."""
-        assert self._opened is not None
-        return self._opened[0]
-
-    @property
-    def runs(self) -> StudyRuns:
-        """The ids under which the study is recorded, once the ledger is open."""
-        assert self._opened is not None
-        return self._opened[1]
-
-    def open(self) -> None:
-        """Find or make the study in MLflow, and end what a killed launch left running.
-
-        It takes seconds, as MLflow is imported and its schema made. Opened before, it does nothing.
-        Raises `TrackingError`, and `HeldError` if another machine launches the study.
-        """
-        if self._opened is not None:
-            return
-        client = connect(self._store)
-        with recording(self._store):
-            runs = open_study(client, self._store, self._spec, self._tags)
-            client.set_experiment_tag(runs.experiment, *view_tag(self._spec, runs))
-            if self._store.is_shared:
-                self.lease = Lease(client, runs)
-                self.lease.take()
-            self._opened = client, runs
-            close_runs(client, runs, "its launch was killed")
-
-    def end(self, status: RunStatus) -> None:
-        """End the parent run, and what still runs below it; not opened, there is nothing to end."""
-        if self._opened is None:
-            return
-        with recording(self._store):
-            close_runs(self.client, self.runs, "stopped before its last epoch")
-            end_study(self.client, self.runs, status)
-            if self.lease is not None:
-                self.lease.release()
+    from study.launch.callbacks import Watch
+    from study.launch.progress import Progress
+    from study.search.searcher import StudySearcher
 
 
 WAIT_FOR_WORKERS_SECONDS = 60.0
+"""How long a launch waits for workers of an earlier one, which may just write a result."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a launch ended, as the tracker has it afterwards."""
+    """How a launch ended, as the tracker knows it afterwards."""
 
     plan: Plan
     started: int
-    """Open cells when the launch began, those to be suggested included."""
+    """Open cells at the beginning of the launch, with those that were still to be suggested."""
     failures: tuple[tuple[Cell, str], ...]
     """Cells that failed in this launch, each with its reason."""
     stopped_by: signal.Signals | None
@@ -129,39 +81,22 @@ class Outcome:
 
 
 def project_folder(studies_file: Path) -> Path:
-    """Name the folder of a studies file: `runs/` and `reports/` lie in it."""
+    """Return the folder of a studies file: `runs/` and `reports/` lie in it."""
     return studies_file.resolve().parent
 
 
 def data_cache(project: Path) -> Path:
-    """Name the folder of downloaded and decoded data sets."""
+    """Return the folder of downloaded and decoded data sets."""
     return project / "runs" / "data"
 
 
 def current_plan(spec: StudySpec, project: Path) -> Plan:
-    """Make a study's plan from what is recorded; read-only, without a lock."""
+    """Compute a study's plan from its records, without a lock and without writing anything."""
     return _plan(spec, project, find_store(project), is_alone=False)
 
 
-def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
-    """Make the plan; who is alone at work on a study finds no trial of it running."""
-    fingerprint = data_fingerprint(spec.data, data_cache(project))
-    if not store_exists(store):
-        return make_plan(spec, fingerprint, ())
-    with recording(store):
-        records = read_trials(open_source(store), spec.evaluation.checkpoint)
-    if is_alone:
-        records = tuple(
-            replace(record, status="KILLED")
-            if record.study == spec.name and record.status == "RUNNING"
-            else record
-            for record in records
-        )
-    return make_plan(spec, fingerprint, records)
-
-
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
-    """Run what is missing of a study; to start, to resume and to extend are all this.
+    """Run what is missing of a study, be it to start, to resume or to extend it.
 
     `announce` gets the plan before anything starts. Raises `HeldError` if another launch is at
     work, `ClusterError`, `TrackingError` or `DataError` if it cannot start; every other end is an
@@ -177,6 +112,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         ledger = Ledger(spec, store, launch_tags(project))
         status: RunStatus = "FAILED"
         try:
+            # A lease comes before the plan, as another machine may just be changing the records. On
+            # this machine the file lock is enough, and MLflow is imported while Ray starts.
             if store.is_shared:
                 ledger.open()
             plan = _plan(spec, project, store, is_alone=True)
@@ -198,8 +135,91 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     return outcome
 
 
+def expected_trials(spec: StudySpec, plan: Plan, num_slots: int) -> dict[str, float]:
+    """Count a plan's open cells per slot, by the shape of their training."""
+    canonicals = (space.canonical(config, plan.fingerprint) for config in open_configs(spec, plan))
+    counts = Counter(shape_key(canonical) for canonical in canonicals)
+    return {shape: count / num_slots for shape, count in counts.items()}
+
+
+def launch_tags(project: Path) -> dict[str, str]:
+    """Return the tags that say what code a launch runs: versions, and the project's commit."""
+    libraries = ("rhoeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+    return {
+        **{f"version.{name}": version(name) for name in libraries},
+        "version.numerics": str(NUMERICS_VERSION),
+        "git_commit": _git(project, "rev-parse", "HEAD") or "none",
+        "git_dirty": str(bool(_git(project, "status", "--porcelain"))).lower(),
+    }
+
+
+class Ledger:
+    """A launch's hold on the records: the study's experiment and parent run, and their lease.
+
+    There is a lease only on a store that other machines reach.
+    """
+
+    def __init__(self, spec: StudySpec, store: Store, tags: Mapping[str, str]) -> None:
+        self._spec = spec
+        self._store = store
+        self._tags = tags
+        self._is_open = False
+        self.client: MlflowClient
+        """Records runs, once the ledger is open."""
+        self.runs: StudyRuns
+        """The ids under which the study is recorded, once the ledger is open."""
+        self.lease: Lease | None = None
+
+    def open(self) -> None:
+        """Find or create the study in MLflow, and end what a killed launch left running.
+
+        This takes seconds, as MLflow is imported and its schema made. A second call does nothing.
+        Raises `TrackingError`, and `HeldError` if another machine launches the study.
+        """
+        if self._is_open:
+            return
+        self.client = connect(self._store)
+        with recording(self._store):
+            self.runs = open_study(self.client, self._store, self._spec, self._tags)
+            view = view_tag(self._spec, self.runs)
+            self.client.set_experiment_tag(self.runs.experiment, *view)
+            if self._store.is_shared:
+                self.lease = Lease(self.client, self.runs)
+                self.lease.take()
+            # Without the lease no run may be ended: it may be another machine's, at work.
+            self._is_open = True
+            close_runs(self.client, self.runs, "its launch was killed")
+
+    def end(self, status: RunStatus) -> None:
+        """End the parent run and what still runs below it, if the ledger was opened."""
+        if not self._is_open:
+            return
+        with recording(self._store):
+            close_runs(self.client, self.runs, "stopped before its last epoch")
+            end_study(self.client, self.runs, status)
+            if self.lease is not None:
+                self.lease.release()
+
+
+def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
+    """Compute the plan. A launch that is alone at work takes no trial of its study as running."""
+    fingerprint = data_fingerprint(spec.data, data_cache(project))
+    if not store_exists(store):
+        return make_plan(spec, fingerprint, ())
+    with recording(store):
+        records = read_trials(open_source(store), spec.evaluation.checkpoint)
+    if is_alone:
+        records = tuple(
+            replace(record, status="KILLED")
+            if record.study == spec.name and record.status == "RUNNING"
+            else record
+            for record in records
+        )
+    return make_plan(spec, fingerprint, records)
+
+
 def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
-    """Refuse a batch size that leaves a last batch of one, before it costs a trial."""
+    """Refuse a batch size that leaves a last batch of one sample, before it costs a trial."""
     try:
         check_batches(spec.model, spec.training.batch_size, len(dataset.train.labels))
     except ConfigError as error:
@@ -216,17 +236,19 @@ def _run(
     dataset: Dataset,
     interrupts: Interrupts,
 ) -> Outcome:
-    """Start Ray and run the open cells, until they are done or the launch is to end."""
+    """Start Ray and run the open cells, until they are done or the launch has to end."""
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not cluster.is_joined():  # what torch.compile made serves every worker, and later launches
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+    # ray and optuna take seconds to import: only when there is work, and after the environment.
     from study.launch.callbacks import Watch
-    from study.launch.progress import Progress  # ray, optuna: seconds, only when there is work
+    from study.launch.progress import Progress
     from study.search.searcher import StudySearcher
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
+    # Single cells may fail, say for memory; a fifth of them means that the study is broken.
     max_failures = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
     with interrupts.deferred():
@@ -241,7 +263,7 @@ def _run(
                 context = _context(spec, plan, project, store, ledger.runs, dataset, num_slots)
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
+                    warnings.simplefilter("ignore")  # ray's own, into the live view
                     _fit(tuner, watch)
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
@@ -255,8 +277,8 @@ def _run(
     )
 
 
-def _fit(tuner: Any, watch: Any) -> None:
-    """Run Ray Tune to its end; what goes wrong in Ray itself becomes the outcome's problem."""
+def _fit(tuner: "Tuner", watch: "Watch") -> None:
+    """Run Ray Tune to its end; an error of Ray's own becomes the outcome's problem."""
     try:
         tuner.fit()
     except Exception as error:  # of any kind, say for a full disk: the records are set right next
@@ -274,37 +296,35 @@ def _context(
     dataset: Dataset,
     num_slots: int,
 ) -> TrialContext:
-    """Gather what the launch's trials share."""
+    """Collect what the launch's trials share."""
     folder = project / "runs"
+    states: States = FileStates(folder=folder / "states")
+    if cluster.is_joined():  # workers of other nodes reach the folder through an actor of this one
+        states = keep_here(folder / "states")
     return TrialContext(
         spec=spec,
         dataset=dataset,
         store=store,
         runs=runs,
         tags=launch_tags(project),
-        states=_states(folder / "states"),
+        states=states,
         expected_trials=expected_trials(spec, plan, num_slots),
         workers_lock=None if cluster.is_joined() else folder / "workers.lock",
     )
 
 
-def _states(folder: Path) -> States:
-    """Keep the cells' states in a folder that every worker can use."""
-    return keep_here(folder) if cluster.is_joined() else FileStates(folder=folder)
-
-
 def _tuner(
     project: Path,
     context: TrialContext,
-    searcher: Any,
-    watch: Any,
-    progress: Any,
+    searcher: "StudySearcher",
+    watch: "Watch",
+    progress: "Progress",
     num_slots: int,
-) -> Any:
+) -> "Tuner":
     """Build the one Ray Tuner of a launch."""
+    # ray takes seconds to import: only when there is work.
     from ray import tune
 
-    from study.launch.callbacks import WatchStopper
     from study.launch.trainable import CellTrainable
 
     cluster.use_started_workers()
@@ -316,44 +336,26 @@ def _tuner(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            num_samples=-1,
+            num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
-            reuse_actors=True,
+            reuse_actors=True,  # torch is imported and compiled for once per worker, not per trial
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
         run_config=tune.RunConfig(
             name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
             storage_path=str(project / "runs" / "ray"),
-            stop=WatchStopper(watch),
-            failure_config=tune.FailureConfig(max_failures=1),
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            stop=watch,
+            failure_config=tune.FailureConfig(max_failures=1),  # of workers; trials raise nothing
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # states are ours
             callbacks=[watch, progress],
             verbose=0,
         ),
     )
 
 
-def expected_trials(spec: StudySpec, plan: Plan, num_slots: int) -> dict[str, float]:
-    """Count a plan's open cells by the shape of their training, per slot."""
-    canonicals = (space.canonical(config, plan.fingerprint) for config in open_configs(spec, plan))
-    counts = Counter(shape_key(canonical) for canonical in canonicals)
-    return {shape: count / num_slots for shape, count in counts.items()}
-
-
-def launch_tags(project: Path) -> dict[str, str]:
-    """Say what code a launch runs: versions, and the commit of the project folder."""
-    libraries = ("rhoeps", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
-    return {
-        **{f"version.{name}": version(name) for name in libraries},
-        "version.numerics": str(NUMERICS_VERSION),
-        "git_commit": _git(project, "rev-parse", "HEAD") or "none",
-        "git_dirty": str(bool(_git(project, "status", "--porcelain"))).lower(),
-    }
-
-
 def _git(folder: Path, *words: str) -> str:
-    """Ask git about a folder; empty where there is no git, or no repository."""
+    """Return what git says of a folder, or nothing where there is no git or no repository."""
     try:
         asked = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10

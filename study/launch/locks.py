@@ -1,10 +1,8 @@
-"""One launch at a time: file locks that the kernel frees, also when their holder is killed.
+"""One launch at a time: on one machine by file locks, on a store that several share by a lease.
 
-One launch of a study at a time on a store that several machines share: a lease in a tag.
-
-File locks do not reach beyond one machine. The lease is a tag of the study's parent run: host,
-process and time, renewed each minute and respected for five, so that a dead holder does not
-block.
+The kernel frees a file lock when its holder ends, also when it is killed. File locks do not reach
+beyond one machine. The lease is a tag of the study's parent run with host, process and time. It is
+renewed each minute and respected for five, so that a dead holder does not block for long.
 """
 
 import fcntl
@@ -17,9 +15,16 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from study.records.runs import StudyRuns
+from study.records.store import is_store_failure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+TAG = "lease"
+RENEWED_SECONDS = 60.0
+RESPECTED_SECONDS = 300.0
+SETTLE_SECONDS = 1.0
+"""Two who write at once both read what the later one wrote, if each waits this long."""
 
 
 class HeldError(RuntimeError):
@@ -27,12 +32,11 @@ class HeldError(RuntimeError):
 
 
 def hold_launch(path: Path, study: str) -> IO[str]:
-    """Take the launch lock; keep the returned file open as long as the launch lasts.
+    """Lock the launch lock; keep the returned file open as long as the launch lasts.
 
     The file names the holder. Raises `HeldError` if another launch, of any study, has the lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a+", encoding="utf-8")
+    file = _open(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -40,8 +44,8 @@ def hold_launch(path: Path, study: str) -> IO[str]:
         holder = file.read().strip() or "another launch"
         file.close()
         raise HeldError(
-            f"{holder} is at work on this store; wait for its end or stop it, "
-            "then give the same command"
+            f"{holder} is at work on this store; stop it or wait until it ends, "
+            "then run the same command again"
         ) from None
     file.truncate(0)
     file.write(f"study {study}, process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}")
@@ -50,9 +54,8 @@ def hold_launch(path: Path, study: str) -> IO[str]:
 
 
 def hold_shared(path: Path) -> IO[str]:
-    """Mark a worker as alive: keep the returned file open as long as it may write."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", encoding="utf-8")
+    """Mark a worker as alive; keep the returned file open as long as the worker may write."""
+    file = _open(path)
     fcntl.flock(file, fcntl.LOCK_SH)
     return file
 
@@ -62,9 +65,8 @@ def await_workers(path: Path, seconds: float) -> None:
 
     Raises `HeldError` if one is still there after `seconds`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        until = time.monotonic() + seconds
+    until = time.monotonic() + seconds
+    with _open(path) as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,16 +75,15 @@ def await_workers(path: Path, seconds: float) -> None:
                 if time.monotonic() > until:
                     raise HeldError(
                         f"a worker of an earlier launch is still alive after {seconds:.0f} s; "
-                        "end it (ray processes of this user), then give the same command"
+                        "end it (ray processes of this user), then run the same command again"
                     ) from None
                 time.sleep(0.1)
 
 
-TAG = "lease"
-RENEWED_SECONDS = 60.0
-RESPECTED_SECONDS = 300.0
-SETTLE_SECONDS = 1.0
-"""Two who write at once both read what the later one wrote, if each waits this long."""
+def _open(path: Path) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not "w": who opens the file may not hold the lock, and must not erase the holder's name.
+    return path.open("a+", encoding="utf-8")
 
 
 class Lease:
@@ -95,19 +96,28 @@ class Lease:
         self._renewed = 0.0
 
     def take(self, settle_seconds: float = SETTLE_SECONDS) -> None:
-        """Take the lease; `HeldError` if somebody else has it."""
+        """Write this process into the lease. Raises `HeldError` if somebody else has it."""
         self._refuse_if_held()
         self._write()
+        # MLflow has no compare-and-set: of two who found the lease free, the later one keeps it.
         time.sleep(settle_seconds)
         self._refuse_if_held()
 
     def renew(self) -> None:
-        """Renew the lease once a minute; cheap to call often."""
-        if time.time() - self._renewed >= RENEWED_SECONDS:
+        """Renew the lease once a minute; cheap to call often.
+
+        A store that does not answer raises nothing: whoever records a result next will tell.
+        """
+        if time.time() - self._renewed < RENEWED_SECONDS:
+            return
+        try:
             self._write()
+        except Exception as failure:
+            if not is_store_failure(failure):
+                raise
 
     def release(self) -> None:
-        """Give the lease back."""
+        """Empty the lease, so that others need not wait."""
         self._client.set_tag(self._runs.parent, TAG, "")
 
     def _write(self) -> None:
@@ -122,21 +132,22 @@ class Lease:
         lease = json.loads(tag)
         age = time.time() - lease["time"]
         holder = {"host": lease["host"], "process": lease["process"]}
+        # A process of this machine need not be waited for: whether it lives can be looked up.
         is_dead = holder["host"] == self._holder["host"] and not _is_alive(holder["process"])
         if holder != self._holder and age < RESPECTED_SECONDS and not is_dead:
             raise HeldError(
-                f"process {holder['process']} on {holder['host']} launches this study, last seen "
-                f"{age:.0f} s ago; wait for its end, or {RESPECTED_SECONDS / 60:.0f} minutes "
-                "after it died"
+                f"process {holder['process']} on {holder['host']} is launching this study, last "
+                f"seen {age:.0f} s ago; wait until it ends, or if it has died, for "
+                f"{RESPECTED_SECONDS / 60:.0f} minutes"
             )
 
 
 def _is_alive(process: int) -> bool:
-    """Tell whether a process of this machine is there, whosever it is."""
+    """Return whether a process of this machine is there, whosever it is."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it is there, and another user's
         return True
     return True

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 from ray import tune
@@ -12,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from study.launch.callbacks import RayTrial
 from study.plan import naming
 from study.plan.cost import relative_cost
 from study.plan.fronts import Objectives, front_so_far
@@ -22,10 +22,11 @@ from study.spec import StudySpec
 
 REFRESH_SECONDS = 0.5
 MAX_FRONT_ROWS = 8
+"""Of a longer front the live view shows the rows of highest clean accuracy, to fit a screen."""
 
 
 class Progress(tune.Callback):  # type: ignore[misc]
-    """Ray's callbacks that a person follows: trials done, running, failed, and the front so far."""
+    """Show the trials that are done, running and failed, and the front so far."""
 
     def __init__(
         self,
@@ -43,6 +44,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._done = 0
         self._started = time.monotonic()
         self._refreshed = 0.0
+        # By Ray's trial id, of the trials that are running: last result, cell, beginning.
         self._latest: dict[str, dict[str, Any]] = {}
         self._cells: dict[str, Cell] = {}
         self._begun: dict[str, float] = {}
@@ -61,34 +63,36 @@ class Progress(tune.Callback):  # type: ignore[misc]
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave everything out of the experiment state that Ray pickles and nobody restores."""
+        """Return nothing to pickle: nobody restores the experiment state that Ray saves."""
         return {}
 
     def __enter__(self) -> "Progress":
-        """Begin the live view, where there is a terminal."""
+        """Start the live view, if there is a terminal."""
         if self._console.is_terminal:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the live view; what follows is printed below."""
+    def __exit__(self, *error: object) -> None:
+        """Stop the live view; later lines are printed below it."""
         if self._console.is_terminal:
             self._live.stop()
 
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note when a trial began, and its cell, before the searcher lets go of it."""
+    def on_trial_start(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
+        """Record when a trial began, and its cell, before the searcher drops it."""
         self._begun[trial.trial_id] = time.monotonic()
         self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
 
     def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+        self,
+        iteration: int,
+        trials: list[Any],
+        trial: RayTrial,
+        result: dict[str, Any],
+        **info: Any,
     ) -> None:
-        """Note an epoch, or a trial's end."""
+        """Record an epoch, or print how a trial ended."""
         self._latest[trial.trial_id] = result
         if not result["done"]:
             return
@@ -109,13 +113,17 @@ class Progress(tune.Callback):  # type: ignore[misc]
             )
         self._forget(trial.trial_id)
 
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say that a worker was lost."""
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
+        """Print that a worker was lost."""
         name = self._name(self._cells[trial.trial_id])
-        self._say(f"{name}: its worker was lost; the trial starts once more", True)
+        self._say(f"{name}: its worker was lost; the trial starts again", True)
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Say that a worker was lost for good, perhaps before its trial began."""
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
+    ) -> None:
+        """Print that a trial lost its worker twice, perhaps before the trial began."""
         begun = self._cells.setdefault(trial.trial_id, self._searcher.failures[-1][0])
         name = self._name(begun)
         self._say(f"{self._count()} {name}: failed: its worker was lost", True)
@@ -140,7 +148,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         seeds[cell.seed] = objectives
 
     def _extend_front(self, configuration: Configuration) -> None:
-        """Set a configuration against the front alone: what the front dominates never returns."""
+        """Compare a complete configuration with the front alone: what is dominated stays so."""
         mean = mean_objectives(self._objectives[configuration].values())
         if mean is not None:
             self._num_known += 1
@@ -149,7 +157,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             )
 
     def _say(self, line: str, is_trouble: bool = False) -> None:
-        """Print a line that stays: everything without a terminal, trouble also with one."""
+        """Print a line that stays; where there is a live view, only if it is about trouble."""
         if is_trouble or not self._console.is_terminal:
             style = "yellow" if is_trouble else None
             self._console.print(Text(line), style=style, soft_wrap=True)
@@ -172,7 +180,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         elapsed = time.monotonic() - self._started
         head = Text(
             f"{self._spec.name}  {self._done} of {self._total} trials done · "
-            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} gone · "
+            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} elapsed · "
             f"{self._time_left()}"
         )
         bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
@@ -187,10 +195,10 @@ class Progress(tune.Callback):  # type: ignore[misc]
             latest = self._latest.get(trial_id)
             epochs = cell.config.training.epochs
             if latest is None:
-                table.add_row(self._name(cell), "starts", "", "")
+                table.add_row(self._name(cell), "starting", "", "")
                 continue
             done = latest["epoch"]
-            shown = "evaluates" if done == epochs else f"{done} of {epochs}"
+            shown = "evaluating" if done == epochs else f"{done} of {epochs}"
             clean, robust = latest["validation_clean"], latest["validation_robust"]
             table.add_row(self._name(cell), shown, f"{clean:.1%}", f"{robust:.1%}")
         return table
@@ -210,9 +218,9 @@ class Progress(tune.Callback):  # type: ignore[misc]
         yield table
 
     def _time_left(self) -> str:
-        """Estimate what remains from this launch's pace, each trial weighed by its passes."""
+        """Estimate the time left from this launch's pace, each trial weighed by its passes."""
         if not self._cost_measured:
-            return "time left unknown yet"
+            return "time left not known yet"
         pace = self._seconds / self._cost_measured / self._num_slots
         return f"about {_clock(self._cost_left * pace)} left"
 

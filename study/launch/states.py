@@ -4,6 +4,8 @@ They are files of the launching machine. Workers of that machine use the files t
 a cluster, wherever they run, use them through a Ray actor on the launcher's node.
 """
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,20 +17,20 @@ KEEPER_SECONDS = 60.0
 
 
 class StatesError(RuntimeError):
-    """A state that cannot be kept or had; no training need end for it."""
+    """A state that cannot be saved or read; no training has to end for it."""
 
 
 class States(Protocol):
-    """A state in bytes for each key; every call may raise `StatesError`."""
+    """Saved states, as bytes by key; every call may raise `StatesError`."""
 
     def save(self, key: str, content: bytes) -> None:
-        """Keep a state in place of an earlier one; whoever reads sees one of the two, whole."""
+        """Save a state in place of an earlier one; a reader gets either of them whole."""
 
     def load(self, key: str) -> bytes | None:
-        """Give a state, None where there is none."""
+        """Read a state; return None if there is none."""
 
     def delete(self, key: str) -> None:
-        """Forget a state, if there is one."""
+        """Delete a state, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,31 +40,23 @@ class FileStates:
     folder: Path
 
     def save(self, key: str, content: bytes) -> None:
-        """Write a state aside, and rename."""
+        """Write a state aside, then rename it, so that no reader finds half of one."""
         path = self._path(key)
-        try:
-            with written_aside(path) as file:
-                file.write(content)
-        except OSError as error:
-            raise _unusable(path, "written", error) from error
+        with _explained(path, "written"), written_aside(path) as file:
+            file.write(content)
 
     def load(self, key: str) -> bytes | None:
-        """Read a state."""
-        path = self._path(key)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unusable(path, "read", error) from error
+        """Read a state's file; return None if there is none."""
+        path, content = self._path(key), None
+        with _explained(path, "read"), contextlib.suppress(FileNotFoundError):
+            content = path.read_bytes()
+        return content
 
     def delete(self, key: str) -> None:
         """Delete a state's file."""
         path = self._path(key)
-        try:
+        with _explained(path, "deleted"):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise _unusable(path, "deleted", error) from error
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.pt"
@@ -80,17 +74,17 @@ class ClusterStates:
         self._ask("save", key, content)
 
     def load(self, key: str) -> bytes | None:
-        """Have a state sent."""
+        """Read a state through the keeper; return None if there is none."""
         content: bytes | None = self._ask("load", key)
         return content
 
     def delete(self, key: str) -> None:
-        """Have a state deleted."""
+        """Delete a state through the keeper, if there is one."""
         self._ask("delete", key)
 
     def _ask(self, what: str, *arguments: object) -> Any:
         """Call the keeper. Raises `StatesError` for its own failure, its loss, or silence."""
-        import ray
+        import ray  # seconds: only on a cluster, where it is loaded anyway
 
         try:
             return ray.get(getattr(self.keeper, what).remote(*arguments), timeout=KEEPER_SECONDS)
@@ -102,13 +96,15 @@ class ClusterStates:
 
 
 def keep_here(folder: Path) -> ClusterStates:
-    """Keep states in a folder of this node for the workers of all nodes of the joined cluster.
+    """Start the keeper of states: a folder of this node, for workers of all nodes of the cluster.
 
     Ray starts the keeper anew if it is lost, and ends it with the launch; the files stay.
     """
+    # ray takes seconds to import: only on a cluster.
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    # Without CPUs of its own, as else a small cluster would have room for one trial less.
     node = ray.get_runtime_context().get_node_id()
     keeper = ray.remote(FileStates).options(
         num_cpus=0,
@@ -119,5 +115,11 @@ def keep_here(folder: Path) -> ClusterStates:
     return ClusterStates(keeper=keeper.remote(folder=folder))
 
 
-def _unusable(path: Path, done: str, error: OSError) -> StatesError:
-    return StatesError(f"{path}: cannot be {done} ({error.strerror or error}); free space there")
+@contextlib.contextmanager
+def _explained(path: Path, done: str) -> Iterator[None]:
+    """Raise `StatesError` for an error of the file system, which most often is a full disk."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise StatesError(f"{path}: cannot be {done} ({reason}); free space there") from error

@@ -1,4 +1,4 @@
-"""The Ray trainable: pulls a trial epoch by epoch, reports to Ray, closes its run in every end."""
+"""The Ray trainable: advances a trial by epochs, reports to Ray, and closes its run in any case."""
 
 import traceback
 from collections import Counter
@@ -15,31 +15,32 @@ if TYPE_CHECKING:
 
 
 class CellTrainable(tune.Trainable):  # type: ignore[misc]
-    """Train the network of one cell; one `step` is one epoch, the last one evaluates.
+    """Train the network of one cell: each `step` is an epoch, and the last one evaluates.
 
-    A reused actor runs many cells, one after another. Every way in which a trial can end closes
-    its run: FINISHED after the evaluation, FAILED with a reason, KILLED when stopped from outside.
+    A reused actor runs many cells, one after another. However a trial ends, its run is closed:
+    FINISHED after the evaluation, FAILED with a reason, KILLED when stopped from outside.
     """
 
     def setup(self, config: dict[str, Any], context: TrialContext) -> None:
-        """Keep the config; nothing is opened before the first `step`."""
+        """Store the context; nothing is opened before the first `step`."""
         self._context = context
         self._trial: Trial | None = None
         self._seen: Counter[str] = Counter()
         self._lock = context.workers_lock and hold_shared(context.workers_lock)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next cell into this worker."""
+        """Close the cell before; the next one is built from the new config by its first `step`."""
         self._close("stopped before its last epoch")
         return True
 
     def cleanup(self) -> None:
-        """Close what is open, as the worker ends."""
+        """Close the cell, as the worker ends."""
         self._close("stopped before its last epoch")
 
     def step(self) -> dict[str, Any]:
         """Train one epoch, or evaluate after the last; never raise for the trial's own failure."""
-        from study.launch.trial import Trial  # torch, which the launcher need not load
+        # torch takes seconds to import: only in workers, as the launcher reads this module, too.
+        from study.launch.trial import Trial
 
         try:
             if self._trial is None:
@@ -52,8 +53,8 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
         return result
 
     def _fail(self, error: Exception) -> dict[str, Any]:
-        """Record a trial's own failure and report it as done, so that Ray does not retry it."""
-        from study.launch.trial import EndedError
+        """Record a trial's own failure; report the trial as done, so that Ray does not retry it."""
+        from study.launch.trial import EndedError  # torch, as above
 
         is_ended = isinstance(error, EndedError)
         is_store_failure = store.is_store_failure(error)

@@ -1,6 +1,7 @@
-"""The work of one trial: its run in MLflow, its training, its evaluation, its files.
+"""The work of one trial: its training, its evaluation, its run in MLflow and the files of it.
 
-The files of a finished trial: weights, correctness bits, and a picture.
+A finished trial leaves the weights of its best and last epoch, the correctness bits of every sample
+at every radius, a picture of adversarial examples, and its whole configuration.
 """
 
 import io
@@ -46,75 +47,14 @@ from trainers.train import (
     train,
 )
 
-
-def judge(
-    context: TrialContext, cell: Cell, state: TrainState, device: torch.device, folder: Path
-) -> dict[str, float]:
-    """Evaluate the best and the last epoch on test; leave weights, bits and picture in `folder`.
-
-    Returns the metrics of both checkpoints. The state's model may have the best epoch's weights
-    afterwards.
-    """
-    config, dataset = cell.config, context.dataset
-    epochs = {"last": state.epoch, "best": state.best_epoch}
-    weights = {"last": evaluated_weights(state), "best": state.best_weights}
-    model = evaluated_model(state)
-    evaluations: dict[int, Evaluation] = {}
-    metrics: dict[str, float] = {}
-    threat = (dataset.test, dataset.divisor, config.evaluation, config.seed, device)
-    for checkpoint, epoch in epochs.items():
-        if checkpoint == "best":
-            model.load_state_dict(state.best_weights)
-        if epoch not in evaluations:
-            evaluations[epoch] = evaluate(model, *threat)
-        reached = state.metrics[epoch - 1]
-        metrics |= checkpoint_values(checkpoint, config, reached, evaluations[epoch])
-        save_weights(
-            folder / "checkpoints" / f"{checkpoint}.pt",
-            weights[checkpoint],
-            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
-        )
-        if checkpoint == config.evaluation.checkpoint:
-            examples = adversarial_examples(model, *threat)
-            picture = draw_adversarial(examples, context)
-            (folder / "adversarial_examples.png").write_bytes(picture)
-    bits: dict[str, Any] = {name: evaluations[epoch].bits for name, epoch in epochs.items()}
-    bits["radii"] = np.array(config.evaluation.radii)
-    if config.evaluation.other_norm_radii:
-        for name, epoch in epochs.items():
-            bits[f"{name}_other"] = evaluations[epoch].other_bits
-        bits["other_radii"] = np.array(config.evaluation.other_norm_radii)
-    bits["sample_hash"] = np.array(sample_hash(dataset.test))
-    np.savez_compressed(folder / runs.BITS_FILE, **bits)
-    return metrics
-
-
-def draw_adversarial(examples: Examples, context: TrialContext) -> bytes:
-    """Draw a trial's adversarial examples as PNG."""
-    from analysis.figures.examples import (
-        draw_examples,  # matplotlib, which the first epochs do not need
-    )
-
-    return draw_examples(
-        examples.clean,
-        examples.adversarial,
-        examples.labels,
-        examples.clean_predictions,
-        examples.adversarial_predictions,
-        context.dataset.classes,
-        examples.radius,
-        context.spec.evaluation.norm,
-    )
-
-
 T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 5.0
-"""A cell's state is saved at most this often: what a killed worker loses."""
+"""A cell's state is saved at most this often, so a lost worker costs this much training."""
 
 
 class EndedError(RuntimeError):
-    """A training that a detector ended: trying it again would repeat it."""
+    """A training that a detector ended; another try would end in the same way."""
 
 
 class Trial:
@@ -127,7 +67,10 @@ class Trial:
         ray_trial: str,
         seen: Counter[str],
     ) -> None:
-        """Rebuild the cell. seen: trials that this worker had before, by shape; counts this one."""
+        """Rebuild the cell from Ray's trial config.
+
+        `seen` counts the trials that this worker has had, by shape; this one is added.
+        """
         self._run: TrialRun | None = None
         self._context = context
         self._started = time.monotonic()
@@ -146,14 +89,15 @@ class Trial:
         self._epochs: Iterator[EpochMetrics] | None = None
 
     def _count(self, seen: Counter[str]) -> float:
-        """Count this trial; returns how many more of its shape this worker can expect."""
+        """Count this trial in `seen`, and return how many more of its shape this worker expects."""
         shape = shape_key(self._canonical)
         seen[shape] += 1
         return max(0.0, self._context.expected_trials.get(shape, 0.0) - seen[shape])
 
     def advance(self) -> dict[str, Any]:
-        """Do the next piece of work and give what Ray is told of it."""
+        """Do the next piece of work, an epoch or the evaluation, and return Ray's result of it."""
         if self._epochs is None:
+            # A worker that was lost after the evaluation may have finished the cell.
             checkpoint = self._cell.config.evaluation.checkpoint
             known = runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
             if known is not None:
@@ -179,13 +123,13 @@ class Trial:
         }
 
     def _label(self, run: TrialRun) -> None:
-        """Say on the run what the training is executed by, whenever that is news."""
+        """Label the run with how epochs are executed, whenever that has changed."""
         if self._labels != self._state.engine:
             self._labels = dict(self._state.engine)
             run.label({f"engine.{name}": value for name, value in self._labels.items()})
 
     def _heed(self, run: TrialRun) -> None:
-        """Tag the run with what detectors found; end the training where one of them does."""
+        """Label the run with what detectors found; raise `EndedError` if one ends the training."""
         config, history = self._cell.config, self._state.metrics
         found = detections(config, self._context.dataset, history)
         new = [one for one in found if one.name not in self._detected]
@@ -198,7 +142,7 @@ class Trial:
 
     def fail(self, reason: str, details: str, would_repeat: bool) -> None:
         """End the trial as FAILED."""
-        self._let_go()
+        self._release()
         if self._run is not None:
             self._run.fail(reason, details, would_repeat)
             if would_repeat:
@@ -206,20 +150,21 @@ class Trial:
 
     def kill(self, reason: str) -> None:
         """End the trial as KILLED."""
-        self._let_go()
+        self._release()
         if self._run is not None:
             self._run.flush()
             self._run.kill(reason)
 
-    def _let_go(self) -> None:
-        """Let go of the training, and on a GPU of all that this worker holds there."""
+    def _release(self) -> None:
+        """Drop the training, and on a GPU all memory that this worker holds there."""
         self._epochs = None
+        # Captured programs keep their memory, which the next cell of this worker may need.
         if self._device.type == "cuda":
             forget_programs()
             torch.cuda.empty_cache()
 
     def _open(self) -> None:
-        """Open the run, and take up the cell's state where a worker was lost."""
+        """Open the run, and begin the training, or go on with it where a worker was lost."""
         config = self._cell.config
         self._run = TrialRun(
             self._client,
@@ -231,17 +176,19 @@ class Trial:
         self._state = self._kept_state() or new_state(config, self._context.dataset, self._device)
         if self._state.epoch > 0:
             self._run.label({"resumed": f"after epoch {self._state.epoch}"})
+        # The run is a new one, so it gets the epochs of the lost worker, too.
         for number, epoch in enumerate(self._state.metrics, 1):
             values = detector_values(self._state.metrics[:number])
             self._run.log(epoch_values(epoch) | values, epoch.epoch)
         self._heed(self._run)
+        # The engine weighs what compiling costs against all the steps that it will serve.
         steps = math.ceil(len(self._context.dataset.train.labels) / config.training.batch_size)
         later_steps = round(self._later_trials * steps * config.training.epochs)
         engine = Engine(later_steps=later_steps)
         self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
 
     def _kept_state(self) -> TrainState | None:
-        """Give the cell's state where a worker was lost; a damaged one is deleted."""
+        """Return the cell's state where a worker was lost, else None; delete a damaged one."""
         states, key = self._context.states, self._cell.key
         content = self._with_states(lambda: states.load(key))
         if content is None:
@@ -254,13 +201,13 @@ class Trial:
             return None
 
     def _save_state(self) -> None:
-        """Keep the cell's state for whoever goes on after this worker is lost."""
+        """Save the cell's state, so that another worker can go on if this one is lost."""
         content = io.BytesIO()
         save_state(content, self._state, self._cell.key)
         self._with_states(lambda: self._context.states.save(self._cell.key, content.getvalue()))
 
     def _with_states(self, work: Callable[[], T]) -> T | None:
-        """Ask the keeper of states; once it fails, say so on the run and go on without it."""
+        """Do some work on saved states; once that fails, label the run and go on without them."""
         if not self._keeps_state:
             return None
         try:
@@ -272,7 +219,7 @@ class Trial:
             return None
 
     def _tags(self) -> dict[str, str]:
-        """Name the trial so that a run killed in its first second still tells its cell."""
+        """Return the run's tags, from which its cell is known even if it is killed at once."""
         configuration = self._cell.configuration
         return {
             **self._context.tags,
@@ -294,7 +241,7 @@ class Trial:
         metrics = cost_values(state.metrics, len(self._context.dataset.train.labels))
         with tempfile.TemporaryDirectory(prefix="rhoeps-") as name:
             folder = Path(name)
-            metrics |= judge(self._context, self._cell, state, self._device, folder)
+            metrics |= _judge(self._context, self._cell, state, self._device, folder)
             resolved = json.dumps(self._resolved(), indent=2, sort_keys=True)
             (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
             metrics["seconds"] = time.monotonic() - self._started
@@ -304,7 +251,7 @@ class Trial:
         return _complete((metrics[clean], metrics[robust]))
 
     def _resolved(self) -> dict[str, Any]:
-        """Give the cell's whole config, defaults included, with what only names it."""
+        """Return the cell's whole configuration, with the names that no number depends on."""
         return {
             **self._canonical,
             "engine": self._state.engine,
@@ -315,14 +262,73 @@ class Trial:
         }
 
 
+def _judge(
+    context: TrialContext, cell: Cell, state: TrainState, device: torch.device, folder: Path
+) -> dict[str, float]:
+    """Evaluate the best and the last epoch on test; write weights, bits and picture to `folder`.
+
+    Returns the metrics of both checkpoints. Afterwards the state's model has the weights of the
+    best epoch.
+    """
+    config, dataset = cell.config, context.dataset
+    epochs = {"last": state.epoch, "best": state.best_epoch}
+    weights = {"last": evaluated_weights(state), "best": state.best_weights}
+    model = evaluated_model(state)
+    evaluations: dict[int, Evaluation] = {}
+    metrics: dict[str, float] = {}
+    threat = (dataset.test, dataset.divisor, config.evaluation, config.seed, device)
+    for checkpoint, epoch in epochs.items():
+        if checkpoint == "best":
+            model.load_state_dict(state.best_weights)
+        if epoch not in evaluations:  # the last epoch may be the best one
+            evaluations[epoch] = evaluate(model, *threat)
+        reached = state.metrics[epoch - 1]
+        metrics |= checkpoint_values(checkpoint, config, reached, evaluations[epoch])
+        save_weights(
+            folder / "checkpoints" / f"{checkpoint}.pt",
+            weights[checkpoint],
+            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
+        )
+        if checkpoint == config.evaluation.checkpoint:
+            examples = adversarial_examples(model, *threat)
+            picture = _draw_adversarial(examples, context)
+            (folder / "adversarial_examples.png").write_bytes(picture)
+    bits: dict[str, Any] = {name: evaluations[epoch].bits for name, epoch in epochs.items()}
+    bits["radii"] = np.array(config.evaluation.radii)
+    if config.evaluation.other_norm_radii:
+        for name, epoch in epochs.items():
+            bits[f"{name}_other"] = evaluations[epoch].other_bits
+        bits["other_radii"] = np.array(config.evaluation.other_norm_radii)
+    bits["sample_hash"] = np.array(sample_hash(dataset.test))
+    np.savez_compressed(folder / runs.BITS_FILE, **bits)
+    return metrics
+
+
+def _draw_adversarial(examples: Examples, context: TrialContext) -> bytes:
+    """Draw a trial's adversarial examples as PNG."""
+    # matplotlib takes long to import, and the first epochs do not need it.
+    from analysis.figures.examples import draw_examples
+
+    return draw_examples(
+        examples.clean,
+        examples.adversarial,
+        examples.labels,
+        examples.clean_predictions,
+        examples.adversarial_predictions,
+        context.dataset.classes,
+        examples.radius,
+        context.spec.evaluation.norm,
+    )
+
+
 def _complete(objectives: tuple[float, float]) -> dict[str, Any]:
-    """Report a finished cell with the objectives that a search is told."""
+    """Return Ray's result of a finished cell, with the objectives that the search learns from."""
     clean, robust = objectives
     return {"done": True, "complete": True, "objective_clean": clean, "objective_robust": robust}
 
 
 def _rebuild_cell(context: TrialContext, ray_config: Mapping[str, Any]) -> Cell:
-    """Make the cell again from what the searcher put into Ray's trial config."""
+    """Build the cell again from what the searcher put into Ray's trial config."""
     configuration = Configuration(
         method=ray_config["method"],
         values=tuple((name, value) for name, value in ray_config["values"]),

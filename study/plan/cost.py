@@ -1,4 +1,7 @@
-"""What a training costs: its shape, by which measured times carry over, and its passes."""
+"""What a training costs: its shape, by which measured times carry over, and its passes.
+
+Apart from the plan, so that a worker needs nothing of the plan to count trials of one shape.
+"""
 
 import hashlib
 import json
@@ -7,17 +10,20 @@ from typing import Any
 
 from trainers.config import TrainConfig, passes
 
+SHAPING = ("norm", "steps", "every", "active_from")
+"""Settings of a side that decide how long a step takes; the others are numbers within it."""
+
 
 def shape_key(canonical: Mapping[str, Any]) -> str:
-    """Name the shape of a training: all that decides its duration, without what only moves numbers.
+    """Compute the key of a training's shape: all that decides its duration.
 
-    Two cells of one shape differ in seed, radii of weights and inputs, learning rate, momentum and
-    weight decay; data, network, epochs, batch size, precision, sides, steps, evaluation and version
-    of the numerics are the same.
+    Cells of one shape agree in data, network, epochs, batch size, precision, sides, attack steps,
+    evaluation and version of the numerics. They may differ in seed, radii, learning rate, momentum
+    and weight decay.
     """
     training = canonical["training"]
     method = {
-        side: {name: {key: settings[key] for key in ("norm", "steps") if key in settings}}
+        side: {name: {key: settings[key] for key in SHAPING if key in settings}}
         for side, sided in canonical["method"].items()
         for name, settings in sided.items()
     }
@@ -40,5 +46,5 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
 
 
 def relative_cost(config: TrainConfig) -> float:
-    """Count forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
+    """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
     return passes(config.method).cost

@@ -1,6 +1,6 @@
-"""The networks that are attacked and diagnosed: the configurations on the fronts, all seeds.
+"""The fronts so far: nondominated configurations on validation, of those with all seeds in.
 
-The front so far: the nondominated configurations on validation, of those with all seeds.
+The networks on the fronts, one for each seed, are those that are attacked and diagnosed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,15 +13,16 @@ from study.plan.plan import Plan, TrialRecord, mean_objectives
 from study.plan.space import Cell, Configuration
 
 Objectives = tuple[float, float]
+"""Clean and robust accuracy on validation, fractions in [0, 1]."""
 
 
 def front_so_far(
     per_seed: Mapping[Configuration, Iterable[Objectives | None]],
 ) -> tuple[list[tuple[Configuration, Objectives]], int]:
-    """Give the nondominated configurations by rising clean accuracy, with means over seeds.
+    """Compute the nondominated configurations, with their means over seeds.
 
-    `per_seed` has an entry for each seed, None where it is not in. Returns the members, and the
-    number of configurations with every seed in.
+    `per_seed` has an entry for each seed, None where it is not in. Returns the members by rising
+    clean accuracy, and the number of configurations with every seed in.
     """
     known = {
         configuration: mean
@@ -37,7 +38,7 @@ def front_so_far(
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A trained network: a cell that is done, and the trial that did it."""
+    """A trained network: a cell that is done, and the trial that trained it."""
 
     cell: Cell
     record: TrialRecord
@@ -52,11 +53,11 @@ class Member:
 
 
 def find_members(plan: Plan) -> tuple[Member, ...]:
-    """Give each method's nondominated configurations on validation, of those with all seeds done.
+    """Return the members of each method's front, in the order of the plan's methods.
 
-    What is nondominated among all methods is so within its own, so the study's front is among them.
-    In the order of the plan's methods, by rising clean accuracy. A configuration that two methods
-    share, or a search suggested again, is there once.
+    Within a method they stand by rising clean accuracy. The study's own front is among them: what
+    is nondominated among all methods is nondominated within its method. A configuration that two
+    methods share, or that a search suggested again, is there once.
     """
     by_method: dict[str, dict[Configuration, list[Network | None]]] = {}
     for planned in plan.cells:

@@ -13,7 +13,7 @@ from study.spec import StudySpec, Value
 from trainers.config import TrainConfig
 
 MAX_FAILURES_OF_A_CELL = 2
-"""A cell that failed this often is given up: listed, and not launched again."""
+"""A cell that failed this often is given up: it is listed, and not launched again."""
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 CellState = Literal["done", "running", "failed", "given up", "missing"]
@@ -21,7 +21,7 @@ CellState = Literal["done", "running", "failed", "given up", "missing"]
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """What the tracker holds of one trial of a cell."""
+    """What MLflow holds of one trial of a cell."""
 
     run: str
     study: str
@@ -33,18 +33,18 @@ class TrialRecord:
     status: RunStatus
     reason: str
     would_repeat: bool
-    """Its own training ended the trial (it diverged): trying again changes nothing."""
+    """Whether its own training ended the trial, as it diverged: another try changes nothing."""
     objectives: tuple[float, float] | None
-    """Validation clean and robust accuracy at the objective radius, of a finished trial."""
+    """Clean and robust accuracy on validation, at the objective radius; None until finished."""
     is_complete: bool
-    """FINISHED, with all its metrics and artifacts."""
+    """Whether it is FINISHED, with all its metrics and artifacts."""
     started: float
     """Seconds since the epoch."""
     seconds: float
     """Wall time so far, or until its end."""
     metrics: Mapping[str, float]
     labels: Mapping[str, str]
-    """What else the run says of itself: commit, versions, hardware."""
+    """The run's other tags: commit, versions, hardware."""
     artifacts: str
     """Address of the run's files."""
 
@@ -56,7 +56,7 @@ class PlannedCell:
     cell: Cell
     state: CellState
     record: TrialRecord | None
-    """The trial that decides the state; None for a cell that was never tried."""
+    """The trial that decides the state; None for a cell without trials."""
     failures: int
 
 
@@ -70,7 +70,7 @@ class TaughtPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBlock:
-    """A search block: earlier suggestions, what it can learn from, how many are still asked."""
+    """A search block: its earlier suggestions, what it learns from, what is still to suggest."""
 
     block: Block
     suggestions: tuple[Configuration, ...]
@@ -78,7 +78,7 @@ class PlannedBlock:
     to_search: int
     next_number: int
     left_out: int
-    """Earlier suggestions outside today's ranges; not counted, not analysed."""
+    """Number of earlier suggestions outside today's ranges; they are not analysed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def open_cells(self) -> tuple[PlannedCell, ...]:
-        """Cells that the next launch runs: neither done nor given up, each key once."""
+        """The cells that the next launch runs: neither done nor given up, each key once."""
         found = {
             planned.cell.key: planned
             for planned in reversed(self.cells)
@@ -106,21 +106,21 @@ class Plan:
 
     @property
     def to_search(self) -> int:
-        """Cells that are still to be suggested: configurations times seeds."""
+        """The number of cells that are still to be suggested: configurations times seeds."""
         return self.seeds * sum(block.to_search for block in self.blocks)
 
     @property
     def num_open(self) -> int:
-        """How many trials a launch would start, if none failed."""
+        """The number of trials that a launch would start, if none failed."""
         return len(self.open_cells) + self.to_search
 
     @property
     def num_cells(self) -> int:
-        """How many cells the study has, those still to be suggested included."""
+        """The number of the study's cells, with those that are still to be suggested."""
         return len({planned.cell.key for planned in self.cells}) + self.to_search
 
     def count(self, state: CellState, method: str | None = None) -> int:
-        """Count the distinct cells in `state`, of one method or of all."""
+        """Count the distinct cells in a state, of one method or of all."""
         keys = {
             planned.cell.key
             for planned in self.cells
@@ -166,7 +166,7 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
 
 
 def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
-    """List what a launch will train; for what is still to be suggested, a corner of its ranges."""
+    """List what a launch will train; a point not suggested yet is the corner of its ranges."""
     configs = [planned.cell.config for planned in plan.open_cells]
     for planned in plan.blocks:
         corner = space.suggested(
@@ -186,11 +186,12 @@ def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, in
     configs = open_configs(spec, plan)
     shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
     known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
+    # At least the longest trial, which more slots make no faster.
     return max(sum(known) / max(1, slots), *known, 0.0), len(shapes) - len(known)
 
 
 def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
-    """Decide a cell's state from its trials, the earliest first."""
+    """Decide a cell's state from its trials, which stand earliest first."""
     failed = [record for record in tried if record.status == "FAILED"]
     complete = next((record for record in tried if record.is_complete), None)
     running = next((record for record in tried if record.status == "RUNNING"), None)
@@ -215,10 +216,10 @@ def _plan_block(
     by_key: Mapping[str, list[TrialRecord]],
     is_shared: bool,
 ) -> PlannedBlock:
-    """Find a block's earlier suggestions, and every complete configuration that can teach it.
+    """Collect a block's earlier suggestions, and every complete configuration it can learn from.
 
-    Where methods share a block's key, as they differ in their ranges alone, the suggestions of
-    each are told apart by the method that the trial was run for.
+    Methods that differ in their ranges alone share a block's key. Their suggestions are then told
+    apart by the method that a trial was run for.
     """
     own = {
         record.number: record
@@ -244,7 +245,7 @@ def _plan_block(
     assert spec.search is not None
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
-    if size is not None:
+    if size is not None:  # whole numbers alone: the points may run out before the trials do
         known = {space.suggested(block, point.chosen, 0).values for point in taught}
         known |= {configuration.values for configuration in suggestions}
         known |= _grid_points(spec, block, fingerprint)
@@ -260,7 +261,7 @@ def _plan_block(
 
 
 def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:
-    """Tell whether another method of the study has a block of the same key."""
+    """Return whether another method of the study has a block of the same key."""
     return sum(other.key == block.key for other in declared) > 1
 
 
@@ -307,7 +308,7 @@ def _taught_points(
 def mean_objectives(
     per_seed: Iterable[tuple[float, float] | None],
 ) -> tuple[float, float] | None:
-    """Average the objectives over seeds; None as soon as one seed has none."""
+    """Compute the mean objectives over seeds; None if a seed has none."""
     pairs = list(per_seed)
     known = [pair for pair in pairs if pair is not None]
     if not known or len(known) < len(pairs):

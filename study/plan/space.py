@@ -1,7 +1,7 @@
 """From a study to what it runs: configurations, cells and their keys, search blocks. All pure.
 
-The order is the file's for methods, lists and seeds, and the trainers' for sides and their fields:
-swapping keys within a method changes nothing.
+Methods, lists and seeds keep the order of the studies file; sides and their settings have the order
+of the trainers. Swapping keys within a method therefore changes nothing.
 """
 
 import hashlib
@@ -11,21 +11,22 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-from study.spec import SIDES, Range, StudySpec, Value, model, settings_of
+from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec.settings import members_of
 from trainers.config import (
     ATTACKS,
-    INPUT_SIDES,
-    LOSSES,
     NUMERICS_VERSION,
-    WEIGHT_SIDES,
-    CrossEntropy,
-    EvaluationConfig,
+    Asam,
+    Awp,
+    FgsmRs,
+    Gsam,
+    Mart,
     Method,
-    ModelConfig,
+    NFgsm,
     Pgd,
+    Trades,
     TrainConfig,
     TrainingConfig,
 )
@@ -33,22 +34,20 @@ from trainers.config import (
 Values = tuple[tuple[str, Value], ...]
 """Chosen values by dotted path below the method, such as `weights.sam.rho`."""
 
-_NAMES = {
-    cls: name
-    for classes in (WEIGHT_SIDES, INPUT_SIDES, LOSSES, ATTACKS)
-    for name, cls in classes.items()
+_NAMES = {cls: name for classes in (*SIDES.values(), ATTACKS) for name, cls in classes.items()}
+_ALWAYS_KEYED = {
+    Asam: ("eta",),
+    Awp: ("warmup_epochs",),
+    FgsmRs: ("step_size", "warmup_epochs"),
+    Gsam: ("rho_min", "alpha"),
+    Mart: ("beta",),
+    NFgsm: ("step_size", "noise_scale", "warmup_epochs"),
+    Pgd: ("step_size",),
+    Trades: ("beta",),
+    TrainingConfig: ("precision",),
 }
-_ADDED = {
-    CrossEntropy: ("label_smoothing",),
-    EvaluationConfig: ("other_norm_radii",),
-    ModelConfig: ("depth", "norm_layer"),
-    Pgd: ("warmup_epochs",),
-    TrainingConfig: (
-        *("optimizer", "nesterov", "milestones"),
-        *("ema_decay", "gradient_clip", "end_on"),
-    ),
-}
-"""Settings that came after results were recorded: a default of theirs is left out of keys."""
+"""Settings whose default is in the keys of recorded cells. The table is closed: every other setting
+is in a key only where it differs from its default, so that a new one changes no recorded key."""
 _PLACEHOLDER = None
 """Stands in a search block's template for the seed and for each searched value."""
 
@@ -90,7 +89,7 @@ class Block:
 
 
 def grid_configurations(spec: StudySpec) -> tuple[Configuration, ...]:
-    """Give every configuration of the methods without ranges."""
+    """List every configuration of the methods without ranges."""
     return tuple(
         Configuration(method=name, values=values)
         for name in spec.methods
@@ -100,7 +99,7 @@ def grid_configurations(spec: StudySpec) -> tuple[Configuration, ...]:
 
 
 def search_blocks(spec: StudySpec, fingerprint: str) -> tuple[Block, ...]:
-    """Give the search blocks of a study; `fingerprint` is the data set's."""
+    """List the search blocks of a study; `fingerprint` is the data set's."""
     return tuple(
         Block(key=key, method=name, fixed=values, ranges=ranges)
         for name in spec.methods
@@ -111,7 +110,7 @@ def search_blocks(spec: StudySpec, fingerprint: str) -> tuple[Block, ...]:
 
 
 def suggested(block: Block, chosen: Mapping[str, Value], number: int) -> Configuration:
-    """Make the configuration of a suggestion, from a value for each of the block's ranges."""
+    """Build the configuration of a suggestion, from a value for each of the block's ranges."""
     searched = tuple(
         (path, int(chosen[path]) if limits.is_integer else float(chosen[path]))
         for path, limits in block.ranges
@@ -121,7 +120,7 @@ def suggested(block: Block, chosen: Mapping[str, Value], number: int) -> Configu
 
 
 def cells(spec: StudySpec, configuration: Configuration, fingerprint: str) -> tuple[Cell, ...]:
-    """Give a configuration's cells, one for each seed, in the study's order."""
+    """Build a configuration's cells, one for each seed, in the study's order."""
     configs = [(seed, train_config(spec, configuration, seed)) for seed in spec.seeds]
     return tuple(
         Cell(
@@ -132,38 +131,39 @@ def cells(spec: StudySpec, configuration: Configuration, fingerprint: str) -> tu
 
 
 def train_config(spec: StudySpec, configuration: Configuration, seed: int) -> TrainConfig:
-    """Make what the trainers take for one cell."""
-    return model.train_config(spec, configuration.method, dict(configuration.values), seed)
+    """Build the trainers' configuration of one cell."""
+    return cell_config(spec, configuration.method, dict(configuration.values), seed)
 
 
 def cell_key(config: TrainConfig, fingerprint: str) -> str:
-    """Name a cell by the SHA-256 of its canonical JSON."""
+    """Compute a cell's key: the SHA-256 of its canonical JSON."""
     return _digest(canonical(config, fingerprint))
 
 
 def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
-    """Give everything that decides a cell's numbers, as JSON would hold it.
+    """Return everything that decides a cell's numbers, as JSON would hold it.
 
     The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
-    that 0 and 0.0 are one; neither study nor method name is in it, nor which checkpoint a study
-    reads, as every trial records both. A setting that was added later is in it only where it is
-    not at its default, so that what was recorded before keeps its key.
+    that 0 and 0.0 are one. The names of study and method are not in it. A setting at its default is
+    in it only where `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
+    mean, and has to raise `NUMERICS_VERSION`.
     """
     plain = _plain(config)
-    del plain["evaluation"]["checkpoint"]
+    # Every trial records both checkpoints, so which of them a study reads decides no number.
+    plain["evaluation"].pop("checkpoint", None)
     return {**plain, "data": fingerprint, "numerics": NUMERICS_VERSION}
 
 
 def side_names(method: Method) -> dict[str, str]:
-    """Name the two sides and the loss: `{"weights": "sam", "inputs": "none", ...}`."""
+    """Return the names of a method's two sides and loss: `{"weights": "sam", ...}`."""
     return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
 
 
 def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
-    """Give a recorded cell's values at the block's ranges, if it could be one of its suggestions.
+    """Return a recorded cell's values at the block's ranges, None if the block cannot suggest it.
 
     `recorded` is the cell's canonical form. Everything but the seed and the searched values must
-    equal the block's, and these must lie in the ranges; otherwise the answer is None.
+    equal the block's, and the searched values must lie in the ranges.
     """
     values = {path: _at(recorded, path) for path, _ in block.ranges}
     if any(not contains(limits, values[path]) for path, limits in block.ranges):
@@ -174,7 +174,7 @@ def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value]
 
 
 def contains(limits: Range, value: object) -> bool:
-    """Tell whether a range could have chosen a value."""
+    """Return whether `value` lies in the range and has its type."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or (limits.is_integer and not isinstance(value, int)):
         return False
@@ -189,20 +189,20 @@ def num_points(block: Block) -> int | None:
 
 
 def points(block: Block) -> Iterator[dict[str, Value]]:
-    """Give every point of a block whose ranges are all of whole numbers, the lowest first."""
+    """Return every point of a block whose ranges are all of whole numbers, the lowest first."""
     paths = [path for path, _ in block.ranges]
     spans = [range(int(limits.low), int(limits.high) + 1) for _, limits in block.ranges]
     return (dict(zip(paths, point, strict=True)) for point in itertools.product(*spans))
 
 
 def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
-    """Name a configuration's values as briefly as its method allows: `{"rho": 0.1}`."""
+    """Return a configuration's values under the shortest distinct names: `{"rho": 0.1}`."""
     paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
     return {short_name(path, paths): value for path, value in configuration.values}
 
 
 def short_name(path: str, paths: Iterable[str]) -> str:
-    """Shorten a dotted path to the fewest last words that no other of the paths ends in.
+    """Return the fewest last words of a dotted path in which no other of the paths ends.
 
     >>> short_name("weights.sam.rho", ["weights.sam.rho", "inputs.pgd.steps"])
     'rho'
@@ -215,7 +215,7 @@ def short_name(path: str, paths: Iterable[str]) -> str:
 
 
 def _grid(spec: StudySpec, method: str) -> Iterator[Values]:
-    """Give every combination of a method's lists."""
+    """Yield every combination of a method's lists."""
     lists = [(p, s) for p, s in settings_of(spec.methods[method]) if isinstance(s, tuple)]
     paths = [path for path, _ in lists]
     for values in itertools.product(*(setting for _, setting in lists)):
@@ -235,12 +235,13 @@ def _block_key(
     fingerprint: str,
 ) -> str:
     corner = dict(fixed) | {path: limits.low for path, limits in ranges}
-    config = model.train_config(spec, method, corner, spec.seeds[0])
+    config = cell_config(spec, method, corner, spec.seeds[0])
     return _template_digest(canonical(config, fingerprint), tuple(path for path, _ in ranges))
 
 
 def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> str:
-    """Hash a canonical form without its seed and searched values."""
+    """Compute the hash of a canonical form without its seed and searched values."""
+    # Through JSON, as it copies what is nested, and turns tuples into the lists of a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
         kind, side, name = path.split(".")
@@ -249,7 +250,7 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
-    """Give what a canonical form holds at a path; None where it has no such side or setting."""
+    """Return what a canonical form holds at a path, None where it has no such side or setting."""
     kind, side, name = path.split(".")
     inner: Any = recorded
     for key in ("method", kind, side):
@@ -269,14 +270,16 @@ def _as_json(value: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Turn a trainers' dataclass into plain values; a choice of sides becomes `{name: fields}`."""
+    """Convert a trainers' dataclass to plain values; a choice of sides becomes `{name: fields}`."""
     cls: Any = type(value)
-    added = _ADDED.get(cls, ())
-    return {
-        item.name: _plain_field(getattr(value, item.name), _hints(cls)[item.name])
-        for item in fields(value)
-        if item.name not in added or getattr(value, item.name) != item.default
-    }
+    plain = {}
+    for item in fields(value):
+        content = getattr(value, item.name)
+        # The sides are always in: `none` is a choice as any other.
+        is_side = type(content) in _NAMES
+        if content != item.default or is_side or item.name in _ALWAYS_KEYED.get(cls, ()):
+            plain[item.name] = _plain_field(content, _hints(cls)[item.name])
+    return plain
 
 
 def _plain_field(value: Any, hint: Any) -> Any:
@@ -286,13 +289,12 @@ def _plain_field(value: Any, hint: Any) -> Any:
         return _plain(value)
     if isinstance(value, tuple):
         return [_plain_field(item, get_args(hint)[0]) for item in value]
-    members = get_args(hint) if get_origin(hint) in (UnionType,) else (hint,)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and float in members:
+    if is_number and float in members_of(hint):
         return float(value) + 0.0  # which makes -0.0 the 0.0 that it equals
     return value
 
 
-@cache
+@cache  # resolving a class's annotations takes longer than all the rest of a key
 def _hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls)

@@ -1,22 +1,24 @@
-"""What is declared: studies.yaml, read and checked."""
+"""What is declared: studies.yaml, read and checked.
 
-from study.spec.mistakes import good_value
-from study.spec.model import AnalysisSpec, StudySpec, settings_of
+`read_studies` is the way in. The parts of a `StudySpec` that hold no setting of their own are the
+dataclasses of `trainers.config`.
+"""
+
+from study.spec.model import AnalysisSpec, Sampler, StudySpec, cell_config, settings_of
 from study.spec.read import read_studies
-from study.spec.settings import SIDES, Range, Side, Value, WholeRange, choices
+from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
 
 __all__ = [
     "SIDES",
     "AnalysisSpec",
     "Range",
+    "Sampler",
     "Side",
     "SpecError",
     "StudySpec",
     "Value",
-    "WholeRange",
-    "choices",
-    "good_value",
+    "cell_config",
     "read_studies",
     "settings_of",
 ]

@@ -1,6 +1,7 @@
-"""What a mistake in a studies file is called: pydantic's errors as place, rule, value, way out.
+"""The mistakes in a studies file: found all at once, and worded as place, rule, value, way out.
 
-Validate past a mistake: note it, put a good value in its place, go on to the next.
+A check that reads several settings runs only when each of them is right by itself. So each mistake
+is noted, a good value takes its place, and validation begins again until it finds no more.
 """
 
 import copy
@@ -17,9 +18,10 @@ from study.spec.settings import MOST_PROBLEMS, RADIUS_FIELDS, SIDES, fraction
 from study.spec.source import Place, Source
 
 EXAMPLES: dict[str, Any] = {
+    "about": "what this study compares",
     "data": {"name": "digits"},
-    "model": {"name": "small_cnn"},
     "data.name": "digits",
+    "model": {"name": "small_cnn"},
     "model.name": "small_cnn",
     "width": 16,
     "training": {
@@ -32,8 +34,16 @@ EXAMPLES: dict[str, Any] = {
     },
     "seeds": (0, 1, 2),
     "methods": {"standard": {}},
+    "weights": "none",
+    "inputs": "none",
+    "loss": "cross_entropy",
+    "rho": 0.1,
+    "epsilon": "8/255",
+    "step_size": "auto",
+    "low": 0.05,
+    "high": 0.5,
+    "log": True,
     "search": {"trials": 20},
-    "trials": 20,
     "sampler": "tpe",
     "evaluation": {
         "norm": "linf",
@@ -41,10 +51,6 @@ EXAMPLES: dict[str, Any] = {
         "objective_radius": "8/255",
         "attack": {"pgd": {"steps": 20, "restarts": 1}},
     },
-    "norm": "linf",
-    "radii": ("4/255", "8/255"),
-    "objective_radius": "8/255",
-    "attack": {"pgd": {"steps": 20, "restarts": 1}},
     "steps": 10,
     "restarts": 1,
     "checkpoint": "best",
@@ -53,27 +59,25 @@ EXAMPLES: dict[str, Any] = {
     "gpu": 0.5,
     "analysis": {"clean_floor": 0.9},
     "primary": "hypervolume_difference",
-    "clean_floor": 0.9,
     "margin": 0.01,
-    "weights": "none",
-    "inputs": "none",
-    "loss": "cross_entropy",
-    "rho": 0.1,
-    "epsilon": "8/255",
-    "low": 0.05,
-    "high": 0.5,
-    "log": True,
-    "step_size": "auto",
-    "about": "what this study compares",
 }
-EXAMPLES |= EXAMPLES["training"]
+for _part in ("training", "search", "evaluation", "analysis"):
+    EXAMPLES |= EXAMPLES[_part]
 EXAMPLES["attack.pgd"] = EXAMPLES["attack"]["pgd"]
 for _kind, _sides in SIDES.items():
     for _name, _side in _sides.items():
         _required = [item.name for item in fields(_side) if item.default is MISSING]
         EXAMPLES[f"{_kind}.{_name}"] = {name: EXAMPLES.get(name, 1) for name in _required}
-"""A good value for each key: shown where one is missing, and put there to find further mistakes."""
+"""A good value for each key: shown if one is missing, and used to find further mistakes. Keys are
+the last word of a place, or the last two where the last one alone has several meanings."""
 
+MOST_ROUNDS = 20
+"""Each round repairs what the one before found; a file that needs more is past helping."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
+"""Fields whose check reads another field: not judged while that one is itself a mistake."""
 _TYPES = {
     "float_type": "must be a number",
     "int_type": "must be a whole number",
@@ -87,145 +91,14 @@ _TYPES = {
 }
 _SCALARS = ("float_type", "int_type", "bool_type", "string_type", "literal_error")
 _REFUSED_KEYS = {
-    "pruner": "pruning is refused, as two objectives leave no one value to prune by",
-    "scheduler": "stopping trials early is refused, as they would be compared at unlike epochs",
+    "pruner": "pruning is not possible, as two objectives give no single value to prune by",
+    "scheduler": "trials cannot be stopped early, as they would be compared at different epochs",
 }
 _RANGE_KEYS = {"low", "high"}
 
 
-def in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> str:
-    """Say what is wrong at a place: the rule, the value, the way out."""
-    kind, value = error["type"], error["input"]
-    context = error.get("ctx", {})
-    key = str(place[-1])
-    if kind in ("rule", "trainers"):
-        return str(context["text"])
-    if kind == "missing":
-        if key == "objective_radius":
-            return "is missing; add objective_radius: and one of the radii"
-        return "is missing; add " + (example(place) or f"a value for {key}")
-    if kind == "extra_forbidden":
-        return _unknown(key, place, known)
-    if value is None:
-        return empty(place)
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        rule = f"must be {'one of ' if len(words) > 1 else ''}{', '.join(words)}"
-    elif kind == "too_short":
-        return f"needs at least one entry, got none; write {example(place) or 'one'}"
-    elif kind == "union_tag_invalid":
-        return f"only numbers have ranges, got {shown(value)}; write a value or a list"
-    elif kind.startswith(("greater_than", "less_than")):
-        sign = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<"}.get(kind, "≤")
-        [bound] = context.values()
-        rule = f"must be {sign} {bound:g}"
-    else:
-        rule = _TYPES.get(kind, str(error["msg"]))
-    return f"{rule}, got {shown(value)}{_way_out(kind, value, place)}"
-
-
-def empty(place: Place) -> str:
-    """Word a key that is followed by nothing."""
-    return f"is empty; write {example(place) or '{} for the defaults'}"
-
-
-def example(place: Place) -> str:
-    """Write a good entry for the key of a place, as YAML; nothing where none is known."""
-    keys = [part for part in place if isinstance(part, str)]
-    value = good_value(keys)
-    return "" if value is None else f"{keys[-1]}: {_as_yaml(value)}"
-
-
-def good_value(keys: Sequence[str | int]) -> Any:
-    """Give a value that is right for the last of some keys; None where none is known."""
-    words = [str(key) for key in keys[-2:]]
-    if words[:-1] == ["methods"]:
-        return {}
-    return EXAMPLES.get(".".join(words), EXAMPLES.get(words[-1] if words else ""))
-
-
-def shown(value: Any) -> str:
-    """Write a value of the file short enough for a line."""
-    if isinstance(value, Mapping):
-        ends = [key for key in value if key in _RANGE_KEYS]
-        return f"{{{', '.join(ends)}}}" if ends else "a mapping" if value else "{}"
-    if isinstance(value, tuple):
-        return "a list"
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:56]}...'"
-
-
-def dotted(place: Place) -> str:
-    """Write a place as the keys on the way to it; an odd key in quotes."""
-    keys = [part for part in place if isinstance(part, str)]
-    return ".".join(
-        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
-        for key in keys
-    )
-
-
-def nearest(key: str, known: Sequence[str]) -> str | None:
-    """Give the known key that was probably meant."""
-    return next(iter(difflib.get_close_matches(key[:100], known, n=1, cutoff=0.6)), None)
-
-
-def _unknown(key: str, place: Place, known: Sequence[str]) -> str:
-    refused = _REFUSED_KEYS.get(key)
-    if refused:
-        return f"{refused}; remove {key}"
-    match = nearest(key, known)
-    if match:
-        return f"unknown key; did you mean {match}?"
-    if not known:
-        return f"unknown key; {place[-2]} has no settings, remove it"
-    return f"unknown key; known here: {', '.join(known)}"
-
-
-def _way_out(kind: str, value: Any, place: Place) -> str:
-    """Suggest what to write in place of a value of the wrong type."""
-    if isinstance(value, str):
-        number = fraction(value)
-        if kind == "float_type" and re.search(r"/ ?0+$", value):
-            return "; a fraction has a divisor other than 0"
-        if kind == "float_type" and number is not None:
-            return f"; fractions are read in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
-    in_methods = place[1:2] == ("methods",)
-    if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
-        if isinstance(place[-1], int) and in_methods:
-            return f"; a list and a range cannot both choose {place[-2]}, keep one"
-        if not in_methods:
-            return "; only settings under methods have ranges"
-    if isinstance(value, tuple):
-        if in_methods and place[-1] in _RANGE_KEYS:
-            return f"; a list and a range cannot both choose {place[-2]}, keep one"
-        if isinstance(place[-1], int) and kind in _SCALARS:
-            return "; a list holds plain values"
-        if not in_methods and kind in _SCALARS:
-            return "; only settings under methods have lists"
-    written = example(place)
-    return f"; write for example {written}" if written else ""
-
-
-def _as_yaml(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, tuple):
-        return "[" + ", ".join(map(_as_yaml, value)) + "]"
-    return shown(value) if isinstance(value, bool) else str(value)
-
-
-Model = TypeVar("Model", bound=BaseModel)
-
-MOST_ROUNDS = 20
-
-_JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
-"""Fields whose check reads another field: not judged while that one is itself a mistake."""
-
-
 class Notes:
-    """The mistakes found so far; one that may follow from another is left out."""
+    """The mistakes found so far, without those that may only follow from others."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -234,12 +107,12 @@ class Notes:
         self._around = {place[:end] for place in self._noted for end in range(1, len(place))}
 
     def touches(self, place: Place) -> bool:
-        """Tell whether a mistake is noted at a place, above it or below it."""
+        """Return whether a mistake is noted at a place, above it or below it."""
         is_below = any(place[:end] in self._noted for end in range(1, len(place) + 1))
         return is_below or place in self._around
 
     def add(self, place: Place, text: str, judged_by: Iterable[Place] = ()) -> None:
-        """Note a mistake, unless it may follow from one that is noted."""
+        """Add a mistake, unless it may follow from one that is noted."""
         if any(self.touches(other) for other in (place, *judged_by)):
             return
         self.problems.append((place, self.source.line(place), text))
@@ -248,10 +121,10 @@ class Notes:
             self._around.update(place[:end] for end in range(1, len(place)))
 
     def messages(self, path: Path) -> tuple[str, ...]:
-        """Write one line for each mistake, in the order of the file."""
+        """Format each mistake as one line, in the order of the file."""
         problems = sorted(self.problems, key=lambda problem: problem[1])
         lines = [
-            f"{path}:{line}: {dotted(place)}{': ' if place else ''}{text}"
+            f"{path}:{line}: {_dotted(place)}{': ' if place else ''}{text}"
             for place, line, text in problems[:MOST_PROBLEMS]
         ]
         if len(problems) > MOST_PROBLEMS:
@@ -267,7 +140,11 @@ def validated(
     folder: Path,
     notes: Notes,
 ) -> Model | None:
-    """Validate the study `name`; after a mistake, the study with good values in its place."""
+    """Validate the study `name`, and note its mistakes.
+
+    Returns the study, with good values in place of mistakes; None if it could not be repaired.
+    `known_keys` lists the keys that the grammar knows below a place, `folder` is the file's.
+    """
     data: dict[str, Any] = copy.deepcopy(dict(declared))
     repaired: set[Place] = set()
     for _ in range(MOST_ROUNDS):
@@ -276,50 +153,66 @@ def validated(
         except ValidationError as failure:
             errors = failure.errors()[:MOST_PROBLEMS]
         places = [_place(error["loc"]) for error in errors]
-        renamed = _misspelled(errors, places, name, known_keys)
+        unknown = [p for e, p in zip(errors, places, strict=True) if e["type"] == "extra_forbidden"]
+        meant = {(*p[:-1], nearest(str(p[-1]), known_keys((name, *p[:-1])))) for p in unknown}
         for error, place in zip(errors, places, strict=True):
-            if error["type"] == "missing" and place in renamed:
-                continue
-            known = known_keys((name, *place[:-1])) if error["type"] == "extra_forbidden" else ()
-            text = in_words(error, (name, *place), known)
+            if error["type"] == "missing" and place in meant:
+                continue  # it is there, under a misspelled key
+            known = known_keys((name, *place[:-1])) if place in unknown else ()
+            text = _in_words(error, (name, *place), known)
             notes.add((name, *place), text, _judged_by((name, *place), error["type"]))
         for error, place in zip(errors, places, strict=True):
             _repair(data, place, error["type"], repaired)
     return None
 
 
+def good_value(keys: Sequence[str | int]) -> Any:
+    """Return a value that is right for the last of some keys, None if none is known."""
+    words = [str(key) for key in keys[-2:]]
+    if words[:-1] == ["methods"]:
+        return {}
+    return EXAMPLES.get(".".join(words), EXAMPLES.get(words[-1] if words else ""))
+
+
+def empty(place: Place) -> str:
+    """Return the message for a key that is followed by nothing."""
+    return f"is empty; write {_example(place) or '{} for the defaults'}"
+
+
+def shown(value: object) -> str:
+    """Format a value of the file, short enough for a line."""
+    if isinstance(value, Mapping):
+        ends = [key for key in value if key in _RANGE_KEYS]
+        return f"{{{', '.join(ends)}}}" if ends else "a mapping" if value else "{}"
+    if isinstance(value, tuple):
+        return "a list"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...'"
+
+
+def nearest(key: str, known: Sequence[str]) -> str | None:
+    """Return the known key that was probably meant, None if no key is near."""
+    return next(iter(difflib.get_close_matches(key[:100], known, n=1, cutoff=0.6)), None)
+
+
 def _place(location: tuple[int | str, ...]) -> Place:
-    """Drop what pydantic adds to a location: the tags of the shapes of a setting."""
+    """Return a location without what pydantic adds to it: the tags of a setting's shapes."""
     return tuple(part for part in location if not str(part).startswith("<"))
 
 
 def _judged_by(place: Place, kind: str) -> list[Place]:
-    """Give the places that the trainers read when they judge a place."""
+    """List the places that the trainers read when they judge a place."""
     keys = [part for part in place if isinstance(part, str) and part not in ("low", "high")]
     others = _JUDGED_BY.get(keys[-1], ()) if kind == "trainers" else ()
     return [(*keys[:-1], other) for other in others]
 
 
-def _misspelled(
-    errors: Sequence[Any],
-    places: Sequence[Place],
-    name: str,
-    known_keys: Callable[[Place], Sequence[str]],
-) -> set[Place]:
-    """Give the places that are missing only because their key is misspelled."""
-    renamed: set[Place] = set()
-    for error, place in zip(errors, places, strict=True):
-        if error["type"] == "extra_forbidden":
-            match = nearest(str(place[-1]), known_keys((name, *place[:-1])))
-            if match:
-                renamed.add((*place[:-1], match))
-    return renamed
-
-
 def _repair(data: dict[str, Any], place: Place, kind: str, repaired: set[Place]) -> None:
-    """Put a good value at a place, or remove what has none.
+    """Replace what stands at a place by a good value, or remove what has none.
 
-    Where that is not possible, or was done before and did not help, the same is done one level up.
+    Where that is not possible, or was done before and did not help, the place above is repaired.
     """
     for length in range(len(place), 0, -1):
         parent, key = _mapping_at(data, place[: length - 1]), place[length - 1]
@@ -339,8 +232,100 @@ def _repair(data: dict[str, Any], place: Place, kind: str, repaired: set[Place])
 
 
 def _mapping_at(data: dict[str, Any], place: Place) -> dict[str, Any] | None:
-    """Give the mapping at a place; None where something else stands, or nothing."""
+    """Return the mapping at a place, None if anything else or nothing stands there."""
     inner: Any = data
     for key in place:
         inner = inner.get(key) if isinstance(inner, dict) else None
     return inner if isinstance(inner, dict) else None
+
+
+def _in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> str:
+    """Format what is wrong at a place: the rule, the value, the way out."""
+    kind, value = error["type"], error["input"]
+    context = error.get("ctx", {})
+    key = str(place[-1])
+    if kind in ("rule", "trainers"):
+        return str(context["text"])
+    if kind == "missing":
+        if key == "objective_radius":
+            return "is missing; add objective_radius: and one of the radii"
+        return "is missing; add " + (_example(place) or f"a value for {key}")
+    if kind == "extra_forbidden":
+        return _unknown(key, place, known)
+    if value is None:
+        return empty(place)
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", context["expected"])
+        rule = f"must be {'one of ' if len(words) > 1 else ''}{', '.join(words)}"
+    elif kind == "too_short":
+        return f"needs at least one entry, but has none; write {_example(place) or 'one'}"
+    elif kind == "union_tag_invalid":
+        return f"only numbers have ranges, got {shown(value)}; write a value or a list"
+    elif kind.startswith(("greater_than", "less_than")):
+        sign = {"greater_than": ">", "greater_than_equal": "≥", "less_than": "<"}.get(kind, "≤")
+        [bound] = context.values()
+        rule = f"must be {sign} {bound:g}"
+    else:
+        rule = _TYPES.get(kind, str(error["msg"]))
+    return f"{rule}, got {shown(value)}{_way_out(kind, value, place)}"
+
+
+def _unknown(key: str, place: Place, known: Sequence[str]) -> str:
+    refused = _REFUSED_KEYS.get(key)
+    if refused:
+        return f"{refused}; remove {key}"
+    match = nearest(key, known)
+    if match:
+        return f"unknown key; did you mean {match}?"
+    if not known:
+        return f"unknown key; {place[-2]} has no settings, remove it"
+    return f"unknown key; known here: {', '.join(known)}"
+
+
+def _way_out(kind: str, value: object, place: Place) -> str:
+    """Return what to write in place of a value of the wrong type."""
+    if isinstance(value, str):
+        number = fraction(value)
+        if kind == "float_type" and re.search(r"/ ?0+$", value):
+            return "; the divisor of a fraction must not be 0"
+        if kind == "float_type" and number is not None:
+            return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+    in_methods = place[1:2] == ("methods",)
+    if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
+        if isinstance(place[-1], int) and in_methods:
+            return f"; use either a list or a range for {place[-2]}"
+        if not in_methods:
+            return "; only settings under methods have ranges"
+    if isinstance(value, tuple):
+        if in_methods and place[-1] in _RANGE_KEYS:
+            return f"; use either a list or a range for {place[-2]}"
+        if isinstance(place[-1], int) and kind in _SCALARS:
+            return "; a list may hold plain values only"
+        if not in_methods and kind in _SCALARS:
+            return "; only settings under methods have lists"
+    written = _example(place)
+    return f"; write for example {written}" if written else ""
+
+
+def _example(place: Place) -> str:
+    """Format a good entry for the key of a place as YAML; empty if none is known."""
+    keys = [part for part in place if isinstance(part, str)]
+    value = good_value(keys)
+    return "" if value is None else f"{keys[-1]}: {_as_yaml(value)}"
+
+
+def _as_yaml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_as_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_as_yaml, value)) + "]"
+    return shown(value) if isinstance(value, bool) else str(value)
+
+
+def _dotted(place: Place) -> str:
+    """Format a place as the keys on the way to it; an odd key stands in quotes."""
+    keys = [part for part in place if isinstance(part, str)]
+    return ".".join(
+        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
+        for key in keys
+    )

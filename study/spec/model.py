@@ -1,4 +1,4 @@
-"""What a study is made of: `StudySpec` and its parts, and how they become a `TrainConfig`."""
+"""What a study is made of: `StudySpec` and its parts, and the `TrainConfig` of each cell."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -45,14 +45,17 @@ from trainers.config import (
 )
 
 PRIMARY = "hypervolume_difference"
-"""The one kind of primary contrast: of mean robust accuracies over clean requirements."""
+"""The only kind of primary contrast: of mean robust accuracies over clean requirements."""
+
+Sampler = Literal["tpe", "nsga2", "gp", "random"]
+"""The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
-_NAME_RULE = "a name is made of A-Z a-z 0-9 _ - . (at most 100), the first neither - nor ."
+_NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
 
 
-def _read_attack(value: Any) -> Any:
-    """Make the evaluation attack of `{pgd: {...}}`."""
+def _read_attack(value: object) -> object:
+    """Read the evaluation attack, such as `{pgd: {...}}`."""
     if isinstance(value, tuple(ATTACKS.values())):
         return value
     name, part = read_choice("attack", _ATTACK_FORM, value)
@@ -62,8 +65,8 @@ def _read_attack(value: Any) -> Any:
         raise rule_errors([((name, error.field), config_text(error))], "trainers") from None
 
 
-def _read_model(value: Any) -> Any:
-    """Make the network's configuration, with the usual width and depth of its kind."""
+def _read_model(value: object) -> ModelConfig:
+    """Read the network's configuration; width and depth default to what is usual for its kind."""
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         name = value["name"]
         usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
@@ -71,8 +74,8 @@ def _read_model(value: Any) -> Any:
     return read_part(ModelConfig, _MODEL_FORM, value)
 
 
-def _read_methods(value: Any) -> Any:
-    """Check the names of the methods; each becomes a part of MLflow's and of file names."""
+def _read_methods(value: object) -> object:
+    """Check the names of the methods, as they become part of MLflow's names and of file names."""
     if isinstance(value, Mapping):
         problems = [((name,), name_problem(name)) for name in value if name_problem(name)]
         if problems:
@@ -80,27 +83,29 @@ def _read_methods(value: Any) -> Any:
     return value
 
 
-def _read_samples(value: Any) -> float | str:
+def _read_samples(value: object) -> float | str:
+    """Read a number of test images, or `all`."""
     samples = read_number_or_word(("all",), False, True, value)
-    if samples != "all" and value < 1:
+    if not isinstance(samples, str) and samples < 1:
         raise rule_error(f"must be all or a whole number ≥ 1, got {value!r}; raise it")
     return samples
 
 
 def _whole_or_fraction(gpu: float) -> float:
+    """Check a number of GPUs: Ray may share one among trials, but gives no trial 1.5 of them."""
     if gpu > 1 and gpu != int(gpu):
         raise rule_error(f"must be a whole number, or a fraction of one GPU, got {gpu!r}; round it")
     return gpu
 
 
-def _required(key: str, value: Any) -> Any:
-    """Refuse a key that is followed by nothing where leaving it out would be allowed."""
+def _required(key: str, value: object) -> object:
+    """Refuse a key that is followed by nothing, even if it may be left out."""
     if value is None:
         raise rule_error(empty((key,)))
     return value
 
 
-def _read_primary(value: Any) -> Any:
+def _read_primary(value: object) -> tuple[object, ...] | None:
     """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
     if _required("primary", value) == PRIMARY:
         return None
@@ -121,8 +126,8 @@ def _read_primary(value: Any) -> Any:
     return distinct(methods)
 
 
-def _read_data(value: Any, info: ValidationInfo) -> Any:
-    """Make the data set's configuration; a path is resolved against the studies file's folder."""
+def _read_data(value: object, info: ValidationInfo) -> DataConfig:
+    """Read the data set's configuration; a path is relative to the studies file's folder."""
     data = read_part(DataConfig, _DATA_FORM, value)
     kind, _, path = data.name.partition(":")
     if not path or not info.context:
@@ -159,7 +164,7 @@ class SearchSpec(Part):
 
     trials: Annotated[int, Ge(1)]
     """Configurations that Optuna suggests in each search block; each runs with every seed."""
-    sampler: Literal["tpe", "nsga2", "gp", "random"] = "tpe"
+    sampler: Sampler = "tpe"
 
 
 class ResourcesSpec(Part):
@@ -171,26 +176,26 @@ class ResourcesSpec(Part):
 
 
 class AutoAttackSpec(Part):
-    """How `study evaluate` attacks the members of the fronts; it decides no cell."""
+    """How `study evaluate` attacks the members of the fronts; no cell key depends on it."""
 
     samples: Annotated[int | Literal["all"], PlainValidator(_read_samples)] = "all"
-    """Test images, the first ones; fewer are said in the name of every number."""
+    """Number of test images, from the first; if not all, every number's name states it."""
 
 
 class AnalysisSpec(Part):
     """What is declared before the results are seen."""
 
     primary: Annotated[tuple[str, str] | None, BeforeValidator(_read_primary)] = None
-    """Methods whose fronts the primary contrast compares, written as `{hypervolume_difference:
-    [at, sam]}`; None, written as the bare word: adversarial training against SAM."""
+    """Methods whose fronts the primary contrast compares, as in `{hypervolume_difference:
+    [at, sam]}`; None, for the bare word: adversarial training against SAM."""
     clean_floor: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(_required, "clean_floor"))
     ] = None
-    """Clean accuracy below which a configuration is of no interest; None: chance."""
+    """Clean accuracy below which a configuration is of no interest; None: that of chance."""
     margin: Annotated[
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
     ] = None
-    """Differences of robust accuracy within ±margin count as none; None: none is declared."""
+    """Differences of robust accuracy within ±margin count as equal; None: not declared."""
 
 
 class StudySpec(Part):
@@ -223,12 +228,12 @@ _PARTS: dict[str, type[Part]] = {
 
 
 def name_problem(name: str) -> str:
-    """Say why a study or method cannot be called so; nothing where it can."""
+    """Return why a study or method cannot have this name; empty if it can."""
     return "" if _NAME.fullmatch(name) else f"{_NAME_RULE}, got {shown(name)}; rename it"
 
 
 def settings_of(method: MethodSpec) -> tuple[tuple[str, Setting], ...]:
-    """Give every setting of a method under its dotted path, such as `weights.sam.rho`."""
+    """List every setting of a method with its dotted path, such as `weights.sam.rho`."""
     sides = [(kind, getattr(method, kind)) for kind in SIDES]
     return tuple(
         (f"{kind}.{side.name}.{name}", setting)
@@ -237,8 +242,8 @@ def settings_of(method: MethodSpec) -> tuple[tuple[str, Setting], ...]:
     )
 
 
-def configured(method: MethodSpec, values: Mapping[str, Value]) -> Method:
-    """Make the trainers' method; `values` gives each setting that a list or a range chooses."""
+def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
+    """Build the trainers' method; `values` holds each setting that a list or a range chooses."""
     parts = {}
     for kind in SIDES:
         side: Side = getattr(method, kind)
@@ -250,22 +255,22 @@ def configured(method: MethodSpec, values: Mapping[str, Value]) -> Method:
     return Method(**parts)
 
 
-def train_config(
+def cell_config(
     spec: StudySpec, method: str, values: Mapping[str, Value], seed: int
 ) -> TrainConfig:
-    """Make the configuration of one cell, as the trainers take it."""
+    """Build the trainers' configuration of one cell; `values` as for `method_config`."""
     return TrainConfig(
         data=spec.data,
         model=spec.model,
         training=spec.training,
-        method=configured(spec.methods[method], values),
+        method=method_config(spec.methods[method], values),
         evaluation=spec.evaluation,
         seed=seed,
     )
 
 
 def known_keys(place: Place) -> Sequence[str]:
-    """Give the keys that the grammar knows below a place."""
+    """List the keys that the grammar knows below a place."""
     match place:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]

@@ -1,7 +1,7 @@
-"""Give the studies of a studies file: `read_studies`, with every mistake at once.
+"""Reading a studies file: `read_studies`, which finds every mistake at once.
 
-A file is read as YAML with lines, then validated study by study. Where something is wrong, it is
-noted, a good value takes its place, and validation goes on, so that one reading tells it all.
+A file is read as YAML with lines, then validated study by study. Last come the checks of what the
+parts of a study must hold together.
 """
 
 import itertools
@@ -13,44 +13,23 @@ from typing import Any
 
 from study.spec.mistakes import Notes, good_value, nearest, shown, validated
 from study.spec.model import (
-    AnalysisSpec,
     MethodSpec,
-    ResourcesSpec,
-    SearchSpec,
     StudySpec,
-    configured,
+    cell_config,
     known_keys,
     name_problem,
     settings_of,
-    train_config,
 )
-from study.spec.settings import SIDES, Range, Setting, Side, Value, WholeRange, choices, config_text
+from study.spec.settings import SIDES, Side, choices, config_text
 from study.spec.source import Place, SpecError, read_yaml
 from trainers.config import ConfigError
 
-__all__ = [
-    "AnalysisSpec",
-    "MethodSpec",
-    "Range",
-    "ResourcesSpec",
-    "SearchSpec",
-    "Setting",
-    "Side",
-    "SpecError",
-    "StudySpec",
-    "Value",
-    "WholeRange",
-    "configured",
-    "read_studies",
-    "settings_of",
-    "train_config",
-]
-
 MOST_CELLS = 100_000
+"""Of one study, counted before they are made: a few long lists could fill the memory."""
 
 
 def read_studies(path: Path) -> dict[str, StudySpec]:
-    """Read and check a studies file; raise `SpecError` with a line for each of its mistakes.
+    """Read and check a studies file. Raises `SpecError` with a line for each of its mistakes.
 
     A top-level key that starts with a dot is no study: it may hold what studies share (`&name`).
     """
@@ -64,14 +43,14 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
         names = [name for name in source.data if not name.startswith(".")]
         studies = {name: _study(name, path.parent, notes) for name in names}
         if not studies:
-            notes.add((), "declares no study; write one, as in digits: {...}")
+            notes.add((), "declares no study; write one, such as digits: {...}")
     if notes.problems:
         raise SpecError(*notes.messages(path))
     return {name: study for name, study in studies.items() if study is not None}
 
 
 def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
-    """Validate one study, then what its parts must hold together."""
+    """Validate one study, then check what its parts must hold together."""
     declared = notes.source.data[name]
     if name_problem(name):
         notes.add((name,), name_problem(name))
@@ -89,9 +68,8 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     _check_search(name, data, notes)
     num_cells = _num_cells(data)
     if num_cells > MOST_CELLS:
-        text = (
-            f"must make at most {MOST_CELLS} cells with the seeds, got {num_cells}; shorten lists"
-        )
+        most = f"must have at most {MOST_CELLS} cells, seeds included"
+        text = f"{most}, got {num_cells}; shorten its lists"
         notes.add((name, "methods"), text)
         data["methods"] = good_value(["methods"])
     data["name"] = name
@@ -104,7 +82,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
 
 
 def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Give what stands where settings stand, by method, whether it is right or wrong."""
+    """Collect what stands where settings stand, by method, whether it is right or wrong."""
     methods = declared.get("methods")
     settings: dict[str, list[Any]] = {}
     for name, method in methods.items() if isinstance(methods, Mapping) else ():
@@ -117,7 +95,7 @@ def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _num_cells(declared: Mapping[str, Any]) -> int:
-    """Count the cells of a study before it is validated: lists times trials times seeds."""
+    """Count a study's cells before it is validated: lists times trials times seeds."""
     search, seeds = declared.get("search"), declared.get("seeds")
     trials = search.get("trials", 1) if isinstance(search, Mapping) else 1
     trials = trials if isinstance(trials, int) else 1
@@ -130,7 +108,7 @@ def _num_cells(declared: Mapping[str, Any]) -> int:
 
 
 def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
-    """Ask for `search` if and only if a range stands somewhere, be it right or wrong."""
+    """Check that `search` is there if and only if some setting is a range, be it right or wrong."""
     settings = _declared_settings(declared)
     searched = [
         method for method, items in settings.items() if any(isinstance(i, Mapping) for i in items)
@@ -144,7 +122,7 @@ def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
 
 
 def _check_twins(spec: StudySpec, notes: Notes) -> None:
-    """Refuse two methods that say the same: their cells would be the same cells."""
+    """Check that no two methods are the same: their cells would be the same cells."""
     first: dict[tuple[Any, ...], str] = {}
     for name, method in spec.methods.items():
         if notes.touches((spec.name, "methods", name)):
@@ -156,7 +134,7 @@ def _check_twins(spec: StudySpec, notes: Notes) -> None:
 
 
 def _check_primary(spec: StudySpec, notes: Notes) -> None:
-    """Refuse a primary contrast of methods that the study does not have."""
+    """Check that the study has the methods of its primary contrast."""
     for name in (spec.analysis and spec.analysis.primary) or ():
         if name in spec.methods:
             continue
@@ -167,6 +145,7 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
 
 
 def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
+    """Return all settings of a method, so that a default that is written out changes nothing."""
     sides: list[Any] = []
     for kind in SIDES:
         side: Side = getattr(method, kind)
@@ -177,19 +156,20 @@ def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
 
 
 def _check_cells(spec: StudySpec, notes: Notes) -> None:
-    """Make every grid cell and the corners of every range: no cell may fail later on."""
+    """Build every grid cell and the corners of every range, so that no cell can fail later on."""
     for name, method in spec.methods.items():
         paths = [path for path, _ in settings_of(method)]
         for values in itertools.product(*(choices(setting) for _, setting in settings_of(method))):
             chosen = dict(zip(paths, values, strict=True))
             for seed in spec.seeds:
                 try:
-                    train_config(spec, name, chosen, seed)
+                    cell_config(spec, name, chosen, seed)
                 except ConfigError as error:
                     notes.add(_cell_place(spec, name, error), config_text(error))
 
 
 def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
+    """Return the place in the file of a refusal that concerns several parts of a cell."""
     if error.field == "precision":
         return (spec.name, "training", error.field)
     if error.field in StudySpec.model_fields:

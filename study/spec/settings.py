@@ -1,7 +1,7 @@
 """The settings of a method's sides: a value is fixed, a list is a grid, `{low, high}` is a range.
 
-Each side, loss and attack of the trainers gets a form: a pydantic model with the fields of its
-dataclass. The trainers' own checks judge every value of a list and both ends of a range.
+Each side, loss and attack of the trainers has a form here: a pydantic model with the fields of its
+dataclass. The trainers' own checks see every value of a list and both ends of a range.
 """
 
 import itertools
@@ -12,7 +12,17 @@ from fractions import Fraction
 from functools import partial, reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Self,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from annotated_types import MinLen
 from pydantic import (
@@ -32,6 +42,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from study.spec.source import Place
 from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
 
+T = TypeVar("T")
+
 Value = float | int | str
 
 SIDES: dict[str, dict[str, type[Any]]] = {
@@ -47,9 +59,10 @@ RADIUS_FIELDS = (
     "objective_radius",
     "other_norm_radii",
 )
-"""The fields that may be written as papers write them: 8/255."""
+"""Fields that may be written as a fraction, as papers write them: 8/255."""
 
 MOST_PROBLEMS = 100
+"""Nobody reads more mistakes than this at once."""
 _FRACTION = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?/ ?([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -60,7 +73,7 @@ class Part(BaseModel):
 
 
 class Range(Part):
-    """Two ends between which the sampler chooses, both included."""
+    """Two ends between which the sampler chooses; both can be chosen."""
 
     low: float
     high: float
@@ -76,7 +89,7 @@ class Range(Part):
     def _check_ends(self) -> Self:
         ends = f"low={self.low!r}, high={self.high!r}"
         if self.low == self.high:
-            raise rule_error(f"low must be below high, got {ends}; write the one value instead")
+            raise rule_error(f"low must be below high, got {ends}; write a single value instead")
         if self.low > self.high:
             raise rule_error(f"low must be below high, got {ends}; swap them")
         if self.log and self.low <= 0:
@@ -104,14 +117,14 @@ class Side:
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
-    """Make the error of a broken rule, ours or the trainers'; its text is shown as it is."""
+    """Build the error of a broken rule, ours or the trainers'; its text is shown as it is."""
     return PydanticCustomError(kind, "{text}", {"text": text})
 
 
 def rule_errors(
     problems: Sequence[tuple[Place, str]], kind: Literal["rule", "trainers"] = "rule"
 ) -> ValidationError:
-    """Make one error of several broken rules, each with its place."""
+    """Build one error of several broken rules, each with its place."""
     details = [
         InitErrorDetails(type=rule_error(text, kind), loc=place, input=None)
         for place, text in problems
@@ -120,7 +133,7 @@ def rule_errors(
 
 
 def fraction(text: str) -> float | None:
-    """Read `8/255`; None for any other text.
+    """Read a fraction such as `8/255`; return None for any other text.
 
     >>> fraction("8/255") == 8 / 255
     True
@@ -131,18 +144,18 @@ def fraction(text: str) -> float | None:
     return float(Fraction(match[1]) / Fraction(match[2]))
 
 
-def _with_fraction(value: Any) -> Any:
+def _with_fraction(value: object) -> object:
     number = fraction(value) if isinstance(value, str) else None
     return value if number is None else number
 
 
 def _read_ends(value: Any, is_radius: bool = False) -> Any:
-    """Refuse a mapping that is no range; read the ends of a radius as fractions."""
+    """Check that a mapping has the ends of a range; read those of a radius as fractions."""
     if isinstance(value, Range):
         return value
     if not {"low", "high"} & set(value):
         got = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
-        raise rule_error(f"a range has low and high, got {got}; write a value, list or range")
+        raise rule_error(f"a range needs low and high, got {got}; write a value, list or range")
     return {key: _with_fraction(item) if is_radius else item for key, item in value.items()}
 
 
@@ -150,17 +163,17 @@ Radius = Annotated[float, BeforeValidator(_with_fraction)]
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Refuse a list that holds a value twice."""
+    """Check that a list holds no value twice."""
     seen = set()
     for value in values:
         if value in seen:
-            raise rule_error(f"a list holds each value once, got {value!r} twice; remove one")
+            raise rule_error(f"a list must not repeat a value, got {value!r} twice; remove one")
         seen.add(value)
     return values
 
 
 def form(cls: type[Any], **hints: Any) -> type[Part]:
-    """Make the pydantic model with the fields of a trainers' dataclass; `hints` replace types."""
+    """Build the pydantic model of a trainers' dataclass; `hints` replace types of its fields."""
     own = get_type_hints(cls)
     types = {name: _value_hint(name, hint, members_of(hint)) for name, hint in own.items()} | hints
     parts = {
@@ -172,8 +185,8 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
 
 
-def read_part(cls: type[Any], shape: type[Part], value: Any) -> Any:
-    """Make a trainers' dataclass of a mapping; its checks become errors at their field."""
+def read_part(cls: type[T], shape: type[Part], value: object) -> T:
+    """Read a mapping as a trainers' dataclass; what that refuses is an error at its field."""
     if isinstance(value, cls):
         return value
     part = shape.model_validate(value)
@@ -184,14 +197,14 @@ def read_part(cls: type[Any], shape: type[Part], value: Any) -> Any:
 
 
 def config_text(error: ConfigError) -> str:
-    """Word a refusal of the trainers."""
+    """Format a refusal of the trainers as rule and value."""
     value = error.value
     shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
     return f"{error.rule}, got {shown}"
 
 
 def choices(setting: Setting) -> tuple[Value, ...]:
-    """Give what a setting can be: its value, its list, or the two ends of its range."""
+    """List what a setting can be: its value, its list, or the two ends of its range."""
     if isinstance(setting, tuple):
         return setting
     if isinstance(setting, Range):
@@ -200,13 +213,13 @@ def choices(setting: Setting) -> tuple[Value, ...]:
 
 
 def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
-    """Make the model of `{sam: {...}}`: a mapping with one of several keys."""
+    """Build the model of a mapping with one of several keys, such as `{sam: {...}}`."""
     optional = {name: (part, None) for name, part in parts.items()}
     return create_model(kind, __base__=Part, **optional)  # type: ignore[call-overload,no-any-return]
 
 
-def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
-    """Read `{sam: {rho: 0.1}}`, or the bare word where that is enough: the name and its part."""
+def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]:
+    """Read `{sam: {rho: 0.1}}`, or a bare word where that is enough, as a name and its part."""
     if isinstance(value, str):
         value = {value: {}}
     names = ", ".join(shape.model_fields)
@@ -220,8 +233,8 @@ def read_choice(kind: str, shape: type[Part], value: Any) -> tuple[str, Part]:
     return name, getattr(chosen, name)
 
 
-def read_side(kind: str, value: Any) -> Side:
-    """Read a side of a method; let the trainers judge its settings."""
+def read_side(kind: str, value: object) -> Side:
+    """Read a side of a method; its settings are checked by the trainers."""
     if isinstance(value, Side):
         return value
     name, part = read_choice(kind, SIDE_FORMS[kind], value)
@@ -238,7 +251,7 @@ def read_side(kind: str, value: Any) -> Side:
 
 
 def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]:
-    """Let the trainers judge every combination of a side's lists and range ends."""
+    """Yield what the trainers refuse among all combinations of lists and range ends."""
     names = [name for name, _ in side.settings]
     lists = [choices(setting) for _, setting in side.settings]
     for values in itertools.product(*lists):
@@ -249,6 +262,7 @@ def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]
 
 
 def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
+    """Return where in a side's settings the refused value stands."""
     setting = settings.get(error.field)
     if isinstance(setting, Range):
         return (error.field, "low" if error.value == setting.low else "high")
@@ -257,15 +271,15 @@ def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
     return (error.field,)
 
 
-def _shape(value: Any) -> str:
-    """Tell a list and a range from a value: the shape decides which one message a mistake gets."""
+def _shape(value: object) -> str:
+    """Return the tag of a setting's shape, so that a mistake gets one message and not three."""
     if isinstance(value, tuple):
         return "<list>"
     return "<range>" if isinstance(value, Mapping | Range) else "<value>"
 
 
 def _setting_hint(name: str, hint: Any) -> Any:
-    """Give the type of a setting in the studies file, from the type of the trainers' field."""
+    """Return the type of a setting in the studies file, from that of the trainers' field."""
     members = members_of(hint)
     one = _value_hint(name, hint, members)
     several = tuple.__class_getitem__((one, ...))
@@ -282,7 +296,7 @@ def _setting_hint(name: str, hint: Any) -> Any:
 
 
 def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
-    """Give the type of one value: a field that takes a number or a word is read in one piece."""
+    """Return the type of one value; a field of a number or a word is read in one piece."""
     words = tuple(itertools.chain(*(get_args(m) for m in members if get_origin(m) is Literal)))
     is_radius = name in RADIUS_FIELDS
     if words and (float in members or int in members):
@@ -292,14 +306,14 @@ def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
 
 
 def members_of(hint: Any) -> tuple[Any, ...]:
-    """Give the types that a union admits, or the one type."""
+    """List the types of a union; of any other type, itself."""
     return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
 
 
 def read_number_or_word(
-    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: Any
+    words: tuple[str, ...], is_radius: bool, is_whole: bool, value: object
 ) -> float | str:
-    """Read a number or one of some words, so that a mistake gets one message."""
+    """Read a number or one of some words, so that a mistake gets one message and not two."""
     number = _with_fraction(value) if is_radius else value
     if isinstance(number, str) and number in words:
         return number
@@ -311,8 +325,8 @@ def read_number_or_word(
     raise rule_error(f"must be {' or '.join(words)} or {kind}, got {got}")
 
 
-def _as_written(value: Any) -> str:
-    """Show a value as YAML writes it."""
+def _as_written(value: object) -> str:
+    """Format a value as YAML writes it."""
     if value is None:
         return "nothing"
     if isinstance(value, tuple):
@@ -323,12 +337,12 @@ def _as_written(value: Any) -> str:
 
 
 def _filled_list(hint: Any, default: Any) -> Any:
-    """Refuse a list that is followed by nothing where leaving it out is allowed."""
+    """Return the hint of a list, with a refusal of nothing that says what to write."""
     if get_origin(hint) is not tuple:
         return hint
     entry = ", ".join(map(str, default)) or "0.5"
 
-    def filled(value: Any) -> Any:
+    def filled(value: object) -> object:
         if value is None:
             raise rule_error(f"is empty; write for example [{entry}], or delete the line")
         return value
@@ -337,6 +351,7 @@ def _filled_list(hint: Any, default: Any) -> Any:
 
 
 def _side_form(kind: str) -> type[Part]:
+    """Build the model of the sides of one kind, of which a method has one."""
     parts = {}
     for name, cls in SIDES[kind].items():
         hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}

@@ -1,6 +1,6 @@
-"""A YAML file as plain values with the line of each, and a refusal of every ambiguous spelling.
+"""A YAML file as plain values, each with its line; every ambiguous spelling is refused.
 
-Lists become tuples. Only `true` and `false` are booleans, `1e-3` is a number, and what YAML 1.1
+Lists become tuples. Only `true` and `false` are booleans, and `1e-3` is a number. What YAML 1.1
 would quietly turn into something else (`on`, `010`, `12:30`, dates, `.nan`) is refused.
 """
 
@@ -17,10 +17,12 @@ import yaml
 Place = tuple[str | int, ...]
 """Where a value stands: keys and list positions from the top of the file."""
 
+# Far beyond any studies file, and small enough that a hostile one costs neither time nor memory.
 LARGEST_FILE_BYTES = 256 * 1024
 DEEPEST = 32
 MOST_VALUES = 50_000
 LARGEST_INTEGER = 2**63 - 1
+"""The largest whole number of NumPy and torch."""
 
 _PLAIN = "unquoted"
 _STRING = "tag:yaml.org,2002:str"
@@ -42,18 +44,18 @@ _REFUSED = (
 
 _SYNTAX = {
     "'\\t'": "found a tab; indent with spaces",
-    "mapping values are not allowed": "found a colon too many; put text that holds one in quotes",
+    "mapping values are not allowed": "found a colon too many; put text with a colon in quotes",
     "expected <block end>": "this line does not fit those above it; check indent and dashes",
     "expected ',' or": "the bracket opened in line {start} is not closed; close it, or add a comma",
     "unexpected end of stream": "a quote is opened but not closed; close it",
-    "second occurrence": "a name (&name) is given twice; rename one",
+    "second occurrence": "a name (&name) is used twice; rename one",
     "undefined alias": "an alias (*name) has no &name before it; define it first, or quote the *",
 }
-"""What PyYAML says, and what a person should hear."""
+"""Parts of PyYAML's messages, and what is said instead."""
 
 
 class SpecError(ValueError):
-    """A studies file that cannot be used. `messages` holds one line for each mistake in it."""
+    """A studies file that cannot be used; `messages` has one line for each mistake in it."""
 
     def __init__(self, *messages: str) -> None:
         super().__init__("\n".join(messages))
@@ -69,14 +71,14 @@ class Source:
     problems: tuple[tuple[Place, int, str], ...]
 
     def line(self, place: Place) -> int:
-        """Give the line of a place, or of the nearest place around it that is in the file."""
+        """Return the line of a place, or of the nearest place around it that is in the file."""
         while place not in self.lines and place:
             place = place[:-1]
         return self.lines.get(place, 1)
 
 
 def read_yaml(path: Path) -> Source:
-    """Read a YAML file; raise `SpecError` where not even its outline can be told."""
+    """Read a YAML file. Raises `SpecError` if not even its outline can be read."""
     text = _text(path)
     try:
         node = _Loader(text).get_single_node()
@@ -91,7 +93,7 @@ def read_yaml(path: Path) -> Source:
         fault = "a \\U in double quotes names no character; correct it"
         raise SpecError(f"{path}: is not valid YAML, {fault}") from None
     if node is None:
-        raise SpecError(f"{path}: is empty; declare a study, as in digits: {{...}}")
+        raise SpecError(f"{path}: is empty; declare a study, such as digits: {{...}}")
     reading = _Reading()
     try:
         data = reading.value(node, ())
@@ -101,21 +103,21 @@ def read_yaml(path: Path) -> Source:
 
 
 def _text(path: Path) -> str:
-    """Read the file as text, or say in one line why that cannot be."""
+    """Read the file as text. Raises `SpecError` with the reason if that fails."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE_BYTES + 1)
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; check its name and folder") from None
     except IsADirectoryError:
-        raise SpecError(f"{path}: is a folder; name the studies file inside it") from None
+        raise SpecError(f"{path}: is a folder; give the studies file inside it") from None
     except PermissionError:
-        raise SpecError(f"{path}: may not be read by this user; change its mode") from None
+        raise SpecError(f"{path}: this user may not read it; change its permissions") from None
     except (OSError, ValueError) as error:
         raise SpecError(f"{path}: cannot be read, {_first_line(error)}") from None
     if len(content) > LARGEST_FILE_BYTES:
         limit = LARGEST_FILE_BYTES // 1024
-        message = f"{path}: must be at most {limit} KiB, is larger; is it a studies file?"
+        message = f"{path}: must be at most {limit} KiB, but is larger; is it a studies file?"
         raise SpecError(message)
     try:
         return content.decode("utf-8-sig")
@@ -131,7 +133,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
-    """Say where YAML's grammar is broken, as `:LINE: text`."""
+    """Format where YAML's grammar is broken, as `:LINE: text`."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     if "single document" in (error.context or ""):
@@ -146,13 +148,13 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Compose nodes; leave every unquoted scalar's meaning to `_plain`."""
+    """Compose nodes, and leave the meaning of every unquoted scalar to `_plain`."""
 
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012 the base's own shape
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Compose one node, at a depth that Python's stack surely bears."""
+        """Compose one node, and refuse a depth that could overflow Python's stack."""
         self.depth += 1
         if self.depth > DEEPEST:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
@@ -165,7 +167,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooMuchError(Exception):
-    """The file unfolds, through its aliases, to more than anybody means."""
+    """A file that unfolds, through its aliases, to more than anybody means."""
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(text)
@@ -178,7 +180,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class _Reading:
-    """Turns nodes into values, aliases unfolded, and keeps each place's line."""
+    """The conversion of nodes to values: aliases are unfolded, each place's line is kept."""
 
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[tuple[Place, int, str]] = field(default_factory=list)
@@ -199,16 +201,19 @@ class _Reading:
             return None
 
     def _tally(self, node: yaml.Node, depth: int) -> None:
+        """Count a value, and refuse aliases that unfold without an end ("billion laughs")."""
         self.count += 1
         line = node.start_mark.line + 1
         if depth > DEEPEST:
-            raise _TooMuchError("an alias (*name) stands inside what it names; write it out", line)
+            raise _TooMuchError(
+                "an alias (*name) stands inside the value that it names; write that out", line
+            )
         if self.count > MOST_VALUES:
             text = f"holds more than {MOST_VALUES} values, aliases unfolded; use fewer aliases"
             raise _TooMuchError(text, line)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        """Own keys first, then those of merged mappings (`<<`) that are not there yet."""
+        """Convert a mapping: its own keys first, then new ones of merged mappings (`<<`)."""
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if _is_merge(key_node):
@@ -220,7 +225,7 @@ class _Reading:
             if key in values:
                 first = self.lines[(*place, key)]
                 where = f"lines {first} and {line}" if first != line else f"line {line}"
-                text = f"is given twice, in {where}; keep one"
+                text = f"appears twice, in {where}; keep one"
                 self.problems.append(((*place, key), line, text))
                 continue
             self.lines[(*place, key)] = line
@@ -236,7 +241,7 @@ class _Reading:
     def _merged(
         self, node: yaml.MappingNode, place: Place, depth: int
     ) -> Iterator[yaml.MappingNode]:
-        """Give the mappings that a mapping merges, nearest first, theirs after them."""
+        """Yield the mappings that a mapping merges, each before those that it merges itself."""
         for key_node, value_node in node.value:
             if not _is_merge(key_node):
                 continue
@@ -247,11 +252,11 @@ class _Reading:
                     yield merged
                     yield from self._merged(merged, place, depth + 1)
                 else:
-                    text = "<< merges mappings only; write <<: *name, the name of a mapping"
+                    text = "<< merges mappings only; write <<: *name with the name of a mapping"
                     self.problems.append((place, merged.start_mark.line + 1, text))
 
     def _key(self, node: yaml.Node, place: Place) -> str | None:
-        """Read a key; a key is a word."""
+        """Return a key, which must be a word; note any other and return None."""
         key = None
         if isinstance(node, yaml.ScalarNode):
             with suppress(_RefusedError):
@@ -278,7 +283,7 @@ def _scalar(node: yaml.Node) -> bool | int | float | str | None:
 
 
 def _plain(text: str) -> bool | int | float | str | None:
-    """Read an unquoted scalar: null, a boolean, a finite number, or text."""
+    """Read an unquoted scalar as null, a boolean, a finite number or text."""
     if text in ("", "~", "null"):
         return None
     if text in ("true", "false"):

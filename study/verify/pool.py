@@ -19,7 +19,7 @@ from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease, hold_shared
 from study.plan.fronts import Network
 from study.records.runs import artifact, find_study
-from study.records.store import Store, connect, is_store_failure, masked, recording
+from study.records.store import Store, connect, masked, recording
 from study.spec import StudySpec
 from trainers.checkpoint import CheckpointError, load_weights
 from trainers.data.dataset import Dataset
@@ -116,7 +116,8 @@ class Pool:
         flying: dict[Any, U] = {}
         while waiting or flying:
             self._interrupts.check()
-            self._renew()
+            if self._lease is not None:
+                self._lease.renew()
             while waiting and len(flying) < self._num_slots:
                 unit = waiting.popleft()
                 flying[remote.remote(self._shared, work, unit)] = unit
@@ -159,16 +160,6 @@ class Pool:
         assert self._lease is not None
         with recording(self._context.store):
             self._lease.release()
-
-    def _renew(self) -> None:
-        """Keep the lease; where the store gives no answer, the units will tell soon enough."""
-        if self._lease is None:
-            return
-        try:
-            self._lease.renew()
-        except Exception as failure:
-            if not is_store_failure(failure):
-                raise
 
 
 def load_network(context: WorkContext, network: Network) -> torch.nn.Module:

@@ -31,7 +31,9 @@ class Passes:
 def passes(method: Method, phase: Phase | None = None) -> Passes:
     """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7.
 
-    phase: of the weight side; None averages over a training.
+    phase: of the weight side; None averages over a training. A gradient with respect to weights
+    passes every image of the loss forwards and backwards: the crafted ones, and with TRADES and
+    MART the clean ones, too. Each gradient step of the input side is a pass forwards and one back.
     """
     gradients = method.weights.gradients
     if phase is not None:

@@ -185,7 +185,7 @@ def narrow_classifier(view: nn.Module, image_shape: tuple[int, ...]) -> NarrowCl
 
 
 def is_faster(shape: Shape) -> bool:
-    """Say by the shape alone whether the C is faster than torch, as far as was measured.
+    """Return whether the C was measured to be faster than torch on networks of this shape.
 
     Networks of an even width up to 16, or of one that four divides up to `LARGEST_WIDTH`.
     """

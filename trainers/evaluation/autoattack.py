@@ -105,13 +105,11 @@ def autoattack(
         num_classes = view(clean[:1].to(device)).shape[1]
     names = attacks_for(num_classes) if attacks is None else tuple(attacks)
     _check_attacks(names, num_classes)
-
     found, rows = clean.clone(), [_is_right(view, clean, labels, batch_size, device)]
     with _contained() as (logger, log):
         for name in names:
-            index = rows[-1].nonzero().squeeze(1)
             rows.append(rows[-1].clone())
-            if len(index) == 0:
+            if len(index := rows[-1].nonzero().squeeze(1)) == 0:
                 continue
             logger.info("%s on the %d of %d samples that are right", name, len(index), len(clean))
             adversary = _adversary(view, name, num_classes, norm, radius, seed, device, logger)

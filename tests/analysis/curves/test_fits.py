@@ -252,8 +252,8 @@ def test_a_front_whose_replicates_do_not_converge_is_refused_for_that_alone():
     assert [row.number for row in gate] == list(range(1, 9))
     assert [row.number for row in gate if not row.passed] == [6]
     assert found.family("power").curve is None
-    assert "replicates converged (power family, which fits best)" in found.refusal
-    assert "needed ≥ 95%" in found.refusal
+    assert "“replicates converged” fails for the power family, which fits best" in found.refusal
+    assert "required: ≥ 95%" in found.refusal
 
 
 def test_scatter_of_points_with_seed_noise_only_is_next_to_nothing():

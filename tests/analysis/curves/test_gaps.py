@@ -272,8 +272,8 @@ def test_a_refused_front_has_no_gap_no_rate_and_a_way_out(
     assert rate.status == "refused"
     assert rate_findings(few, rate) == []
     (refusal,) = refusal_findings(few, fits)
-    assert "No curve is drawn for “sam” at PGD-50, linf 2/255" in refusal.text
-    assert "needed ≥ 5" in refusal.text
+    assert "No curve is drawn for “sam” under PGD-50, linf 2/255" in refusal.text
+    assert "required: ≥ 5" in refusal.text
     for figure in (fig_gap(few, gap), fig_rate(few, [rate]), fig_residuals(few, fits[1:])):
         assert figure.texts[0].get_text().startswith("No ")
 
@@ -309,7 +309,7 @@ def test_rate_findings_name_family_range_and_interval(results: Results, rates: l
     assert "95% pointwise interval" in rate.text
     assert knee.kind == "knee"
     assert knee.range == rates[0].chord
-    assert "another range has another knee" in knee.text
+    assert "another range would have another knee" in knee.text
 
 
 def test_scatter_is_a_finding(results: Results, outcome: tuple[Replicates, list[FrontFit], Gap]):

@@ -116,7 +116,7 @@ def test_the_finding_says_the_differences_with_their_ranges_and_claims_nothing(t
     [finding] = training_findings(trained, choose(trained))
     assert finding.status == "bracketed"
     assert finding.text.startswith("Exploratory: ")
-    assert "“standard” 2.0 pp (range 1.0 to 3.0, above 0 with every seed)" in finding.text
+    assert "“standard” 2.0 pp (range 1.0 to 3.0, above 0 for every seed)" in finding.text
     assert "PGD-20, 1 restart, linf 0.1" in finding.text
     assert "4 chosen configurations × 3 seeds, 500 test images" in finding.text
     assert "1 more in the table" in finding.text

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.analyse import analyse
 from analysis.document import Analysis
-from analysis.findings.phrases import held_back, unrepeated_text
+from analysis.findings.phrases import held_back, judged, unrepeated_text
 from analysis.inference.claims import Finding
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
@@ -52,7 +52,9 @@ def test_one_repeated_training_supports_no_claim(draw: Draw) -> None:
     results = draw([AT[0], SAM[0]], sides=SIDES, seeds=(0, 1))
     analysis = analyse(only(results, {"at": (0, 1), "sam": (0, 1)}), replicates=100)
     assert not claims(analysis)
-    text = "Not claimed (seed noise is known from 2 repeated trainings only, and 10 are needed): "
+    text = (
+        "Not claimed (seed noise is estimated from only 2 repeated trainings, and 10 are needed): "
+    )
     assert analysis.findings[0].text.startswith(text)
 
 
@@ -74,7 +76,7 @@ def test_seeds_that_do_not_differ_support_no_claim(draw: Draw) -> None:
 def test_ten_repeats_and_noise_of_each_method_are_enough(draw: Draw) -> None:
     found = configurations(draw(AT[:5], seeds=(0, 1, 2)))
     assert unrepeated_text(found, ("at",)) == ""
-    assert "known from 8 repeated trainings only" in unrepeated_text(found[:4], ("at",))
+    assert "estimated from only 8 repeated trainings" in unrepeated_text(found[:4], ("at",))
     finding = Finding(kind="a", text="It is so.", status="claimed")
     assert held_back(finding, found, ("at",)) is finding
     bracketed = replace(finding, status="bracketed")
@@ -102,3 +104,25 @@ def test_a_comparison_of_studies_with_one_method_has_no_primary_contrast(draw: D
     first = analyse(results, replicates=100).findings[0]
     assert (first.kind, first.primary) == ("hypervolume difference", False)
     assert "95% interval" in first.text
+
+
+@pytest.mark.parametrize(
+    ("ends", "seed_noise", "status"),
+    [
+        ((0.01, 0.03), True, "claimed"),
+        ((-0.03, -0.01), True, "claimed"),
+        ((0.0, 0.03), True, "bracketed"),
+        ((0.01, 0.03), False, "refused"),
+    ],
+)
+def test_a_difference_is_claimed_where_a_known_interval_excludes_zero(
+    ends: tuple[float, float], seed_noise: bool, status: str
+) -> None:
+    finding = Finding(kind="gap", text="A.", status="bracketed", low=ends[0], high=ends[1])
+    said = judged(finding, seed_noise=seed_noise, doubt="few seeds")
+    assert said.status == status
+    assert (said.low, said.high) == (ends if seed_noise else (None, None))
+    told = status == "claimed"
+    assert (said.text, said.reason) == (
+        ("A.", "") if told else ("A. This is undecided: few seeds.", "few seeds")
+    )

@@ -83,13 +83,13 @@ def test_the_decisive_sentence_says_which_epsilon_a_rho_is_worth(known: Measured
     results, _, equivalences, _, _ = known
     findings = equivalence_findings(results, equivalences)
     (claimed,) = [f for f in findings if "“sam” (ρ=0.0707)" in f.text]
-    assert claimed.text.startswith("“sam” (ρ=0.0707) has the robust accuracy of “at” at ε = 0.0")
+    assert claimed.text.startswith("“sam” (ρ=0.0707) is as robust as “at” trained with ε = 0.0")
     assert claimed.low is not None
     assert claimed.high is not None
     assert claimed.low < 0.03 < claimed.high
     (below,) = [f for f in findings if "“sam” (ρ=0.02)" in f.text]
     assert (below.status, below.estimate) == ("bracketed", None)
-    assert "at an ε below 0.0075, the smallest trained" in below.text
+    assert "trained with an ε below 0.0075, the smallest trained" in below.text
     assert below.text.endswith("Train ε = 0.00375 next.")
 
 
@@ -106,7 +106,7 @@ def test_the_slope_is_said_to_be_consistent_with_two(known: Measured) -> None:
     [
         ("consistent with 2", (1.9, 1.7, 2.2), "claimed", "): consistent with 2, the power"),
         ("differs from 2", (1.1, 0.9, 1.3), "claimed", "): it differs from 2, the power"),
-        ("cannot tell", (1.8, 1.1, 2.6), "refused", "): it cannot be told from 2"),
+        ("cannot tell", (1.8, 1.1, 2.6), "refused", "): it cannot be distinguished from 2"),
     ],
 )
 def test_each_verdict_on_the_slope_has_its_sentence(
@@ -132,22 +132,22 @@ def test_brackets_say_above_between_and_what_to_train(known: Measured) -> None:
     cases = [
         (
             replace(value, place="above", floor=0.24, ceiling=None, next_level=0.48),
-            "at no ε trained: it is more robust than that at 0.24, the largest trained",
+            "at every trained ε, including 0.24, the largest",
             "Train ε = 0.48 next.",
         ),
         (
             replace(value, place="between", floor=0.03, ceiling=0.12, next_level=0.06),
-            "at an ε between 0.03 and 0.12 (",
+            "trained with an ε between 0.03 and 0.12 (",
             "40.0% are. Train ε = 0.06 next.",
         ),
         (
             replace(value, place="between", floor=0.03, ceiling=None, next_level=0.48),
-            "at an ε above 0.03 (",
+            "trained with an ε above 0.03 (",
             "Train ε = 0.48 next.",
         ),
         (
             replace(value, place="between", floor=None, ceiling=None, next_level=None),
-            "at an ε that cannot be told",
+            "is unknown",
             "More seeds or images would narrow the interval.",
         ),
     ]
@@ -159,7 +159,7 @@ def test_brackets_say_above_between_and_what_to_train(known: Measured) -> None:
     peaked = replace(cases[0][0], next_level=None)
     said = equivalence_findings(results, [replace(one, values=(peaked,), left_out=(0.3,))])[0]
     assert "the most robust one" in said.text
-    assert said.text.endswith("Larger ε were less robust.")
+    assert said.text.endswith("Training with larger ε was less robust.")
 
 
 def test_a_still_rising_response_is_bracketed(known: Measured) -> None:
@@ -210,7 +210,7 @@ def test_a_survival_curve_that_misses_the_data_claims_no_radius(known: Measured)
     missing = replace(fitted, fit=replace(fitted.fit, misfit=0.2))
     (found,) = margin_findings(results, [missing])
     assert found.status == "bracketed"
-    assert "leaves out how the curve misses the data: they lose it between" in found.reason
+    assert "omits the misfit of the curve: by the data, half is lost between" in found.reason
     assert found.reason in found.text
 
 

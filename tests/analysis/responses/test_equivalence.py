@@ -112,7 +112,7 @@ def test_a_slope_is_refused_without_three_values_or_a_factor_two(draw: Draw, cou
     sam = {0.1 * 1.2**n: saturating(0.02 + 0.01 * n) for n in range(count)}
     one = measure(draw, sam, at)
     assert one.slope is None
-    expected = "2 values of ε" if count == 2 else "ρ spans a factor 1.4"
+    expected = "2 values of ε" if count == 2 else "ρ spans only a factor 1.4"
     assert expected in one.refusal
 
 

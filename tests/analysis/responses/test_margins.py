@@ -236,7 +236,7 @@ def test_everything_robust_is_refused_and_asks_for_larger_radii(draw: Draw) -> N
     (one,) = measured(draw([("at", {"epsilon": 0.1}, 0.99, 0.97)]), count=50)
     assert one.fit is None
     assert one.half_between == (0.2, None)
-    assert one.way_out == "evaluate at larger radii, say 0.4"
+    assert one.way_out == "evaluate at larger radii, such as 0.4"
 
 
 def test_one_radius_one_seed_and_no_bits_are_refused_without_warnings(draw: Draw) -> None:

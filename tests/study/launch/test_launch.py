@@ -176,7 +176,7 @@ def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_wa
     launcher.terminate()
     output, _ = launcher.communicate(timeout=60)
     assert launcher.returncode == 128 + signal.SIGTERM, output
-    assert "its worker was lost; the trial starts once more" in output
+    assert "its worker was lost; the trial starts again" in output
     runs = runs_of(project, "grid")
     assert Counter(run.info.status for run in runs) == {"KILLED": 2, "FAILED": 1}
     [failed] = [run for run in runs if run.info.status == "FAILED"]

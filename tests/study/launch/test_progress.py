@@ -69,7 +69,7 @@ def test_lost_worker_is_said_and_the_trial_stays_in_view(read: Read) -> None:
     launch = Launch(read(), is_terminal=False)
     trial = launch.start("one")
     launch.progress.on_trial_recover(0, [], trial)
-    assert "its worker was lost; the trial starts once more" in launch.output.getvalue()
+    assert "its worker was lost; the trial starts again" in launch.output.getvalue()
     assert "standard seed=0" in launch.view()
 
 
@@ -78,13 +78,13 @@ def test_view_shows_epochs_counts_and_time(read: Read) -> None:
     one, two = launch.start("one"), launch.start("two")
     text = launch.view()
     assert "0 of 12 trials done · 2 running · 0 failed" in text
-    assert "time left unknown yet" in text
-    assert text.count("starts") == 2
+    assert "time left not known yet" in text
+    assert text.count("starting") == 2
     launch.report(one, epoch=2, validation_clean=0.5, validation_robust=0.25)
     launch.report(two, epoch=3, validation_clean=0.6, validation_robust=0.3)
     text = launch.view()
     assert "2 of 3" in text
-    assert "evaluates" in text
+    assert "evaluating" in text
     assert "50.0%" in text
     assert "25.0%" in text
 

@@ -196,6 +196,21 @@ def test_mean_objectives_needs_every_seed() -> None:
     assert mean_objectives([]) is None
 
 
+def test_the_steps_on_which_look_sam_acts_decide_its_shape(read: Read) -> None:
+    sides = ["rho: 0.1", "rho: 0.2", "rho: 0.1, every: 2", "rho: 0.1, active_from: 0.5"]
+    methods = "".join(
+        f"    m{n}: {{weights: {{look_sam: {{{side}}}}}}}\n" for n, side in enumerate(sides)
+    )
+    text = read.text.split("  methods:")[0] + "  methods:\n" + methods  # type: ignore[attr-defined]
+    spec = read(text=text + "  evaluation:" + read.text.split("  evaluation:")[1])  # type: ignore[attr-defined]
+    shapes = {
+        cell.configuration.method: shape_key(space.canonical(cell.config, DATA))
+        for cell in grid_cells(spec)
+    }
+    assert shapes["m0"] == shapes["m1"]
+    assert len(set(shapes.values())) == 3
+
+
 def test_relative_cost_counts_passes(read: Read) -> None:
     spec = read()
     cells = [*grid_cells(spec), *space.cells(spec, suggestion(spec, 0.3, 0), DATA)]

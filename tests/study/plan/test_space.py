@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -313,6 +313,43 @@ def test_settings_of_other_trainings_are_in_the_key(changed):
     config = a_config(model=model, training=replace(a_config().training, schedule="step"))
     other = replace(config, training=replace(config.training, **changed))
     assert space.cell_key(other, DATA) != space.cell_key(config, DATA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterModel(ModelConfig):
+    """The network's configuration as some day it may be, with one more setting."""
+
+    gates: int = 0
+
+
+def test_a_setting_that_comes_later_changes_only_the_keys_of_cells_that_use_it():
+    model = asdict(a_config().model)
+    unused, used = (a_config(model=LaterModel(**model, gates=gates)) for gates in (0, 2))
+    assert space.cell_key(unused, DATA) == space.cell_key(a_config(), DATA)
+    assert space.cell_key(used, DATA) != space.cell_key(a_config(), DATA)
+
+
+LEFT_OUT = {
+    CrossEntropy: {"label_smoothing": 0.0},
+    EvaluationConfig: {"other_norm_radii": ()},
+    ModelConfig: {"depth": 0, "norm_layer": "batch"},
+    Pgd: {"warmup_epochs": 0},
+    TrainingConfig: {
+        "optimizer": "sgd",
+        "nesterov": False,
+        "milestones": (0.75, 0.9),
+        "ema_decay": "none",
+        "gradient_clip": "none",
+        "end_on": ("stuck",),
+    },
+}
+
+
+@pytest.mark.parametrize("cls", LEFT_OUT)
+def test_defaults_that_keys_leave_out_are_those_of_recorded_cells(cls):
+    """Another default would give recorded keys another meaning: raise the numerics' version."""
+    now = {item.name: item.default for item in fields(cls)}
+    assert {name: now[name] for name in LEFT_OUT[cls]} == LEFT_OUT[cls]
 
 
 def test_the_depth_of_a_network_is_in_the_key():

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 import optuna
 import pytest
@@ -15,13 +16,13 @@ from study.launch.interrupts import Interrupts
 from study.plan import space
 from study.plan.plan import TrialRecord, make_plan
 from study.plan.space import Cell
-from study.search.searcher import StudySearcher, make_sampler
-from study.spec import StudySpec
+from study.search.samplers import SAMPLERS, make_sampler
+from study.search.searcher import StudySearcher
+from study.spec import Sampler, StudySpec
 
 Read = Callable[..., StudySpec]
 DATA = "some-data"
 SLOTS = 2
-SAMPLERS = ("tpe", "nsga2", "gp", "random")
 
 
 @dataclass
@@ -102,6 +103,10 @@ def objectives(cell: Cell) -> tuple[float, float]:
 def run_to_the_end(world: World) -> None:
     while world.fill():
         world.end(next(iter(world.trials)), "FINISHED")
+
+
+def test_every_sampler_that_a_study_may_name_can_be_built() -> None:
+    assert tuple(SAMPLERS) == get_args(Sampler)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -294,7 +299,7 @@ def test_trainings_that_detectors_end_stop_no_launch_and_broken_ones_do(read: Re
             trial = f"trial {len(searcher.failures)}"
             searcher.suggest(trial)
             searcher.on_trial_complete(trial, {**ended, "ended": is_ended})
-        assert watch.should_stop is stops
+        assert watch.stop_all() is stops
     assert len(searcher.failures) == 5
     assert watch.problem.startswith("stopped after 2 failed trials (more than 1); the last one: ")
 

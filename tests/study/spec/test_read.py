@@ -21,12 +21,11 @@ from study.spec import (
     Side,
     SpecError,
     StudySpec,
-    WholeRange,
-    choices,
-    good_value,
     read_studies,
     settings_of,
 )
+from study.spec.mistakes import good_value
+from study.spec.settings import WholeRange, choices
 from trainers import config
 from trainers.config import EvaluationConfig, ModelConfig, PgdAttack, TrainingConfig
 
@@ -393,7 +392,7 @@ def test_a_missing_part_is_named_with_an_example_that_is_right(tmp_path, part):
 def test_no_methods_are_refused(tmp_path):
     text = _without("methods") + "\n  methods: {}\n"
     assert messages(tmp_path, text) == [
-        "21: digits.methods: needs at least one entry, got none; write methods: {standard: {}}"
+        "21: digits.methods: needs at least one entry, but has none; write methods: {standard: {}}"
     ]
 
 
@@ -409,12 +408,12 @@ def test_the_example_of_every_side_is_right(kind):
 
 
 FILES = {
-    "empty": (b"", " is empty; declare a study, as in digits: {...}"),
-    "only a comment": (b"# nothing\n", " is empty; declare a study, as in digits: {...}"),
+    "empty": (b"", " is empty; declare a study, such as digits: {...}"),
+    "only a comment": (b"# nothing\n", " is empty; declare a study, such as digits: {...}"),
     "a list": (b"- a\n- b\n", "1: must be a mapping of studies, got a list; write digits: {...}"),
     "a number": (b"3\n", "1: must be a mapping of studies, got 3; write digits: {...}"),
     "null": (b"null\n", "1: must be a mapping of studies, got None; write digits: {...}"),
-    "no study": (b".shared: {a: 1}\n", "1: declares no study; write one, as in digits: {...}"),
+    "no study": (b".shared: {a: 1}\n", "1: declares no study; write one, such as digits: {...}"),
     "not UTF-8": (
         b"digits:\n  about: caf\xe9\n",
         "2: must be UTF-8, got the byte 0xe9; save it as UTF-8",
@@ -425,7 +424,7 @@ FILES = {
     ),
     "noise": (
         random.Random(0).randbytes(10_000_000),
-        " must be at most 256 KiB, is larger; is it a studies file?",
+        " must be at most 256 KiB, but is larger; is it a studies file?",
     ),
     "open brackets": (
         b"[" * 200_000,
@@ -471,7 +470,7 @@ def test_a_missing_file_is_named_as_it_was_given(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(SpecError, match="is a folder; name the studies file inside it"):
+    with pytest.raises(SpecError, match="is a folder; give the studies file inside it"):
         read_studies(tmp_path)
 
 
@@ -496,8 +495,8 @@ def test_a_grid_too_large_to_run_is_refused_with_its_size(tmp_path):
     by = f"{{sam: {{rho: [{values}]}}}}, inputs: {pgd}"
     text = VALID.replace("{sam: {rho: [0.1, 0.2]}}", by)
     assert messages(tmp_path, text) == [
-        "13: digits.methods: must make at most 100000 cells with the seeds, got 270042; "
-        "shorten lists"
+        "13: digits.methods: must have at most 100000 cells, seeds included, got 270042; "
+        "shorten its lists"
     ]
 
 
