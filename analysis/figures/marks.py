@@ -20,6 +20,77 @@ LEAST_STUDY = 3
 """Letters of a study's name that are worth keeping before that of its method."""
 
 
+def draw_interval(
+    axes: Axes, x: float, value: Interval, style: MethodStyle, *, hollow: bool
+) -> tuple[float, float]:
+    """Draw an accuracy in percent with its interval; return its point."""
+    y = 100 * value.estimate
+    axes.vlines(x, 100 * value.low, 100 * value.high, color=style.colour, lw=1.1, alpha=0.7)
+    draw_point(axes, x, y, style.marker, style.colour, hollow=hollow)
+    return x, y
+
+
+def draw_point(
+    axes: Axes,
+    x: float,
+    y: float,
+    marker: str,
+    colour: str,
+    *,
+    hollow: bool,
+    size: float = 6.0,
+    edge: float = 1.3,
+    above: bool = False,
+) -> None:
+    """Draw one marker, `above` all others or among them; size and edge are in points."""
+    axes.plot(
+        [x],
+        [y],
+        ls="",
+        marker=marker,
+        ms=size,
+        mfc="white" if hollow else colour,
+        mec=colour,
+        mew=edge,
+        clip_on=above,
+        zorder=6 if above else 4,
+    )
+
+
+def draw_survival(axes: Axes, curve: SurvivalCurve, colour: str, dash: str = "-") -> None:
+    """Draw a survival curve with its band, against the attack radius."""
+    low, high = 100 * np.array(curve.low), 100 * np.array(curve.high)
+    axes.fill_between(curve.radii, low, high, color=colour, alpha=0.14, lw=0)
+    axes.plot(curve.radii, 100 * np.array(curve.robust), color=colour, lw=1.4, ls=dash)
+
+
+def write_beside(
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **style: Any
+) -> None:
+    """Write a text at an offset, in typographic points, from a point that may lie at the edge."""
+    axes.annotate(
+        text, point, xytext=offset, textcoords="offset points", annotation_clip=False, **style
+    )
+
+
+def write_above(axes: Axes, x: float, text: str, height: float, gid: str | None = None) -> None:
+    """Write small print above the axes, centred at a place of the horizontal axis.
+
+    height: as a share of that of the axes.
+    """
+    axes.text(
+        x,
+        height,
+        text,
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=MUTED,
+        gid=gid,
+    )
+
+
 def spread_heights(heights: Sequence[float], gap: float, top: float = math.inf) -> list[float]:
     """Move heights apart until neighbours differ by `gap`: upwards, but none above `top`.
 
@@ -99,77 +170,6 @@ def apart(places: Sequence[float], least: float) -> list[float]:
         if not kept or kept[-1] - place > least:
             kept.append(place)
     return kept[::-1]
-
-
-def draw_interval(
-    axes: Axes, x: float, value: Interval, style: MethodStyle, *, hollow: bool
-) -> tuple[float, float]:
-    """Draw an accuracy in percent with its interval; return its point."""
-    y = 100 * value.estimate
-    axes.vlines(x, 100 * value.low, 100 * value.high, color=style.colour, lw=1.1, alpha=0.7)
-    draw_point(axes, x, y, style.marker, style.colour, hollow=hollow)
-    return x, y
-
-
-def draw_point(
-    axes: Axes,
-    x: float,
-    y: float,
-    marker: str,
-    colour: str,
-    *,
-    hollow: bool,
-    size: float = 6.0,
-    edge: float = 1.3,
-    above: bool = False,
-) -> None:
-    """Draw one marker, `above` all others or among them; size and edge are in points."""
-    axes.plot(
-        [x],
-        [y],
-        ls="",
-        marker=marker,
-        ms=size,
-        mfc="white" if hollow else colour,
-        mec=colour,
-        mew=edge,
-        clip_on=above,
-        zorder=6 if above else 4,
-    )
-
-
-def draw_survival(axes: Axes, curve: SurvivalCurve, colour: str, dash: str = "-") -> None:
-    """Draw a survival curve with its band, against the attack radius."""
-    low, high = 100 * np.array(curve.low), 100 * np.array(curve.high)
-    axes.fill_between(curve.radii, low, high, color=colour, alpha=0.14, lw=0)
-    axes.plot(curve.radii, 100 * np.array(curve.robust), color=colour, lw=1.4, ls=dash)
-
-
-def write_beside(
-    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **style: Any
-) -> None:
-    """Write a text at an offset, in typographic points, from a point that may lie at the edge."""
-    axes.annotate(
-        text, point, xytext=offset, textcoords="offset points", annotation_clip=False, **style
-    )
-
-
-def write_above(axes: Axes, x: float, text: str, height: float, gid: str | None = None) -> None:
-    """Write small print above the axes, centred at a place of the horizontal axis.
-
-    height: as a share of that of the axes.
-    """
-    axes.text(
-        x,
-        height,
-        text,
-        transform=axes.get_xaxis_transform(),
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=MUTED,
-        gid=gid,
-    )
 
 
 def line_boxes(axes: Axes, line: Array) -> Array:

@@ -1,6 +1,7 @@
-"""Tier tables: a stronger attack and another norm, beside the evaluation attack.
+"""Tables of attacks: stronger ones and another norm beside the evaluation attack, and the checks.
 
-Diagnosis tables: the checklist over seeds, its warnings and failures, and what was detected.
+The checklist is counted over seeds; its warnings and failures, and what was detected in training,
+are listed one by one.
 """
 
 from collections.abc import Sequence
@@ -33,102 +34,6 @@ from analysis.results.words import attack_text, count_text, percent, value_text,
 
 SEVERITY: dict[Verdict, int] = {"fail": 3, "warn": 2, "not run": 1, "pass": 0}
 SIGNS: dict[Verdict, str] = {"fail": "✗ ", "warn": "! ", "not run": "", "pass": ""}
-
-
-def check_table(analysis: Analysis) -> Table:
-    """Count the verdicts of each check over the seeds of each configuration, the worst first."""
-    groups: dict[Key, list[Diagnosis]] = {}
-    for one in analysis.diagnoses:
-        if one.checks:
-            groups.setdefault(configuration_key(one.method, one.values), []).append(one)
-    columns = sorted({(c.number, c.name) for d in analysis.diagnoses for c in d.checks})
-    trials = sorted(groups.values(), key=lambda group: -_worst(group))
-    return Table(
-        key="checks",
-        caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
-        f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
-        "other verdicts leave the numbers as they are. A warning asks for a look."
-        + more_text(len(trials) - MOST_ROWS, " configurations", "front.json"),
-        columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
-        rows=tuple(
-            (
-                configuration_cell(analysis.results, group[0]),
-                Cell(text=str(len(group)), order=len(group)),
-                *(_verdict_cell(group, column) for column in columns),
-            )
-            for group in trials[:MOST_ROWS]
-        ),
-    )
-
-
-def verdict_table(analysis: Analysis) -> Table:
-    """Print the sentence of every check that warned or failed, failures first."""
-    found = [
-        (one, check)
-        for one in analysis.diagnoses
-        for check in one.checks
-        if check.verdict in ("fail", "warn")
-    ]
-    found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
-    return Table(
-        key="verdicts",
-        caption="What failed and what warned."
-        + more_text(len(found) - MOST_ROWS, " warnings", "front.json"),
-        columns=("Trial", "Check", "Verdict", "What was found"),
-        rows=tuple(
-            (
-                _trial_cell(analysis, one),
-                Cell(text=f"{check.number} {check.name}", order=check.number),
-                Cell(
-                    text=check.verdict,
-                    below="trial left out" if _voids(one, check) else "",
-                    order=-SEVERITY[check.verdict],
-                ),
-                Cell(text=check.text),
-            )
-            for one, check in found[:MOST_ROWS]
-        ),
-    )
-
-
-def detection_table(analysis: Analysis) -> Table:
-    """List what the detectors saw while trials trained."""
-    found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
-    return Table(
-        key="detections",
-        caption="Detected while training, with the epoch. The numbers of these trials stand: a "
-        "failure of training is a result." + more_text(len(found) - MOST_ROWS, "", "front.json"),
-        columns=("Trial", "Detected", "What was seen"),
-        rows=tuple(
-            (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
-            for one, seen in found[:MOST_ROWS]
-        ),
-    )
-
-
-def _worst(group: Sequence[Diagnosis]) -> int:
-    return max(SEVERITY[check.verdict] for one in group for check in one.checks)
-
-
-def _verdict_cell(group: Sequence[Diagnosis], column: tuple[int, str]) -> Cell:
-    """Count verdicts, the worst first: `pass` alone where every trial passes."""
-    verdicts = [c.verdict for one in group for c in one.checks if (c.number, c.name) == column]
-    counts = [(verdict, verdicts.count(verdict)) for verdict in SEVERITY if verdict in verdicts]
-    if counts == [("pass", len(group))]:
-        return Cell(text="pass")
-    texts = [f"{SIGNS[verdict]}{count} {verdict}" for verdict, count in counts]
-    return Cell(text=texts[0] if texts else "–", below=", ".join(texts[1:]))
-
-
-def _voids(one: Diagnosis, check: Check) -> bool:
-    return one.is_left_out and check.verdict == "fail" and check.number <= VOIDING
-
-
-def _trial_cell(analysis: Analysis, one: Diagnosis) -> Cell:
-    below = " ".join(part for part in (values_text(one.values, 4), f"seed {one.seed}") if part)
-    return method_cell(analysis.results, one.method, below)
-
-
 MOST_ROWS = 60
 """So many rows of each are in the page; configs.csv has all."""
 
@@ -226,14 +131,6 @@ def tier_front_table(tier: Tier, key: str) -> Table:
     )
 
 
-def _standing(results: Results) -> str:
-    """Describe which configurations represent a search; empty if nothing was searched."""
-    if not any(note.searched for note in results.methods):
-        return ""
-    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
-    return f"Of a search {which} stand for it. "
-
-
 def tier_text(analysis: Analysis, tier: Tier) -> str:
     """Describe what was attacked, and what was not."""
     threat = tier.analysis.results.threat
@@ -251,25 +148,6 @@ def tier_text(analysis: Analysis, tier: Tier) -> str:
         *(f"{alarm.severity.capitalize()}: {alarm.text}" for alarm in tier.analysis.alarms),
     ]
     return " ".join(part for part in said if part)
-
-
-def _unshared(analysis: Analysis, tier: Tier) -> str:
-    """List the radii at which only some of the trials were evaluated and attacked."""
-    threat = tier.analysis.results.threat
-    kept = {trial_key(trial) for trial in tier.analysis.results.trials}
-    attacked = {
-        radius
-        for trial in analysis.results.trials
-        if trial_key(trial) in kept
-        for one in trial.strong
-        if (one.attack, one.norm, one.samples, one.parts)
-        == (tier.attack, threat.norm, tier.samples, tier.parts)
-        for radius in one.radii
-    }
-    listed = ", ".join(value_text(radius) for radius in sorted(attacked - set(threat.radii)))
-    if not listed:
-        return ""
-    return f"Not evaluated in every trial, and in seeds.csv alone: {threat.norm} {listed}."
 
 
 def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
@@ -301,6 +179,127 @@ def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
     )
 
 
+def check_table(analysis: Analysis) -> Table:
+    """Count the verdicts of each check over the seeds of each configuration, the worst first."""
+    groups: dict[Key, list[Diagnosis]] = {}
+    for one in analysis.diagnoses:
+        if one.checks:
+            groups.setdefault(configuration_key(one.method, one.values), []).append(one)
+    columns = sorted({(c.number, c.name) for d in analysis.diagnoses for c in d.checks})
+    trials = sorted(groups.values(), key=lambda group: -_worst(group))
+    return Table(
+        key="checks",
+        caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
+        f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
+        "other verdicts leave the numbers as they are. A warning asks for a look."
+        + more_text(len(trials) - MOST_ROWS, " configurations", "front.json"),
+        columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
+        rows=tuple(
+            (
+                configuration_cell(analysis.results, group[0]),
+                Cell(text=str(len(group)), order=len(group)),
+                *(_verdict_cell(group, column) for column in columns),
+            )
+            for group in trials[:MOST_ROWS]
+        ),
+    )
+
+
+def verdict_table(analysis: Analysis) -> Table:
+    """Print the sentence of every check that warned or failed, failures first."""
+    found = [
+        (one, check)
+        for one in analysis.diagnoses
+        for check in one.checks
+        if check.verdict in ("fail", "warn")
+    ]
+    found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
+    return Table(
+        key="verdicts",
+        caption="What failed and what warned."
+        + more_text(len(found) - MOST_ROWS, " warnings", "front.json"),
+        columns=("Trial", "Check", "Verdict", "What was found"),
+        rows=tuple(
+            (
+                _trial_cell(analysis, one),
+                Cell(text=f"{check.number} {check.name}", order=check.number),
+                Cell(
+                    text=check.verdict,
+                    below="trial left out" if _voids(one, check) else "",
+                    order=-SEVERITY[check.verdict],
+                ),
+                Cell(text=check.text),
+            )
+            for one, check in found[:MOST_ROWS]
+        ),
+    )
+
+
+def detection_table(analysis: Analysis) -> Table:
+    """List what the detectors saw while trials trained."""
+    found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
+    return Table(
+        key="detections",
+        caption="Detected while training, with the epoch. The numbers of these trials stand: a "
+        "failure of training is a result." + more_text(len(found) - MOST_ROWS, "", "front.json"),
+        columns=("Trial", "Detected", "What was seen"),
+        rows=tuple(
+            (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
+            for one, seen in found[:MOST_ROWS]
+        ),
+    )
+
+
+def _standing(results: Results) -> str:
+    """Describe which configurations represent a search; empty if nothing was searched."""
+    if not any(note.searched for note in results.methods):
+        return ""
+    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
+    return f"Of a search {which} stand for it. "
+
+
+def _unshared(analysis: Analysis, tier: Tier) -> str:
+    """List the radii at which only some of the trials were evaluated and attacked."""
+    threat = tier.analysis.results.threat
+    kept = {trial_key(trial) for trial in tier.analysis.results.trials}
+    attacked = {
+        radius
+        for trial in analysis.results.trials
+        if trial_key(trial) in kept
+        for one in trial.strong
+        if (one.attack, one.norm, one.samples, one.parts)
+        == (tier.attack, threat.norm, tier.samples, tier.parts)
+        for radius in one.radii
+    }
+    listed = ", ".join(value_text(radius) for radius in sorted(attacked - set(threat.radii)))
+    if not listed:
+        return ""
+    return f"Not evaluated in every trial, and in seeds.csv alone: {threat.norm} {listed}."
+
+
 def _listed(cells: Sequence[str], most: int = 4) -> str:
     more = f" and {len(cells) - most} more" if len(cells) > most else ""
     return f"{', '.join(cells[:most])}{more}"
+
+
+def _worst(group: Sequence[Diagnosis]) -> int:
+    return max(SEVERITY[check.verdict] for one in group for check in one.checks)
+
+
+def _verdict_cell(group: Sequence[Diagnosis], column: tuple[int, str]) -> Cell:
+    """Count verdicts, the worst first: `pass` alone where every trial passes."""
+    verdicts = [c.verdict for one in group for c in one.checks if (c.number, c.name) == column]
+    counts = [(verdict, verdicts.count(verdict)) for verdict in SEVERITY if verdict in verdicts]
+    if counts == [("pass", len(group))]:
+        return Cell(text="pass")
+    texts = [f"{SIGNS[verdict]}{count} {verdict}" for verdict, count in counts]
+    return Cell(text=texts[0] if texts else "–", below=", ".join(texts[1:]))
+
+
+def _voids(one: Diagnosis, check: Check) -> bool:
+    return one.is_left_out and check.verdict == "fail" and check.number <= VOIDING
+
+
+def _trial_cell(analysis: Analysis, one: Diagnosis) -> Cell:
+    below = " ".join(part for part in (values_text(one.values, 4), f"seed {one.seed}") if part)
+    return method_cell(analysis.results, one.method, below)

@@ -1,7 +1,4 @@
-"""Outcome tables: the numbers of gaps, rates, attack strength, equivalent ε, and of the gate.
-
-Front tables: attainable robust accuracy, contrasts and dominance as they are printed.
-"""
+"""Tables of fronts: contrasts, dominance, gaps, rates, attack strength, equivalent ε, the gate."""
 
 from analysis.curves.fits import FamilyFit
 from analysis.curves.gaps import Gap
@@ -23,6 +20,11 @@ from analysis.responses.equivalence import Equivalence, Equivalent
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
 from analysis.results.words import attack_text, method_text, percent, value_text, values_text
+
+LEAST_PRINTED_RATE = 0.05
+"""Exchange rates below it would be printed as 0.0."""
+MOST_PLACES = 7
+"""Clean accuracies at which a curve is read for its table."""
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:
@@ -117,12 +119,6 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
         ),
         sortable=True,
     )
-
-
-LEAST_PRINTED_RATE = 0.05
-"""Exchange rates below it would be printed as 0.0."""
-MOST_PLACES = 7
-"""Clean accuracies at which a curve is read for its table."""
 
 
 def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:

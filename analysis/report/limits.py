@@ -1,8 +1,6 @@
-"""Limits: what bounds everything that a study says.
+"""What bounds everything that a study says, and what a reader must know to judge its numbers.
 
-Notes: what a reader must know to judge the numbers of a report, and what is known of its rules.
-
-The coverages are those of simulations with known truth; each is told with its setting.
+The coverages in the notes come from simulations with known truth; the notes name their settings.
 """
 
 from collections import Counter
@@ -16,6 +14,15 @@ from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
 from analysis.results.trials import strong_text
 from analysis.results.words import count_text, method_text, percent, resolution, value_text
+
+COVERAGE = (
+    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
+    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
+    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
+    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
+    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
+    "that: skewed, or with collapsed seeds."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +44,52 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other attacks", text=_attack_text(results)),
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_absence_limits(results, choice),
+    )
+
+
+def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
+    """Explain the terms and the methods of a report, topic by topic."""
+    results = analysis.results
+    threat = results.threat
+    checkpoint = (
+        "the epoch that did best on validation data"
+        if results.checkpoint == "best"
+        else "the last epoch"
+    )
+    chosen = "validation data" if results.num_validation else "test data"
+    return (
+        Limit(
+            topic="Accuracies",
+            text="Clean accuracy is the share of test images classified rightly; robust accuracy "
+            "at a radius the share still classified rightly under the attack at this radius and at "
+            "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
+            f"{checkpoint}.",
+        ),
+        *_tier_notes(analysis),
+        Limit(topic="Intervals", text=_interval_text(analysis)),
+        Limit(
+            topic="Fronts",
+            text=f"A configuration is chosen for a front on {chosen}, at radius "
+            f"{value_text(threat.objective_radius)}, if no other has at least its clean and its "
+            "robust accuracy and more of one. On test data, membership is a probability: the share "
+            "of replicates. The attainment surface at a clean accuracy is the robust accuracy that "
+            "a share of the replicates reaches at it or above: half for the median, 97.5% for the "
+            "pessimistic, 2.5% for the optimistic edge. Its band is pointwise.",
+        ),
+        Limit(
+            topic="Mean attainable robust accuracy",
+            text="The height of a front averaged over all clean accuracies asked for from "
+            f"{percent(results.clean_floor)}% to 100%: the hypervolume above "
+            f"({percent(results.clean_floor)}%, 0), divided by its width.",
+        ),
+        Limit(
+            topic="Fitted fronts",
+            text="Up to four families of curves are fitted to each method's configurations, by "
+            "their distance in units of seed noise, and the best by AICc is drawn if it passes "
+            "every condition of the gate below. Else there is no curve, gap or exchange rate: "
+            "points, steps and surfaces say what is known.",
+        ),
+        Limit(topic="Known coverage", text=COVERAGE),
     )
 
 
@@ -159,62 +212,6 @@ def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
         return []
     text = f"{_absent_text(results)}.{consequence}" if results.absent else consequence.strip()
     return [Limit(topic="Absent trials", text=text)]
-
-
-COVERAGE = (
-    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
-    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
-    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
-    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
-    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
-    "that: skewed, or with collapsed seeds."
-)
-
-
-def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
-    """Explain the terms and the methods of a report, topic by topic."""
-    results = analysis.results
-    threat = results.threat
-    checkpoint = (
-        "the epoch that did best on validation data"
-        if results.checkpoint == "best"
-        else "the last epoch"
-    )
-    chosen = "validation data" if results.num_validation else "test data"
-    return (
-        Limit(
-            topic="Accuracies",
-            text="Clean accuracy is the share of test images classified rightly; robust accuracy "
-            "at a radius the share still classified rightly under the attack at this radius and at "
-            "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
-            f"{checkpoint}.",
-        ),
-        *_tier_notes(analysis),
-        Limit(topic="Intervals", text=_interval_text(analysis)),
-        Limit(
-            topic="Fronts",
-            text=f"A configuration is chosen for a front on {chosen}, at radius "
-            f"{value_text(threat.objective_radius)}, if no other has at least its clean and its "
-            "robust accuracy and more of one. On test data, membership is a probability: the share "
-            "of replicates. The attainment surface at a clean accuracy is the robust accuracy that "
-            "a share of the replicates reaches at it or above: half for the median, 97.5% for the "
-            "pessimistic, 2.5% for the optimistic edge. Its band is pointwise.",
-        ),
-        Limit(
-            topic="Mean attainable robust accuracy",
-            text="The height of a front averaged over all clean accuracies asked for from "
-            f"{percent(results.clean_floor)}% to 100%: the hypervolume above "
-            f"({percent(results.clean_floor)}%, 0), divided by its width.",
-        ),
-        Limit(
-            topic="Fitted fronts",
-            text="Up to four families of curves are fitted to each method's configurations, by "
-            "their distance in units of seed noise, and the best by AICc is drawn if it passes "
-            "every condition of the gate below. Else there is no curve, gap or exchange rate: "
-            "points, steps and surfaces say what is known.",
-        ),
-        Limit(topic="Known coverage", text=COVERAGE),
-    )
 
 
 def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:

@@ -1,6 +1,6 @@
-"""Panel plans: the small figures of the page, section by section, at the objective radius.
+"""The figures of the page with their captions, planned first and drawn only as far as they fit.
 
-Pictures: the figures of the page, each with its caption, planned before they are drawn.
+The main figure comes at every radius, the small figures at the objective radius.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,6 +48,8 @@ from analysis.results.words import (
 
 MOST_TITLED = 80
 """With more configurations their marks carry no numbers to hover over: the table does."""
+MOST_GAPS = 3
+"""Pairs of methods whose gap is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,23 @@ def front_plans(analysis: Analysis) -> list[Plan]:
     ]
 
 
+def panel_plans(analysis: Analysis) -> list[Plan]:
+    """Plan the small figures, in the order of the page."""
+    if not analysis.found:
+        return []
+    return [
+        *_gap_plans(analysis),
+        *_strong_plans(analysis),
+        *_response_plans(analysis),
+        *_equivalence_plans(analysis),
+        *_attack_plans(analysis),
+        *_heat_plans(analysis),
+        *_search_plans(analysis),
+        *_training_plans(analysis),
+        *_diagnostic_plans(analysis),
+    ]
+
+
 def front_drawing(analysis: Analysis, figure: Figure, key: str, radius: float) -> str:
     """Save the main figure as SVG, with the numbers of each configuration over its mark."""
     caption = front_caption(analysis, radius)
@@ -141,27 +160,6 @@ def _titles(analysis: Analysis, radius: float) -> dict[str, str]:
         f"[{interval_text(member.robust)}]\nP(on front) {printed_share(member.on_study_front)}"
         for row, (c, member) in enumerate(zip(found, members, strict=True))
     }
-
-
-MOST_GAPS = 3
-"""Pairs of methods whose gap is drawn."""
-
-
-def panel_plans(analysis: Analysis) -> list[Plan]:
-    """Plan the small figures, in the order of the page."""
-    if not analysis.found:
-        return []
-    return [
-        *_gap_plans(analysis),
-        *_strong_plans(analysis),
-        *_response_plans(analysis),
-        *_equivalence_plans(analysis),
-        *_attack_plans(analysis),
-        *_heat_plans(analysis),
-        *_search_plans(analysis),
-        *_training_plans(analysis),
-        *_diagnostic_plans(analysis),
-    ]
 
 
 def _plan(

@@ -1,4 +1,4 @@
-"""Tables: the numbers of a study as they are printed, row by row."""
+"""The tables of a study as they are printed, and the cells that they share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -164,18 +164,20 @@ def asked_for(analysis: Analysis) -> Array:
     return asked
 
 
+def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> Cell:
+    """Print a configuration: its method, and its values below."""
+    return method_cell(results, c.method, values_text(c.values, 4))
+
+
+def method_cell(results: Results, method: str, below: str = "") -> Cell:
+    """Print a method with a swatch of its colour."""
+    style = method_styles(results.methods)[method]
+    return Cell(text=method, below=below, order=method, colour=style.colour)
+
+
 def interval_cell(value: Interval) -> Cell:
     """Print an accuracy in percent with its interval below."""
     return Cell(text=percent(value.estimate), below=interval_text(value), order=value.estimate)
-
-
-def interval_text(value: Interval) -> str:
-    """Print the ends of an interval of an accuracy, in percent.
-
-    >>> interval_text(Interval(estimate=0.5, low=0.45, high=0.55))
-    '45.0–55.0'
-    """
-    return f"{percent(value.low)}–{percent(value.high)}"
 
 
 def spread_cell(over_seeds: Spread | None, printed: Callable[[float], str] = percent) -> Cell:
@@ -193,14 +195,18 @@ def difference_cell(difference: Interval) -> Cell:
     return Cell(text=points_text(difference.estimate), below=below, order=difference.estimate)
 
 
+def interval_text(value: Interval) -> str:
+    """Print the ends of an interval of an accuracy, in percent.
+
+    >>> interval_text(Interval(estimate=0.5, low=0.45, high=0.55))
+    '45.0–55.0'
+    """
+    return f"{percent(value.low)}–{percent(value.high)}"
+
+
 def ends_text(low: float, high: float) -> str:
     """Print the ends of an interval of a difference, in percentage points."""
     return f"{points_text(low)} to {points_text(high)}"
-
-
-def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> Cell:
-    """Print a configuration: its method, and its values below."""
-    return method_cell(results, c.method, values_text(c.values, 4))
 
 
 def more_text(count: int, nouns: str, file: str) -> str:
@@ -217,10 +223,13 @@ def printed_share(share: float) -> str:
     return share_text(share).removeprefix("= ")
 
 
-def method_cell(results: Results, method: str, below: str = "") -> Cell:
-    """Print a method with a swatch of its colour."""
-    style = method_styles(results.methods)[method]
-    return Cell(text=method, below=below, order=method, colour=style.colour)
+def standard_steps(cost: float) -> str:
+    """Print a training cost in steps of standard training, which costs 3 passes per image.
+
+    >>> standard_steps(6.0), standard_steps(23.0)
+    ('2 × standard', '7.7 × standard')
+    """
+    return f"{cost / STANDARD_COST:.2g} × standard"
 
 
 def _attained_cell(front: FrontSurface, clean: float) -> Cell:
@@ -234,12 +243,3 @@ def _attained_cell(front: FrontSurface, clean: float) -> Cell:
         below=f"{texts[0]}–{texts[1]}" if greatest > 0 else "",
         order=middle,
     )
-
-
-def standard_steps(cost: float) -> str:
-    """Print a training cost in steps of standard training, which costs 3 passes per image.
-
-    >>> standard_steps(6.0), standard_steps(23.0)
-    ('2 × standard', '7.7 × standard')
-    """
-    return f"{cost / STANDARD_COST:.2g} × standard"
