@@ -1,4 +1,4 @@
-"""Training panels: accuracy against epoch, a small panel for each method."""
+"""Figures of training: accuracy against epoch, a small panel for each method."""
 
 import math
 from collections.abc import Sequence
@@ -157,7 +157,7 @@ def _curve(history: History, name: str) -> Array:
 
 
 def _mean_curve(curves: Sequence[Array]) -> Array:
-    """Average curves over the epochs that all of them have; the first where they share none."""
+    """Average curves over the epochs that all of them have; return the first if they share none."""
     shared = sorted(set.intersection(*({float(x) for x in curve[:, 0]} for curve in curves)))
     if not shared:
         return curves[0]

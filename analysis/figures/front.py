@@ -97,7 +97,7 @@ def headline_finding(analysis: Analysis) -> Finding | None:
 
 
 def front_title(analysis: Analysis, radius: float) -> str:
-    """Title the main figure with its finding, or plainly where there is none at this radius."""
+    """Return the title of the main figure: its finding, or a plain one if this radius has none."""
     finding = headline_finding(analysis)
     if finding is None or radius != analysis.results.threat.objective_radius:
         return f"{analysis.results.study}: clean accuracy and robust accuracy"
@@ -105,7 +105,7 @@ def front_title(analysis: Analysis, radius: float) -> str:
 
 
 def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> str:
-    """State of how many configurations, seeds and images, and against what, a front is made."""
+    """List the counts of configurations, seeds and images of a front, its attack and intervals."""
     results = analysis.results
     absent = f", {len(results.absent)} absent" if results.absent else ""
     return (
@@ -158,8 +158,8 @@ def chosen_text(results: Results) -> str:
     return f"{where} at {'radius' if norm == threat.norm else norm} {value_text(radius)}"
 
 
-def asides(analysis: Analysis, view: View) -> list[Draw]:
-    """Choose the small panels: gap, rate and attainable robustness, or what there is of them."""
+def _asides(analysis: Analysis, view: View) -> list[Draw]:
+    """Choose the small panels: gap, rate and attainable robustness, as far as they exist."""
     styles = method_styles(analysis.results.methods)
     draws: list[Draw] = []
     gap = next((gap for gap in view.gaps if gap.range is not None), None)
@@ -194,7 +194,7 @@ def _canvas(
     above = 0.42 + 0.22 * len(title) + 0.17 * len(conditions)
     below = 0.6 + READING_LINE * len(reading)
     height = 5.7 + above + below
-    draws = asides(analysis, analysis.view(radius, estimand))
+    draws = _asides(analysis, analysis.view(radius, estimand))
     ends = {"top": 1 - above / height, "bottom": below / height}
     right = 0.665 if draws else 0.985
     figure, axes = new_axes(12.4, height, left=0.055, right=right, **ends)
@@ -211,13 +211,13 @@ def _canvas(
 
 
 def _whole_words(text: str, most: int) -> str:
-    """Cut a text that is too long between two words; where one word is very long, anywhere."""
+    """Cut a text that is too long between two words, or anywhere if one word is very long."""
     cut = textwrap.shorten(text, most, placeholder=" …")
     return cut if len(cut) > most // 2 or cut == text else shortened(text, most)
 
 
 def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]:
-    """Make so many small axes below each other at the right edge of a figure."""
+    """Add `count` small axes below each other at the right edge of a figure."""
     if count == 0:
         return []
     gap = 0.85 / figure.get_figheight()
@@ -303,7 +303,7 @@ def _draw_means(axes: Axes, method: MethodScene) -> None:
 
 
 def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
-    """Point left at the height of each configuration outside the figure; say where it is."""
+    """Draw a pointer at the height of each configuration left of the figure; return its labels."""
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     styles = {method.note.name: method for method in scene.methods}
     heights = [min(height, top) for height in scene.outside_heights]
@@ -370,7 +370,8 @@ def _draw_gap(axes: Axes, gap: Gap) -> None:
 
 
 def _seen(estimate: Array, low: Array, high: Array) -> tuple[float, float]:
-    """Choose the part of a gap's axis that is shown: a band may widen without bound at its end."""
+    """Choose the limits of a gap's axis in points, with 0 inside."""
+    # A band may widen without bound at its end: beyond three usual widths it is cut.
     usual = 3.0 * float(np.median(high - low))
     ends = max(low.min(), estimate.min() - usual), min(high.max(), estimate.max() + usual)
     margin = 0.08 * max(ends[1], 0.0) - 0.08 * min(ends[0], 0.0)

@@ -331,7 +331,7 @@ def _write_row(axes: Axes, at: int, shown: Interval, colour: str) -> None:
 
 
 def _pad(axes: Axes, shown: Sequence[Interval], *, bounded: bool) -> None:
-    """Set limits around all intervals; accuracies stay within 0 and 100."""
+    """Set the limits of the axis around all intervals; `bounded` ones stay within 0 and 100."""
     low = 100 * min(min(one.low, one.estimate) for one in shown)
     high = 100 * max(max(one.high, one.estimate) for one in shown)
     margin = max(0.05 * (high - low), 0.5)

@@ -50,7 +50,7 @@ class Label:
     free: bool = False
     """It names no marker, so it may stand near any."""
     gid: str = ""
-    """Of its layer, as `canvas.layer` gives it."""
+    """Of its layer, as `canvas.layer` returns it."""
 
 
 def place_labels(

@@ -1,4 +1,4 @@
-"""Front layers: what the main figure is put together from, each part in its layer of the page.
+"""The parts of the main figure, each drawn in its own layer of the page.
 
 All coordinates are in percent. Layers are named by `canvas.layer`: a page shows and hides them.
 """
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.typing import LineStyleType
 
 from analysis.figures.canvas import INK
 from analysis.figures.marks import line_boxes, pairs, write_above
@@ -128,7 +129,7 @@ def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, al
     steps = staircase(corners, axes.get_xlim()[0])
     if len(steps) == 0:
         return
-    dash: Any = "solid" if alone else (0, (3.2, 1.8))
+    dash: LineStyleType = "solid" if alone else (0, (3.2, 1.8))
     line = {"color": style.colour, "lw": 1.5 if alone else 0.8, "ls": dash, "gid": gid, **MITRED}
     # The outer piece follows from the definition, not from a configuration of its own.
     axes.plot(*steps[-2:].T, zorder=2.3, alpha=0.35, **{**line, "lw": 0.8})
@@ -163,7 +164,7 @@ def draw_shared_range(axes: Axes, low: float, high: float, gid: str) -> None:
 def draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], gid: str) -> None:
     """Draw an arrow between two data points: the gap between two curves."""
     look = {"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
-    _point(axes, start, end, look, gid, zorder=5.2, annotation_clip=False)
+    _draw_pointer(axes, start, end, look, gid, order=5.2, clip=False)
 
 
 def draw_shifts(axes: Axes, starts: Array, ends: Array, style: MethodStyle, gid: str) -> None:
@@ -171,18 +172,22 @@ def draw_shifts(axes: Axes, starts: Array, ends: Array, style: MethodStyle, gid:
     look = {"arrowstyle": "->", "color": style.colour, "lw": 0.8, "alpha": 0.7}
     look |= {"shrinkA": 0, "shrinkB": 3}
     for start, end in zip(pairs(starts), pairs(ends), strict=True):
-        _point(axes, start, end, look, gid, zorder=3.4, annotation_clip=True)
+        _draw_pointer(axes, start, end, look, gid, order=3.4, clip=True)
 
 
-def _point(
+def _draw_pointer(
     axes: Axes,
     start: tuple[float, float],
     end: tuple[float, float],
     look: dict[str, Any],
     gid: str,
-    **options: Any,
+    *,
+    order: float,
+    clip: bool,
 ) -> None:
-    arrow = axes.annotate("", end, xytext=start, arrowprops=look, **options)
+    arrow = axes.annotate(
+        "", end, xytext=start, arrowprops=look, annotation_clip=clip, zorder=order
+    )
     # The arrow is an artist of its own: both belong to the layer.
     arrow.set_gid(gid)
     if arrow.arrow_patch is not None:
@@ -212,7 +217,7 @@ def staircase(corners: Array, left: float) -> Array:
 
 
 def coarse(corners: Array, clean_step: float, robust_step: float) -> Array:
-    """Leave out corners that move the steps by less than one can see, both ends kept.
+    """Drop corners that move the steps by less than one can see, but keep both ends.
 
     corners: (K, 2) from the clean to the robust end, in percent.
 

@@ -109,7 +109,7 @@ def spread_heights(heights: Sequence[float], gap: float, top: float = math.inf) 
 
 
 def panel_name(method: str, length: int) -> str:
-    """Cut a method's name for a small panel; of `study: method` the study gives way.
+    """Cut a method's name for a small panel; of `study: method`, the study is cut first.
 
     >>> panel_name("a_long_study: at", 12), panel_name("a_long_method", 10)
     ('a_long_…: at', 'a_long_me…')
@@ -146,7 +146,7 @@ def strength_axis(
 
 
 def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
-    """Set a log axis with ticks at these values, as far as their texts leave room."""
+    """Set a log axis with ticks at these values, as far as their texts have room."""
     axis = axes.yaxis if vertical else axes.xaxis
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     logs = [math.log10(value) for value in sorted(set(values))]
@@ -160,7 +160,7 @@ def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
 
 
 def apart(places: Sequence[float], least: float) -> list[float]:
-    """Keep the places, from the last on, that are further apart than `least`.
+    """Keep those places, beginning with the last, that are more than `least` apart.
 
     >>> apart([0.0, 1.0, 1.5, 4.0], 1.0)
     [0.0, 1.5, 4.0]
@@ -185,7 +185,7 @@ def pairs(points: Array) -> tuple[tuple[float, float], ...]:
 
 
 def from_the_middle(points: Array) -> tuple[tuple[float, float], ...]:
-    """List the points (N, 2) from the middle of the axis outwards, to name them beside one."""
+    """List the points (N, 2) from the middle of the axis outwards: a label prefers the middle."""
     middle = 0.5 * (points[:, 0].min() + points[:, 0].max())
     order = np.argsort(np.abs(points[:, 0] - middle), kind="stable")
     return pairs(points[order])

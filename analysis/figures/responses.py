@@ -174,7 +174,7 @@ def fig_equivalence(results: Results, equivalence: Equivalence) -> Figure:
 
 
 def _rho_axis(axes: Axes, results: Results, equivalence: Equivalence) -> list[float]:
-    """Lay out a log axis of ρ, or one by name if ρ is unknown, and return where values stand."""
+    """Lay out a log axis of ρ, or one of names if a ρ is unknown, and return the values' places."""
     rhos = [value.rho for value in equivalence.values if value.rho is not None]
     if len(rhos) == len(equivalence.values) and rhos:
         axes.set_xlabel(f"ρ of {method_text(equivalence.sam)}")
@@ -256,7 +256,7 @@ def _upper(value: Equivalent, levels: Sequence[float]) -> float:
 
 
 def _draw_reference(axes: Axes, equivalence: Equivalence, points: Array) -> None:
-    """Draw a line of slope 2 through the middle of the values, those of the slope if it has one."""
+    """Draw a line of slope 2 through the middle of the values from which the slope was fitted."""
     rows = equivalence.slope.rows if equivalence.slope else [v.row for v in equivalence.values]
     claimed = [v for v in equivalence.values if v.epsilon and v.rho and v.row in rows]
     if not claimed or any(value.rho is None for value in equivalence.values):

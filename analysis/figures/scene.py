@@ -57,15 +57,18 @@ class Drawn:
     covariances: Array
     """(N, 2, 2) of the means shown, clean and robust."""
     median: Array
-    """(K, 2) corners of the median attainment surface, from the clean to the robust end;"""
+    """(K, 2) corners of the median attainment surface, from the clean to the robust end.
+
+    Those of the optimistic and the pessimistic surface follow, in the same form.
+    """
     optimistic: Array
     pessimistic: Array
     curve: Array
-    """(G, 2) of the fitted front, none where it was refused;"""
+    """(G, 2) points of the fitted front; empty if it was refused."""
     band: tuple[Array, Array]
-    """its (G,) low and high ends, and"""
+    """(G,) low and high ends of its band."""
     beyond: Array
-    """(H, 2) its continuation outside the measured range."""
+    """(H, 2) points of its continuation outside the measured range."""
     close: tuple[Array, ...]
     """Curves (G, 2) of the other families that fit as well."""
 
@@ -103,9 +106,9 @@ class Scene:
     """Least and greatest clean accuracy and greatest robust accuracy of the axes."""
     methods: tuple[MethodScene, ...]
     outside: tuple[ConfigurationResult, ...]
-    """Configurations left of the figure, and"""
+    """Configurations left of the figure."""
     outside_heights: tuple[float, ...]
-    """their robust accuracy."""
+    """Robust accuracy of those."""
     arrows: tuple[Arrow, ...]
     """The gap of the first pair that has one, under each estimand."""
 
@@ -134,9 +137,9 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
 def shown_range(clean: Array) -> tuple[float, float]:
     """Choose the clean accuracies (fractions) between which a figure is drawn.
 
-    All of them, unless at most a quarter lies beyond a gap more than three times as wide as the
-    range of the rest (counted as 2 points if it is less): one collapsed configuration would press
-    all others into a corner. clean: (N,); returns the least and the greatest shown.
+    These are all, unless at most a quarter of them lies beyond a gap more than three times as wide
+    as the range of the rest (at least 2 points): one collapsed configuration would press all others
+    into a corner. clean: (N,); returns the least and the greatest shown.
 
     >>> shown_range(np.array([0.99, 0.98, 0.97, 0.96, 0.62]))
     (0.96, 0.99)
@@ -153,9 +156,9 @@ def shown_range(clean: Array) -> tuple[float, float]:
 
 
 def frame(choice: Choice, position: int) -> tuple[float, float, float]:
-    """Choose least clean, greatest clean and greatest robust accuracy (fractions) of a figure.
+    """Return the least clean, greatest clean and greatest robust accuracy of a figure (fractions).
 
-    Besides the means shown, their single seeds; seeds far to the left of all means are clipped.
+    They contain the means shown and their single seeds, except seeds far left of all means.
     """
     found = tuple(c for front in choice.fronts for c in front.configurations)
     low, high = shown_range(mean_points(found, position)[:, 0])

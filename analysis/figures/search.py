@@ -1,4 +1,4 @@
-"""Search panels: searches as parallel coordinates, and the importances of hyperparameters."""
+"""Figures of searches: searches as parallel coordinates, and the importances of hyperparameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ LOG_RATIO = 5.0
 
 
 def fig_parallel(results: Results, choice: Choice, found: Sequence[ConfigurationResult]) -> Figure:
-    """Draw each search as parallel coordinates: hyperparameters, then what was reached by them.
+    """Draw each search as parallel coordinates: hyperparameters, then the accuracies reached.
 
     found: all configurations of the results. One line for each configuration, darker where robust
     accuracy is higher; members of the method's front are thick.

@@ -41,7 +41,7 @@ Row = int
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. What it has no function for, it is not part of."""
+    """One column. It is part of those files for which it has a function."""
 
     head: str = ""
     """On the page."""
@@ -159,7 +159,7 @@ def _naming_columns(analysis: Analysis) -> list[Column]:
 
 
 def _front_columns(analysis: Analysis) -> list[Column]:
-    """Return the columns of who is on a front: by replicates on test, and by the choice."""
+    """Return the columns of front membership: by replicates on test, and by the choice."""
     found, study_front = analysis.found, analysis.choice.study_front
     members = analysis.primary.fronts.configurations
     on_method = {c.key for front in analysis.choice.fronts for c in front.members}

@@ -1,4 +1,4 @@
-"""Training tables: the numbers of the training curves and of the importances."""
+"""Tables of training: the numbers of the training curves and of the importances."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from analysis.results.words import SYMBOLS, attack_text, count_text, percent, va
 
 
 def training_table(results: Results, choice: Choice) -> Table:
-    """Set the checkpoint `best` against `last`, for each method's chosen configuration."""
+    """Build the table of checkpoint `best` against `last`, for each method's configuration."""
     threat = results.threat
     return Table(
         key="training",

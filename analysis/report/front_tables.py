@@ -96,7 +96,7 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def dominance_table(results: Results, contrasts: Contrasts) -> Table:
-    """Give, for each configuration of a second method, the one that comes closest to it."""
+    """Build the table of what comes closest to dominating each configuration of another method."""
     found = configurations(results)
     return Table(
         key="dominance",
@@ -200,7 +200,7 @@ def margin_table(analysis: Analysis) -> Table:
 
 
 def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) -> Table:
-    """Give, for each ρ, the training ε that is as robust, or the levels that it lies between."""
+    """Build the table of the training ε that each ρ is worth, or of the levels around it."""
     return Table(
         key=key,
         caption=f"The training ε of {method_text(equivalence.adversarial)} at which it is as "
@@ -260,7 +260,7 @@ def gate_table(analysis: Analysis) -> Table:
 
 
 def rate_text(rate: float) -> str:
-    """Print an exchange rate; near the end of a front it grows without bound and says no number.
+    """Format an exchange rate; near the end of a front, where it has no bound, only as `> 50`.
 
     >>> rate_text(1.0), rate_text(0.31), rate_text(0.004), rate_text(630.0)
     ('1.0', '0.3', '< 0.1', '> 50')

@@ -188,13 +188,13 @@ def _plan(
 
 
 def _conditions(analysis: Analysis) -> str:
-    """State against what, on how many images, and for what the intervals of a panel stand."""
+    """List the attack, the images and the intervals of a panel, to end its caption."""
     estimand = ESTIMAND_TEXTS[analysis.estimand]
     return f"{_measured(analysis)}; 95% intervals over {estimand}."
 
 
 def _measured(analysis: Analysis) -> str:
-    """State against what, and on how many images, for a panel without intervals."""
+    """List the attack and the images of a panel without intervals."""
     threat = analysis.results.threat
     attack = attack_text(threat, threat.objective_radius)
     return f"{attack}; {count_text(analysis.results.num_test, 'test image')}"
