@@ -22,7 +22,8 @@ from analysis.inference.bootstrap import Replicates, draw_replicates
 from analysis.inference.claims import Finding, Interval
 from analysis.results.combine import combine
 from analysis.results.configurations import ConfigurationResult, Spread, configurations
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.table import read_table
 from analysis.results.trials import (
     AbsentTrial,

@@ -81,7 +81,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
 
 
 def _said(results: Results) -> str:
-    """Say how a table was understood, as some of it is by default."""
+    """Print how a table was understood, including what was assumed by default."""
     threat = results.threat
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (

@@ -22,8 +22,7 @@ from analysis.responses.equivalence import measure_equivalences
 from analysis.responses.margins import measure_margins
 from analysis.responses.strength import measure_heat_maps, measure_responses
 from analysis.results.configurations import ConfigurationResult, configurations
-from analysis.results.methods import compared
-from analysis.results.results import Results
+from analysis.results.results import Results, compared
 from analysis.results.trials import TrialResult
 
 

@@ -1,20 +1,16 @@
 """Document: everything that an analysis found, as one value and as `front.json`.
 
-The figures, the tables and the page are made from it alone. Fractions, never percent; null, never
-NaN. Additions keep the schema's number; a changed meaning raises it; readers refuse one that they
-do not know.
-
-Codec: frozen dataclasses as JSON and back, by their declared types.
+The figures, the tables and the page are made from it alone. Accuracies are fractions, never
+percent; what is unknown is null, never NaN. Additions keep the number in `SCHEMA`; a changed
+meaning raises it; readers refuse a number that they do not know.
 """
 
 import json
 import math
-import types
-import typing
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from analysis.attacks.alarms import Alarm
 from analysis.attacks.exclusion import Diagnosis, Exclusion
@@ -36,115 +32,6 @@ from analysis.results.results import Results
 from analysis.results.trials import ResultsError
 
 T = TypeVar("T")
-
-
-def to_plain(value: Any, place: str = "") -> Any:
-    """Turn dataclasses into dicts and tuples into lists; what JSON cannot hold is an error.
-
-    Fields marked `UNWRITTEN` are left out. No NaN and no infinity: they are None where they mean
-    something.
-
-    >>> from analysis.inference.claims import Interval
-    >>> to_plain(Interval(estimate=0.5, low=0.25, high=0.75))
-    {'estimate': 0.5, 'low': 0.25, 'high': 0.75}
-    """
-    if is_dataclass(value):
-        return {
-            field.name: to_plain(getattr(value, field.name), f"{place}.{field.name}")
-            for field in fields(value)
-            if field.metadata.get("written", True)
-        }
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_plain(item, f"{place}[{at}]") for at, item in enumerate(value)]
-    if isinstance(value, bool | str | int | None):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    raise TypeError(f"{place}: cannot be written as JSON: {value!r} ({type(value).__name__})")
-
-
-def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
-    """Make a value of this type from what `to_plain` wrote; `ResultsError` names what is odd.
-
-    >>> from analysis.inference.claims import Interval
-    >>> from_plain(Interval, {"estimate": 0.5, "low": 0.25, "high": 0.75})
-    Interval(estimate=0.5, low=0.25, high=0.75)
-    """
-    return typing.cast(T, _read(kind, plain, place or kind.__name__))
-
-
-def _read(kind: Any, plain: Any, place: str) -> Any:
-    origin, arguments = get_origin(kind), get_args(kind)
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _read_dataclass(kind, plain, place)
-    if origin is tuple:
-        return _read_tuple(arguments, plain, place)
-    if origin in (typing.Union, types.UnionType):
-        return _read_union(arguments, plain, place)
-    if origin is typing.Literal:
-        if plain not in arguments:
-            raise ResultsError(f"{place}: must be one of {arguments}, got {plain!r}")
-        return plain
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(plain, dict):
-            raise ResultsError(f"{place}: must be an object, got {plain!r}")
-        return {key: _read(arguments[1], item, f"{place}.{key}") for key, item in plain.items()}
-    if kind is float and isinstance(plain, int) and not isinstance(plain, bool):
-        return float(plain)
-    if not isinstance(plain, kind) or (kind in (int, float) and isinstance(plain, bool)):
-        raise ResultsError(f"{place}: must be {kind.__name__}, got {plain!r}")
-    return plain
-
-
-def _read_dataclass(kind: Any, plain: Any, place: str) -> Any:
-    if not isinstance(plain, dict):
-        raise ResultsError(f"{place}: must be an object, got {plain!r}")
-    hints = get_type_hints(kind)
-    written = [field for field in fields(kind) if field.metadata.get("written", True)]
-    values = {}
-    for field in written:
-        if field.name in plain:
-            values[field.name] = _read(
-                hints[field.name], plain[field.name], f"{place}.{field.name}"
-            )
-    try:
-        return kind(**values)
-    except TypeError as error:
-        needed = [one for one in written if one.default is MISSING]
-        lacking = [field.name for field in needed if field.name not in plain]
-        raise ResultsError(f"{place}: lacks {', '.join(lacking)}") from error
-
-
-def _read_tuple(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
-    if not isinstance(plain, list):
-        raise ResultsError(f"{place}: must be a list, got {plain!r}")
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_read(arguments[0], item, f"{place}[{at}]") for at, item in enumerate(plain))
-    if len(plain) != len(arguments):
-        raise ResultsError(f"{place}: must have {len(arguments)} entries, got {len(plain)}")
-    return tuple(
-        _read(kind, item, f"{place}[{at}]")
-        for at, (kind, item) in enumerate(zip(arguments, plain, strict=True))
-    )
-
-
-def _read_union(arguments: tuple[Any, ...], plain: Any, place: str) -> Any:
-    if plain is None and type(None) in arguments:
-        return None
-    # Exact types first: 1 is not 1.0 where both are allowed.
-    for kind in arguments:
-        if isinstance(kind, type) and type(plain) is kind:
-            return plain
-    for kind in arguments:
-        if kind is not type(None):
-            try:
-                return _read(kind, plain, place)
-            except ResultsError:
-                continue
-    raise ResultsError(f"{place}: must be one of {arguments}, got {plain!r}")
-
 
 SCHEMA = "rhoeps.front/1"
 
@@ -198,17 +85,17 @@ class Analysis:
 
     @property
     def estimand(self) -> Estimand:
-        """Give the default estimand, that of headline numbers."""
+        """Return the default estimand, that of headline numbers."""
         return self.estimands[0]
 
     @property
     def primary(self) -> View:
-        """Give the view at the objective radius under the default estimand."""
+        """Return the view at the objective radius under the default estimand."""
         return self.view(self.results.threat.objective_radius)
 
     @cached_property
     def found(self) -> tuple[ConfigurationResult, ...]:
-        """Give the configurations: the rows that views refer to."""
+        """Return the configurations: the rows that views refer to."""
         return configurations(self.results)
 
     @cached_property
@@ -217,7 +104,7 @@ class Analysis:
         return choose(self.results)
 
     def view(self, radius: float, estimand: Estimand | None = None) -> View:
-        """Give what was found at this radius, by default under the default estimand."""
+        """Return what was found at this radius, by default under the default estimand."""
         asked = estimand or self.estimand
         return next(v for v in self.views if v.radius == radius and v.estimand == asked)
 
@@ -260,3 +147,58 @@ def read_json(text: str) -> Analysis:
     if schema != SCHEMA:
         raise ResultsError(f"front.json: schema must be {SCHEMA}, got {schema!r}")
     return from_plain(Analysis, document, "front.json")
+
+
+def to_plain(value: Any, place: str = "") -> Any:
+    """Turn dataclasses into dicts and tuples into lists, as `json.dumps` takes them.
+
+    A field is left out where the rule `written` of its metadata says so. NaN and infinity are a
+    `TypeError` that names the place: where a number may be lacking, the value is None.
+
+    >>> from analysis.inference.claims import Interval
+    >>> to_plain(Interval(estimate=0.5, low=0.25, high=0.75))
+    {'estimate': 0.5, 'low': 0.25, 'high': 0.75}
+    """
+    # Not pydantic's serializer: it writes NaN as null, and knows no place in its errors.
+    if is_dataclass(value):
+        return {
+            field.name: to_plain(getattr(value, field.name), f"{place}.{field.name}")
+            for field in fields(value)
+            if field.metadata.get("written", lambda owner: True)(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_plain(item, f"{place}[{at}]") for at, item in enumerate(value)]
+    if isinstance(value, bool | str | int | None):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    raise TypeError(f"{place}: cannot be written as JSON: {value!r} ({type(value).__name__})")
+
+
+def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
+    """Build a value of this type from what `to_plain` returned.
+
+    Types are taken strictly: a bool is no number, and 1 is not 1.0 where both are allowed. Raises
+    `ResultsError` with the place of the first entry that does not fit.
+
+    >>> from analysis.inference.claims import Interval
+    >>> from_plain(Interval, {"estimate": 0.5, "low": 0.25, "high": 0.75})
+    Interval(estimate=0.5, low=0.25, high=0.75)
+    """
+    # For a start-up without it: only reports that are written again are read.
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        # As text, because in strict mode a list is a tuple in JSON alone.
+        return TypeAdapter(kind).validate_json(json.dumps(plain), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, ResultsError):
+            raise cause from error
+        parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        rule = first["msg"].replace("Input should", "must").replace("Field required", "is missing")
+        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
+        raise ResultsError(f"{place or kind.__name__}{''.join(parts)}: {rule}{got}") from error

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import norm
 
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import TrialResult, accuracies
 
 HERE = Path(__file__).parent

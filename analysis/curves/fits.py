@@ -40,7 +40,7 @@ from analysis.inference.intervals import interval
 from analysis.inference.monotone import concave_fit
 from analysis.results.configurations import ConfigurationResult, configurations
 from analysis.results.results import Results
-from analysis.results.trials import UNWRITTEN, Array
+from analysis.results.trials import ARRAYS, UNWRITTEN, Array
 
 WORTH_REPLICATES = 10.0
 """Difference of AICc beyond which a family has next to no support: no replicate is fitted."""
@@ -77,6 +77,8 @@ class Curve:
 @dataclass(frozen=True, kw_only=True)
 class FamilyFit:
     """One family fitted to one method's points."""
+
+    __pydantic_config__ = ARRAYS
 
     family: FamilyName
     names: tuple[str, ...]

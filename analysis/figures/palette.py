@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.results.methods import _sides
-from analysis.results.results import MethodNote
+from analysis.results.methods import MethodNote, side_names
 
 ADVERSARIAL_TRAINING = "#C8501E"
 SAM = "#1F6FB2"
@@ -28,23 +27,22 @@ class MethodStyle:
 
 
 def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
-    """Give each method a colour and a marker, by its sides; equal sides take other hues.
+    """Return each method's colour and marker: its own for SAM and PGD alone, else one in turn.
 
     >>> sam = MethodNote(name="sam", sides="sam + none", searched=False)
     >>> method_styles([sam])["sam"].colour
     '#1F6FB2'
     """
     known = {
-        frozenset(): (STANDARD, "D"),
+        frozenset[str](): (STANDARD, "D"),
         frozenset({"sam"}): (SAM, "s"),
         frozenset({"pgd"}): (ADVERSARIAL_TRAINING, "o"),
     }
     styles: dict[str, MethodStyle] = {}
     others = 0
     for note in methods:
-        sides = _sides(note)
-        if sides in known:
-            colour, marker = known.pop(sides)
+        if (names := side_names(note.sides)) in known:
+            colour, marker = known.pop(names)
         else:
             colour = OTHERS[others % len(OTHERS)]
             marker = OTHER_MARKERS[others % len(OTHER_MARKERS)]
@@ -59,7 +57,7 @@ def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
 
 
 def contrast_on_white(colour: str) -> float:
-    """Give the contrast of a colour #rrggbb against white, 1 to 21.
+    """Compute the contrast of a colour #rrggbb against white, 1 to 21.
 
     WCAG 2.2, definitions of relative luminance and contrast ratio.
 

@@ -15,7 +15,7 @@ from analysis.figures.palette import MethodStyle, method_styles
 from analysis.fronts.choice import Choice, MethodFront, mean_points
 from analysis.inference.claims import Estimand
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.results import MethodNote
+from analysis.results.methods import MethodNote
 from analysis.results.trials import Array
 from analysis.results.words import method_text, percent, values_text
 

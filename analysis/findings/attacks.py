@@ -19,7 +19,6 @@ from analysis.findings.phrases import (
     requirements_text,
 )
 from analysis.inference.claims import Finding
-from analysis.results.methods import sides
 from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text, method_text, percent, value_text
 
@@ -66,7 +65,7 @@ def tier_findings(tier: Tier, weaker: str) -> tuple[Finding, ...]:
     attack, as it is printed.
     """
     results, view = tier.analysis.results, tier.analysis.primary
-    perturbing = {note.name for note in results.methods if sides(note)}
+    perturbing = {note.name for note in results.methods if note.kind != "standard"}
     # Standard training and its like come last.
     losses = sorted(tier.losses, key=lambda loss: loss.method not in perturbing)
     said = [_loss_finding(tier, loss, weaker) for loss in losses]

@@ -12,7 +12,7 @@ from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings
 from analysis.findings.optimism import selection_findings
 from analysis.findings.responses import margin_findings, response_findings
 from analysis.inference.claims import Finding
-from analysis.results.methods import compared, sides
+from analysis.results.results import compared
 
 
 def find(analysis: Analysis) -> tuple[Finding, ...]:
@@ -26,7 +26,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     if not results.trials:
         return tuple(exclusion_findings(results, analysis.exclusion))
     # Standard training has no strength to vary, so a curve is not missed there.
-    perturbing = {note.name for note in results.methods if sides(note)}
+    perturbing = {note.name for note in results.methods if note.kind != "standard"}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
         *contrast_findings(results, view.contrasts),

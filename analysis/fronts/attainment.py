@@ -90,7 +90,7 @@ class Fronts:
     """Methods with results, in the order of the study."""
 
     def method(self, name: str) -> FrontSurface | None:
-        """Give the surface of this method; None if it has no result."""
+        """Return the surface of this method; None if it has no result."""
         return next((one for one in self.methods if one.method == name), None)
 
 
@@ -118,7 +118,7 @@ def measure_fronts(
 def points_at(
     results: Results, replicates: Replicates, radius: float, estimand: Estimand
 ) -> tuple[Array, Array]:
-    """Give the means (N, 2) and replicates (B, N, 2) of clean and robust accuracy at a radius."""
+    """Return the means (N, 2) and replicates (B, N, 2) of clean and robust accuracy at a radius."""
     columns = [0, 1 + results.threat.radii.index(radius)]
     return replicates.means[:, columns], replicates.of(estimand)[:, :, columns]
 
@@ -145,7 +145,7 @@ def entering(
 
 
 def attainable_intervals(estimates: Array, replicates: Array) -> list[Interval]:
-    """Give `area_intervals` of attainable robust accuracies, kept in [0, 1] as these are."""
+    """Return `area_intervals` of attainable robust accuracies, kept in [0, 1] as these are."""
     return [
         replace(one, low=min(max(one.low, 0.0), 1.0), high=min(max(one.high, 0.0), 1.0))
         for one in area_intervals(estimates, replicates)
@@ -153,7 +153,7 @@ def attainable_intervals(estimates: Array, replicates: Array) -> list[Interval]:
 
 
 def area_intervals(estimates: Array, replicates: Array) -> list[Interval]:
-    """Give intervals of attainable robust accuracies, or of differences of them.
+    """Return intervals of attainable robust accuracies, or of differences of them.
 
     Percentiles, extended against the lift of a maximum by noise (`area_lifts`); where nothing is
     lifted the two are the same. estimates: (K,); replicates: (B, K).
@@ -168,7 +168,7 @@ def area_intervals(estimates: Array, replicates: Array) -> list[Interval]:
 
 
 def area_lifts(estimates: Array, replicates: Array) -> tuple[Array, Array]:
-    """Give by how much intervals of areas are extended downwards and upwards, (K,) each.
+    """Return by how much intervals of areas are extended downwards and upwards, (K,) each.
 
     A front is a maximum, which noise lifts: replicates lie above the means by about as much as the
     means lie above the truth, so percentiles lie too high by twice that. Of 60 configurations

@@ -12,7 +12,8 @@ import numpy as np
 
 from analysis.fronts.pareto import comparable, mean_attainable_robustness, nondominated
 from analysis.results.configurations import ConfigurationResult, configurations, spread
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.trials import Array, Key
 
 
@@ -64,7 +65,7 @@ def ranked(found: tuple[ConfigurationResult, ...]) -> tuple[ConfigurationResult,
 
 
 def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> Array:
-    """Give the (N, 2) clean and robust means that configurations are chosen by.
+    """Return the (N, 2) clean and robust means that configurations are chosen by.
 
     Validation means where there are validation data, test means else; rounded until equal totals
     over the seeds are equal.
@@ -79,7 +80,7 @@ def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> A
 
 
 def mean_points(found: tuple[ConfigurationResult, ...], radius: int) -> Array:
-    """Give the (N, 2) test means: clean accuracy, robust accuracy at this radius position."""
+    """Return the (N, 2) test means: clean accuracy, robust accuracy at this radius position."""
     rows = [(c.clean.mean, c.robust[radius].mean) for c in found]
     return np.array(rows, dtype=np.float64).reshape(-1, 2)
 

@@ -27,8 +27,7 @@ from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import Estimand, Interval
 from analysis.inference.intervals import sup_t
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.methods import compared, primary_pair
-from analysis.results.results import Results
+from analysis.results.results import Results, compared, primary_pair
 from analysis.results.trials import Array
 
 MOST_BUDGETS = 8
@@ -102,7 +101,7 @@ def measure_cost_contrast(
 def training_costs(
     found: Sequence[ConfigurationResult], rows: Sequence[int]
 ) -> tuple[float, ...] | None:
-    """Give the training cost of each row, the mean over its seeds; None if one is unknown."""
+    """Return the training cost of each row, the mean over its seeds; None if one is unknown."""
     costs = []
     for row in rows:
         known = [trial.cost for trial in found[row].trials if trial.cost is not None]
@@ -194,7 +193,7 @@ class Contrast:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Give the interval that may be claimed: the primary contrast is not adjusted."""
+        """Return the interval that may be claimed: the primary contrast is not adjusted."""
         if self.primary:
             return self.difference.low, self.difference.high
         return self.adjusted_low, self.adjusted_high
@@ -219,7 +218,7 @@ class Contrasts:
 
     @property
     def primary(self) -> Contrast | None:
-        """Give the primary contrast; None at other radii, and with fewer than two methods."""
+        """Return the primary contrast; None at other radii, and with fewer than two methods."""
         return next((contrast for contrast in self.contrasts if contrast.primary), None)
 
 
@@ -291,7 +290,7 @@ def _listed(
 def _areas(
     results: Results, rows: Rows, means: Array, drawn: Array
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Give each method's mean attainable robustness: the estimate and its replicates (B,)."""
+    """Return each method's mean attainable robustness: the estimate and its replicates (B,)."""
     floor = results.clean_floor
     estimates = {
         n: float(mean_attainable_robustness(means[list(r)], floor)) for n, r in rows.items()

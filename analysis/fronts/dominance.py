@@ -103,14 +103,14 @@ def measure_dominance(
 
 
 def _closest(claimed: Array, shares: Array, estimates: Array, half: Array) -> list[int]:
-    """Give the first row (by j) that is claimed, then likeliest, then furthest above 0."""
+    """Return the first row (by j) that is claimed, then likeliest, then furthest above 0."""
     depth = np.min(estimates / np.where(half > 0, half, 1.0), axis=-1)
     order = np.lexsort((depth, shares, claimed), axis=0)
     return [int(row) for row in order[-1]]
 
 
 def _half_widths(first: Array, second: Array, estimates: Array) -> tuple[float, Array]:
-    """Give q and q · se (F, S, 2): the same as `sup_t` of all differences, a few at a time."""
+    """Return q and q · se (F, S, 2): the same as `sup_t` of all differences, a few at a time."""
     # Deviations from each row's mean over replicates, (2, rows, B).
     one, other = (np.array(p.transpose(2, 1, 0), order="C") for p in (first, second))
     centres = one.mean(axis=-1), other.mean(axis=-1)

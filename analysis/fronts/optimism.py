@@ -63,7 +63,7 @@ class MethodSelection:
 
     @property
     def truly(self) -> float:
-        """Give the share of members expected to be on their method's front: the mean of P."""
+        """Return the share of members expected to be on their method's front: the mean of P."""
         return sum(member.share for member in self.members) / max(len(self.members), 1)
 
 
@@ -149,7 +149,7 @@ def held_out_area(
 
 
 def _split(c: ConfigurationResult, seed: int, position: int) -> tuple[Point, Point] | None:
-    """Give the mean point of the other seeds and the point of this one."""
+    """Return the mean point of the other seeds and the point of this one."""
     points = {t.seed: (t.clean, t.robust[position]) for t in c.trials}
     if seed not in points or len(points) < 2:
         return None

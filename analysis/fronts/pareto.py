@@ -27,7 +27,7 @@ def comparable(values: Array) -> Array:
 
 
 def dominates(first: Array, second: Array) -> bool:
-    """Tell whether `first` is no worse than `second` in every objective and better in one.
+    """Return whether `first` is no worse than `second` in every objective and better in one.
 
     first, second: (M,), maximised. Equal points do not dominate each other.
 
@@ -57,7 +57,7 @@ def nondominated(values: Array) -> NDArray[np.bool_]:
 
 
 def attained(points: Array, clean: Array) -> Array:
-    """Give the best robust accuracy among the points that are at least this clean.
+    """Return the best robust accuracy among the points that are at least this clean.
 
     R(c) = max{r_i : c_i >= c}, and 0 if no point is that clean: the staircase of the points.
     points: (N, 2); clean: (G,); returns (G,).
@@ -172,7 +172,7 @@ def on_front(replicates: Array) -> NDArray[np.bool_]:
 
 
 def dominance_shares(first: Array, second: Array) -> Array:
-    """Give P(i ≻ j): the share of replicates in which a first point dominates a second one.
+    """Compute P(i ≻ j): the share of replicates in which a first point dominates a second one.
 
     first: (B, F, 2), second: (B, S, 2), replicates of both drawn together; returns (F, S).
 
@@ -225,7 +225,7 @@ def _corners(falling_clean: Array, heights: Array) -> Array:
 
 
 def concave_hull(points: Array) -> Array:
-    """Give the corners of what is reachable by randomising between networks.
+    """Return the corners of what is reachable by randomising between networks.
 
     Drawing network A with probability λ gives the average clean accuracy and at least the average
     robust accuracy, as one perturbation must fool the mixture; so each point on a chord of two

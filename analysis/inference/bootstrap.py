@@ -54,7 +54,7 @@ class Replicates:
 
     @property
     def default(self) -> Estimand:
-        """Give the estimand of headline numbers: population where there are bits."""
+        """Return the estimand of headline numbers: population where there are bits."""
         return "this test set" if self.population is None else "population"
 
     @property
@@ -68,7 +68,7 @@ class Replicates:
         return sum(k - 1 for k in self.num_seeds)
 
     def of(self, estimand: Estimand) -> Array:
-        """Give the replicates (B, N, 1 + R) under this estimand."""
+        """Return the replicates (B, N, 1 + R) under this estimand."""
         drawn = self.this_test_set if estimand == "this test set" else self.population
         assert drawn is not None, "population replicates need bits"
         return drawn
@@ -126,7 +126,7 @@ def draw_replicates(
 
 
 def residual_scales(means: Array) -> Array:
-    """Give s_i, by which residuals are divided: 1 for clean, √max(m(1 - m), 1e-4) for robust.
+    """Return s_i, by which residuals are divided: 1 for clean, √max(m(1 - m), 1e-4) for robust.
 
     means: (N, 1 + R); returns the same shape. Seed noise of a robust accuracy shrinks towards 0
     and 1 like that of a share does; that of a clean accuracy does not.
@@ -158,7 +158,7 @@ def seed_residuals(found: Sequence[ConfigurationResult], means: Array) -> Residu
 
 
 def explained_by_seed(residuals: Residuals) -> float | None:
-    """Give the share of residual variance that the seed number explains, 0 to 1.
+    """Return the share of residual variance that the seed number explains, 0 to 1.
 
     Replicates count configurations as independent, which a large share contradicts; by chance
     alone it is about one over the number of configurations. None without residuals.
@@ -179,7 +179,7 @@ def _mean_accuracies(results: Results, found: Sequence[ConfigurationResult]) -> 
 
 
 def _pools(found: Sequence[ConfigurationResult], residuals: Residuals) -> tuple[list[Array], bool]:
-    """Give each configuration its pool of residuals (J, 1 + R), and whether all share one."""
+    """Return the pool of residuals (J, 1 + R) of each configuration, and whether all share one."""
     methods = list(dict.fromkeys(c.method for c in found))
     freedom = {m: sum(len(c.trials) - 1 for c in found if c.method == m) for m in methods}
     pooled = len(methods) > 1 and min(freedom.values()) < LEAST_FREEDOM
@@ -210,7 +210,7 @@ def _draw_seed_noise(
 def _seed_covariances(
     pools: list[Array], counts: Sequence[int], scales: Array, num_test: int
 ) -> Array:
-    """Give S_i (N, 1 + R, 1 + R), with variances of at least the rounding of an accuracy."""
+    """Return S_i (N, 1 + R, 1 + R), with variances of at least the rounding of an accuracy."""
     width = scales.shape[1]
     covariances = np.zeros((len(scales), width, width))
     floor = 1.0 / (12.0 * num_test**2)
@@ -243,7 +243,7 @@ def _draw_sample_means(
 
 
 def _sample_shares(found: Sequence[ConfigurationResult]) -> tuple[Array32, NDArray[np.intp]]:
-    """Give the different rows of q (U, n), ones first, and which of them each accuracy is."""
+    """Return the different rows of q (U, n), ones first, and which of them each accuracy is."""
     first = found[0].trials[0].bits
     assert first is not None, "population replicates need bits"
     ones = np.ones(first.shape[1], dtype=np.float32)

@@ -11,6 +11,8 @@ TAILS = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
 Estimand = Literal["population", "this test set"]
 """`this test set`: other seeds, same images. `population`: other seeds and other images."""
 Status = Literal["claimed", "bracketed", "refused"]
+"""`claimed`: the data carry it. `bracketed`: it is printed, but something speaks against claiming
+it. `refused`: the data carry no number; the reason says what would."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +22,7 @@ class Interval:
     estimate: float
     low: float
     high: float
+    """Not necessarily symmetric: intervals are percentiles of replicates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +35,22 @@ class Finding:
     """The sentence, complete with its numbers, interval, range, sample sizes and attack."""
     status: Status
     estimate: float | None = None
+    """In the unit that `kind` implies: a fraction for accuracies and their differences."""
     low: float | None = None
     high: float | None = None
+    """The ends of the interval, in the unit of the estimate."""
     level: float = LEVEL
+    """The probability with which such intervals cover."""
     estimand: Estimand | None = None
+    """What the interval covers; None if it has none."""
     range: tuple[float, float] | None = None
     """Of clean accuracy (or strength) over which it holds."""
     n: str = ""
     """Configurations × seeds and images."""
     interval_method: str = ""
+    """How the interval was made: percentiles, or simultaneous over how many."""
     family: str = ""
+    """Of the fitted curve that the number was read off; empty without one."""
     reason: str = ""
     """Why it is bracketed or refused, with the numbers, and the way out."""
     primary: bool = False

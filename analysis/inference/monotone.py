@@ -54,7 +54,7 @@ def concave_fit(points: Array, covariances: Array) -> Array:
 
 
 def isotonic(values: Array, weights: Array | None = None) -> Array:
-    """Give the non-decreasing sequence that is nearest in weighted least squares.
+    """Return the non-decreasing sequence that is nearest in weighted least squares.
 
     The closed form of pool-adjacent-violators: fit_i = max over j ≤ i of the min over l ≥ i of the
     weighted mean of values j to l. It takes L² steps for each sequence, but all sequences at once.
@@ -80,7 +80,7 @@ def isotonic(values: Array, weights: Array | None = None) -> Array:
 
 
 def falling(values: Array, weights: Array | None = None) -> Array:
-    """Give the non-increasing sequence that is nearest in weighted least squares.
+    """Return the non-increasing sequence that is nearest in weighted least squares.
 
     values: (..., L); weights: (L,); returns (..., L).
 

@@ -42,7 +42,7 @@ class SurvivalFit:
 
 
 def survival(family: SurvivalName, radii: Array, scale: Array, shape: Array) -> Array:
-    """Give S(e) = exp(-(e/λ)^κ), or 1/(1 + (e/λ)^κ) for the log-logistic family.
+    """Compute S(e) = exp(-(e/λ)^κ), or 1/(1 + (e/λ)^κ) for the log-logistic family.
 
     radii: (m,), not negative; scale, shape: (K,); returns (K, m).
 
@@ -56,12 +56,12 @@ def survival(family: SurvivalName, radii: Array, scale: Array, shape: Array) -> 
 
 
 def median_radius(family: SurvivalName, scale: Array, shape: Array) -> Array:
-    """Give the radius that half of the right images survive: λ (ln 2)^(1/κ), or λ."""
+    """Return the radius that half of the right images survive: λ (ln 2)^(1/κ), or λ."""
     return scale * math.log(2) ** (1.0 / shape) if family == "weibull" else scale
 
 
 def mean_radius(family: SurvivalName, scale: Array, shape: Array) -> Array:
-    """Give the mean margin λ Γ(1 + 1/κ), or λ (π/κ)/sin(π/κ), infinite for κ ≤ 1."""
+    """Return the mean margin λ Γ(1 + 1/κ), or λ (π/κ)/sin(π/κ), infinite for κ ≤ 1."""
     if family == "weibull":
         mean: Array = scale * gamma(1.0 + 1.0 / shape)
         return mean
@@ -105,12 +105,12 @@ def fit_survival(
 
 
 def cells(accuracies: Array) -> Array:
-    """Give the shares of images that break between radii, the last that survive all: (K, m + 1)."""
+    """Return the shares of images that break between radii, and that survive all: (K, m + 1)."""
     return np.hstack([accuracies[:, :-1] - accuracies[:, 1:], accuracies[:, -1:]])
 
 
 def log_likelihood(fit: SurvivalFit, radii: Array, accuracies: Array) -> Array:
-    """Give the log-likelihood per image (K,), without the terms that the families share."""
+    """Compute the log-likelihood per image (K,), without the terms that the families share."""
     kept = survival(fit.family, radii, fit.scale, fit.shape)
     ones = np.ones((len(kept), 1))
     probabilities = np.maximum(cells(np.hstack([ones, kept])), _LEAST)
@@ -121,7 +121,7 @@ def log_likelihood(fit: SurvivalFit, radii: Array, accuracies: Array) -> Array:
 def _scoring_step(
     family: SurvivalName, logs: Array, shares: Array, at: Array, steepness: Array
 ) -> tuple[Array, Array]:
-    """Give the steps of ln λ and ln κ: the inverse expected information times the score.
+    """Return the steps of ln λ and ln κ: the inverse expected information times the score.
 
     logs: (m, 1) ln radii; shares: (m + 1, K) of the right images; at: (K,) ln λ; steepness: (K,).
     """
@@ -150,7 +150,7 @@ def _scoring_step(
 
 
 def _between(values: Array, at_zero: float) -> Array:
-    """Give the falls from one radius to the next, from radius 0 on, and last what is left."""
+    """Return the falls from one radius to the next, from radius 0 on, and last what is left."""
     falls = np.empty((len(values) + 1, values.shape[1]))
     falls[0] = at_zero - values[0]
     falls[1:-1] = values[:-1] - values[1:]

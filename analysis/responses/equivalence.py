@@ -20,7 +20,6 @@ from analysis.inference.intervals import interval, intervals
 from analysis.inference.monotone import Join, invert, isotonic
 from analysis.responses.strength import standard_row, strength_name, strength_of
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.methods import is_adversarial_training, is_sam
 from analysis.results.results import Results
 from analysis.results.trials import Array
 
@@ -136,14 +135,14 @@ def measure_equivalences(
     ladders = {
         note.name: _levels(results, found, note.name)
         for note in present
-        if is_adversarial_training(note)
+        if note.kind == "adversarial"
     }
     return tuple(
         _compare(
             found, accuracies, note.name, name, ladder, radius, estimand, replicates.freedom > 0
         )
         for note in present
-        if is_sam(note)
+        if note.kind == "sharpness"
         for name, ladder in ladders.items()
         if any(level > 0 for level in ladder)
     )

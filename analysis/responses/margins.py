@@ -20,7 +20,6 @@ from analysis.inference.survival import (
     survival,
 )
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.methods import is_standard
 from analysis.results.results import Results
 from analysis.results.trials import Array
 from analysis.results.words import count_text, percent, value_text
@@ -263,7 +262,7 @@ def _drawn_rows(
     results: Results, found: tuple[ConfigurationResult, ...], choice: Choice
 ) -> frozenset[int]:
     chosen = {front.best.key for front in choice.fronts if front.best is not None}
-    plain = {note.name for note in results.methods if is_standard(note)}
+    plain = {note.name for note in results.methods if note.kind == "standard"}
     return frozenset(row for row, c in enumerate(found) if c.key in chosen or c.method in plain)
 
 

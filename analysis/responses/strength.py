@@ -12,7 +12,6 @@ from analysis.inference.claims import Estimand, Interval
 from analysis.inference.intervals import interval, intervals
 from analysis.inference.monotone import falling
 from analysis.results.configurations import ConfigurationResult
-from analysis.results.methods import is_standard
 from analysis.results.results import Results
 from analysis.results.trials import Array
 
@@ -203,7 +202,7 @@ def strength_of(c: ConfigurationResult, name: str) -> float:
 
 def standard_row(results: Results, found: tuple[ConfigurationResult, ...]) -> int | None:
     """Return the row of the study's standard training; None if it has none, or several."""
-    names = {note.name for note in results.methods if is_standard(note)}
+    names = {note.name for note in results.methods if note.kind == "standard"}
     rows = [row for row, c in enumerate(found) if c.method in names]
     return rows[0] if len(rows) == 1 else None
 

@@ -45,7 +45,7 @@ class Columns:
 def read_columns(
     rows: Rows, asked: float | None, ignore: Sequence[str], problems: Problems
 ) -> Columns:
-    """Tell the columns apart; mistakes in their names are noted.
+    """Sort the columns by what they hold, and note mistakes in their names.
 
     `asked` is the objective radius, None for the rule of `analysis.table.Options`; `ignore` names
     columns that are left out.
@@ -95,7 +95,7 @@ def _plain(name: str) -> str:
 
 
 def _remedy(name: str, columns: Sequence[str]) -> str:
-    """Say how to come by a missing column: by renaming what looks like it, else by adding it."""
+    """Return how to get a missing column: by renaming what looks like it, or by adding it."""
     shown = f"{ROBUST}<radius>" if name == ROBUST else name
     like = [
         column
@@ -147,7 +147,7 @@ def _objective(
 def _validation(
     rows: Rows, validated: Mapping[str, float], objective: float, problems: Problems
 ) -> tuple[str, str] | None:
-    """Give the two columns of validation accuracies; None if there are none, or all are blank."""
+    """Return the two columns of validation accuracies; None if there are none, or all are blank."""
     at = [n for n, value in validated.items() if math.isclose(value, objective, rel_tol=1e-5)]
     names = [name for name in ("validation_clean", VALIDATION) if name in rows.columns] + at
     if not any(name in row.cells for row in rows.rows for name in (*names, *validated)):

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.trials import ResultsError, configuration_key
 from analysis.results.words import value_text
 
@@ -32,7 +33,7 @@ _SAME: tuple[tuple[str, Callable[[Results], object], str], ...] = (
 
 
 def combine(studies: Sequence[Results]) -> Results:
-    """Put the methods of several studies side by side.
+    """Combine the methods of several studies side by side.
 
     Studies must agree in threat model, checkpoint, test images, validation images and clean floor:
     else a `ResultsError` names what differs. Test images are the same if their sample hash is;
@@ -127,7 +128,7 @@ def _names(studies: Sequence[Results]) -> dict[str, dict[str, str]]:
 
 
 def _runs(study: Results, note: MethodNote) -> object:
-    """Name what a method ran, equal only for the very same runs; None if it cannot be told."""
+    """Return a key of what a method ran, equal for the very same runs; None if unknown."""
     trials = [trial for trial in study.trials if trial.method == note.name]
     is_partial = any(trial.method == note.name for trial in study.absent)
     if is_partial or not trials or not all(trial.run for trial in trials):
@@ -162,7 +163,7 @@ def _with_seeds(note: MethodNote, seeds: tuple[int, ...]) -> MethodNote:
 
 
 def _provenance(studies: Sequence[Results]) -> dict[str, str]:
-    """Give each entry once where all studies agree, else by study."""
+    """Merge entries: each once where all studies agree, else by study."""
     names = dict.fromkeys(name for study in studies for name in study.provenance)
     return {name: _joined([(s.study, s.provenance.get(name)) for s in studies]) for name in names}
 

@@ -44,12 +44,12 @@ class ConfigurationResult:
 
     @property
     def key(self) -> Key:
-        """Name the configuration: equal for equal method and values."""
+        """Return a key of the configuration, equal for equal method and values."""
         return configuration_key(self.method, self.values)
 
     @property
     def complete(self) -> bool:
-        """Tell whether every declared seed has a result."""
+        """Return whether every declared seed has a result."""
         return not self.absent_seeds
 
 

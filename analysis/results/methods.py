@@ -1,79 +1,78 @@
-"""Pairs: which methods are adversarial training, which are SAM, and which are compared."""
+"""Methods: what is known of each, and as what it is compared."""
 
-from itertools import combinations
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
-from analysis.results.results import MethodNote, Results
+from analysis.results.trials import Written
+
+SideKind = Literal["none", "sharpness", "adversarial", "other"]
+"""What a side is for: nothing, flat minima (SAM), images perturbed against the network (PGD)."""
+MethodKind = Literal["standard", "sharpness", "adversarial", "other"]
+"""What a method is compared as: standard training, SAM, adversarial training, or none of them."""
+
+_NAMED: Mapping[str, MethodKind] = {
+    **dict.fromkeys(("sam", "asam", "gsam"), "sharpness"),
+    **dict.fromkeys(("pgd", "fgsm_rs", "n_fgsm"), "adversarial"),
+}
+"""Kinds of the side names in tables, and in a `front.json` from before methods carried kinds."""
 
 
-def is_standard(note: MethodNote) -> bool:
-    """Tell whether a method perturbs neither weights nor inputs.
+def side_names(sides: str) -> frozenset[str]:
+    """Return the names of the sides that are not off.
 
-    >>> is_standard(MethodNote(name="plain", sides="none + none", searched=False))
-    True
+    >>> sorted(side_names("sam + pgd")), sorted(side_names("none + none"))
+    (['pgd', 'sam'], [])
     """
-    return not _sides(note)
+    return frozenset(sides.lower().replace("+", " ").split()) - {"none", "standard"}
 
 
-def _sides(note: MethodNote) -> frozenset[str]:
-    words = note.sides.lower().replace("+", " ").split()
-    return frozenset(words) - {"none", "standard"}
+def named_kind(sides: str) -> MethodKind:
+    """Return the kind of a method of which only the names of its sides are known.
 
-
-INPUT_SIDES = frozenset({"pgd", "fgsm_rs", "n_fgsm"})
-"""Input sides that are adversarial training: they perturb against the network."""
-WEIGHT_SIDES = frozenset({"sam", "asam", "gsam"})
-"""Weight sides that are SAM or a form of it."""
-
-
-def sides(note: MethodNote) -> frozenset[str]:
-    """List the sides of a method that are not off.
-
-    >>> sorted(sides(MethodNote(name="both", sides="sam + pgd", searched=True)))
-    ['pgd', 'sam']
+    >>> named_kind("sam + none"), named_kind("pgd"), named_kind("none"), named_kind("sam + pgd")
+    ('sharpness', 'adversarial', 'standard', 'other')
     """
-    words = note.sides.lower().replace("+", " ").split()
-    return frozenset(words) - {"none", "standard"}
+    names = side_names(sides)
+    if len(names) > 1:
+        return "other"
+    return _NAMED.get(next(iter(names)), "other") if names else "standard"
 
 
-def is_adversarial_training(note: MethodNote) -> bool:
-    """Tell whether a method perturbs inputs alone, against the network.
-
-    >>> is_adversarial_training(MethodNote(name="at", sides="none + pgd", searched=False))
-    True
-    """
-    return len(sides(note)) == 1 and sides(note) <= INPUT_SIDES
-
-
-def is_sam(note: MethodNote) -> bool:
-    """Tell whether a method perturbs weights alone.
-
-    >>> is_sam(MethodNote(name="sam", sides="sam + none", searched=False))
-    True
-    """
-    return len(sides(note)) == 1 and sides(note) <= WEIGHT_SIDES
+_KINDS: Mapping[tuple[SideKind, SideKind], MethodKind] = {
+    ("none", "none"): "standard",
+    ("sharpness", "none"): "sharpness",
+    ("none", "adversarial"): "adversarial",
+}
+"""Kinds of methods by the kinds of their weight side and input side."""
+# Where the names alone say the same, a `front.json` has no keys for the kinds.
+ADDED_TO_NAMES: Mapping[str, Written] = {
+    "written": lambda note: note.kind != named_kind(note.sides)
+}
+"""Metadata of a field that is written only where the names of the sides do not say it."""
 
 
-def compared(results: Results, present: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """List the pairs of methods that a study compares, (adversarial training, SAM) first.
+@dataclass(frozen=True, kw_only=True)
+class MethodNote:
+    """What is known of a method beside its trials: it decides comparisons, colour and marker."""
 
-    Every adversarial training against every SAM; without such a pair, every two methods that
-    perturb something. `present`: the methods that have results.
-    """
-    notes = [note for note in results.methods if note.name in present]
-    trained = [note.name for note in notes if is_adversarial_training(note)]
-    sharpness = [note.name for note in notes if is_sam(note)]
-    pairs = tuple((first, second) for first in trained for second in sharpness)
-    return pairs or tuple(combinations([note.name for note in notes if sides(note)], 2))
+    name: str
+    sides: str
+    """The names of its weight side and input side as they are printed: `sam + pgd`."""
+    searched: bool
+    """True if its configurations were suggested by a search, not declared as a grid."""
+    seeds: tuple[int, ...] | None = None
+    """The seeds declared for this method, all among the study's; None: those of the study."""
+    settings: str = ""
+    """Its sides and loss as declared, spelt out; empty: unknown."""
+    weights: SideKind | None = field(default=None, metadata=ADDED_TO_NAMES)
+    """The kind of its weight side. None: only the names are known, as in a table."""
+    inputs: SideKind | None = field(default=None, metadata=ADDED_TO_NAMES)
+    """The kind of its input side. None: only the names are known, as in a table."""
 
-
-def primary_pair(results: Results, present: tuple[str, ...]) -> tuple[str, str] | None:
-    """Give the methods of the primary contrast: as declared, else the first pair compared.
-
-    None if fewer than two methods have results, and in a comparison of studies.
-    """
-    if results.is_comparison:
-        return None
-    if results.primary is not None:
-        return results.primary if set(results.primary) <= set(present) else None
-    pairs = compared(results, present) or tuple(combinations(present, 2))
-    return pairs[0] if pairs else None
+    @property
+    def kind(self) -> MethodKind:
+        """Return what the method is compared as."""
+        if self.weights is None or self.inputs is None:
+            return named_kind(self.sides)
+        return _KINDS.get((self.weights, self.inputs), "other")

@@ -6,11 +6,12 @@ Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Literal
 
 import numpy as np
 
+from analysis.results.methods import MethodNote
 from analysis.results.trials import (
     ROUNDING,
     AbsentTrial,
@@ -58,23 +59,8 @@ class ThreatModel:
 
     @property
     def objective(self) -> int:
-        """Give the position of the objective radius in `radii`."""
+        """Return the position of the objective radius in `radii`."""
         return self.radii.index(self.objective_radius)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodNote:
-    """How a method is drawn and told apart."""
-
-    name: str
-    sides: str
-    """Weight side and input side, say `sam + pgd`; decides colour and marker."""
-    searched: bool
-    """True if its configurations were suggested by a search, not declared as a grid."""
-    seeds: tuple[int, ...] | None = None
-    """The seeds declared for this method, all among the study's; None: those of the study."""
-    settings: str = ""
-    """Its sides and loss as declared, spelt out; empty: unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +105,36 @@ class Results:
         _check_training(self)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
-        """Give the seeds declared for a method."""
+        """Return the seeds declared for a method."""
         declared = next(note.seeds for note in self.methods if note.name == method)
         return self.seeds if declared is None else declared
+
+
+def compared(results: Results, present: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """List the pairs of methods that a study compares, (adversarial training, SAM) first.
+
+    Every adversarial training against every SAM; without such a pair, every two methods that
+    perturb something. `present`: the methods that have results.
+    """
+    notes = [note for note in results.methods if note.name in present]
+    trained = [note.name for note in notes if note.kind == "adversarial"]
+    sharpness = [note.name for note in notes if note.kind == "sharpness"]
+    pairs = tuple((first, second) for first in trained for second in sharpness)
+    perturbing = [note.name for note in notes if note.kind != "standard"]
+    return pairs or tuple(combinations(perturbing, 2))
+
+
+def primary_pair(results: Results, present: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the methods of the primary contrast: as declared, else the first pair compared.
+
+    Return None if fewer than two methods have results, and in a comparison of studies.
+    """
+    if results.is_comparison:
+        return None
+    if results.primary is not None:
+        return results.primary if set(results.primary) <= set(present) else None
+    pairs = compared(results, present) or tuple(combinations(present, 2))
+    return pairs[0] if pairs else None
 
 
 def _check_study(results: Results) -> None:

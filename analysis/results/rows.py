@@ -94,7 +94,7 @@ def read_rows(source: Any, problems: Problems) -> Rows:
 
 
 def number(value: Value) -> float | None:
-    """Give a cell as a number, finite, also one written as papers do; None if it is none.
+    """Read a cell as a finite number, also as papers write it; None if it is none.
 
     >>> number("0.5"), number("8/255") == 8 / 255, number("auto"), number("nan")
     (0.5, True, None, None)
@@ -130,7 +130,7 @@ def radius(text: str) -> float | None:
 
 
 def whole(value: Value) -> int | None:
-    """Give a cell as a whole number; None if it is none.
+    """Read a cell as a whole number; None if it is none.
 
     >>> whole("3"), whole(3.0), whole("3.5"), whole("three")
     (3, 3, None, None)
@@ -225,7 +225,7 @@ def _cells(items: Iterable[tuple[Any, Any]]) -> dict[str, Value]:
 
 
 def _plain(cell: Any) -> Value | None:
-    """Give a cell as number or text; None if it is blank, as NaN is in data frames."""
+    """Read a cell as number or text; None if it is blank, as NaN is in data frames."""
     if cell is None or type(cell).__name__ in _MISSING_TYPES:
         return None
     if hasattr(cell, "item"):

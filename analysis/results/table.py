@@ -31,7 +31,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from analysis.results.columns import Columns, read_columns
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.rows import (
     Problems,
     Row,
@@ -100,7 +101,7 @@ def read_bit_file(path: Path) -> BitFile:
 def bits_of(
     file: BitFile, row: Row, row_number: int, given: Array, problems: Problems
 ) -> Bits | None:
-    """Give a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
+    """Return a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
     name = str(row.cells.get("bits", row_number))
     if name not in file.arrays:
         text = f"{file.path} has no array {name}; add it, or name the row's array here"
@@ -378,7 +379,7 @@ def _options(given: Mapping[str, Any]) -> Options:
 def _check_options(
     rows: Rows, columns: Columns, told: Options, file: BitFile | None, problems: Problems
 ) -> None:
-    """Ask for what a table cannot say."""
+    """Raise an error that asks for what a table cannot say."""
     if told.num_test is None and file is None:
         text = "on how many test images its accuracies stand is not in a table; say so"
         problems.add(rows.name, f"{text} (--images N, num_test=N)")
@@ -400,7 +401,7 @@ def _check_options(
 
 
 def _results(rows: Rows, columns: Columns, told: Options, reader: TrialRows) -> Results:
-    """Put everything together."""
+    """Build the results from the parts of a table."""
     floor = 0.0 if told.num_classes is None else 1 / told.num_classes
     num_test = told.num_test if reader.num_samples is None else reader.num_samples
     assert num_test is not None
@@ -446,7 +447,7 @@ def _sorted_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
 
 
 def _sides(rows: Rows, method: str) -> str:
-    """Name a method's sides: from the columns `weights` and `inputs`, else from its values."""
+    """Return a method's sides: from the columns `weights` and `inputs`, else from its values."""
     own = [row for row in rows.rows if row.cells.get("method") == method]
     if {"weights", "inputs"} & set(rows.columns):
         cells = (

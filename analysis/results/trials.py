@@ -7,15 +7,19 @@ History: how trials trained and which hyperparameters mattered, beside what they
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-UNWRITTEN = {"written": False}
+Written = Callable[[Any], bool]
+"""Whether a field of this owner is written to `front.json`: metadata `written` of the field."""
+ARRAYS = {"arbitrary_types_allowed": True}
+"""`__pydantic_config__` of a dataclass with arrays: they are in memory alone, and null in JSON."""
+UNWRITTEN: Mapping[str, Written] = {"written": lambda owner: False}
 """Metadata of a field that stays in memory: it has a default, and is not written."""
 
 Value = float | int | str
@@ -113,6 +117,8 @@ class OtherNorm:
     The worst case within the same tier as the study's own norm, and never put together with it.
     """
 
+    __pydantic_config__ = ARRAYS
+
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing."""
@@ -125,6 +131,8 @@ class OtherNorm:
 @dataclass(frozen=True, kw_only=True)
 class StrongResult:
     """What a stronger attack left of a trial: a tier of its own, beside the evaluation attack."""
+
+    __pydantic_config__ = ARRAYS
 
     attack: str
     """As it is printed, say `AutoAttack`."""
@@ -170,7 +178,7 @@ class Detection:
 
 
 def strong_text(attack: str, samples: int, num_test: int) -> str:
-    """Name a stronger attack with the images it saw, as every number of it is named.
+    """Format a stronger attack with the images it saw.
 
     >>> strong_text("AutoAttack", 100, 500), strong_text("AutoAttack", 500, 500)
     ('AutoAttack on the first 100 of 500 images', 'AutoAttack')
@@ -181,7 +189,7 @@ def strong_text(attack: str, samples: int, num_test: int) -> str:
 
 
 def strong_key(attack: str, norm: str, radius: float, samples: int, num_test: int) -> str:
-    """Name a column of a stronger attack's accuracies.
+    """Return the name of a column of a stronger attack's accuracies.
 
     >>> strong_key("AutoAttack", "linf", 0.1, 100, 500)
     'autoattack_linf_0.1_first_100'
@@ -276,6 +284,8 @@ ROUNDING = 1e-6
 class TrialResult:
     """One finished cell: a configuration with one seed."""
 
+    __pydantic_config__ = ARRAYS
+
     method: str
     """The method's name in the study; `values` tell its configurations apart."""
     values: Mapping[str, Value]
@@ -320,7 +330,7 @@ class AbsentTrial:
 
 
 def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
-    """Name a configuration by its method and its values, in the order of their names.
+    """Return the key of a configuration: method and values, in the order of their names.
 
     >>> configuration_key("sam_at", {"rho": 0.1, "epsilon": 0.05})
     ('sam_at', (('epsilon', 0.05), ('rho', 0.1)))
@@ -329,7 +339,7 @@ def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
 
 
 def trial_key(trial: TrialResult | AbsentTrial | History) -> TrialKey:
-    """Name a trial by its configuration and its seed, never by how they are printed."""
+    """Return the key of a trial: configuration and seed, never as they are printed."""
     return configuration_key(trial.method, trial.values), trial.seed
 
 
@@ -348,7 +358,7 @@ def nested_bits(bits: Bits) -> Bits:
 
 
 def accuracies(bits: Bits) -> Array:
-    """Give the nested accuracies (1 + R,) of bits (1 + R, n): clean first, then each radius.
+    """Compute the nested accuracies (1 + R,) of bits (1 + R, n): clean first, then each radius.
 
     >>> accuracies(np.array([[True, True], [False, True], [True, False]]))
     array([1. , 0.5, 0. ])

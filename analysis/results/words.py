@@ -47,7 +47,7 @@ def values_text(values: Mapping[str, Value], digits: int = 3) -> str:
 
 
 def configuration_text(configuration: ConfigurationResult, length: int) -> str:
-    """Name a configuration: its method, quoted and cut, and its values in brackets."""
+    """Format a configuration: its method, quoted and cut, and its values in brackets."""
     values = values_text(configuration.values)
     method = method_text(configuration.method, length)
     return f"{method} ({values})" if values else method
@@ -63,7 +63,7 @@ def method_text(method: str, length: int = 40) -> str:
 
 
 def attack_text(threat: ThreatModel, radius: float) -> str:
-    """Name what a robust accuracy was measured against: attack, norm and radius."""
+    """Format what a robust accuracy was measured against: attack, norm and radius."""
     return f"{threat.attack}, {threat.norm} {value_text(radius)}"
 
 
@@ -77,7 +77,7 @@ def count_text(count: int, one: str, many: str | None = None) -> str:
 
 
 def resolution(accuracy: float, samples: int) -> float:
-    """Give the half-width 1.96 √(a(1 - a)/n) that n samples leave an accuracy, as a fraction.
+    """Return the half-width 1.96 √(a(1 - a)/n) that n samples leave an accuracy, as a fraction.
 
     >>> round(resolution(0.5, 500), 4)
     0.0438

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
@@ -25,7 +26,7 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
-from trainers.config import VALIDATION_ATTACK, EvaluationConfig
+from trainers.config import INPUT_SIDES, VALIDATION_ATTACK, WEIGHT_SIDES, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import sample_hash
 
@@ -301,8 +302,10 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             sides=naming.sides_name(spec, name),
             searched=name in searched,
             settings=naming.settings_text(spec, name),
+            weights=WEIGHT_SIDES[declared.weights.name].kind,
+            inputs=INPUT_SIDES[declared.inputs.name].kind,
         )
-        for name in spec.methods
+        for name, declared in spec.methods.items()
     )
 
 

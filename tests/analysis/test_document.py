@@ -3,15 +3,17 @@
 import json
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import pytest
 
 from analysis.analyse import analyse, without_bits
-from analysis.document import Analysis, read_json, write_json
-from analysis.results.results import Results
-from analysis.results.trials import AbsentTrial, ResultsError
+from analysis.document import Analysis, from_plain, read_json, to_plain, write_json
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, compared
+from analysis.results.trials import UNWRITTEN, AbsentTrial, ResultsError
 
 Draw = Callable[..., Results]
 
@@ -75,7 +77,7 @@ def test_without_bits_the_estimand_is_this_test_set(toy: Toy) -> None:
         ("{", "is not JSON"),
         ("[]", "schema must be rhoeps.front/1, got None"),
         ('{"schema": "rhoeps.front/2"}', "got 'rhoeps.front/2'"),
-        ('{"schema": "rhoeps.front/1"}', "front.json: lacks results"),
+        ('{"schema": "rhoeps.front/1"}', "front.json.results: is missing"),
     ],
 )
 def test_what_is_no_front_json_is_refused(text: str, message: str) -> None:
@@ -166,3 +168,100 @@ def test_a_document_of_before_the_additions_is_still_read(analysis: Analysis) ->
         for name in ("other", "strong", "checks", "detections"):
             del trial[name]
     assert write_json(read_json(json.dumps(document))) == write_json(analysis)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    number: float
+    name: Literal["one", "two"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    leaves: tuple[Leaf, ...]
+    pair: tuple[int, float]
+    values: Mapping[str, float | int | str]
+    maybe: Leaf | None
+    nested: tuple[tuple[float, ...], ...]
+    is_tall: bool = False
+    memory: object = field(default=None, metadata=UNWRITTEN)
+
+
+TREE = Tree(
+    leaves=(Leaf(number=0.1, name="one"), Leaf(number=2.0, name="two")),
+    pair=(3, 0.5),
+    values={"rho": 0.1, "steps": 4, "norm": "linf"},
+    maybe=None,
+    nested=((1.0, 2.0), ()),
+    is_tall=True,
+)
+
+
+def test_a_value_survives_json() -> None:
+    again = from_plain(Tree, json.loads(json.dumps(to_plain(TREE))))
+    assert again == TREE
+    assert isinstance(again.values["steps"], int)
+    assert isinstance(again.leaves[1].number, float)
+
+
+def test_what_stays_in_memory_is_not_written() -> None:
+    assert "memory" not in to_plain(TREE)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_number_that_json_lacks_is_named_by_its_place(number: float) -> None:
+    with pytest.raises(TypeError, match=r"\.number: cannot be written"):
+        to_plain(Leaf(number=number, name="one"))
+
+
+ODD = [
+    ({"leaves": 3}, r"Tree\.leaves: must be a valid array, got 3"),
+    ({"leaves": [{"number": "x", "name": "one"}]}, r"leaves\[0\]\.number: must be a valid number"),
+    (
+        {"leaves": [{"number": 1, "name": "three"}]},
+        r"leaves\[0\]\.name: must be 'one' or 'two', got",
+    ),
+    ({"leaves": [{"name": "one"}]}, r"leaves\[0\]\.number: is missing$"),
+    ({"pair": [1]}, r"Tree\.pair\[1\]: is missing$"),
+    ({"values": []}, r"Tree\.values: must be an object, got \[\]"),
+    ({"is_tall": 1}, r"Tree\.is_tall: must be a valid boolean, got 1"),
+    ({"maybe": 3}, r"Tree\.maybe: must be an object, got 3"),
+    ({"pair": [True, 0.5]}, r"Tree\.pair\[0\]: must be a valid integer, got True"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), ODD, ids=[m for _, m in ODD])
+def test_what_does_not_fit_is_refused_by_its_place(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ResultsError, match=message):
+        from_plain(Tree, {**to_plain(TREE), **change})
+
+
+def test_results_that_do_not_belong_together_are_refused_in_their_own_words(
+    analysis: Analysis,
+) -> None:
+    document = json.loads(write_json(analysis))
+    document["results"]["clean_floor"] = 2.0
+    with pytest.raises(ResultsError, match=r"^toy: clean_floor must lie in \[0, 1\), got 2.0$"):
+        read_json(json.dumps(document))
+
+
+def test_kinds_are_written_only_where_the_names_of_the_sides_mislead(draw: Draw) -> None:
+    results = draw(CELLS, sides={"standard": "none", "at": "pgd", "sam": "looksam"})
+    standard, at, sam = results.methods
+    kinds = [("none", "none"), ("none", "adversarial"), ("sharpness", "none")]
+    typed = tuple(
+        replace(note, weights=weights, inputs=inputs)
+        for note, (weights, inputs) in zip((standard, at, sam), kinds, strict=True)
+    )
+    assert [note.kind for note in typed] == ["standard", "adversarial", "sharpness"]
+    written = [to_plain(note) for note in typed]
+    assert [("weights" in one, "inputs" in one) for one in written] == [
+        (False, False),
+        (False, False),
+        (True, True),
+    ]
+    assert [from_plain(MethodNote, one).kind for one in written] == [note.kind for note in typed]
+    names = ("standard", "at", "sam")
+    assert compared(replace(results, methods=typed), names) == (("at", "sam"),)
+    # Without the kinds a new SAM is a stranger, still compared with each other method.
+    assert sam.kind == "other"

@@ -25,7 +25,8 @@ from analysis.curves.fitting import (
 from analysis.document import from_plain, to_plain
 from analysis.inference.bootstrap import Replicates, draw_replicates
 from analysis.results.configurations import configurations
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import TrialResult
 
 TRUTHS: dict[FamilyName, np.ndarray] = {

@@ -21,7 +21,8 @@ from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings
 from analysis.inference.bootstrap import Replicates, draw_replicates
 from analysis.inference.claims import Interval
 from analysis.results.configurations import configurations
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import TrialResult
 
 POWER = np.array([[logit(0.949), math.log(0.95), math.log(0.36)]])

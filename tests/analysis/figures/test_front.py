@@ -37,7 +37,8 @@ from analysis.figures.palette import (
     method_styles,
 )
 from analysis.figures.scene import gather
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.words import values_text
 
 RADII = (0.05, 0.1, 0.15, 0.2)

@@ -18,7 +18,8 @@ from analysis.fronts.optimism import measure_selection
 from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import draw_replicates
 from analysis.results.configurations import configurations
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import TrialResult, accuracies
 
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"

@@ -18,7 +18,8 @@ from analysis.curves.fitting import fit_point
 from analysis.curves.gaps import Gap, measure_gap
 from analysis.inference.bootstrap import draw_replicates
 from analysis.results.configurations import configurations
-from analysis.results.results import MethodNote, Results, ThreatModel
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import TrialResult
 
 pytestmark = pytest.mark.slow

@@ -27,7 +27,8 @@ from analysis.report.limits import limits
 from analysis.report.markdown import ordered
 from analysis.report.page import MOST_LIMITS, gravest_first, page
 from analysis.report.tables import front_table, printed_share
-from analysis.results.results import MethodNote, Results
+from analysis.results.methods import MethodNote
+from analysis.results.results import Results
 from analysis.results.trials import AbsentTrial, ResultsError, TrialResult
 
 RADII = (0.05, 0.1, 0.15, 0.2)
