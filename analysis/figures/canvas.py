@@ -1,4 +1,4 @@
-"""Canvas: figures with one look, saved as the same bytes whenever they are the same.
+"""The look of all figures, and how they are saved: equal figures as equal bytes.
 
 Figures are made and saved without pyplot, so that no state outlives a call, and under matplotlib's
 own defaults, so that no settings file of the user changes them.
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from html import escape
 from io import BytesIO, StringIO
 from typing import Any
+from xml.etree import ElementTree
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -42,16 +43,16 @@ _LOOK: dict[str, Any] = {
 FONTS = "font-family:'DejaVu Sans',Verdana,Arial,sans-serif"
 """Beside matplotlib's own font, ones that are no wider: text never outgrows its place."""
 
-_SHORTER = (
-    (r'(<g|<path|<text) id="[A-Za-z][^"]*?_\d+"', r"\1"),
-    (r' transform="rotate\(-0 [^"]*\)"', ""),
-    (r" font-family: 'DejaVu Sans';", ""),
-    (r"(?<=[:;]) ", ""),
-    (r"\s+(?=[LCQz\"])", ""),
-)
-"""What matplotlib writes into tags and no reader of the figure needs."""
-LAYER = "layer:"
-"""What the group id of an artist starts with that belongs to a layer."""
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_HASHED = re.compile(r"[mp][0-9a-f]{10}")
+"""A name that matplotlib gives to a mark or a clip."""
+_REFERENCE = re.compile(r"#[mp][0-9a-f]{10}\b")
+_COUNTED = re.compile(r"[A-Za-z].*_\d+")
+"""A name that matplotlib gives to a part of a figure: no reader needs it."""
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Letters that no XML file may hold, as a name in a study may."""
+_LAYER = "layer:"
+"""Start of the group id of an artist that belongs to a layer."""
 
 
 @contextmanager
@@ -64,22 +65,22 @@ def look() -> Iterator[None]:
 
 
 def new_axes(width: float, height: float, **margins: float) -> tuple[Figure, Axes]:
-    """Make a figure of this size in inches with one pair of axes within the margins."""
+    """Build a figure of this size in inches with one pair of axes within the margins."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     figure.subplots_adjust(**margins)
     return figure, figure.add_subplot()
 
 
 def layer(*classes: str) -> str:
-    """Return the layer of an artist as its `gid`, which `svg` turns into the group's class.
+    """Return the `gid` of an artist in a layer: `svg` turns it into the group's classes.
 
-    A page shows and hides classes without a script. Words `c0`, `c1` … are no classes but name what
-    the markers of the group stand for, in their order; `svg` gives them its `titles`.
+    A page shows and hides classes without a script. Words `c0`, `c1` … are no classes: they name
+    what the markers of the group stand for, in their order, and `svg` writes its `titles` there.
 
     >>> layer("m0", "population")
     'layer:m0 population'
     """
-    return LAYER + " ".join(classes)
+    return _LAYER + " ".join(classes)
 
 
 def png(figure: Figure, dpi: int = 200) -> bytes:
@@ -104,111 +105,117 @@ def svg(
 ) -> str:
     """Save a figure as an SVG element that may stand in a page or a file.
 
-    Its identifiers start with `key`, so that several figures can share one page. `title` and
-    `description` are what a screen reader says; `titles` are shown over the markers that a layer
-    names. Text stays text; coordinates keep one or two decimals, which no one sees, so that many
-    figures fit in one page.
+    Its identifiers start with `key`, so that several figures can share one page. A screen reader
+    reads `title` and `description`; `titles` appear over the markers that a layer names. Text stays
+    text. Coordinates keep one or two decimals, which no one sees: without this and the rest of
+    `_shorten`, the page of the digits study would have twice as many bytes.
     """
     buffer = StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     with look():
         figure.savefig(buffer, format="svg", metadata=nothing)
-    drawn = buffer.getvalue()
-    body = drawn[drawn.index("<svg") :]
-    head, body = body[: body.index(">") + 1], body[body.index(">") + 1 :]
-    box = re.search(r'viewBox="[^"]*"', head)
-    assert box is not None, "matplotlib writes a viewBox"
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = _short_names(_layered(re.sub(r">\s+<", "><", body), titles or {}))
-    # Only tags are shortened: a text such as "0.025" is a finding, not a coordinate.
-    body = re.sub(r"<[^>]+>", lambda tag: _short_tag(tag[0], key), body)
-    body = _shared_styles(body)
+    root = ElementTree.fromstring(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue()))
+    hashed = (element.get("id", "") for element in root.iter())
+    names = list(filter(_HASHED.fullmatch, hashed))
+    numbered = {f"#{name}": f"#{key}-{name[0]}{number}" for number, name in enumerate(names)}
+    for element in root.iter():
+        _shorten(element, key, numbered)
+        name = element.get("id", "")
+        if name.startswith(_LAYER) and not len(element):
+            element.set("id", f"{key}-{name}")
+        elif name.startswith(_LAYER):
+            _turn_into_layer(element, name.removeprefix(_LAYER).split(), titles or {})
+    for group in root.iter("g"):
+        _share_style(group)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'{box[0]} style="{FONTS}" role="img" aria-labelledby="{key}-title {key}-desc">'
+        f'viewBox="{root.get("viewBox")}" style="{FONTS}" role="img" '
+        f'aria-labelledby="{key}-title {key}-desc">'
         f'<title id="{key}-title">{escape(title)}</title>'
         f'<desc id="{key}-desc">{escape(description)}</desc>'
     )
-    return head + body.strip()
+    body = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    return head + body.replace(" />", "/>").replace("&#10;", "\n") + "</svg>"
 
 
-def _layered(body: str, titles: Mapping[str, str]) -> str:
-    """Turn the ids of layers into classes, and give their markers titles."""
-    pieces = re.split(rf'<g id="{LAYER}([^"]*)">', body)
-    parts = [pieces[0]]
-    for words, drawn in zip(pieces[1::2], pieces[2::2], strict=True):
-        marks = [word for word in words.split() if re.fullmatch(r"c\d+", word)]
-        classes = " ".join(word for word in words.split() if word not in marks)
-        if marks:
-            drawn = _titled(drawn, [titles.get(mark, "") for mark in marks])
-        parts.append((f'<g class="{classes}">' if classes else "<g>") + drawn)
-    return "".join(parts)
+def _shorten(element: ElementTree.Element, key: str, numbered: Mapping[str, str]) -> None:
+    """Drop from an element what no reader of the figure needs, and round its coordinates.
+
+    Only attributes are rounded: a text such as "0.025" is a finding, not a coordinate.
+    numbered: a reference to each mark or clip that matplotlib names by a hash, and what replaces
+    it; with `key`, names stay unique in a page of several figures.
+    """
+    # Without its namespace, a tag is written as matplotlib wrote it.
+    element.tag = element.tag.rpartition("}")[2]
+    element.text = (element.text or "").strip() and element.text
+    element.tail = None
+    attributes = {name.replace(_XLINK, "xlink:"): text for name, text in element.items()}
+    element.attrib.clear()
+    for name, text in attributes.items():
+        # matplotlib counts what has no name, and writes a rotation by nothing for every text.
+        if text.startswith("rotate(-0 ") or (name == "id" and _COUNTED.fullmatch(text)):
+            continue
+        if name == "id":
+            text = numbered[f"#{text}"][1:] if f"#{text}" in numbered else text
+        else:
+            text = _REFERENCE.sub(lambda found: numbered[found[0]], text)
+        if name == "style":
+            text = re.sub(r"(?<=[:;]) ", "", text.replace(" font-family: 'DejaVu Sans';", ""))
+        elif name == "d":
+            text = _short_path(re.sub(r"\s+(?=[LCQz]|$)", "", text))
+        if element.tag == "use":
+            text = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", text)
+        text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", text)
+        element.set(name, text.strip())
 
 
-def _titled(drawn: str, titles: list[str]) -> str:
-    """Write each title into one of the first `use` elements, one for each marker."""
-    uses = iter(titles)
-
-    def write(use: re.Match[str]) -> str:
-        title = next(uses, "")
-        return f"<use{use[1]}><title>{escape(title)}</title></use>" if title else use[0]
-
-    return re.sub(r"<use([^>]*?)/>", write, drawn, count=len(titles))
-
-
-def _short_tag(tag: str, key: str) -> str:
-    for pattern, replacement in _SHORTER:
-        tag = re.sub(pattern, replacement, tag)
-    tag = re.sub(r'(?<=\sid=")|(?<=href="#)|(?<=url\(#)', f"{key}-", tag)
-    if tag.startswith("<use"):
-        tag = re.sub(r"-?\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}", tag)
-    if " d=" in tag:
-        tag = re.sub(r' d="[^"]*"', _short_path, tag)
-    return re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", tag)
+def _turn_into_layer(
+    group: ElementTree.Element, words: list[str], titles: Mapping[str, str]
+) -> None:
+    """Replace the id of a layer by its classes, and write titles over its markers."""
+    marks = [word for word in words if re.fullmatch(r"c\d+", word)]
+    classes = " ".join(word for word in words if word not in marks)
+    del group.attrib["id"]
+    if classes:
+        group.attrib = {"class": classes, **group.attrib}
+    for mark, use in zip(marks, group.iter(f"{_SVG}use"), strict=False):
+        if titles.get(mark):
+            ElementTree.SubElement(use, "title").text = titles[mark]
 
 
-def _short_path(path: re.Match[str]) -> str:
+def _share_style(group: ElementTree.Element) -> None:
+    """Write the style of a group's marks once, on the group."""
+    styles = {use.get("style") if use.tag == "use" else None for use in group}
+    if len(styles) != 1 or "style" in group.attrib:
+        return
+    style = styles.pop()
+    if style is not None:
+        group.set("style", style)
+        for use in group:
+            del use.attrib["style"]
+
+
+def _short_path(path: str) -> str:
     """Keep one decimal of a path's coordinates, a tenth of a point; write steps as H and V.
 
     Only paths of straight pieces are changed further: their points follow M, L and z alone.
     """
-    text = re.sub(
-        r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path[0]
-    )
-    pieces = re.findall(r"([A-Za-z])([^A-Za-z\"]*)", text.removeprefix(' d="'))
+    path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
+    pieces = re.findall(r"([A-Za-z])([^A-Za-z]*)", path)
     if {letter for letter, _ in pieces} - {"M", "L", "z"}:
-        return text
+        # Each ring on a line of its own, as matplotlib writes it: an XML parser joins lines.
+        return path.replace(" M", "\nM")
     written, here = "", ("", "")
     for letter, numbers in pieces:
         if letter == "z":
             written += "z"
             continue
-        there = tuple(numbers.split())
-        if letter == "M" or (there[0] != here[0] and there[1] != here[1]):
-            written += f"{letter}{there[0]} {there[1]}"
-        elif there[0] != here[0]:
-            written += f"H{there[0]}"
-        elif there[1] != here[1]:
-            written += f"V{there[1]}"
-        here = there[0], there[1]
-    return f' d="{written}"'
-
-
-def _shared_styles(body: str) -> str:
-    """Write the style of a group's marks once, on the group."""
-
-    def share(group: re.Match[str]) -> str:
-        styles = re.findall(r'<use[^>]*?( style="[^"]*")', group[0])
-        if len(set(styles)) != 1 or group[0].count("<use") != len(styles) or "style" in group[1]:
-            return group[0]
-        return f"<g{group[1]}{styles[0]}>" + group[2].replace(styles[0], "") + "</g>"
-
-    return re.sub(r"<g([^>]*)>((?:<use[^>]*?(?:/>|><title>[^<]*</title></use>))+)</g>", share, body)
-
-
-def _short_names(body: str) -> str:
-    """Replace the hashes by which matplotlib names marks and clips with numbers."""
-    names = list(dict.fromkeys(re.findall(r'id="([mp][0-9a-f]{10})"', body)))
-    numbers = {name: f"{name[0]}{number}" for number, name in enumerate(names)}
-    pattern = r'(?<=id=")[mp][0-9a-f]{10}(?=")|(?<=#)[mp][0-9a-f]{10}(?=[")])'
-    return re.sub(pattern, lambda name: numbers.get(name[0], name[0]), body)
+        x, y = numbers.split()
+        if letter == "M" or (x != here[0] and y != here[1]):
+            written += f"{letter}{x} {y}"
+        elif x != here[0]:
+            written += f"H{x}"
+        elif y != here[1]:
+            written += f"V{y}"
+        here = x, y
+    return written

@@ -1,4 +1,4 @@
-"""Training panels: accuracy against epoch, a small panel for each method."""
+"""Figures of training: accuracy against epoch, a small panel for each method."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.canvas import INK, MUTED, look
+from analysis.figures.marks import write_beside
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.fronts.choice import Choice
 from analysis.responses.epochs import Trained, chosen_training
@@ -139,17 +140,9 @@ def _write_above(axes: Axes, trained: Trained, style: MethodStyle) -> None:
     ]
     lines = [line for line in texts if line[0]]
     for row, (text, colour, weight, size) in enumerate(lines):
-        axes.annotate(
-            text,
-            (0.0, 1.0),
-            xytext=(0.0, 4.0 + 10.5 * (len(lines) - 1 - row)),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            color=colour,
-            fontweight=weight,
-            fontsize=size,
-            annotation_clip=False,
-        )
+        offset = 0.0, 4.0 + 10.5 * (len(lines) - 1 - row)
+        look_of_text = {"color": colour, "fontweight": weight, "fontsize": size}
+        write_beside(axes, text, (0.0, 1.0), offset, xycoords="axes fraction", **look_of_text)
 
 
 def _test_text(best: Spread | None, last: Spread | None) -> str:
@@ -164,7 +157,7 @@ def _curve(history: History, name: str) -> Array:
 
 
 def _mean_curve(curves: Sequence[Array]) -> Array:
-    """Average curves over the epochs that all of them have; the first where they share none."""
+    """Average curves over the epochs that all of them have; return the first if they share none."""
     shared = sorted(set.intersection(*({float(x) for x in curve[:, 0]} for curve in curves)))
     if not shared:
         return curves[0]

@@ -78,7 +78,7 @@ def draw_examples(
 
 
 def _cells(count: int) -> tuple[Figure, Axes, list[tuple[Place, Place, Place]]]:
-    """Make a figure with three named rows for each line of samples, and each sample's places.
+    """Build a figure with three named rows for each line of samples, and list the samples' places.
 
     There is one pair of axes, in inches from the upper left corner: a pair for each image would
     take longer to make than all the rest.

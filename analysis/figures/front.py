@@ -1,8 +1,7 @@
-"""Plots: the main figure of a study. Accuracies are drawn in percent, means large, seeds faint.
+"""The main figure of a study: clean against robust accuracy, in percent, with its captions.
 
-Aside: the small panels beside the main figure where it stands alone. Numbers are in percent.
-
-Captions: under which conditions a figure holds, and how it is read.
+Means are large and seeds are faint. Where the figure stands alone, small panels beside it show the
+gap, the exchange rate and the attainable robustness.
 """
 
 import textwrap
@@ -25,12 +24,11 @@ from analysis.figures.labels import (
     marker_boxes,
     method_labels,
     place_labels,
-    step_boxes,
     tail_labels,
     text_boxes,
     value_labels,
 )
-from analysis.figures.marks import panel_name
+from analysis.figures.marks import draw_survival, line_boxes, panel_name, write_beside
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
@@ -45,133 +43,49 @@ RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Ticks of an exchange rate."""
 NAME = 16
 """Letters of a method's name in a small panel."""
-
-
-def asides(analysis: Analysis, view: View) -> list[Draw]:
-    """Choose the small panels: gap, rate and attainable robustness, or what there is of them."""
-    styles = method_styles(analysis.results.methods)
-    draws: list[Draw] = []
-    gap = next((gap for gap in view.gaps if gap.range is not None), None)
-    if gap is not None:
-        draws.append(lambda axes: _draw_gap(axes, gap))
-    if any(rate.clean for rate in view.rates):
-        draws.append(lambda axes: _draw_rates(axes, view, styles))
-    if view.contrasts.hypervolumes:
-        draws.append(lambda axes: _draw_forest(axes, analysis, view, styles))
-    if len(draws) < 3 and any(margin.curve for margin in analysis.margins):
-        draws.append(lambda axes: _draw_radii(axes, analysis, styles))
-    return draws
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.text(-0.24, 1.035, text, transform=axes.transAxes, fontsize=9, color=INK, va="bottom")
-    axes.tick_params(labelsize=8)
-
-
-def _draw_gap(axes: Axes, gap: Gap) -> None:
-    clean, low, high = (100 * np.array(part) for part in (gap.clean, gap.low, gap.high))
-    ends = 100 * np.array(gap.envelope_low), 100 * np.array(gap.envelope_high)
-    axes.fill_between(clean, *ends, color=INK, alpha=0.06, lw=0)
-    axes.fill_between(clean, low, high, color=INK, alpha=0.16, lw=0)
-    axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8)
-    axes.axhline(0.0, color="#8C8C8C", lw=0.9)
-    axes.set_xlim(clean[0], clean[-1])
-    axes.set_ylim(_seen(100 * np.array(gap.estimate), low, high))
-    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
-    first, second = (panel_name(name, NAME) for name in (gap.first, gap.second))
-    _title(axes, f"Robust accuracy of {first} minus {second} (pp)")
-
-
-def _seen(estimate: Array, low: Array, high: Array) -> tuple[float, float]:
-    """Choose the part of a gap's axis that is shown: a band may widen without bound at its end."""
-    usual = 3.0 * float(np.median(high - low))
-    ends = max(low.min(), estimate.min() - usual), min(high.max(), estimate.max() + usual)
-    margin = 0.08 * max(ends[1], 0.0) - 0.08 * min(ends[0], 0.0)
-    return min(ends[0], 0.0) - margin, max(ends[1], 0.0) + margin
-
-
-def _draw_rates(axes: Axes, view: View, styles: Mapping[str, MethodStyle]) -> None:
-    drawn = [rate for rate in view.rates if rate.clean]
-    for rate in drawn:
-        colour, clean = styles[rate.method].colour, 100 * np.array(rate.clean)
-        axes.fill_between(clean, rate.low, rate.high, color=colour, alpha=0.16, lw=0)
-        axes.plot(clean, rate.estimate, color=colour, lw=1.8)
-    estimates = np.concatenate([rate.estimate for rate in drawn])
-    axes.set_yscale("log")
-    axes.set_ylim(max(estimates.min() / 2, 0.02), min(estimates.max() * 2.5, 200.0))
-    low, high = axes.get_ylim()
-    ticks = [tick for tick in RATES if low <= tick <= high]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
-    _title(axes, "Robust points gained per clean point given up")
-
-
-def _draw_forest(
-    axes: Axes, analysis: Analysis, view: View, styles: Mapping[str, MethodStyle]
-) -> None:
-    rows = [
-        (one.method, one.value, styles[one.method].text_colour, styles[one.method].marker)
-        for one in view.contrasts.hypervolumes
-    ]
-    primary = view.contrasts.primary
-    if primary is not None:
-        text = f"{panel_name(primary.first, 8)} − {panel_name(primary.second, 8)}"
-        rows.append((text, primary.difference, INK, "d"))
-    for place, (_, value, colour, marker) in enumerate(rows):
-        ends = 100 * value.low, 100 * value.high
-        axes.hlines(-place, *ends, color=colour, lw=1.6)
-        axes.plot([100 * value.estimate], [-place], marker=marker, ms=5, color=colour, ls="")
-        axes.annotate(
-            f"{100 * value.estimate:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]",
-            (ends[1], -place),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-            color=colour,
-        )
-    low = min(0.0, *(100 * value.low for _, value, _, _ in rows))
-    high = max(100 * value.high for _, value, _, _ in rows)
-    axes.set_xlim(1.05 * low, low + 1.8 * max(high - low, 1.0))
-    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= max(1.1 * high, 10.0)])
-    axes.set_ylim(-len(rows) + 0.4, 0.6)
-    axes.set_yticks(
-        [-place for place in range(len(rows))], [panel_name(name, 19) for name, *_ in rows]
-    )
-    if low < 0:
-        axes.axvline(0.0, color="#8C8C8C", lw=0.9)
-    axes.set_xlabel("percentage points", fontsize=8)
-    floor = f"{100 * analysis.results.clean_floor:g}"
-    _title(axes, f"Mean attainable robust accuracy, clean {floor}–100%")
-
-
-def _draw_radii(axes: Axes, analysis: Analysis, styles: Mapping[str, MethodStyle]) -> None:
-    radii = (0.0, *analysis.results.threat.radii)
-    for margin in analysis.margins:
-        if margin.curve is None:
-            continue
-        style = styles[analysis.found[margin.row].method]
-        curve = margin.curve
-        low, high = (100 * np.array(end) for end in (curve.low, curve.high))
-        axes.fill_between(curve.radii, low, high, color=style.colour, alpha=0.14, lw=0)
-        axes.plot(curve.radii, 100 * np.array(curve.robust), color=style.colour, lw=1.4)
-        points = [100 * value.estimate for value in margin.accuracies]
-        axes.plot(radii, points, ls="", marker=style.marker, ms=4, color=style.colour)
-    axes.set_ylim(0.0, 104.0)
-    axes.set_xlim(0.0, 1.02 * radii[-1])
-    axes.set_xticks(radii, [value_text(radius) for radius in radii])
-    axes.set_xlabel(f"Attack radius ({analysis.results.threat.norm})", fontsize=8, color=MUTED)
-    _title(axes, "Accuracy (%) of the most robust choices")
-
-
 MOST_RINGS = 24
 """With more configurations only members of fronts have a ring: the others' would hide them."""
 MOST_SEED_POINTS = 400
 """More trials than this are drawn as means alone: single seeds would be one grey cloud."""
 SHORT_FAMILIES = {"power": "power", "superellipse": "superellipse", "ellipse": "Gaussian ellipse"}
+LABEL_SIZE = 9.5
+LABEL_LETTERS = 56
+"""So many letters of an axis label fit beside the figure at its size; more are smaller."""
+READING_LINE = 0.135
+"""Height of a line of small print in inches."""
+
+
+def fig_front(
+    analysis: Analysis,
+    radius: float,
+    estimand: Estimand | None = None,
+    *,
+    header: bool = True,
+    layered: bool = False,
+) -> Figure:
+    """Draw robust accuracy at this radius against clean accuracy: all methods' fronts.
+
+    The members of fronts are chosen at the objective radius, on validation data where there are
+    any, whatever the radius drawn. `header` adds the finding as title, the conditions and how the
+    figure is read, for a figure on its own. `layered` draws every estimand into one figure, each in
+    a layer of its own: for a page, which shows one at a time.
+    """
+    first = estimand or analysis.estimand
+    others = [one for one in analysis.estimands if one != first] if layered else []
+    scene = gather(analysis, radius, (first, *others))
+    with look():
+        figure, axes = _canvas(analysis, radius, first, header)
+        axes.set_xlabel("Clean accuracy (%)")
+        label = f"Robust accuracy (%), {attack_text(analysis.results.threat, radius)}"
+        axes.set_ylabel(label, fontsize=LABEL_SIZE * min(1.0, LABEL_LETTERS / len(label)))
+        axes.set_xlim(scene.limits[:2])
+        axes.set_ylim(0.0, scene.limits[2])
+        if scene.methods:
+            with_seeds = len(analysis.results.trials) <= MOST_SEED_POINTS
+            _draw(axes, scene, with_seeds, all_rings=len(analysis.found) <= MOST_RINGS)
+        else:
+            axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
+    return figure
 
 
 def headline_finding(analysis: Analysis) -> Finding | None:
@@ -183,7 +97,7 @@ def headline_finding(analysis: Analysis) -> Finding | None:
 
 
 def front_title(analysis: Analysis, radius: float) -> str:
-    """Title the main figure with its finding, or plainly where there is none at this radius."""
+    """Return the title of the main figure: its finding, or a plain one if this radius has none."""
     finding = headline_finding(analysis)
     if finding is None or radius != analysis.results.threat.objective_radius:
         return f"{analysis.results.study}: clean accuracy and robust accuracy"
@@ -191,7 +105,7 @@ def front_title(analysis: Analysis, radius: float) -> str:
 
 
 def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> str:
-    """State of how many configurations, seeds and images, and against what, a front is made."""
+    """List the counts of configurations, seeds and images of a front, its attack and intervals."""
     results = analysis.results
     absent = f", {len(results.absent)} absent" if results.absent else ""
     return (
@@ -244,6 +158,22 @@ def chosen_text(results: Results) -> str:
     return f"{where} at {'radius' if norm == threat.norm else norm} {value_text(radius)}"
 
 
+def _asides(analysis: Analysis, view: View) -> list[Draw]:
+    """Choose the small panels: gap, rate and attainable robustness, as far as they exist."""
+    styles = method_styles(analysis.results.methods)
+    draws: list[Draw] = []
+    gap = next((gap for gap in view.gaps if gap.range is not None), None)
+    if gap is not None:
+        draws.append(lambda axes: _draw_gap(axes, gap))
+    if any(rate.clean for rate in view.rates):
+        draws.append(lambda axes: _draw_rates(axes, view, styles))
+    if view.contrasts.hypervolumes:
+        draws.append(lambda axes: _draw_forest(axes, analysis, view, styles))
+    if len(draws) < 3 and any(margin.curve for margin in analysis.margins):
+        draws.append(lambda axes: _draw_radii(axes, analysis, styles))
+    return draws
+
+
 def _member_text(results: Results, choice: Choice, radius: float) -> str:
     threat = results.threat
     text = f"large markers: each method's front as chosen on {chosen_text(results)}"
@@ -251,46 +181,6 @@ def _member_text(results: Results, choice: Choice, radius: float) -> str:
     if shifted and any(front.note.searched and front.members for front in choice.fronts):
         text += ", thin arrows from there to test"
     return text
-
-
-LABEL_SIZE = 9.5
-LABEL_LETTERS = 56
-"""So many letters of an axis label fit beside the figure at its size; more are smaller."""
-READING_LINE = 0.135
-"""Height of a line of small print in inches."""
-
-
-def fig_front(
-    analysis: Analysis,
-    radius: float,
-    estimand: Estimand | None = None,
-    *,
-    header: bool = True,
-    layered: bool = False,
-) -> Figure:
-    """Draw robust accuracy at this radius against clean accuracy: all methods' fronts.
-
-    The members of fronts are chosen at the objective radius, on validation data where there are
-    any, whatever the radius drawn. `header` adds the finding as title, the conditions and how the
-    figure is read, for a figure on its own. `layered` draws every estimand into one figure, each in
-    a layer of its own: for a page, which shows one at a time.
-    """
-    first = estimand or analysis.estimand
-    others = [one for one in analysis.estimands if one != first] if layered else []
-    scene = gather(analysis, radius, (first, *others))
-    with look():
-        figure, axes = _canvas(analysis, radius, first, header)
-        axes.set_xlabel("Clean accuracy (%)")
-        label = f"Robust accuracy (%), {attack_text(analysis.results.threat, radius)}"
-        axes.set_ylabel(label, fontsize=LABEL_SIZE * min(1.0, LABEL_LETTERS / len(label)))
-        axes.set_xlim(scene.limits[:2])
-        axes.set_ylim(0.0, scene.limits[2])
-        if scene.methods:
-            with_seeds = len(analysis.results.trials) <= MOST_SEED_POINTS
-            _draw(axes, scene, with_seeds, all_rings=len(analysis.found) <= MOST_RINGS)
-        else:
-            axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
-    return figure
 
 
 def _canvas(
@@ -304,7 +194,7 @@ def _canvas(
     above = 0.42 + 0.22 * len(title) + 0.17 * len(conditions)
     below = 0.6 + READING_LINE * len(reading)
     height = 5.7 + above + below
-    draws = asides(analysis, analysis.view(radius, estimand))
+    draws = _asides(analysis, analysis.view(radius, estimand))
     ends = {"top": 1 - above / height, "bottom": below / height}
     right = 0.665 if draws else 0.985
     figure, axes = new_axes(12.4, height, left=0.055, right=right, **ends)
@@ -321,13 +211,13 @@ def _canvas(
 
 
 def _whole_words(text: str, most: int) -> str:
-    """Cut a text that is too long between two words; where one word is very long, anywhere."""
+    """Cut a text that is too long between two words, or anywhere if one word is very long."""
     cut = textwrap.shorten(text, most, placeholder=" …")
     return cut if len(cut) > most // 2 or cut == text else shortened(text, most)
 
 
 def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]:
-    """Make so many small axes below each other at the right edge of a figure."""
+    """Add `count` small axes below each other at the right edge of a figure."""
     if count == 0:
         return []
     gap = 0.85 / figure.get_figheight()
@@ -390,7 +280,7 @@ def _draw_estimand(
         axes, drawn.pessimistic, drawn.optimistic, style, gid, alone=not fitted
     )
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
-    steps = step_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
+    steps = line_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
     ringed = method.is_member | all_rings
     regions = method.points[ringed], drawn.covariances[ringed]
     layers.draw_regions(axes, *regions, style, gid)
@@ -413,7 +303,7 @@ def _draw_means(axes: Axes, method: MethodScene) -> None:
 
 
 def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
-    """Point left at the height of each configuration outside the figure; say where it is."""
+    """Draw a pointer at the height of each configuration left of the figure; return its labels."""
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     styles = {method.note.name: method for method in scene.methods}
     heights = [min(height, top) for height in scene.outside_heights]
@@ -439,7 +329,7 @@ def _draw_gaps(axes: Axes, scene: Scene) -> tuple[list[Array], list[Label]]:
     for number, arrow in enumerate(scene.arrows):
         gid = layer(*arrow.methods, arrow.key)
         layers.draw_arrow(axes, (arrow.clean, arrow.ends[0]), (arrow.clean, arrow.ends[1]), gid)
-        boxes.append(step_boxes(axes, np.array([(arrow.clean, end) for end in arrow.ends])))
+        boxes.append(line_boxes(axes, np.array([(arrow.clean, end) for end in arrow.ends])))
         labels.append(gap_label(arrow))
         if number == 0:
             layers.draw_shared_range(axes, *arrow.shared, layer(*arrow.methods))
@@ -458,3 +348,99 @@ def _draw_legend(axes: Axes, scene: Scene) -> None:
             label=shortened(method.note.name, 28),
         )
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=8)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.text(-0.24, 1.035, text, transform=axes.transAxes, fontsize=9, color=INK, va="bottom")
+    axes.tick_params(labelsize=8)
+
+
+def _draw_gap(axes: Axes, gap: Gap) -> None:
+    clean, low, high = (100 * np.array(part) for part in (gap.clean, gap.low, gap.high))
+    ends = 100 * np.array(gap.envelope_low), 100 * np.array(gap.envelope_high)
+    axes.fill_between(clean, *ends, color=INK, alpha=0.06, lw=0)
+    axes.fill_between(clean, low, high, color=INK, alpha=0.16, lw=0)
+    axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8)
+    axes.axhline(0.0, color="#8C8C8C", lw=0.9)
+    axes.set_xlim(clean[0], clean[-1])
+    axes.set_ylim(_seen(100 * np.array(gap.estimate), low, high))
+    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
+    first, second = (panel_name(name, NAME) for name in (gap.first, gap.second))
+    _title(axes, f"Robust accuracy of {first} minus {second} (pp)")
+
+
+def _seen(estimate: Array, low: Array, high: Array) -> tuple[float, float]:
+    """Choose the limits of a gap's axis in points, with 0 inside."""
+    # A band may widen without bound at its end: beyond three usual widths it is cut.
+    usual = 3.0 * float(np.median(high - low))
+    ends = max(low.min(), estimate.min() - usual), min(high.max(), estimate.max() + usual)
+    margin = 0.08 * max(ends[1], 0.0) - 0.08 * min(ends[0], 0.0)
+    return min(ends[0], 0.0) - margin, max(ends[1], 0.0) + margin
+
+
+def _draw_rates(axes: Axes, view: View, styles: Mapping[str, MethodStyle]) -> None:
+    drawn = [rate for rate in view.rates if rate.clean]
+    for rate in drawn:
+        colour, clean = styles[rate.method].colour, 100 * np.array(rate.clean)
+        axes.fill_between(clean, rate.low, rate.high, color=colour, alpha=0.16, lw=0)
+        axes.plot(clean, rate.estimate, color=colour, lw=1.8)
+    estimates = np.concatenate([rate.estimate for rate in drawn])
+    axes.set_yscale("log")
+    axes.set_ylim(max(estimates.min() / 2, 0.02), min(estimates.max() * 2.5, 200.0))
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in RATES if low <= tick <= high]
+    axes.yaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
+    _title(axes, "Robust points gained per clean point given up")
+
+
+def _draw_forest(
+    axes: Axes, analysis: Analysis, view: View, styles: Mapping[str, MethodStyle]
+) -> None:
+    rows = [
+        (one.method, one.value, styles[one.method].text_colour, styles[one.method].marker)
+        for one in view.contrasts.hypervolumes
+    ]
+    primary = view.contrasts.primary
+    if primary is not None:
+        text = f"{panel_name(primary.first, 8)} − {panel_name(primary.second, 8)}"
+        rows.append((text, primary.difference, INK, "d"))
+    for place, (_, value, colour, marker) in enumerate(rows):
+        ends = 100 * value.low, 100 * value.high
+        axes.hlines(-place, *ends, color=colour, lw=1.6)
+        axes.plot([100 * value.estimate], [-place], marker=marker, ms=5, color=colour, ls="")
+        text = f"{100 * value.estimate:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+        look_of_text = {"va": "center", "fontsize": 7.5, "color": colour}
+        write_beside(axes, text, (ends[1], -place), (6, 0), **look_of_text)
+    low = min(0.0, *(100 * value.low for _, value, _, _ in rows))
+    high = max(100 * value.high for _, value, _, _ in rows)
+    axes.set_xlim(1.05 * low, low + 1.8 * max(high - low, 1.0))
+    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= max(1.1 * high, 10.0)])
+    axes.set_ylim(-len(rows) + 0.4, 0.6)
+    axes.set_yticks(
+        [-place for place in range(len(rows))], [panel_name(name, 19) for name, *_ in rows]
+    )
+    if low < 0:
+        axes.axvline(0.0, color="#8C8C8C", lw=0.9)
+    axes.set_xlabel("percentage points", fontsize=8)
+    floor = f"{100 * analysis.results.clean_floor:g}"
+    _title(axes, f"Mean attainable robust accuracy, clean {floor}–100%")
+
+
+def _draw_radii(axes: Axes, analysis: Analysis, styles: Mapping[str, MethodStyle]) -> None:
+    radii = (0.0, *analysis.results.threat.radii)
+    for margin in analysis.margins:
+        if margin.curve is None:
+            continue
+        style = styles[analysis.found[margin.row].method]
+        draw_survival(axes, margin.curve, style.colour)
+        points = [100 * value.estimate for value in margin.accuracies]
+        axes.plot(radii, points, ls="", marker=style.marker, ms=4, color=style.colour)
+    axes.set_ylim(0.0, 104.0)
+    axes.set_xlim(0.0, 1.02 * radii[-1])
+    axes.set_xticks(radii, [value_text(radius) for radius in radii])
+    axes.set_xlabel(f"Attack radius ({analysis.results.threat.norm})", fontsize=8, color=MUTED)
+    _title(axes, "Accuracy (%) of the most robust choices")

@@ -1,4 +1,4 @@
-"""Front layers: what the main figure is put together from, each part in its layer of the page.
+"""The parts of the main figure, each drawn in its own layer of the page.
 
 All coordinates are in percent. Layers are named by `canvas.layer`: a page shows and hides them.
 """
@@ -9,8 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
+from matplotlib.typing import LineStyleType
 
-from analysis.figures.canvas import INK, MUTED
+from analysis.figures.canvas import INK
+from analysis.figures.marks import line_boxes, pairs, write_above
 from analysis.figures.palette import MethodStyle
 from analysis.results.trials import Array
 
@@ -92,7 +94,7 @@ def region_boxes(axes: Axes, centres: Array, covariances: Array) -> Array:
     for centre, covariance in zip(centres, covariances, strict=True):
         angles = np.linspace(0.0, 2 * np.pi, 13)
         circle = np.column_stack([np.cos(angles), np.sin(angles)])
-        boxes.append(_polyline_boxes(axes, centre + circle @ _root(covariance).T))
+        boxes.append(line_boxes(axes, centre + circle @ _root(covariance).T))
     return np.vstack(boxes) if boxes else np.empty((0, 4))
 
 
@@ -127,7 +129,7 @@ def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, al
     steps = staircase(corners, axes.get_xlim()[0])
     if len(steps) == 0:
         return
-    dash: Any = "solid" if alone else (0, (3.2, 1.8))
+    dash: LineStyleType = "solid" if alone else (0, (3.2, 1.8))
     line = {"color": style.colour, "lw": 1.5 if alone else 0.8, "ls": dash, "gid": gid, **MITRED}
     # The outer piece follows from the definition, not from a configuration of its own.
     axes.plot(*steps[-2:].T, zorder=2.3, alpha=0.35, **{**line, "lw": 0.8})
@@ -156,55 +158,40 @@ def draw_surface_band(
 def draw_shared_range(axes: Axes, low: float, high: float, gid: str) -> None:
     """Shade the clean accuracies at which both methods of the gap were measured."""
     axes.axvspan(low, high, color="#000000", alpha=0.045, lw=0, zorder=0.4, gid=gid)
-    axes.text(
-        0.5 * (low + high),
-        1.008,
-        "both methods measured",
-        transform=axes.get_xaxis_transform(),
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        color=MUTED,
-        gid=gid,
-    )
+    write_above(axes, 0.5 * (low + high), "both methods measured", 1.008, gid)
 
 
 def draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], gid: str) -> None:
     """Draw an arrow between two data points: the gap between two curves."""
-    arrow = axes.annotate(
-        "",
-        end,
-        xytext=start,
-        annotation_clip=False,
-        arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0},
-        zorder=5.2,
-    )
-    arrow.set_gid(gid)
-    if arrow.arrow_patch is not None:
-        arrow.arrow_patch.set_gid(gid)
+    look = {"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
+    _draw_pointer(axes, start, end, look, gid, order=5.2, clip=False)
 
 
 def draw_shifts(axes: Axes, starts: Array, ends: Array, style: MethodStyle, gid: str) -> None:
     """Draw thin arrows from the validation to the test means of chosen configurations (N, 2)."""
-    for start, end in zip(starts, ends, strict=True):
-        arrow = axes.annotate(
-            "",
-            end,
-            xytext=start,
-            annotation_clip=True,
-            arrowprops={
-                "arrowstyle": "->",
-                "color": style.colour,
-                "lw": 0.8,
-                "alpha": 0.7,
-                "shrinkA": 0,
-                "shrinkB": 3,
-            },
-            zorder=3.4,
-        )
-        arrow.set_gid(gid)
-        if arrow.arrow_patch is not None:
-            arrow.arrow_patch.set_gid(gid)
+    look = {"arrowstyle": "->", "color": style.colour, "lw": 0.8, "alpha": 0.7}
+    look |= {"shrinkA": 0, "shrinkB": 3}
+    for start, end in zip(pairs(starts), pairs(ends), strict=True):
+        _draw_pointer(axes, start, end, look, gid, order=3.4, clip=True)
+
+
+def _draw_pointer(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    look: dict[str, Any],
+    gid: str,
+    *,
+    order: float,
+    clip: bool,
+) -> None:
+    arrow = axes.annotate(
+        "", end, xytext=start, arrowprops=look, annotation_clip=clip, zorder=order
+    )
+    # The arrow is an artist of its own: both belong to the layer.
+    arrow.set_gid(gid)
+    if arrow.arrow_patch is not None:
+        arrow.arrow_patch.set_gid(gid)
 
 
 def staircase(corners: Array, left: float) -> Array:
@@ -230,7 +217,7 @@ def staircase(corners: Array, left: float) -> Array:
 
 
 def coarse(corners: Array, clean_step: float, robust_step: float) -> Array:
-    """Leave out corners that move the steps by less than one can see, both ends kept.
+    """Drop corners that move the steps by less than one can see, but keep both ends.
 
     corners: (K, 2) from the clean to the robust end, in percent.
 
@@ -261,13 +248,7 @@ def thinned(count: int, most: int = MOST_CURVE_POINTS) -> Array:
 
 def curve_boxes(axes: Axes, curve: Array) -> Array:
     """Return the boxes in pixels (G - 1, 4) of the pieces of a curve (G, 2)."""
-    return _polyline_boxes(axes, curve[thinned(len(curve), 30)])
-
-
-def _polyline_boxes(axes: Axes, line: Array) -> Array:
-    pixels = axes.transData.transform(line.reshape(-1, 2))
-    ends = np.stack([pixels[:-1], pixels[1:]])
-    return np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])
+    return line_boxes(axes, curve[thinned(len(curve), 30)])
 
 
 def _root(covariance: Array) -> Array:

@@ -1,11 +1,9 @@
-"""Marks: points with intervals, axes of strengths, and where names stand beside them.
-
-Panels: what the small figures share.
-"""
+"""What figures share: points with intervals, axes of strengths, and texts beside them."""
 
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,6 +12,7 @@ from matplotlib.ticker import NullLocator
 from analysis.figures.canvas import MUTED
 from analysis.figures.palette import MethodStyle
 from analysis.inference.claims import Interval
+from analysis.responses.margins import SurvivalCurve
 from analysis.results.trials import Array
 from analysis.results.words import shortened, value_text
 
@@ -21,21 +20,96 @@ LEAST_STUDY = 3
 """Letters of a study's name that are worth keeping before that of its method."""
 
 
-def spread_heights(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights apart, upwards and no more than needed, until neighbours differ by `gap`.
+def draw_interval(
+    axes: Axes, x: float, value: Interval, style: MethodStyle, *, hollow: bool
+) -> tuple[float, float]:
+    """Draw an accuracy in percent with its interval; return its point."""
+    y = 100 * value.estimate
+    axes.vlines(x, 100 * value.low, 100 * value.high, color=style.colour, lw=1.1, alpha=0.7)
+    draw_point(axes, x, y, style.marker, style.colour, hollow=hollow)
+    return x, y
 
-    >>> spread_heights([10.0, 0.0, 1.0], 4.0)
-    [10.0, 0.0, 4.0]
+
+def draw_point(
+    axes: Axes,
+    x: float,
+    y: float,
+    marker: str,
+    colour: str,
+    *,
+    hollow: bool,
+    size: float = 6.0,
+    edge: float = 1.3,
+    above: bool = False,
+) -> None:
+    """Draw one marker, `above` all others or among them; size and edge are in points."""
+    axes.plot(
+        [x],
+        [y],
+        ls="",
+        marker=marker,
+        ms=size,
+        mfc="white" if hollow else colour,
+        mec=colour,
+        mew=edge,
+        clip_on=above,
+        zorder=6 if above else 4,
+    )
+
+
+def draw_survival(axes: Axes, curve: SurvivalCurve, colour: str, dash: str = "-") -> None:
+    """Draw a survival curve with its band, against the attack radius."""
+    low, high = 100 * np.array(curve.low), 100 * np.array(curve.high)
+    axes.fill_between(curve.radii, low, high, color=colour, alpha=0.14, lw=0)
+    axes.plot(curve.radii, 100 * np.array(curve.robust), color=colour, lw=1.4, ls=dash)
+
+
+def write_beside(
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], **style: Any
+) -> None:
+    """Write a text at an offset, in typographic points, from a point that may lie at the edge."""
+    axes.annotate(
+        text, point, xytext=offset, textcoords="offset points", annotation_clip=False, **style
+    )
+
+
+def write_above(axes: Axes, x: float, text: str, height: float, gid: str | None = None) -> None:
+    """Write small print above the axes, centred at a place of the horizontal axis.
+
+    height: as a share of that of the axes.
+    """
+    axes.text(
+        x,
+        height,
+        text,
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+        color=MUTED,
+        gid=gid,
+    )
+
+
+def spread_heights(heights: Sequence[float], gap: float, top: float = math.inf) -> list[float]:
+    """Move heights apart until neighbours differ by `gap`: upwards, but none above `top`.
+
+    >>> spread_heights([10.0, 0.0, 1.0], 4.0), spread_heights([0.0, 1.0, 99.0, 100.0], 4.0, 100.0)
+    ([10.0, 0.0, 4.0], [0.0, 4.0, 96.0, 100.0])
     """
     moved = list(heights)
     order = sorted(range(len(moved)), key=moved.__getitem__)
     for lower, upper in pairwise(order):
         moved[upper] = max(moved[upper], moved[lower] + gap)
+    # What was pushed above the top comes down again, and pushes what lies below it.
+    for at in reversed(order):
+        moved[at] = min(moved[at], top)
+        top = moved[at] - gap
     return moved
 
 
 def panel_name(method: str, length: int) -> str:
-    """Cut a method's name for a small panel; of `study: method` the study gives way.
+    """Cut a method's name for a small panel; of `study: method`, the study is cut first.
 
     >>> panel_name("a_long_study: at", 12), panel_name("a_long_method", 10)
     ('a_long_…: at', 'a_long_me…')
@@ -72,7 +146,7 @@ def strength_axis(
 
 
 def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
-    """Set a log axis with ticks at these values, as far as their texts leave room."""
+    """Set a log axis with ticks at these values, as far as their texts have room."""
     axis = axes.yaxis if vertical else axes.xaxis
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     logs = [math.log10(value) for value in sorted(set(values))]
@@ -86,7 +160,7 @@ def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
 
 
 def apart(places: Sequence[float], least: float) -> list[float]:
-    """Keep the places, from the last on, that are further apart than `least`.
+    """Keep those places, beginning with the last, that are more than `least` apart.
 
     >>> apart([0.0, 1.0, 1.5, 4.0], 1.0)
     [0.0, 1.5, 4.0]
@@ -98,53 +172,20 @@ def apart(places: Sequence[float], least: float) -> list[float]:
     return kept[::-1]
 
 
-def draw_interval(
-    axes: Axes, x: float, value: Interval, style: MethodStyle, *, hollow: bool, clip: bool = False
-) -> tuple[float, float]:
-    """Draw an accuracy in percent with its interval; return its point."""
-    y = 100 * value.estimate
-    axes.vlines(x, 100 * value.low, 100 * value.high, color=style.colour, lw=1.1, alpha=0.7)
-    draw_point(axes, x, y, style, hollow=hollow, clip=clip)
-    return x, y
+def line_boxes(axes: Axes, line: Array) -> Array:
+    """Return the boxes in pixels (N - 1, 4) of the pieces of a line through data points (N, 2)."""
+    pixels = axes.transData.transform(line.reshape(-1, 2))
+    ends = np.stack([pixels[:-1], pixels[1:]])
+    return np.hstack([ends.min(axis=0) - 1, ends.max(axis=0) + 1])
 
 
-def draw_point(
-    axes: Axes, x: float, y: float, style: MethodStyle, *, hollow: bool, clip: bool = False
-) -> None:
-    """Draw one marker of a method."""
-    axes.plot(
-        [x],
-        [y],
-        ls="",
-        marker=style.marker,
-        ms=6.0,
-        mfc="white" if hollow else style.colour,
-        mec=style.colour,
-        mew=1.3,
-        clip_on=clip,
-        zorder=4,
-    )
-
-
-def spread_between(heights: Sequence[float], gap: float, top: float) -> list[float]:
-    """Move heights apart until neighbours differ by `gap`, none of them above `top`.
-
-    >>> spread_between([0.0, 1.0, 99.0, 100.0], 4.0, 100.0)
-    [0.0, 4.0, 96.0, 100.0]
-    """
-    moved = list(heights)
-    order = sorted(range(len(moved)), key=moved.__getitem__)
-    for lower, upper in pairwise(order):
-        moved[upper] = max(moved[upper], moved[lower] + gap)
-    ceiling = top
-    for at in reversed(order):
-        moved[at] = min(moved[at], ceiling)
-        ceiling = moved[at] - gap
-    return moved
+def pairs(points: Array) -> tuple[tuple[float, float], ...]:
+    """List the points (N, 2) as plain pairs."""
+    return tuple((float(x), float(y)) for x, y in points)
 
 
 def from_the_middle(points: Array) -> tuple[tuple[float, float], ...]:
-    """List the points (N, 2) from the middle of the axis outwards, to name them beside one."""
+    """List the points (N, 2) from the middle of the axis outwards: a label prefers the middle."""
     middle = 0.5 * (points[:, 0].min() + points[:, 0].max())
     order = np.argsort(np.abs(points[:, 0] - middle), kind="stable")
-    return tuple((float(x), float(y)) for x, y in points[order])
+    return pairs(points[order])

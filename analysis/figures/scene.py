@@ -1,6 +1,6 @@
-"""Scene: what the main figure shows at one radius, in percent, gathered from an analysis.
+"""What the main figure shows at one radius, in percent, gathered from an analysis.
 
-Framing: which part of the clean accuracies a figure shows, and what lies outside it.
+A collapsed configuration far to the left is left out of the frame and named beside it instead.
 """
 
 from collections.abc import Sequence
@@ -19,70 +19,32 @@ from analysis.results.methods import MethodNote
 from analysis.results.trials import Array
 from analysis.results.words import method_text, percent, values_text
 
-
-def shown_range(clean: Array) -> tuple[float, float]:
-    """Choose the clean accuracies (fractions) between which a figure is drawn.
-
-    All of them, unless at most a quarter lies beyond a gap more than three times as wide as the
-    range of the rest (counted as 2 points if it is less): one collapsed configuration would press
-    all others into a corner. clean: (N,); returns the least and the greatest shown.
-
-    >>> shown_range(np.array([0.99, 0.98, 0.97, 0.96, 0.62]))
-    (0.96, 0.99)
-    """
-    if len(clean) == 0:
-        return 0.0, 1.0
-    falling = np.sort(clean)[::-1]
-    for kept in range(1, len(falling)):
-        few_left_out = 4 * (len(falling) - kept) <= len(falling)
-        gap = falling[kept - 1] - falling[kept]
-        if few_left_out and gap > 3 * max(falling[0] - falling[kept - 1], 0.02):
-            return float(falling[kept - 1]), float(falling[0])
-    return float(falling[-1]), float(falling[0])
-
-
-def frame(choice: Choice, position: int) -> tuple[float, float, float]:
-    """Choose least clean, greatest clean and greatest robust accuracy (fractions) of a figure.
-
-    Besides the means shown, their single seeds; seeds far to the left of all means are clipped.
-    """
-    found = tuple(c for front in choice.fronts for c in front.configurations)
-    low, high = shown_range(mean_points(found, position)[:, 0])
-    shown = [c for c in found if c.clean.mean >= low]
-    reach = low - max(high - low, 0.02)
-    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= reach]
-    top = max((c.robust[position].high for c in shown), default=0.0)
-    return min([low, *seeds]), max([high, *seeds]), top
-
-
-def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
-    """List the configurations whose mean clean accuracy lies left of the range shown."""
-    found = tuple(c for front in choice.fronts for c in front.configurations)
-    low, _ = shown_range(mean_points(found, 0)[:, 0])
-    return tuple(c for c in found if c.clean.mean < low)
-
-
-def left_out_text(choice: Choice, position: int) -> str:
-    """List the configurations outside the figure of this radius; empty if there is none."""
-    outside = [
-        f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
-        + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
-        for c in left_out(choice)
-    ]
-    more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
-    listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
-    low, _, _ = frame(choice, position)
-    dropped = {c.key for c in left_out(choice)}
-    shown = [c for f in choice.fronts for c in f.configurations if c.key not in dropped]
-    seeds = sum(trial.clean < low for c in shown for trial in c.trials)
-    clipped = f"Single seeds left of the figure: {seeds}." if seeds else ""
-    return f"{listed} {clipped}".strip()
-
-
 ESTIMAND_KEYS = {"population": "population", "this test set": "test-set"}
 """The class of an estimand's layer in the page."""
 CHI = 2.4477468306808166
 """√ of the 95% point of χ² with 2 degrees of freedom: half-widths of a region in deviations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrow:
+    """A gap at one clean accuracy, from the second method's curve to the first's."""
+
+    key: str
+    """The class of its estimand's layer."""
+    methods: tuple[str, str]
+    """The classes of its methods' layers."""
+    clean: float
+    ends: tuple[float, float]
+    """Robust accuracy of the second and of the first method."""
+    interval: tuple[float, float]
+    """The simultaneous band there, in points."""
+    shared: tuple[float, float]
+    """Clean accuracies at which both methods were measured."""
+
+    @property
+    def estimate(self) -> float:
+        """Return the gap, in points."""
+        return self.ends[1] - self.ends[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +57,18 @@ class Drawn:
     covariances: Array
     """(N, 2, 2) of the means shown, clean and robust."""
     median: Array
-    """(K, 2) corners of the median attainment surface, from the clean to the robust end;"""
+    """(K, 2) corners of the median attainment surface, from the clean to the robust end.
+
+    Those of the optimistic and the pessimistic surface follow, in the same form.
+    """
     optimistic: Array
     pessimistic: Array
     curve: Array
-    """(G, 2) of the fitted front, none where it was refused;"""
+    """(G, 2) points of the fitted front; empty if it was refused."""
     band: tuple[Array, Array]
-    """its (G,) low and high ends, and"""
+    """(G,) low and high ends of its band."""
     beyond: Array
-    """(H, 2) its continuation outside the measured range."""
+    """(H, 2) points of its continuation outside the measured range."""
     close: tuple[Array, ...]
     """Curves (G, 2) of the other families that fit as well."""
 
@@ -141,33 +106,11 @@ class Scene:
     """Least and greatest clean accuracy and greatest robust accuracy of the axes."""
     methods: tuple[MethodScene, ...]
     outside: tuple[ConfigurationResult, ...]
-    """Configurations left of the figure, and"""
+    """Configurations left of the figure."""
     outside_heights: tuple[float, ...]
-    """their robust accuracy."""
-    arrows: tuple["Arrow", ...]
+    """Robust accuracy of those."""
+    arrows: tuple[Arrow, ...]
     """The gap of the first pair that has one, under each estimand."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arrow:
-    """A gap at one clean accuracy, from the second method's curve to the first's."""
-
-    key: str
-    """The class of its estimand's layer."""
-    methods: tuple[str, str]
-    """The classes of its methods' layers."""
-    clean: float
-    ends: tuple[float, float]
-    """Robust accuracy of the second and of the first method."""
-    interval: tuple[float, float]
-    """The simultaneous band there, in points."""
-    shared: tuple[float, float]
-    """Clean accuracies at which both methods were measured."""
-
-    @property
-    def estimate(self) -> float:
-        """Return the gap, in points."""
-        return self.ends[1] - self.ends[0]
 
 
 def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> Scene:
@@ -189,6 +132,65 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
         ),
         arrows=tuple(arrow for view in views for arrow in _arrows(view, methods)),
     )
+
+
+def shown_range(clean: Array) -> tuple[float, float]:
+    """Choose the clean accuracies (fractions) between which a figure is drawn.
+
+    These are all, unless at most a quarter of them lies beyond a gap more than three times as wide
+    as the range of the rest (at least 2 points): one collapsed configuration would press all others
+    into a corner. clean: (N,); returns the least and the greatest shown.
+
+    >>> shown_range(np.array([0.99, 0.98, 0.97, 0.96, 0.62]))
+    (0.96, 0.99)
+    """
+    if len(clean) == 0:
+        return 0.0, 1.0
+    falling = np.sort(clean)[::-1]
+    for kept in range(1, len(falling)):
+        few_left_out = 4 * (len(falling) - kept) <= len(falling)
+        gap = falling[kept - 1] - falling[kept]
+        if few_left_out and gap > 3 * max(falling[0] - falling[kept - 1], 0.02):
+            return float(falling[kept - 1]), float(falling[0])
+    return float(falling[-1]), float(falling[0])
+
+
+def frame(choice: Choice, position: int) -> tuple[float, float, float]:
+    """Return the least clean, greatest clean and greatest robust accuracy of a figure (fractions).
+
+    They contain the means shown and their single seeds, except seeds far left of all means.
+    """
+    found = tuple(c for front in choice.fronts for c in front.configurations)
+    low, high = shown_range(mean_points(found, position)[:, 0])
+    shown = [c for c in found if c.clean.mean >= low]
+    reach = low - max(high - low, 0.02)
+    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= reach]
+    top = max((c.robust[position].high for c in shown), default=0.0)
+    return min([low, *seeds]), max([high, *seeds]), top
+
+
+def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
+    """List the configurations whose mean clean accuracy lies left of the range shown."""
+    found = tuple(c for front in choice.fronts for c in front.configurations)
+    low, _ = shown_range(mean_points(found, 0)[:, 0])
+    return tuple(c for c in found if c.clean.mean < low)
+
+
+def left_out_text(choice: Choice, position: int) -> str:
+    """List the configurations outside the figure of this radius; empty if there is none."""
+    outside = [
+        f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
+        + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
+        for c in left_out(choice)
+    ]
+    more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
+    listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
+    low, _, _ = frame(choice, position)
+    dropped = {c.key for c in left_out(choice)}
+    shown = [c for f in choice.fronts for c in f.configurations if c.key not in dropped]
+    seeds = sum(trial.clean < low for c in shown for trial in c.trials)
+    clipped = f"Single seeds left of the figure: {seeds}." if seeds else ""
+    return f"{listed} {clipped}".strip()
 
 
 def _method(

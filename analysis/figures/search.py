@@ -1,4 +1,4 @@
-"""Search panels: searches as parallel coordinates, and the importances of hyperparameters."""
+"""Figures of searches: searches as parallel coordinates, and the importances of hyperparameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.canvas import INK, MUTED, look
 from analysis.figures.epochs import message
+from analysis.figures.marks import write_beside
 from analysis.figures.palette import method_styles
 from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
@@ -25,7 +26,7 @@ LOG_RATIO = 5.0
 
 
 def fig_parallel(results: Results, choice: Choice, found: Sequence[ConfigurationResult]) -> Figure:
-    """Draw each search as parallel coordinates: hyperparameters, then what was reached by them.
+    """Draw each search as parallel coordinates: hyperparameters, then the accuracies reached.
 
     found: all configurations of the results. One line for each configuration, darker where robust
     accuracy is higher; members of the method's front are thick.
@@ -215,15 +216,15 @@ def _draw_axes(axes: Axes, labels: Sequence[tuple[str, Sequence[tuple[float, str
         axes.axvline(column, color=MUTED, lw=0.8, zorder=2)
         for height, text in ticks:
             is_end = height in (0.0, 1.0)
-            axes.annotate(
+            offset = (7.0 if height == 1.0 else -7.0) if is_end else 0.0
+            write_beside(
+                axes,
                 text,
                 (column, height),
-                xytext=(4.0, (7.0 if height == 1.0 else -7.0) if is_end else 0.0),
-                textcoords="offset points",
+                (4.0, offset),
                 fontsize=7.5,
                 color=MUTED,
                 va="center",
-                annotation_clip=False,
                 zorder=6,
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.3},
             )

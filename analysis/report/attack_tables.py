@@ -1,17 +1,25 @@
-"""Tier tables: a stronger attack and another norm, beside the evaluation attack.
+"""Tables of attacks: stronger ones and another norm beside the evaluation attack, and the checks.
 
-Diagnosis tables: the checklist over seeds, its warnings and failures, and what was detected.
+The checklist is counted over seeds; its warnings and failures, and what was detected in training,
+are listed one by one.
 """
 
 from collections.abc import Sequence
 
 from analysis.attacks.exclusion import Diagnosis
 from analysis.attacks.other_norm import OtherEvaluation
-from analysis.attacks.tiers import AttackedTwice
 from analysis.document import Analysis, Tier
 from analysis.figures.front import chosen_text
-from analysis.findings.phrases import ESTIMAND_TEXTS, points_text
-from analysis.report.tables import Cell, Table, interval_cell, method_cell
+from analysis.findings.phrases import ESTIMAND_TEXTS
+from analysis.report.tables import (
+    Cell,
+    Table,
+    configuration_cell,
+    difference_cell,
+    interval_cell,
+    method_cell,
+    more_text,
+)
 from analysis.results.results import Results
 from analysis.results.trials import (
     VOIDING,
@@ -26,106 +34,6 @@ from analysis.results.words import attack_text, count_text, percent, value_text,
 
 SEVERITY: dict[Verdict, int] = {"fail": 3, "warn": 2, "not run": 1, "pass": 0}
 SIGNS: dict[Verdict, str] = {"fail": "✗ ", "warn": "! ", "not run": "", "pass": ""}
-
-
-def check_table(analysis: Analysis) -> Table:
-    """Count the verdicts of each check over the seeds of each configuration, the worst first."""
-    groups: dict[Key, list[Diagnosis]] = {}
-    for one in analysis.diagnoses:
-        if one.checks:
-            groups.setdefault(configuration_key(one.method, one.values), []).append(one)
-    columns = sorted({(c.number, c.name) for d in analysis.diagnoses for c in d.checks})
-    trials = sorted(groups.values(), key=lambda group: -_worst(group))
-    more = len(trials) - MOST_ROWS
-    return Table(
-        key="checks",
-        caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
-        f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
-        "other verdicts leave the numbers as they are. A warning asks for a look."
-        + (f" {more} more configurations stand in front.json." if more > 0 else ""),
-        columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
-        rows=tuple(
-            (
-                method_cell(analysis.results, group[0].method, values_text(group[0].values, 4)),
-                Cell(text=str(len(group)), order=len(group)),
-                *(_verdict_cell(group, column) for column in columns),
-            )
-            for group in trials[:MOST_ROWS]
-        ),
-    )
-
-
-def verdict_table(analysis: Analysis) -> Table:
-    """Print the sentence of every check that warned or failed, failures first."""
-    found = [
-        (one, check)
-        for one in analysis.diagnoses
-        for check in one.checks
-        if check.verdict in ("fail", "warn")
-    ]
-    found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
-    more = len(found) - MOST_ROWS
-    return Table(
-        key="verdicts",
-        caption="What failed and what warned."
-        + (f" {more} more warnings stand in front.json." if more > 0 else ""),
-        columns=("Trial", "Check", "Verdict", "What was found"),
-        rows=tuple(
-            (
-                _trial_cell(analysis, one),
-                Cell(text=f"{check.number} {check.name}", order=check.number),
-                Cell(
-                    text=check.verdict,
-                    below="trial left out" if _voids(one, check) else "",
-                    order=-SEVERITY[check.verdict],
-                ),
-                Cell(text=check.text),
-            )
-            for one, check in found[:MOST_ROWS]
-        ),
-    )
-
-
-def detection_table(analysis: Analysis) -> Table:
-    """List what the detectors saw while trials trained."""
-    found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
-    more = len(found) - MOST_ROWS
-    return Table(
-        key="detections",
-        caption="Detected while training, with the epoch. The numbers of these trials stand: a "
-        "failure of training is a result."
-        + (f" {more} more stand in front.json." if more > 0 else ""),
-        columns=("Trial", "Detected", "What was seen"),
-        rows=tuple(
-            (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
-            for one, seen in found[:MOST_ROWS]
-        ),
-    )
-
-
-def _worst(group: Sequence[Diagnosis]) -> int:
-    return max(SEVERITY[check.verdict] for one in group for check in one.checks)
-
-
-def _verdict_cell(group: Sequence[Diagnosis], column: tuple[int, str]) -> Cell:
-    """Count verdicts, the worst first: `pass` alone where every trial passes."""
-    verdicts = [c.verdict for one in group for c in one.checks if (c.number, c.name) == column]
-    counts = [(verdict, verdicts.count(verdict)) for verdict in SEVERITY if verdict in verdicts]
-    if counts == [("pass", len(group))]:
-        return Cell(text="pass")
-    texts = [f"{SIGNS[verdict]}{count} {verdict}" for verdict, count in counts]
-    return Cell(text=texts[0] if texts else "–", below=", ".join(texts[1:]))
-
-
-def _voids(one: Diagnosis, check: Check) -> bool:
-    return one.is_left_out and check.verdict == "fail" and check.number <= VOIDING
-
-
-def _trial_cell(analysis: Analysis, one: Diagnosis) -> Cell:
-    below = " ".join(part for part in (values_text(one.values, 4), f"seed {one.seed}") if part)
-    return method_cell(analysis.results, one.method, below)
-
-
 MOST_ROWS = 60
 """So many rows of each are in the page; configs.csv has all."""
 
@@ -136,8 +44,9 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
     It is at the objective radius, or, folded, at all other radii.
     """
     threat = tier.analysis.results.threat
-    objective = threat.objective_radius
-    chosen = [one for one in tier.attacked if (one.radius == objective) == at_objective]
+    chosen = [
+        one for one in tier.attacked if (one.radius == threat.objective_radius) == at_objective
+    ]
     rows = sorted(chosen, key=lambda one: (one.row, one.radius))[:MOST_ROWS]
     more = len(chosen) - len(rows)
     note = f" {count_text(more, 'row')} more stand in configs.csv." if more else ""
@@ -156,17 +65,13 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
         columns=(*columns, threat.attack, "Lost (pp)"),
         rows=tuple(
             (
-                _configuration_cell(tier, one),
-                _radius_cell(one),
+                configuration_cell(tier.analysis.results, tier.analysis.found[one.row]),
+                Cell(text=value_text(one.radius), order=one.radius),
                 Cell(text=str(len(tier.analysis.found[one.row].trials))),
                 interval_cell(one.weaker_on_all),
                 *((interval_cell(one.weaker),) if is_partial else ()),
                 interval_cell(one.stronger),
-                Cell(
-                    text=points_text(one.lost.estimate),
-                    below=f"{points_text(one.lost.low)} to {points_text(one.lost.high)}",
-                    order=one.lost.estimate,
-                ),
+                difference_cell(one.lost),
             )
             for one in rows
         ),
@@ -177,6 +82,7 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
 def part_table(tier: Tier, key: str) -> Table:
     """Build the table of what each part of the stronger attack broke, at the objective radius."""
     threat = tier.analysis.results.threat
+    attacked = [one for one in tier.attacked if one.radius == threat.objective_radius]
     return Table(
         key=key,
         caption=f"What each part of {threat.attack} broke, in % of the images, at "
@@ -191,14 +97,14 @@ def part_table(tier: Tier, key: str) -> Table:
         ),
         rows=tuple(
             (
-                _configuration_cell(tier, one),
+                configuration_cell(tier.analysis.results, tier.analysis.found[one.row]),
                 *(
                     Cell(text=percent(before - after), order=before - after)
                     for before, after in zip((1.0, *one.survivors), one.survivors, strict=False)
                 ),
                 Cell(text=percent(one.survivors[-1]), order=one.survivors[-1]),
             )
-            for one in _at_objective(tier)[:MOST_ROWS]
+            for one in attacked[:MOST_ROWS]
         ),
     )
 
@@ -225,14 +131,6 @@ def tier_front_table(tier: Tier, key: str) -> Table:
     )
 
 
-def _standing(results: Results) -> str:
-    """Describe which configurations represent a search; empty if nothing was searched."""
-    if not any(note.searched for note in results.methods):
-        return ""
-    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
-    return f"Of a search {which} stand for it. "
-
-
 def tier_text(analysis: Analysis, tier: Tier) -> str:
     """Describe what was attacked, and what was not."""
     threat = tier.analysis.results.threat
@@ -250,6 +148,114 @@ def tier_text(analysis: Analysis, tier: Tier) -> str:
         *(f"{alarm.severity.capitalize()}: {alarm.text}" for alarm in tier.analysis.alarms),
     ]
     return " ".join(part for part in said if part)
+
+
+def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
+    """List the accuracies in another norm, every configuration that was evaluated in it."""
+    results, found = analysis.results, analysis.found
+    shown = other.configurations[:MOST_ROWS]
+    more = len(other.configurations) - len(shown)
+    note = more_text(more, " configurations", "configs.csv")
+    return Table(
+        key=key,
+        caption=f"Robust accuracy in % under {results.threat.attack}, {other.norm}, on "
+        f"{count_text(results.num_test, 'test image')}, at the radius named and all smaller ones, "
+        f"with 95% intervals over {ESTIMAND_TEXTS[other.estimand]}. Nothing was trained, chosen or "
+        f"stopped by it.{note}",
+        columns=(
+            "Configuration",
+            "Seeds",
+            *(f"{other.norm} {value_text(radius)}" for radius in other.radii),
+        ),
+        rows=tuple(
+            (
+                configuration_cell(results, found[one.row]),
+                Cell(text=str(one.seeds), order=one.seeds),
+                *(interval_cell(value) for value in one.robust),
+            )
+            for one in shown
+        ),
+        sortable=True,
+    )
+
+
+def check_table(analysis: Analysis) -> Table:
+    """Count the verdicts of each check over the seeds of each configuration, the worst first."""
+    groups: dict[Key, list[Diagnosis]] = {}
+    for one in analysis.diagnoses:
+        if one.checks:
+            groups.setdefault(configuration_key(one.method, one.values), []).append(one)
+    columns = sorted({(c.number, c.name) for d in analysis.diagnoses for c in d.checks})
+    trials = sorted(groups.values(), key=lambda group: -_worst(group))
+    return Table(
+        key="checks",
+        caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
+        f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
+        "other verdicts leave the numbers as they are. A warning asks for a look."
+        + more_text(len(trials) - MOST_ROWS, " configurations", "front.json"),
+        columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
+        rows=tuple(
+            (
+                configuration_cell(analysis.results, group[0]),
+                Cell(text=str(len(group)), order=len(group)),
+                *(_verdict_cell(group, column) for column in columns),
+            )
+            for group in trials[:MOST_ROWS]
+        ),
+    )
+
+
+def verdict_table(analysis: Analysis) -> Table:
+    """Print the sentence of every check that warned or failed, failures first."""
+    found = [
+        (one, check)
+        for one in analysis.diagnoses
+        for check in one.checks
+        if check.verdict in ("fail", "warn")
+    ]
+    found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
+    return Table(
+        key="verdicts",
+        caption="What failed and what warned."
+        + more_text(len(found) - MOST_ROWS, " warnings", "front.json"),
+        columns=("Trial", "Check", "Verdict", "What was found"),
+        rows=tuple(
+            (
+                _trial_cell(analysis, one),
+                Cell(text=f"{check.number} {check.name}", order=check.number),
+                Cell(
+                    text=check.verdict,
+                    below="trial left out" if _voids(one, check) else "",
+                    order=-SEVERITY[check.verdict],
+                ),
+                Cell(text=check.text),
+            )
+            for one, check in found[:MOST_ROWS]
+        ),
+    )
+
+
+def detection_table(analysis: Analysis) -> Table:
+    """List what the detectors saw while trials trained."""
+    found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
+    return Table(
+        key="detections",
+        caption="Detected while training, with the epoch. The numbers of these trials stand: a "
+        "failure of training is a result." + more_text(len(found) - MOST_ROWS, "", "front.json"),
+        columns=("Trial", "Detected", "What was seen"),
+        rows=tuple(
+            (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
+            for one, seen in found[:MOST_ROWS]
+        ),
+    )
+
+
+def _standing(results: Results) -> str:
+    """Describe which configurations represent a search; empty if nothing was searched."""
+    if not any(note.searched for note in results.methods):
+        return ""
+    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
+    return f"Of a search {which} stand for it. "
 
 
 def _unshared(analysis: Analysis, tier: Tier) -> str:
@@ -271,49 +277,29 @@ def _unshared(analysis: Analysis, tier: Tier) -> str:
     return f"Not evaluated in every trial, and in seeds.csv alone: {threat.norm} {listed}."
 
 
-def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
-    """List the accuracies in another norm, every configuration that was evaluated in it."""
-    results, found = analysis.results, analysis.found
-    shown = other.configurations[:MOST_ROWS]
-    more = len(other.configurations) - len(shown)
-    note = f" {more} more configurations stand in configs.csv." if more else ""
-    return Table(
-        key=key,
-        caption=f"Robust accuracy in % under {results.threat.attack}, {other.norm}, on "
-        f"{count_text(results.num_test, 'test image')}, at the radius named and all smaller ones, "
-        f"with 95% intervals over {ESTIMAND_TEXTS[other.estimand]}. Nothing was trained, chosen or "
-        f"stopped by it.{note}",
-        columns=(
-            "Configuration",
-            "Seeds",
-            *(f"{other.norm} {value_text(radius)}" for radius in other.radii),
-        ),
-        rows=tuple(
-            (
-                method_cell(results, found[one.row].method, values_text(found[one.row].values, 4)),
-                Cell(text=str(one.seeds), order=one.seeds),
-                *(interval_cell(value) for value in one.robust),
-            )
-            for one in shown
-        ),
-        sortable=True,
-    )
-
-
-def _at_objective(tier: Tier) -> list[AttackedTwice]:
-    radius = tier.analysis.results.threat.objective_radius
-    return [one for one in tier.attacked if one.radius == radius]
-
-
-def _configuration_cell(tier: Tier, one: AttackedTwice) -> Cell:
-    c = tier.analysis.found[one.row]
-    return method_cell(tier.analysis.results, c.method, values_text(c.values, 4))
-
-
-def _radius_cell(one: AttackedTwice) -> Cell:
-    return Cell(text=value_text(one.radius), order=one.radius)
-
-
 def _listed(cells: Sequence[str], most: int = 4) -> str:
     more = f" and {len(cells) - most} more" if len(cells) > most else ""
     return f"{', '.join(cells[:most])}{more}"
+
+
+def _worst(group: Sequence[Diagnosis]) -> int:
+    return max(SEVERITY[check.verdict] for one in group for check in one.checks)
+
+
+def _verdict_cell(group: Sequence[Diagnosis], column: tuple[int, str]) -> Cell:
+    """Count verdicts, the worst first: `pass` alone where every trial passes."""
+    verdicts = [c.verdict for one in group for c in one.checks if (c.number, c.name) == column]
+    counts = [(verdict, verdicts.count(verdict)) for verdict in SEVERITY if verdict in verdicts]
+    if counts == [("pass", len(group))]:
+        return Cell(text="pass")
+    texts = [f"{SIGNS[verdict]}{count} {verdict}" for verdict, count in counts]
+    return Cell(text=texts[0] if texts else "–", below=", ".join(texts[1:]))
+
+
+def _voids(one: Diagnosis, check: Check) -> bool:
+    return one.is_left_out and check.verdict == "fail" and check.number <= VOIDING
+
+
+def _trial_cell(analysis: Analysis, one: Diagnosis) -> Cell:
+    below = " ".join(part for part in (values_text(one.values, 4), f"seed {one.seed}") if part)
+    return method_cell(analysis.results, one.method, below)

@@ -1,4 +1,4 @@
-"""Report: everything a study found, as a folder that can be read, mailed and parsed."""
+"""The report: everything that a study found, as a folder that can be read, mailed and parsed."""
 
 import shutil
 import tempfile
@@ -58,7 +58,7 @@ def rerender(front_json: Path, folder: Path) -> Path:
 
 
 def bundle(analysis: Analysis) -> dict[str, bytes]:
-    """Make every file of the report, by name; what UTF-8 cannot write becomes a question mark."""
+    """Build every file of the report, by name; what UTF-8 cannot encode becomes a question mark."""
     results = analysis.results
     radius = results.threat.objective_radius
     figure = fig_front(analysis, radius)

@@ -17,6 +17,7 @@ from analysis.report.tables import (
     interval_cell,
     method_cell,
     printed_share,
+    spread_cell,
     standard_steps,
 )
 from analysis.results.configurations import ConfigurationResult, Spread
@@ -25,7 +26,6 @@ from analysis.results.words import (
     SYMBOLS,
     attack_text,
     count_text,
-    percent,
     value_text,
     values_text,
 )
@@ -41,7 +41,7 @@ Row = int
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. What it has no function for, it is not part of."""
+    """One column. It is part of those files for which it has a function."""
 
     head: str = ""
     """On the page."""
@@ -159,7 +159,7 @@ def _naming_columns(analysis: Analysis) -> list[Column]:
 
 
 def _front_columns(analysis: Analysis) -> list[Column]:
-    """Return the columns of who is on a front: by replicates on test, and by the choice."""
+    """Return the columns of front membership: by replicates on test, and by the choice."""
     found, study_front = analysis.found, analysis.choice.study_front
     members = analysis.primary.fronts.configurations
     on_method = {c.key for front in analysis.choice.fronts for c in front.members}
@@ -235,8 +235,7 @@ def _validation_columns(analysis: Analysis) -> list[Column]:
 
     def column(head: str, name: str, of: Callable[[ConfigurationResult], Spread | None]) -> Column:
         def cell(row: Row) -> Cell:
-            spread = of(found[row])
-            return Cell(text="–") if spread is None else _spread_cell(spread)
+            return spread_cell(of(found[row]))
 
         def data(row: Row) -> Mapping[str, object]:
             spread = of(found[row])
@@ -376,11 +375,6 @@ def _seeds_cell(c: ConfigurationResult) -> Cell:
         below="" if c.complete else "incomplete",
         order=present,
     )
-
-
-def _spread_cell(over_seeds: Spread) -> Cell:
-    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
-    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
 
 
 def _cost_cell(cost: float | None) -> Cell:

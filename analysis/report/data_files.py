@@ -1,4 +1,4 @@
-"""Bundle: an analysis as files that other programs read: two tables and where it comes from.
+"""Files that other programs read: the table of seeds, what tables share, and the provenance.
 
 Fractions, never percent. `front.json` is written by `analysis.document`.
 """
@@ -38,7 +38,7 @@ def seeds_csv(results: Results) -> str:
 
 
 def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
-    """Give, by row, what is known of a configuration under stronger attacks and in other norms.
+    """Return, by row, a configuration's accuracies under stronger attacks and in other norms.
 
     Names are those of `seeds_csv`, which say attack, norm, radius and samples; with `_seeds`,
     `_mean` and the ends of the 95% interval.
@@ -99,7 +99,7 @@ def provenance_json(analysis: Analysis) -> str:
 
 
 def mean_of(numbers: list[float | None]) -> float | None:
-    """Average what is known of some numbers; None if nothing is.
+    """Return the mean of the known numbers, or None if none is known.
 
     >>> mean_of([1.0, None, 3.0])
     2.0

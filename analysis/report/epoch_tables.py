@@ -1,8 +1,10 @@
-"""Training tables: the numbers of the training curves and of the importances."""
+"""Tables of training: the numbers of the training curves and of the importances."""
+
+from dataclasses import replace
 
 from analysis.findings.phrases import points_text
 from analysis.fronts.choice import Choice
-from analysis.report.tables import Cell, Table, method_cell
+from analysis.report.tables import Cell, Table, method_cell, spread_cell
 from analysis.responses.epochs import chosen_training
 from analysis.results.configurations import Spread
 from analysis.results.results import Results
@@ -11,7 +13,7 @@ from analysis.results.words import SYMBOLS, attack_text, count_text, percent, va
 
 
 def training_table(results: Results, choice: Choice) -> Table:
-    """Set the checkpoint `best` against `last`, for each method's chosen configuration."""
+    """Build the table of checkpoint `best` against `last`, for each method's configuration."""
     threat = results.threat
     return Table(
         key="training",
@@ -37,7 +39,7 @@ def training_table(results: Results, choice: Choice) -> Table:
                 Cell(text=str(len(one.histories)), order=len(one.histories)),
                 _epoch_cell(one.best_epoch),
                 *(
-                    _percent_cell(accuracy)
+                    spread_cell(accuracy)
                     for accuracy in (
                         one.clean_best,
                         one.clean_last,
@@ -45,7 +47,7 @@ def training_table(results: Results, choice: Choice) -> Table:
                         one.robust_last,
                     )
                 ),
-                _points_cell(one.difference),
+                _difference_cell(one.difference),
             )
             for one in chosen_training(results, choice)
         ),
@@ -80,26 +82,16 @@ def importance_table(results: Results) -> Table:
     )
 
 
-def _percent_cell(over_seeds: Spread | None) -> Cell:
-    if over_seeds is None:
-        return Cell(text="–")
-    below = f"{percent(over_seeds.low)}–{percent(over_seeds.high)}" if over_seeds.seeds > 1 else ""
-    return Cell(text=percent(over_seeds.mean), below=below, order=over_seeds.mean)
-
-
-def _points_cell(over_seeds: Spread | None) -> Cell:
-    if over_seeds is None:
-        return Cell(text="–")
-    low, high = points_text(over_seeds.low), points_text(over_seeds.high)
-    below = f"{low} to {high}" if over_seeds.seeds > 1 else ""
-    return Cell(text=points_text(over_seeds.mean), below=below, order=over_seeds.mean)
-
-
 def _epoch_cell(over_seeds: Spread | None) -> Cell:
-    if over_seeds is None:
-        return Cell(text="–")
-    below = f"{over_seeds.low:.0f}–{over_seeds.high:.0f}" if over_seeds.seeds > 1 else ""
-    return Cell(text=f"{over_seeds.mean:.3g}", below=below, order=over_seeds.mean)
+    # Epochs are whole, their mean over seeds is not.
+    cell = spread_cell(over_seeds, lambda epoch: f"{epoch:.0f}")
+    return cell if over_seeds is None else replace(cell, text=f"{over_seeds.mean:.3g}")
+
+
+def _difference_cell(over_seeds: Spread | None) -> Cell:
+    cell = spread_cell(over_seeds, points_text)
+    # A dash between two signs would be read as a third one.
+    return replace(cell, below=cell.below.replace("–", " to "))
 
 
 def _share_cell(importance: Importance | None, name: str) -> Cell:

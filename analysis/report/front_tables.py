@@ -1,7 +1,4 @@
-"""Outcome tables: the numbers of gaps, rates, attack strength, equivalent ε, and of the gate.
-
-Front tables: attainable robust accuracy, contrasts and dominance as they are printed.
-"""
+"""Tables of fronts: contrasts, dominance, gaps, rates, attack strength, equivalent ε, the gate."""
 
 from analysis.curves.fits import FamilyFit
 from analysis.curves.gaps import Gap
@@ -10,12 +7,24 @@ from analysis.figures.gaps import LARGEST_RATE
 from analysis.figures.layers import thinned
 from analysis.findings.phrases import points_text, requirements_text, share_text
 from analysis.fronts.contrasts import Contrasts
-from analysis.inference.claims import Interval
-from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
+from analysis.report.tables import (
+    Cell,
+    Table,
+    difference_cell,
+    ends_text,
+    interval_cell,
+    method_cell,
+    standard_steps,
+)
 from analysis.responses.equivalence import Equivalence, Equivalent
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
 from analysis.results.words import attack_text, method_text, percent, value_text, values_text
+
+LEAST_PRINTED_RATE = 0.05
+"""Exchange rates below it would be printed as 0.0."""
+MOST_PLACES = 7
+"""Clean accuracies at which a curve is read for its table."""
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:
@@ -31,9 +40,9 @@ def contrast_table(results: Results, contrasts: Contrasts) -> Table:
             (
                 Cell(text=method_text(one.first)),
                 Cell(text=method_text(one.second)),
-                _difference_cell(one.difference),
+                difference_cell(one.difference),
                 Cell(
-                    text=_ends(one.adjusted_low, one.adjusted_high),
+                    text=ends_text(one.adjusted_low, one.adjusted_high),
                     order=one.adjusted_low,
                 ),
                 Cell(text="primary" if one.primary else "adjusted"),
@@ -74,9 +83,9 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
                 Cell(text=f"{len(point.first_rows)} + {len(point.second_rows)}"),
                 interval_cell(point.first),
                 interval_cell(point.second),
-                _difference_cell(point.difference),
+                difference_cell(point.difference),
                 Cell(
-                    text=_ends(point.adjusted_low, point.adjusted_high),
+                    text=ends_text(point.adjusted_low, point.adjusted_high),
                     order=point.adjusted_low,
                 ),
             )
@@ -87,7 +96,7 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def dominance_table(results: Results, contrasts: Contrasts) -> Table:
-    """Give, for each configuration of a second method, the one that comes closest to it."""
+    """Build the table of what comes closest to dominating each configuration of another method."""
     found = configurations(results)
     return Table(
         key="dominance",
@@ -100,8 +109,8 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
             (
                 Cell(text=method_text(pair.second), below=values_text(found[one.second].values)),
                 Cell(text=method_text(pair.first), below=values_text(found[one.first].values)),
-                _difference_cell(one.clean),
-                _difference_cell(one.robust),
+                difference_cell(one.clean),
+                difference_cell(one.robust),
                 Cell(text=share_text(one.share).removeprefix("= "), order=one.share),
                 Cell(text="yes" if one.claimed else "not established"),
             )
@@ -110,20 +119,6 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
         ),
         sortable=True,
     )
-
-
-def _difference_cell(difference: Interval) -> Cell:
-    return Cell(
-        text=points_text(difference.estimate),
-        below=_ends(difference.low, difference.high),
-        order=difference.estimate,
-    )
-
-
-LEAST_PRINTED_RATE = 0.05
-"""Exchange rates below it would be printed as 0.0."""
-MOST_PLACES = 7
-"""Clean accuracies at which a curve is read for its table."""
 
 
 def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
@@ -139,8 +134,8 @@ def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
             (
                 Cell(text=percent(gap.clean[at]), order=gap.clean[at]),
                 Cell(text=points_text(gap.estimate[at]), order=gap.estimate[at]),
-                Cell(text=_ends(gap.low[at], gap.high[at])),
-                Cell(text=_ends(gap.envelope_low[at], gap.envelope_high[at])),
+                Cell(text=ends_text(gap.low[at], gap.high[at])),
+                Cell(text=ends_text(gap.envelope_low[at], gap.envelope_high[at])),
             )
             for at in thinned(len(gap.clean), MOST_PLACES).tolist()
         ),
@@ -205,7 +200,7 @@ def margin_table(analysis: Analysis) -> Table:
 
 
 def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) -> Table:
-    """Give, for each ρ, the training ε that is as robust, or the levels that it lies between."""
+    """Build the table of the training ε that each ρ is worth, or of the levels around it."""
     return Table(
         key=key,
         caption=f"The training ε of {method_text(equivalence.adversarial)} at which it is as "
@@ -265,7 +260,7 @@ def gate_table(analysis: Analysis) -> Table:
 
 
 def rate_text(rate: float) -> str:
-    """Print an exchange rate; near the end of a front it grows without bound and says no number.
+    """Format an exchange rate; near the end of a front, where it has no bound, only as `> 50`.
 
     >>> rate_text(1.0), rate_text(0.31), rate_text(0.004), rate_text(630.0)
     ('1.0', '0.3', '< 0.1', '> 50')
@@ -288,10 +283,6 @@ def _epsilon_cell(value: Equivalent) -> Cell:
         f"below {value_text(value.ceiling)}" if value.ceiling is not None else "",
     ]
     return Cell(text=", ".join(part for part in parts if part) or "unknown")
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{points_text(low)} to {points_text(high)}"
 
 
 def _gate_cell(family: FamilyFit, number: int) -> Cell:

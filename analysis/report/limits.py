@@ -1,10 +1,9 @@
-"""Limits: what bounds everything that a study says.
+"""What bounds everything that a study says, and what a reader must know to judge its numbers.
 
-Notes: what a reader must know to judge the numbers of a report, and what is known of its rules.
-
-The coverages are those of simulations with known truth; each is told with its setting.
+The coverages in the notes come from simulations with known truth; the notes name their settings.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,17 @@ from analysis.document import Analysis
 from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
-from analysis.results.trials import AbsentTrial, strong_text
+from analysis.results.trials import strong_text
 from analysis.results.words import count_text, method_text, percent, resolution, value_text
+
+COVERAGE = (
+    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
+    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
+    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
+    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
+    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
+    "that: skewed, or with collapsed seeds."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +47,62 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
     )
 
 
-def absent_counts(absent: tuple[AbsentTrial, ...]) -> str:
-    """Count absent trials by method and status."""
-    counts: dict[tuple[str, str], int] = {}
-    for trial in absent:
-        key = (trial.method, trial.status)
-        counts[key] = counts.get(key, 0) + 1
-    return ", ".join(
-        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
+def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
+    """Explain the terms and the methods of a report, topic by topic."""
+    results = analysis.results
+    threat = results.threat
+    checkpoint = (
+        "the epoch that did best on validation data"
+        if results.checkpoint == "best"
+        else "the last epoch"
+    )
+    chosen = "validation data" if results.num_validation else "test data"
+    return (
+        Limit(
+            topic="Accuracies",
+            text="Clean accuracy is the share of test images classified rightly; robust accuracy "
+            "at a radius the share still classified rightly under the attack at this radius and at "
+            "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
+            f"{checkpoint}.",
+        ),
+        *_tier_notes(analysis),
+        Limit(topic="Intervals", text=_interval_text(analysis)),
+        Limit(
+            topic="Fronts",
+            text=f"A configuration is chosen for a front on {chosen}, at radius "
+            f"{value_text(threat.objective_radius)}, if no other has at least its clean and its "
+            "robust accuracy and more of one. On test data, membership is a probability: the share "
+            "of replicates. The attainment surface at a clean accuracy is the robust accuracy that "
+            "a share of the replicates reaches at it or above: half for the median, 97.5% for the "
+            "pessimistic, 2.5% for the optimistic edge. Its band is pointwise.",
+        ),
+        Limit(
+            topic="Mean attainable robust accuracy",
+            text="The height of a front averaged over all clean accuracies asked for from "
+            f"{percent(results.clean_floor)}% to 100%: the hypervolume above "
+            f"({percent(results.clean_floor)}%, 0), divided by its width.",
+        ),
+        Limit(
+            topic="Fitted fronts",
+            text="Up to four families of curves are fitted to each method's configurations, by "
+            "their distance in units of seed noise, and the best by AICc is drawn if it passes "
+            "every condition of the gate below. Else there is no curve, gap or exchange rate: "
+            "points, steps and surfaces say what is known.",
+        ),
+        Limit(topic="Known coverage", text=COVERAGE),
     )
 
 
 def _attack_text(results: Results) -> str:
     """Describe what robust accuracy bounds, and what else was tried on how many trials."""
     threat = results.threat
-    tried: dict[str, int] = {}
-    for trial in results.trials:
-        names = [strong_text(s.attack, s.samples, results.num_test) for s in trial.strong]
-        for name in dict.fromkeys(names):
-            tried[name] = tried.get(name, 0) + 1
+    tried = Counter(
+        name
+        for trial in results.trials
+        for name in dict.fromkeys(
+            strong_text(s.attack, s.samples, results.num_test) for s in trial.strong
+        )
+    )
     attacked = "; ".join(
         f"{name} was run on {count} of {count_text(len(results.trials), 'trial')}, and its numbers "
         "stand apart"
@@ -133,9 +178,13 @@ def _absent_text(results: Results) -> str:
     if not results.absent:
         return "No trial has a result"
     cells = len(results.trials) + len(results.absent)
+    counts = Counter((trial.method, trial.status) for trial in results.absent)
+    listed = ", ".join(
+        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
+    )
     return (
         f"{len(results.absent)} of {count_text(cells, 'trial')} have no result "
-        f"({absent_counts(results.absent)}) and are in no mean and in no front"
+        f"({listed}) and are in no mean and in no front"
     )
 
 
@@ -163,62 +212,6 @@ def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
         return []
     text = f"{_absent_text(results)}.{consequence}" if results.absent else consequence.strip()
     return [Limit(topic="Absent trials", text=text)]
-
-
-COVERAGE = (
-    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
-    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
-    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
-    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
-    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
-    "that: skewed, or with collapsed seeds."
-)
-
-
-def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
-    """Explain the terms and the methods of a report, topic by topic."""
-    results = analysis.results
-    threat = results.threat
-    checkpoint = (
-        "the epoch that did best on validation data"
-        if results.checkpoint == "best"
-        else "the last epoch"
-    )
-    chosen = "validation data" if results.num_validation else "test data"
-    return (
-        Limit(
-            topic="Accuracies",
-            text="Clean accuracy is the share of test images classified rightly; robust accuracy "
-            "at a radius the share still classified rightly under the attack at this radius and at "
-            "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
-            f"{checkpoint}.",
-        ),
-        *_tier_notes(analysis),
-        Limit(topic="Intervals", text=_interval_text(analysis)),
-        Limit(
-            topic="Fronts",
-            text=f"A configuration is chosen for a front on {chosen}, at radius "
-            f"{value_text(threat.objective_radius)}, if no other has at least its clean and its "
-            "robust accuracy and more of one. On test data, membership is a probability: the share "
-            "of replicates. The attainment surface at a clean accuracy is the robust accuracy that "
-            "a share of the replicates reaches at it or above: half for the median, 97.5% for the "
-            "pessimistic, 2.5% for the optimistic edge. Its band is pointwise.",
-        ),
-        Limit(
-            topic="Mean attainable robust accuracy",
-            text="The height of a front averaged over all clean accuracies asked for from "
-            f"{percent(results.clean_floor)}% to 100%: the hypervolume above "
-            f"({percent(results.clean_floor)}%, 0), divided by its width.",
-        ),
-        Limit(
-            topic="Fitted fronts",
-            text="Up to four families of curves are fitted to each method's configurations, by "
-            "their distance in units of seed noise, and the best by AICc is drawn if it passes "
-            "every condition of the gate below. Else there is no curve, gap or exchange rate: "
-            "points, steps and surfaces say what is known.",
-        ),
-        Limit(topic="Known coverage", text=COVERAGE),
-    )
 
 
 def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:

@@ -81,7 +81,7 @@ class Control:
 
 
 def page(analysis: Analysis) -> str:
-    """Make the page. It stays below `MOST_BYTES`: figures that no longer fit are named instead."""
+    """Build the page, below `MOST_BYTES`: figures that no longer fit are listed by name instead."""
     environment = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,
@@ -99,7 +99,7 @@ def page(analysis: Analysis) -> str:
 
 
 def parted(text: str) -> tuple[str, str]:
-    """Part a finding into what it says and the conditions in brackets that it holds under.
+    """Split a finding into its statement and the conditions in brackets under which it holds.
 
     >>> parted("A is better than B (95% interval 1 to 2 pp; PGD). So it is.")
     ('A is better than B', ' (95% interval 1 to 2 pp; PGD). So it is.')
@@ -109,7 +109,7 @@ def parted(text: str) -> tuple[str, str]:
 
 
 def gravest_first(bounds: Sequence[Limit], *, on_validation: bool) -> list[Limit]:
-    """Order what bounds a whole study: what is missing, then what could change its numbers most.
+    """Sort the limits of a study: what is missing, then what could change its numbers most.
 
     Without validation data, that the best were chosen on test data comes first of all.
     """
@@ -229,7 +229,7 @@ def _provenance(analysis: Analysis) -> Mapping[str, str]:
 
 
 def _fitting(plans: Sequence[Plan], room: int) -> tuple[dict[str, Picture], list[str]]:
-    """Draw the first, and then what fits into so many bytes; name what is left out."""
+    """Draw the first figure and those that fit into `room` bytes; return the other names."""
     pictures: dict[str, Picture] = {}
     left_out: list[str] = []
     for plan in plans:

@@ -1,6 +1,6 @@
-"""Panel plans: the small figures of the page, section by section, at the objective radius.
+"""The figures of the page with their captions, planned first and drawn only as far as they fit.
 
-Pictures: the figures of the page, each with its caption, planned before they are drawn.
+The main figure comes at every radius, the small figures at the objective radius.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,6 +48,8 @@ from analysis.results.words import (
 
 MOST_TITLED = 80
 """With more configurations their marks carry no numbers to hover over: the table does."""
+MOST_GAPS = 3
+"""Pairs of methods whose gap is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,23 @@ def front_plans(analysis: Analysis) -> list[Plan]:
     ]
 
 
+def panel_plans(analysis: Analysis) -> list[Plan]:
+    """Plan the small figures, in the order of the page."""
+    if not analysis.found:
+        return []
+    return [
+        *_gap_plans(analysis),
+        *_strong_plans(analysis),
+        *_response_plans(analysis),
+        *_equivalence_plans(analysis),
+        *_attack_plans(analysis),
+        *_heat_plans(analysis),
+        *_search_plans(analysis),
+        *_training_plans(analysis),
+        *_diagnostic_plans(analysis),
+    ]
+
+
 def front_drawing(analysis: Analysis, figure: Figure, key: str, radius: float) -> str:
     """Save the main figure as SVG, with the numbers of each configuration over its mark."""
     caption = front_caption(analysis, radius)
@@ -143,27 +162,6 @@ def _titles(analysis: Analysis, radius: float) -> dict[str, str]:
     }
 
 
-MOST_GAPS = 3
-"""Pairs of methods whose gap is drawn."""
-
-
-def panel_plans(analysis: Analysis) -> list[Plan]:
-    """Plan the small figures, in the order of the page."""
-    if not analysis.found:
-        return []
-    return [
-        *_gap_plans(analysis),
-        *_strong_plans(analysis),
-        *_response_plans(analysis),
-        *_equivalence_plans(analysis),
-        *_attack_plans(analysis),
-        *_heat_plans(analysis),
-        *_search_plans(analysis),
-        *_training_plans(analysis),
-        *_diagnostic_plans(analysis),
-    ]
-
-
 def _plan(
     section: str,
     key: str,
@@ -190,13 +188,13 @@ def _plan(
 
 
 def _conditions(analysis: Analysis) -> str:
-    """State against what, on how many images, and for what the intervals of a panel stand."""
+    """List the attack, the images and the intervals of a panel, to end its caption."""
     estimand = ESTIMAND_TEXTS[analysis.estimand]
     return f"{_measured(analysis)}; 95% intervals over {estimand}."
 
 
 def _measured(analysis: Analysis) -> str:
-    """State against what, and on how many images, for a panel without intervals."""
+    """List the attack and the images of a panel without intervals."""
     threat = analysis.results.threat
     attack = attack_text(threat, threat.objective_radius)
     return f"{attack}; {count_text(analysis.results.num_test, 'test image')}"

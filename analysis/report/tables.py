@@ -1,16 +1,20 @@
-"""Tables: the numbers of a study as they are printed, row by row."""
+"""The tables of a study as they are printed, and the cells that they share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.attacks.exclusion import Diagnosis
 from analysis.document import Analysis
+from analysis.figures.layers import thinned
 from analysis.figures.palette import method_styles
-from analysis.findings.phrases import ESTIMAND_TEXTS, share_text
+from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, share_text
 from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import attained
 from analysis.inference.claims import Interval
+from analysis.results.configurations import ConfigurationResult, Spread
 from analysis.results.results import Results
 from analysis.results.trials import Array
 from analysis.results.words import (
@@ -156,13 +160,39 @@ def asked_for(analysis: Analysis) -> Array:
         return np.empty(0)
     inside = [asked for asked in REQUIREMENTS if min(clean) < asked <= max(clean)]
     below = [asked for asked in REQUIREMENTS if asked <= min(clean)][:1]
-    rows = np.unique(np.linspace(0, len(inside + below) - 1, ASKED).round().astype(int))
-    return np.array([(inside + below)[row] for row in rows] if inside + below else [])
+    asked: Array = np.array(inside + below)[thinned(len(inside + below), ASKED)]
+    return asked
+
+
+def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> Cell:
+    """Print a configuration: its method, and its values below."""
+    return method_cell(results, c.method, values_text(c.values, 4))
+
+
+def method_cell(results: Results, method: str, below: str = "") -> Cell:
+    """Print a method with a swatch of its colour."""
+    style = method_styles(results.methods)[method]
+    return Cell(text=method, below=below, order=method, colour=style.colour)
 
 
 def interval_cell(value: Interval) -> Cell:
     """Print an accuracy in percent with its interval below."""
     return Cell(text=percent(value.estimate), below=interval_text(value), order=value.estimate)
+
+
+def spread_cell(over_seeds: Spread | None, printed: Callable[[float], str] = percent) -> Cell:
+    """Print a mean over seeds, with the least and the greatest seed below it."""
+    if over_seeds is None:
+        return Cell(text="–")
+    ends = f"{printed(over_seeds.low)}–{printed(over_seeds.high)}"
+    below = ends if over_seeds.seeds > 1 else ""
+    return Cell(text=printed(over_seeds.mean), below=below, order=over_seeds.mean)
+
+
+def difference_cell(difference: Interval) -> Cell:
+    """Print a difference in percentage points with its interval below."""
+    below = ends_text(difference.low, difference.high)
+    return Cell(text=points_text(difference.estimate), below=below, order=difference.estimate)
 
 
 def interval_text(value: Interval) -> str:
@@ -174,6 +204,16 @@ def interval_text(value: Interval) -> str:
     return f"{percent(value.low)}–{percent(value.high)}"
 
 
+def ends_text(low: float, high: float) -> str:
+    """Print the ends of an interval of a difference, in percentage points."""
+    return f"{points_text(low)} to {points_text(high)}"
+
+
+def more_text(count: int, nouns: str, file: str) -> str:
+    """Print how many rows a table leaves to a file; empty if it leaves none."""
+    return f" {count} more{nouns} stand in {file}." if count > 0 else ""
+
+
 def printed_share(share: float) -> str:
     """Print a share of replicates, never as 0 or 1: they are some thousands, not all.
 
@@ -183,10 +223,13 @@ def printed_share(share: float) -> str:
     return share_text(share).removeprefix("= ")
 
 
-def method_cell(results: Results, method: str, below: str = "") -> Cell:
-    """Print a method with a swatch of its colour."""
-    style = method_styles(results.methods)[method]
-    return Cell(text=method, below=below, order=method, colour=style.colour)
+def standard_steps(cost: float) -> str:
+    """Print a training cost in steps of standard training, which costs 3 passes per image.
+
+    >>> standard_steps(6.0), standard_steps(23.0)
+    ('2 × standard', '7.7 × standard')
+    """
+    return f"{cost / STANDARD_COST:.2g} × standard"
 
 
 def _attained_cell(front: FrontSurface, clean: float) -> Cell:
@@ -200,12 +243,3 @@ def _attained_cell(front: FrontSurface, clean: float) -> Cell:
         below=f"{texts[0]}–{texts[1]}" if greatest > 0 else "",
         order=middle,
     )
-
-
-def standard_steps(cost: float) -> str:
-    """Print a training cost in steps of standard training, which costs 3 passes per image.
-
-    >>> standard_steps(6.0), standard_steps(23.0)
-    ('2 × standard', '7.7 × standard')
-    """
-    return f"{cost / STANDARD_COST:.2g} × standard"
