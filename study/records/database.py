@@ -15,14 +15,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from study.records.store import SQLITE, Store
+from study.records.store import PATIENCE_SECONDS, Store, placed
 
 T = TypeVar("T")
 
 SCHEMAS = {"dc11669786a5"}
 """Versions of MLflow's schema (`alembic_version`) whose tables are read here."""
-PATIENCE_SECONDS = 30.0
-"""How long a reader waits for a writer."""
 WORKSPACES = "MLFLOW_ENABLE_WORKSPACES"
 """Set by users who share a store among teams, whose runs MLflow then keeps apart."""
 
@@ -47,6 +45,8 @@ class Database:
     """MLflow's database file, to be read."""
 
     path: Path
+    artifacts: str
+    """Root of the artifacts today; empty where the store's user decides."""
 
     def runs(self, experiment_tag: tuple[str, str], run_tag: tuple[str, str]) -> list[RunRow]:
         """Read the runs that carry a tag, of the experiments that carry one; the latest first."""
@@ -61,8 +61,8 @@ class Database:
         values = (*experiment_tag, *run_tag)
         with _reading(self.path) as rows:
             found = rows.execute(
-                "SELECT runs.run_uuid, status, start_time, end_time, artifact_uri "
-                f"{chosen} ORDER BY start_time DESC, runs.run_uuid",
+                "SELECT runs.run_uuid, status, start_time, end_time, artifact_uri, "
+                f"artifact_location {chosen} ORDER BY start_time DESC, runs.run_uuid",
                 values,
             ).fetchall()
             tags = _by_run(rows.execute(f"SELECT run_uuid, key, value FROM tags {of_them}", values))
@@ -78,11 +78,11 @@ class Database:
                 status=status,
                 started=started,
                 ended=ended,
-                artifacts=artifacts,
+                artifacts=placed(address, location, self.artifacts),
                 tags=tags.get(run, {}),
                 metrics=metrics.get(run, {}),
             )
-            for run, status, started, ended, artifacts in found
+            for run, status, started, ended, address, location in found
         ]
 
     def history(self, run: str, metric: str) -> dict[int, float]:
@@ -100,13 +100,15 @@ def open_database(store: Store) -> Database | None:
     """Open a store's database file to read it; None where only MLflow can read the store."""
     if not store.is_local or os.environ.get(WORKSPACES):
         return None
-    path = Path(store.uri.removeprefix(SQLITE))
+    path = store.path
     try:
         with _reading(path) as rows:
             versions = {version for (version,) in rows.execute("SELECT * FROM alembic_version")}
     except sqlite3.Error:
         return None  # MLflow says what is wrong with it
-    return Database(path=path) if len(versions) == 1 and versions <= SCHEMAS else None
+    if len(versions) != 1 or not versions <= SCHEMAS:
+        return None
+    return Database(path=path, artifacts=store.artifacts)
 
 
 @contextmanager

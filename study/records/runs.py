@@ -20,7 +20,7 @@ from zipfile import BadZipFile, ZipFile
 
 from study.plan.plan import RunStatus, TrialRecord
 from study.records.database import Database, RunRow, open_database
-from study.records.store import Store, TrackingError, connect, recording
+from study.records.store import EXPERIMENT_TAG, Store, TrackingError, connect, recording
 from study.spec import StudySpec
 from trainers.config import Norm
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-EXPERIMENT_TAG = "rhoeps"
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000

@@ -1,16 +1,27 @@
 """Where MLflow keeps runs: the store's address, opening it, and what its failures look like."""
 
+import hashlib
 import logging
 import os
 import re
+import sqlite3
+import tempfile
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+EXPERIMENT_TAG = "rhoeps"
+"""Marks the experiments that studies made."""
+PLAIN_PATH = re.compile(r"[^%?#;\\\x00-\x1f\ud800-\udfff]*")
+"""What the path of a database may hold: all else has a meaning in an address, or cannot be one."""
+
+PATIENCE_SECONDS = 30.0
+"""How long the database file is waited for while somebody writes it."""
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -35,6 +46,11 @@ class Store:
     uri: str
     artifacts: str
     """Root of the artifacts; empty where a server decides."""
+
+    @property
+    def path(self) -> Path:
+        """The database file of a local store."""
+        return Path(self.uri.removeprefix(SQLITE))
 
     @property
     def is_local(self) -> bool:
@@ -71,10 +87,10 @@ def find_store(project: Path) -> Store:
             out = "say http://host:5000 or sqlite:////folder/mlflow.db"
             raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {masked(uri)}; {out}")
         return _named_store(uri)
-    runs = project.resolve() / "runs"
-    if set("%?") & set(str(runs)):
-        rule = "must have no % and no ? in its path, as the address of the database cannot"
-        raise TrackingError(f"{project.resolve()}: {rule}; rename the folder")
+    folder = project.resolve()
+    if not PLAIN_PATH.fullmatch(str(folder)):
+        folder = _plain_alias(folder)
+    runs = folder / "runs"
     return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
 
 
@@ -91,9 +107,44 @@ def _named_store(uri: str) -> Store:
     return Store(uri=f"{SQLITE}{Path(name).absolute()}", artifacts="")
 
 
+def _plain_alias(folder: Path) -> Path:
+    """Return a link to a folder whose own path cannot be part of a database's address.
+
+    The link lies in this user's part of the machine's temporary folder. It is made anew where it
+    was cleaned away, and no record depends on it (`placed`).
+    """
+    base = Path(tempfile.gettempdir()) / f"rhoeps-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    held = base.lstat()
+    if base.is_symlink() or held.st_uid != os.getuid() or held.st_mode & 0o022:
+        rule = "must be a folder that this user alone can write"
+        raise TrackingError(f"{base}: {rule}; remove it, or set TMPDIR to another folder")
+    link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    if not link.is_symlink() or Path(os.readlink(link)) != folder:
+        aside = link.with_name(f"{link.name}.{os.getpid()}")
+        aside.symlink_to(folder)
+        aside.replace(link)
+    return link
+
+
 def store_exists(store: Store) -> bool:
     """Return whether there is anything to read. A server is assumed to exist."""
-    return not store.is_local or Path(store.uri.removeprefix(SQLITE)).exists()
+    return not store.is_local or store.path.exists()
+
+
+def placed(address: str, location: str, root: str) -> str:
+    """Return where a run's files lie today: the folder of the project may have been moved.
+
+    `address` is the run's recorded place, `location` that of its experiment, `root` where the
+    store keeps artifacts now; empty where the store's user decides. What does not lie below the
+    experiment's place was put there by somebody else, and stays.
+
+    >>> placed("/old/artifacts/digits/1/artifacts", "/old/artifacts/digits", "/new/artifacts")
+    '/new/artifacts/digits/1/artifacts'
+    """
+    if not root or not address.startswith(f"{location}/"):
+        return address
+    return f"{root}/{PurePath(location).name}{address.removeprefix(location)}"
 
 
 def connect(store: Store) -> "MlflowClient":
@@ -109,7 +160,9 @@ def connect(store: Store) -> "MlflowClient":
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with recording(store):
         if not store_exists(store):
-            _make_database(Path(store.uri.removeprefix(SQLITE)))
+            _make_database(store.path)
+        if store.artifacts:
+            _readdress(store)
         try:
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
@@ -118,6 +171,34 @@ def connect(store: Store) -> "MlflowClient":
                 f"{store.shown}: the database's driver is missing: {error}; install it with pip"
             ) from error
     return client
+
+
+def _readdress(store: Store) -> None:
+    """Correct the recorded places of files after the project's folder was moved or copied.
+
+    MLflow records absolute paths, and would write into the folder that the records came from.
+    """
+    table = "SELECT name FROM sqlite_master WHERE name = 'experiment_tags'"
+    tagged = (
+        "SELECT experiment_id, artifact_location FROM experiments "
+        "JOIN experiment_tags USING (experiment_id) WHERE key = ?"
+    )
+    with closing(sqlite3.connect(store.path, timeout=PATIENCE_SECONDS)) as database, database:
+        if database.execute(table).fetchone() is None:  # a new database, whose tables MLflow makes
+            return
+        for experiment, old in database.execute(tagged, (EXPERIMENT_TAG,)).fetchall():
+            new = f"{store.artifacts}/{PurePath(old).name}"
+            if new == old:
+                continue
+            database.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                (new, experiment),
+            )
+            runs = database.execute(
+                "SELECT run_uuid, artifact_uri FROM runs WHERE experiment_id = ?", (experiment,)
+            )
+            moved = [(placed(uri, old, store.artifacts), run) for run, uri in runs.fetchall()]
+            database.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", moved)
 
 
 def _make_database(path: Path) -> None:

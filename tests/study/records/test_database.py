@@ -14,14 +14,13 @@ from mlflow.entities import Metric
 from study.plan import space
 from study.records import database
 from study.records.runs import (
-    EXPERIMENT_TAG,
     StudyRuns,
     TrialRun,
     open_study,
     read_epochs,
     read_trials,
 )
-from study.records.store import SQLITE, Store, connect, find_store
+from study.records.store import EXPERIMENT_TAG, SQLITE, Store, connect, find_store
 from study.spec import StudySpec
 
 Read = Callable[..., StudySpec]
@@ -40,7 +39,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, MlflowClien
     store = find_store(tmp_path_factory.mktemp("a folder # with, signs & spaces"))
     client = connect(store)
     for name in ("one", "two", "gone"):
-        experiment = client.create_experiment(name, tags={EXPERIMENT_TAG: "study"})
+        place = f"{store.artifacts}/{name}"
+        experiment = client.create_experiment(name, place, {EXPERIMENT_TAG: "study"})
         runs = StudyRuns(experiment=experiment, parent="parent")
         for end in ("RUNNING", "FINISHED", "FAILED", "KILLED", "deleted"):
             record(client, runs, name, end)

@@ -290,11 +290,6 @@ def test_database_file_is_the_same_wherever_a_process_stands(
         find_store(tmp_path)
 
 
-def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrackingError, match="no % and no"):
-        find_store(tmp_path / "per%20cent")
-
-
 @pytest.mark.parametrize("uri", ["runs", "file:///runs"])
 def test_plain_file_store_is_refused(monkeypatch: Any, tmp_path: Path, uri: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
