@@ -4,11 +4,13 @@ Only typer is imported at the top. MLflow, ray and torch take seconds to import,
 doubles the time of `study --help`, so each command imports what it needs.
 """
 
+import codecs
 import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
 
@@ -37,6 +39,17 @@ StudyNames = Annotated[
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
 DEFAULT_FILE = Path("studies.yaml")
+PLAIN_TEXT = {
+    "ρ": "rho",
+    "ε": "epsilon",
+    "·": ".",
+    "–": "-",
+    "≥": ">=",
+    "≤": "<=",
+    "×": "x",
+    "±": "+-",
+}
+"""What stands for the characters of our own messages where the terminal's encoding lacks them."""
 
 
 @app.command("list")
@@ -167,33 +180,43 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def report(names: StudyNames, file: StudiesFile = DEFAULT_FILE) -> None:
+def report(
+    names: StudyNames,
+    file: StudiesFile = DEFAULT_FILE,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a report that holds more trials.")
+    ] = False,
+) -> None:
     """Write the report bundle to reports/NAME, and log it on the study's parent run.
 
-    Several studies are compared in reports/A+B, which is logged on the parent run of each.
+    Several studies are compared in reports/A+B, which is logged on the parent run of each. A report
+    that holds more trials is kept, and the new one written to reports/NAME@fewer.
 
     Example: study report digits
     """
     studies = _read(file)
     specs = [_choose(studies, name, file) for name in names]
 
-    def write() -> None:
+    def write() -> int:
         # NumPy, MLflow and what draws take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.report.report import report_studies
 
         try:
-            report = report_studies(specs, project_folder(file))
+            report = report_studies(specs, project_folder(file), is_forced=replace)
         except ResultsError as error:
             _leave(str(error))
         for name in report.without_results:
-            print(f"{name}: no trial has a result yet; study launch {name}{_file_option(file)}")
+            print(f"{name}: no trial has a result; study plan {name}{_file_option(file)} says why")
+        if report.kept:
+            print(report.kept)
         if report.address:
             print(f"in MLflow (study ui): {report.address}")
         print(f"open: {os.path.relpath(report.page)}")
+        return int(len(report.without_results) == len(specs))
 
-    _guarded(write)
+    raise typer.Exit(_guarded(write))
 
 
 @app.command()
@@ -221,6 +244,10 @@ def ui(
 
 def main() -> None:
     """Run the command line."""
+    codecs.register_error("plain", _plain_text)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
     try:
         app(prog_name="study")
     except KeyboardInterrupt:
@@ -228,6 +255,13 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output is gone: `study list | head -1`
         sys.stderr.close()
         raise SystemExit(141) from None
+
+
+def _plain_text(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed for characters that the terminal's encoding lacks, as under LANG=C."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN_TEXT.get(character, "?") for character in lacking), error.end
 
 
 def _read(file: Path) -> dict[str, "StudySpec"]:

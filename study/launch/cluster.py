@@ -85,8 +85,7 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
             "set gpu: 0, or launch where there are more"
         )
     # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
-    by_gpu = gpus // wanted.gpu if wanted.gpu >= 1 else gpus * (1 // wanted.gpu)
-    return min(by_cpu, int(by_gpu))
+    return min(by_cpu, int(gpus * (1 // wanted.gpu)))
 
 
 @contextlib.contextmanager

@@ -32,7 +32,15 @@ from study.records.runs import (
     open_study,
     read_trials,
 )
-from study.records.store import Store, connect, find_store, masked, recording, store_exists
+from study.records.store import (
+    Store,
+    connect,
+    find_store,
+    masked,
+    plain_folder,
+    recording,
+    store_exists,
+)
 from study.records.view import view_tag
 from study.spec import StudySpec
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
@@ -344,7 +352,7 @@ def _tuner(
         ),
         run_config=tune.RunConfig(
             name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
-            storage_path=str(project / "runs" / "ray"),
+            storage_path=str(plain_folder(project) / "runs" / "ray"),
             stop=watch,
             failure_config=tune.FailureConfig(max_failures=1),  # of workers; trials raise nothing
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # states are ours

@@ -87,10 +87,7 @@ def find_store(project: Path) -> Store:
             out = "say http://host:5000 or sqlite:////folder/mlflow.db"
             raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {masked(uri)}; {out}")
         return _named_store(uri)
-    folder = project.resolve()
-    if not PLAIN_PATH.fullmatch(str(folder)):
-        folder = _plain_alias(folder)
-    runs = folder / "runs"
+    runs = plain_folder(project) / "runs"
     return Store(uri=f"{SQLITE}{runs / 'mlflow.db'}", artifacts=str(runs / "artifacts"))
 
 
@@ -107,12 +104,16 @@ def _named_store(uri: str) -> Store:
     return Store(uri=f"{SQLITE}{Path(name).absolute()}", artifacts="")
 
 
-def _plain_alias(folder: Path) -> Path:
-    """Return a link to a folder whose own path cannot be part of a database's address.
+def plain_folder(folder: Path) -> Path:
+    """Return a folder under a path that can be part of an address: its own, or that of a link.
 
     The link lies in this user's part of the machine's temporary folder. It is made anew where it
-    was cleaned away, and no record depends on it (`placed`).
+    was cleaned away, and no record depends on it (`placed`). Raises `TrackingError` if others could
+    write there.
     """
+    folder = folder.resolve()
+    if PLAIN_PATH.fullmatch(str(folder)):
+        return folder
     base = Path(tempfile.gettempdir()) / f"rhoeps-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     held = base.lstat()

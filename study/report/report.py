@@ -1,5 +1,7 @@
 """From records to a report: `read_results` for a notebook, `report_study` for the command."""
 
+import contextlib
+import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +49,8 @@ class Report:
     """The fragment of its address in the MLflow UI; empty if no study was ever launched."""
     without_results: tuple[str, ...]
     """Studies of which no trial has a result."""
+    kept: str = ""
+    """Why the report that stood there was not replaced; empty if nothing better stood there."""
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
@@ -111,34 +115,61 @@ def report_study(spec: StudySpec, project: Path) -> Report:
     return report_studies((spec,), project)
 
 
-def report_studies(specs: Sequence[StudySpec], project: Path) -> Report:
+def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False) -> Report:
     """Write the report bundle of a study, or of several side by side, and log it in MLflow.
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
-    that on the first study that was ever launched. Raises `ResultsError` if studies cannot be
-    compared.
+    that on the first study that was ever launched. Where a report of more trials stands already, it
+    is kept there and in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`,
+    or not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
     """
+    from analysis.results.combine import combine  # numpy: half a second of every other command
+
     store = find_store(project)
-    if not store_exists(store):
-        page, empty = _write(specs, project)
-        return Report(page=page, address="", without_results=empty)
-    with Filing(store) as filing:
-        page, empty = _write(specs, project)
-        addresses = filing.file(page.parent, [_entry(spec, specs, page.parent) for spec in specs])
+    folder = project / "reports" / _report_name(specs)
+    with contextlib.ExitStack() as stack:
+        filing = stack.enter_context(Filing(store)) if store_exists(store) else None
+        found = [read_results(spec, project) for spec in specs]
+        results = found[0] if len(found) == 1 else combine(found)
+        empty = tuple(one.study for one in found if not one.trials)
+        held = 0 if is_forced else count_reported(folder)
+        if len(results.trials) < held:
+            return _write_beside(folder, results, held, empty)
+        page = _write(results, folder)
+        addresses = []
+        if filing is not None:
+            addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
 
-def _write(specs: Sequence[StudySpec], project: Path) -> tuple[Path, tuple[str, ...]]:
-    """Write the bundle; give its page, and the studies that have nothing to report."""
-    from analysis.report.bundle import write_report  # matplotlib: a second, only for a report
-    from analysis.results.combine import combine
+def count_reported(folder: Path) -> int:
+    """Count the finished trials of the report in a folder; 0 where there is none."""
+    try:
+        with (folder / "seeds.csv").open(encoding="utf-8", newline="") as file:
+            return sum(row.get("status") == "done" for row in csv.DictReader(file))
+    except (OSError, ValueError, csv.Error):
+        return 0
 
-    found = [read_results(spec, project) for spec in specs]
-    results = found[0] if len(found) == 1 else combine(found)
-    page = write_report(results, project / "reports" / _report_name(specs))
-    return page, tuple(results.study for results in found if not results.trials)
+
+def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, ...]) -> Report:
+    """Keep a report of more trials, and write the one of fewer next to it, if it holds any."""
+    fewer = folder.with_name(f"{folder.name}@fewer")
+    page = _write(results, fewer) if results.trials else folder / "index.html"
+    place = f"the new report is in reports/{fewer.name}" if results.trials else "none is written"
+    kept = (
+        f"reports/{folder.name}: holds {held} trials, and only {len(results.trials)} are done as "
+        f"the study is declared now; it is kept, and {place}; add --replace to replace it"
+    )
+    return Report(page=page, address="", without_results=empty, kept=kept)
+
+
+def _write(results: Results, folder: Path) -> Path:
+    """Write the bundle and return its page."""
+    from analysis.report.bundle import write_report  # matplotlib: a second, only for a report
+
+    return write_report(results, folder)
 
 
 def _report_name(specs: Sequence[StudySpec]) -> str:

@@ -91,10 +91,13 @@ def _read_samples(value: object) -> float | str:
     return samples
 
 
-def _whole_or_fraction(gpu: float) -> float:
-    """Check a number of GPUs: Ray may share one among trials, but gives no trial 1.5 of them."""
-    if gpu > 1 and gpu != int(gpu):
-        raise rule_error(f"must be a whole number, or a fraction of one GPU, got {gpu!r}; round it")
+def _at_most_one(gpu: float) -> float:
+    """Check a number of GPUs: a trial trains on one device, and several trials may share it."""
+    if gpu > 1:
+        raise rule_error(
+            f"must be at most 1, as a trial trains on one GPU, got {gpu:g}; write gpu: 1, and Ray "
+            "runs a trial on each of the machine's GPUs"
+        )
     return gpu
 
 
@@ -171,8 +174,8 @@ class ResourcesSpec(Part):
     """What one trial occupies."""
 
     cpu: Annotated[int, Ge(1)] = 1
-    gpu: Annotated[float, Ge(0), AfterValidator(_whole_or_fraction)] = 0.0
-    """A whole number of GPUs, or a fraction of one."""
+    gpu: Annotated[float, Ge(0), AfterValidator(_at_most_one)] = 0.0
+    """One GPU, or the fraction of it that a trial takes; 0 trains on CPUs."""
 
 
 class AutoAttackSpec(Part):

@@ -66,14 +66,25 @@ def test_plan_of_a_fresh_study_starts_nothing_and_writes_nothing(project: Any) -
     assert [path.name for path in project.folder.iterdir()] == ["studies.yaml"]
 
 
+def test_output_is_plain_where_the_terminal_knows_ascii_alone(project: Any) -> None:
+    project.write(project.file.read_text().replace("about: Twelve", "about: ε – twelve ₪"))
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, output = project.run("plan", "tiny", **ascii_alone)
+    assert code == 0, output
+    assert "standard     .        2" in output
+    code, output = project.run("list", **ascii_alone)
+    assert code == 0, output
+    assert "epsilon - twelve ?" in output
+
+
 def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
     code, output = project.run("status", "tiny")
     assert code == 0, output
     assert "12 trials: 0 done, 0 running" in output
     code, output = project.run("report", "tiny")
-    assert code == 0, output
+    assert code == 1, output
     hint, last = output.splitlines()
-    assert hint == "tiny: no trial has a result yet; study launch tiny"
+    assert hint == "tiny: no trial has a result; study plan tiny says why"
     assert last == "open: reports/tiny/index.html"
     assert (project.folder / "reports" / "tiny" / "index.html").is_file()
 

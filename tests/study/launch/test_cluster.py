@@ -12,7 +12,7 @@ CASES = [
     pytest.param(2, 0.0, 5, 0, 2, id="what does not fill a trial stays idle"),
     pytest.param(1, 0.5, 16, 1, 2, id="two trials share a GPU"),
     pytest.param(1, 0.4, 16, 2, 4, id="a share never spans two GPUs"),
-    pytest.param(1, 2.0, 16, 8, 4, id="two GPUs for each trial"),
+    pytest.param(1, 1.0, 16, 8, 8, id="a trial on each GPU"),
     pytest.param(8, 0.25, 16, 4, 2, id="the scarcer one decides"),
 ]
 

@@ -328,6 +328,34 @@ def test_a_report_of_two_studies_is_logged_with_both(
         assert client.get_run(runs.parent).data.tags["mlflow.note.content"] == spec.about
 
 
+def test_a_report_of_more_trials_is_kept(
+    done: Callable[..., StudySpec], project: Path, read: Read
+) -> None:
+    spec = done("kept")
+    first = reporting.report_study(spec, project)
+    held, page = reporting.count_reported(first.page.parent), first.page.read_bytes()
+    assert held == len(reporting.read_results(spec, project).trials) > 0
+    assert reporting.report_study(spec, project).kept == "", "an equal one is replaced"
+
+    fewer = declared(read, "kept", **{"[0, 1]": "[0]"})
+    report = reporting.report_study(fewer, project)
+    assert first.page.read_bytes() == page
+    assert report.page == project / "reports" / "kept@fewer" / "index.html"
+    assert reporting.count_reported(report.page.parent) == held / 2
+    assert f"holds {held} trials, and only {held // 2} are done" in report.kept
+    assert report.address == "", "the one in MLflow is kept, too"
+
+    none = declared(read, "kept", **{"radii: [0.05, 0.1]": "radii: [0.01, 0.1]"})
+    report = reporting.report_study(none, project)
+    assert first.page.read_bytes() == page
+    assert report.without_results == ("kept",)
+    assert "none is written" in report.kept
+
+    report = reporting.report_studies((fewer,), project, is_forced=True)
+    assert report.kept == ""
+    assert reporting.count_reported(first.page.parent) == held / 2
+
+
 def test_studies_that_differ_are_not_compared(read: Read, tmp_path: Path) -> None:
     one = declared(read, "one")
     other = declared(read, "other", **{"radii: [0.05, 0.1]": "radii: [0.1]"})
