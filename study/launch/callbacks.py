@@ -7,7 +7,7 @@ from ray import tune
 from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease
 from study.records import store
-from study.records.runs import StudyRuns, fail_lost_run
+from study.records.runs import StudyRuns, end_lost_run
 from study.search.searcher import StudySearcher
 
 if TYPE_CHECKING:
@@ -79,24 +79,15 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         if result.get("store_failed"):
             self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
 
-    def on_trial_recover(
-        self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
-    ) -> None:
-        """End the run of a trial whose worker was lost; Ray starts it once more."""
-        self._fail_lost(trial)
-
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
     ) -> None:
-        """End the run of a trial whose worker was lost for the second time."""
-        self._fail_lost(trial)
-
-    def _fail_lost(self, trial: "RayTrial") -> None:
-        """End the run of a lost worker as FAILED, as the worker itself no longer can."""
+        """End the run of a lost worker as KILLED, as the worker itself no longer can."""
         error = trial.get_pickled_error() or "unknown"
         reason = store.masked(f"its worker was lost: {' '.join(str(error).split())[:600]}")
+        epoch = int(trial.last_result.get("epoch", 0))
         try:
-            fail_lost_run(self._client, self._runs, trial.trial_id, reason)
+            end_lost_run(self._client, self._runs, trial.trial_id, epoch, reason)
         except Exception as failure:
             if not store.is_store_failure(failure):
                 raise
@@ -109,6 +100,8 @@ class RayTrial(Protocol):
     """The part of Ray's trials that callbacks use; Ray has no types."""
 
     trial_id: str
+    last_result: dict[str, Any]
+    """Empty before the first result."""
 
     def get_pickled_error(self) -> Exception | None:
         """Return the error that ended the trial's worker, if it is known."""

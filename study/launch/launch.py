@@ -354,7 +354,8 @@ def _tuner(
             name=f"{spec.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}",
             storage_path=str(plain_folder(project) / "runs" / "ray"),
             stop=watch,
-            failure_config=tune.FailureConfig(max_failures=1),  # of workers; trials raise nothing
+            # Trials raise nothing, and the searcher hands a lost worker's cell out again.
+            failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # states are ours
             callbacks=[watch, progress],
             verbose=0,

@@ -111,22 +111,21 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._say(
                 f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
             )
+        self._cost_left -= relative_cost(cell.config)
         self._forget(trial.trial_id)
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
-    ) -> None:
-        """Print that a worker was lost."""
-        name = self._name(self._cells[trial.trial_id])
-        self._say(f"{name}: its worker was lost; the trial starts again", True)
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
     ) -> None:
-        """Print that a trial lost its worker twice, perhaps before the trial began."""
-        begun = self._cells.setdefault(trial.trial_id, self._searcher.failures[-1][0])
-        name = self._name(begun)
-        self._say(f"{self._count()} {name}: failed: its worker was lost", True)
+        """Print that a worker was lost, perhaps before its trial began."""
+        cell, failures = self._searcher.last_lost, self._searcher.failures
+        assert cell is not None
+        is_left = bool(failures) and failures[-1][0] == cell
+        if is_left:
+            self._say(f"{self._count()} {self._name(cell)}: {failures[-1][1]}", True)
+            self._cost_left -= relative_cost(cell.config)
+        else:
+            self._say(f"{self._name(cell)}: its worker was lost; the trial starts again", True)
         self._forget(trial.trial_id)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -137,7 +136,6 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._live.update(self._view(), refresh=True)
 
     def _forget(self, trial_id: str) -> None:
-        self._cost_left -= relative_cost(self._cells[trial_id].config)
         for kept in (self._latest, self._cells, self._begun):
             kept.pop(trial_id, None)
 

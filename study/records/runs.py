@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+LOST_TAG = "lost"
+"""Of a run whose worker was lost: the last epoch that it reported."""
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
@@ -325,12 +327,18 @@ def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
         client.set_terminated(run.info.run_id, "KILLED")
 
 
-def fail_lost_run(client: "MlflowClient", runs: StudyRuns, ray_trial: str, reason: str) -> None:
-    """End the run of a trial whose worker is gone as FAILED, as nobody else can."""
+def end_lost_run(
+    client: "MlflowClient", runs: StudyRuns, ray_trial: str, epoch: int, reason: str
+) -> None:
+    """End the run of a trial whose worker is gone as KILLED, as nobody else can.
+
+    epoch: the last one that the worker reported, 0 if none. It is no failure of the cell.
+    """
     running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
     for run in list(_search(client, [runs.experiment], running)):
+        client.set_tag(run.info.run_id, LOST_TAG, str(epoch))
         client.set_tag(run.info.run_id, "reason", reason)
-        client.set_terminated(run.info.run_id, "FAILED")
+        client.set_terminated(run.info.run_id, "KILLED")
 
 
 def begin_study(client: "MlflowClient", runs: StudyRuns) -> None:

@@ -1,6 +1,6 @@
 """The one Ray Tune `Searcher`: missing cells first, then Optuna's suggestions, then finished."""
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,15 @@ from study.spec import StudySpec, Value
 
 MAX_DUPLICATES = 20
 """After so many suggestions that were seen before, a point not yet tried is drawn instead."""
+MAX_LOSSES = 5
+"""A cell whose worker was lost so often at one epoch is left to the next launch."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Hand out a plan's open cells, then what Optuna suggests, each with every seed.
 
     Ray Tune asks `suggest` for one cell at a time and tells `on_trial_complete` how it ended. A
+    cell whose worker was lost is handed out again, as that is no failure of its training. A
     configuration is one Optuna trial. It is told the mean of its seeds' objectives when the last
     seed is in, or that it failed when a seed has failed. In the meantime it is RUNNING, so that
     Optuna sees which suggestions are under way. The studies live in memory: they are rebuilt from
@@ -36,12 +39,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Cells that failed in this launch, each with its reason."""
         self.num_broken = 0
         """Failed cells that no detector ended; a broken study has many of them."""
+        self.losses: Counter[tuple[str, int]] = Counter()
+        """Lost workers of this launch, by the cell's key and the last epoch it reported."""
+        self.last_lost: Cell | None = None
+        """The cell whose worker was lost last."""
         self.is_stopping = False
         """Set from outside; while it is true, no cell is handed out."""
         self._spec = spec
         self._fingerprint = plan.fingerprint
         self._queue: deque[Cell] = deque(planned.cell for planned in plan.open_cells)
         self._running: dict[str, Cell] = {}
+        self._epochs: Counter[str] = Counter()
+        """The last epoch that each running trial reported."""
         self._pending: defaultdict[str, list[_Pending]] = defaultdict(list)
         """The configurations that wait for a cell, by its key."""
         self._blocks = [self._rebuild(planned, plan) for planned in plan.blocks]
@@ -57,13 +66,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return self._running
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next cell as Ray's trial config, or `Searcher.FINISHED`."""
+        """Return the next cell as Ray's trial config, `Searcher.FINISHED`, or None to wait."""
         if self.is_stopping:
             return Searcher.FINISHED
         if not self._queue:
             self._ask()
         if not self._queue:
-            return Searcher.FINISHED
+            # A running cell comes back if its worker is lost.
+            return None if self._running else Searcher.FINISHED
         cell = self._queue.popleft()
         self._running[trial_id] = cell
         return ray_config(cell)
@@ -71,20 +81,35 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record how a trial ended; a trial stopped early counts as neither done nor failed."""
+        """Record how a trial ended; a trial stopped early counts as neither done nor failed.
+
+        `error`: its worker was lost. The cell is then the next to be handed out, but not after
+        `MAX_LOSSES` at one epoch.
+        """
         cell = self._running.pop(trial_id, None)
+        epoch = self._epochs.pop(trial_id, 0)
         if cell is None:
             return
         result = result or {}
+        if error:
+            self.last_lost = cell
+            self.losses[cell.key, epoch] += 1
+            if self.losses[cell.key, epoch] < MAX_LOSSES:
+                self._queue.appendleft(cell)
+                return
+            result = {"failed": True, "reason": loss_text(epoch, MAX_LOSSES)}
         if result.get("complete"):
             objectives = (result["objective_clean"], result["objective_robust"])
             self._tell(cell, objectives)
             return
-        if error or result.get("failed"):
-            reason = str(result.get("reason") or "its worker was lost")
-            self.failures.append((cell, reason))
+        if result.get("failed"):
+            self.failures.append((cell, str(result["reason"])))
             self.num_broken += not result.get("ended")
         self._tell(cell, None)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note the last epoch of a running trial."""
+        self._epochs[trial_id] = int(result.get("epoch", 0))
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -141,18 +166,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _await_grid(self, plan: Plan) -> None:
         """Register the grid's open cells whose configuration can teach a search block."""
-        by_configuration: dict[Configuration, _Pending] = {}
+        waiting: dict[tuple[Configuration, int], _Pending] = {}
         for planned in plan.cells:
             configuration = planned.cell.configuration
             if configuration.block:
                 continue
             canonical = space.canonical(planned.cell.config, self._fingerprint)
-            for search in self._blocks:
+            for position, search in enumerate(self._blocks):
                 chosen = space.taught_values(search.block, canonical)
                 if chosen is None:
                     continue
                 search.seen.add(space.suggested(search.block, chosen, 0).values)
-                pending = by_configuration.setdefault(configuration, _Pending(search=search))
+                key = configuration, position
+                pending = waiting.setdefault(key, _Pending(search=search))
                 record = planned.record
                 pending.objectives[planned.cell.seed] = record.objectives if record else None
                 if planned.state not in ("done", "given up"):
@@ -226,6 +252,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _is_awaited(self, pending: "_Pending") -> bool:
         """Return whether a seed of the configuration is still to come."""
         return any(pending is other for others in self._pending.values() for other in others)
+
+
+def loss_text(epoch: int, losses: int) -> str:
+    """Return what is said of a cell whose worker was lost repeatedly after the same epoch."""
+    return (
+        f"its worker was lost {losses} times after epoch {epoch}; if the machine is short of "
+        "memory, run fewer trials at a time (resources.cpu) or choose a smaller batch_size"
+    )
 
 
 def ray_config(cell: Cell) -> dict[str, Any]:

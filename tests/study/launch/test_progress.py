@@ -11,7 +11,7 @@ from rich.console import Console
 from study.launch.progress import Progress
 from study.plan.fronts import front_so_far
 from study.plan.plan import make_plan
-from study.search.searcher import StudySearcher
+from study.search.searcher import MAX_LOSSES, StudySearcher
 from study.spec import StudySpec
 
 Read = Callable[..., StudySpec]
@@ -65,11 +65,13 @@ def test_failure_is_a_line_with_its_reason_in_any_output(read: Read) -> None:
         assert "standard seed=0: failed: ran out of [memory]" in launch.output.getvalue()
 
 
-def test_lost_worker_is_said_and_the_trial_stays_in_view(read: Read) -> None:
+def test_lost_worker_is_said_and_its_cell_comes_back_into_view(read: Read) -> None:
     launch = Launch(read(), is_terminal=False)
     trial = launch.start("one")
-    launch.progress.on_trial_recover(0, [], trial)
+    launch.searcher.on_trial_complete("one", error=True)
+    launch.progress.on_trial_error(0, [], trial)
     assert "its worker was lost; the trial starts again" in launch.output.getvalue()
+    launch.start("one again")
     assert "standard seed=0" in launch.view()
 
 
@@ -131,10 +133,14 @@ def test_front_kept_from_trial_to_trial_is_that_of_all(read: Read) -> None:
         assert sorted(launch.progress._front, key=str) == sorted(rows, key=str), f"seed {seed}"
 
 
-def test_worker_lost_before_its_trial_began_is_said_like_any_other(read: Read) -> None:
+def test_cell_left_after_many_losses_is_said_even_if_its_trial_never_began(read: Read) -> None:
     launch = Launch(read(), is_terminal=False)
-    launch.searcher.suggest("one")
-    launch.searcher.on_trial_complete("one", error=True)
-    launch.progress.on_trial_error(0, [], SimpleNamespace(trial_id="one"))
-    assert "standard seed=0: failed: its worker was lost" in launch.output.getvalue()
-    assert "0 running" in launch.view()
+    for _ in range(MAX_LOSSES):
+        launch.searcher.suggest("one")
+        launch.searcher.on_trial_complete("one", error=True)
+        launch.progress.on_trial_error(0, [], SimpleNamespace(trial_id="one"))
+    *again, last = launch.output.getvalue().splitlines()
+    assert len(again) == MAX_LOSSES - 1
+    assert set(again) == {"standard seed=0: its worker was lost; the trial starts again"}
+    assert last.startswith("[ 0/12] standard seed=0: its worker was lost 5 times after epoch 0; if")
+    assert "0 running · 1 failed" in launch.view()

@@ -14,14 +14,15 @@ from study.plan import space
 from study.records.runs import (
     ARTIFACTS,
     BITS_FILE,
+    LOST_TAG,
     StudyRuns,
     TrialRun,
     _required_metrics,
     artifact,
     begin_study,
     close_runs,
+    end_lost_run,
     end_study,
-    fail_lost_run,
     find_finished,
     find_study,
     local_path,
@@ -172,14 +173,20 @@ def test_closing_and_losing_runs_touches_only_what_is_running(
     open_run(client, runs, spec).kill("stopped")
     open_run(client, runs, spec, ray_trial="lost")
     open_run(client, runs, spec, ray_trial="other")
-    fail_lost_run(client, runs, "lost", "its worker was lost")
+    end_lost_run(client, runs, "lost", 3, "its worker was lost")
     close_runs(client, runs, "its launch was killed")
     ends = sorted((record.status, record.reason) for record in trials_of(client, "closing"))
     assert ends == [
-        ("FAILED", "its worker was lost"),
         ("KILLED", "its launch was killed"),
+        ("KILLED", "its worker was lost"),
         ("KILLED", "stopped"),
     ]
+    lost = [
+        record.labels[LOST_TAG]
+        for record in trials_of(client, "closing")
+        if LOST_TAG in record.labels
+    ]
+    assert lost == ["3"]
 
 
 def test_run_of_somebody_else_is_passed_over(client: Any, store: Any, read: Read) -> None:

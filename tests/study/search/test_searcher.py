@@ -17,7 +17,7 @@ from study.plan import space
 from study.plan.plan import TrialRecord, make_plan
 from study.plan.space import Cell
 from study.search.samplers import SAMPLERS, make_sampler
-from study.search.searcher import StudySearcher
+from study.search.searcher import MAX_LOSSES, StudySearcher
 from study.spec import Sampler, StudySpec
 
 Read = Callable[..., StudySpec]
@@ -48,7 +48,7 @@ class World:
         while len(self.trials) < SLOTS:
             name = f"trial{self.num_trials}"
             given = self.searcher.suggest(name)
-            if given == Searcher.FINISHED:
+            if given in (None, Searcher.FINISHED):
                 break
             self.num_trials += 1
             self.trials[name] = self.searcher.trial_cells[name]
@@ -277,14 +277,53 @@ def test_stopped_trial_is_neither_done_nor_failed(read: Read) -> None:
     assert not world.searcher.trial_cells
 
 
-def test_lost_worker_counts_as_a_failure_with_its_reason(read: Read) -> None:
+def test_cell_of_a_lost_worker_is_handed_out_next_and_is_no_failure(read: Read) -> None:
     world = World(read())
     world.launch()
-    assert world.searcher is not None
-    world.searcher.suggest("one")
-    world.searcher.on_trial_complete("one", error=True)
-    [(_, reason)] = world.searcher.failures
-    assert reason == "its worker was lost"
+    searcher = world.searcher
+    assert searcher is not None
+    first = searcher.suggest("trial 0")
+    for loss in range(2 * MAX_LOSSES):
+        searcher.on_trial_result(f"trial {loss}", {"epoch": 1 + loss // 2})
+        searcher.on_trial_complete(f"trial {loss}", error=True)
+        assert searcher.suggest(f"trial {loss + 1}") == first, "it got further in the meantime"
+    assert searcher.failures == []
+    assert searcher.last_lost is not None
+    assert searcher.last_lost.key == first["key"]
+
+
+def test_cell_whose_worker_is_lost_five_times_at_one_epoch_is_left_with_a_hint(read: Read) -> None:
+    world = World(read())
+    world.launch()
+    searcher = world.searcher
+    assert searcher is not None
+    first = searcher.suggest("trial")
+    for loss in range(MAX_LOSSES):
+        assert searcher.failures == []
+        searcher.on_trial_result("trial", {"epoch": 7})
+        searcher.on_trial_complete("trial", error=True)
+        handed = searcher.suggest("trial")
+        assert (handed == first) == (loss < MAX_LOSSES - 1)
+    [(cell, reason)] = searcher.failures
+    assert cell.key == first["key"]
+    assert reason.startswith("its worker was lost 5 times after epoch 7; if the machine is short")
+
+
+def test_last_cell_comes_back_if_its_worker_is_lost(read: Read) -> None:
+    world = World(read())
+    world.launch()
+    searcher = world.searcher
+    assert searcher is not None
+    trials = []
+    while (handed := searcher.suggest(f"trial {len(trials)}")) is not None:
+        trials.append(handed)
+    last = f"trial {len(trials) - 1}"
+    searcher.on_trial_complete(last, error=True)
+    assert searcher.suggest("again") == trials[-1]
+    for trial in [*(f"trial {number}" for number in range(len(trials) - 1)), "again"]:
+        done = {"complete": True, "objective_clean": 0.5, "objective_robust": 0.5}
+        searcher.on_trial_complete(trial, done)
+    assert searcher.suggest("none") == Searcher.FINISHED
 
 
 def test_trainings_that_detectors_end_stop_no_launch_and_broken_ones_do(read: Read) -> None:
