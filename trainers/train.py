@@ -220,7 +220,7 @@ def _finish_epoch(
     trained["diverged"] |= is_late and trained["train_loss"] > limit
     clean = robust = math.nan
     if not trained["diverged"]:
-        clean, robust = _validate(config, data, device, evaluated_model(state), engine)
+        clean, robust = validate(config, data, device, evaluated_model(state), engine)
     score = (clean + robust) / 2
     is_best = score > state.best_score
     state.epoch += 1
@@ -241,7 +241,7 @@ def _finish_epoch(
 
 
 @repeatable()
-def _validate(
+def validate(
     config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
 ) -> tuple[float, float]:
     """Compute clean accuracy, and robust accuracy (nested) at the objective radius."""

@@ -17,11 +17,13 @@ from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
 from study.records.runs import (
     BITS_FILE,
+    CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
     Source,
     open_source,
     read_bits,
     read_epochs,
+    recorded_checkpoints,
     robust_name,
 )
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
@@ -294,7 +296,9 @@ def _history(
             metrics[f"{checkpoint}/test_clean"],
             metrics[robust_name(checkpoint, evaluation.norm, evaluation.objective_radius)],
         )
-        for checkpoint in ("best", "last")
+        if checkpoint in recorded_checkpoints(record.labels)
+        else None
+        for checkpoint in CHECKPOINTS
     ]
     return History(
         method=planned.cell.configuration.method,
