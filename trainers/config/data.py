@@ -13,7 +13,8 @@ class TorchvisionSet:
     """A data set that `torchvision.datasets` downloads and reads."""
 
     class_name: str
-    """In `torchvision.datasets`: CIFAR10, SVHN, MNIST, or a class derived from one of them."""
+    """In `torchvision.datasets`: CIFAR10, SVHN, MNIST, or one with archives of the same form, such
+    as KMNIST. EMNIST and QMNIST are derived from MNIST, but have other archives."""
     md5s: tuple[str, ...]
     """Of its archives, so that its content is known before a download. A test compares them with
     torchvision's."""

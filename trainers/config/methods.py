@@ -1,18 +1,19 @@
-"""What a method is: a weight side, an input side and a loss, each with its settings, checked.
+"""What a method is: a weight side, an input side and a loss; the settings of the sides, checked.
 
 Units: every input radius (`epsilon`, `sigma`, `step_size`) is in units of the pixel range [0, 1];
 `rho` is a distance between weight vectors in l2, `gamma` a fraction of a layer's norm.
 
-Each class declares its side or loss once, beside the settings: its kind, the passes that it costs,
-and how its settings become the numbers of a step. `trainers.step` adds the function, and nothing
-else has to know a side by its name.
+Each class declares its side once, beside the settings: its kind, the passes that it costs, and how
+its settings become the numbers of a step. `trainers.step` adds the function, and nothing else has
+to know a side by its name. Losses are declared alike in `losses.py`.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
+from trainers.config.losses import LOSSES, CrossEntropy, Loss
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -324,77 +325,8 @@ class Noise:
         return {"epsilon": self.sigma}
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrossEntropy:
-    """The loss cross-entropy, on the crafted images."""
-
-    images: ClassVar[int] = 1
-    has_target: ClassVar[bool] = False
-    tabulated: ClassVar[tuple[str, ...]] = ()
-
-    label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes, in [0, 1); attacks see none of it."""
-
-    def __post_init__(self) -> None:
-        """Check the share."""
-        rule = "must lie in [0, 1)"
-        check_number(self.label_smoothing, "label_smoothing", rule, lambda share: 0 <= share < 1)
-
-    def numbers(self) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trades:
-    """The loss TRADES: cross-entropy on clean images, and β times KL to the crafted ones.
-
-    Zhang et al. (2019), Theoretically principled trade-off between robustness and accuracy, eq. 5.
-    """
-
-    images: ClassVar[int] = 2
-    has_target: ClassVar[bool] = True
-    tabulated: ClassVar[tuple[str, ...]] = ("beta",)
-
-    beta: float = 6.0
-    """≥ 0; published values lie in 1 … 10."""
-
-    def __post_init__(self) -> None:
-        """Check β."""
-        check_number(self.beta, "beta", "must be ≥ 0", lambda beta: beta >= 0)
-
-    def numbers(self) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"beta": self.beta}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mart:
-    """The loss MART: boosted cross-entropy on crafted images, and β times a weighted KL.
-
-    Wang et al. (2020), Improving adversarial robustness requires revisiting misclassified examples,
-    equation 10.
-    """
-
-    images: ClassVar[int] = 2
-    has_target: ClassVar[bool] = False
-    tabulated: ClassVar[tuple[str, ...]] = ("beta",)
-
-    beta: float = 5.0
-    """≥ 0; 5 in the published script, 6 in its function."""
-
-    def __post_init__(self) -> None:
-        """Check β."""
-        check_number(self.beta, "beta", "must be ≥ 0", lambda beta: beta >= 0)
-
-    def numbers(self) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"beta": self.beta}
-
-
 WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
 InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
-Loss = CrossEntropy | Trades | Mart
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
     "none": NoWeights,
@@ -411,7 +343,6 @@ INPUT_SIDES: dict[str, type[Any]] = {
     "n_fgsm": NFgsm,
     "noise": Noise,
 }
-LOSSES: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "trades": Trades, "mart": Mart}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -420,7 +351,7 @@ class Method:
 
     weights: WeightSide = NoWeights()
     inputs: InputSide = NoInputs()
-    loss: Loss = CrossEntropy()
+    loss: Loss = field(default=CrossEntropy())
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""

@@ -38,7 +38,6 @@ from trainers.evaluation.probes import (
     Probe,
     accuracy_of,
     last_iterates,
-    named,
     pgd,
     right,
     scaled,
@@ -125,11 +124,11 @@ def _rows(
         soundness.attack_order(probe, clean),
         soundness.zero_gradients(probe),
         soundness.plain_forward(probe),
-        plateau(_accuracies(short, long, many), named(SHORT), probe.place),
+        plateau(_accuracies(short, long, many), SHORT.title, probe.place),
         square,
         _transfer(probe, survivors, rivals),
         losses,
-        logit_scale(by_scale, named(SHORT), probe.place),
+        logit_scale(by_scale, SHORT.title, probe.place),
         _tier_gap(evaluation, bits, strong, sequence),
     )
 
@@ -146,7 +145,7 @@ def _accuracies(*attacked: Attacked) -> tuple[float, ...]:
 def _radius_order(evaluation: EvaluationConfig, bits: Bits | None) -> Check:
     if bits is None:
         return not_run(2, "radius order", "needs the bits of the evaluation")
-    return radius_order(bits, evaluation.radii, f"{named(evaluation.attack)} ({evaluation.norm})")
+    return radius_order(bits, evaluation.radii, f"{evaluation.attack.title} ({evaluation.norm})")
 
 
 def _tier_gap(
@@ -155,7 +154,7 @@ def _tier_gap(
     if bits is None or not strong:
         missing = sequence if not strong else "the evaluation"
         return not_run(10, "tier gap", f"needs the bits of {missing}")
-    attack = named(evaluation.attack)
+    attack = evaluation.attack.title
     return tier_gap(bits, evaluation.radii, strong, attack, evaluation.norm, sequence)
 
 

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config import EvaluationAttack, Norm, PgdAttack
+from trainers.config.methods import Norm
+from trainers.config.training import EvaluationAttack, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
 

@@ -151,12 +151,6 @@ def scaled(classify: Classify, factor: float) -> Classify:
     return lambda images: factor * classify(images)
 
 
-def named(attack: PgdAttack) -> str:
-    """Format an attack for a sentence."""
-    restarts = "1 start" if attack.restarts == 1 else f"{attack.restarts} starts"
-    return f"PGD-{attack.steps} from {restarts}"
-
-
 def accuracy_of(is_right: Tensor) -> float:
     """Return the share of (n,) bool that holds."""
     return float(is_right.double().mean())

@@ -21,7 +21,6 @@ from trainers.evaluation.probes import (
     accuracy_of,
     in_batches,
     last_iterates,
-    named,
     one_step,
     pgd,
     random_images,
@@ -70,7 +69,7 @@ def returned_images(probe: Probe, attacked: Attacked) -> Check:
         "returned images",
         sum(numbers.values()),
         UNSOUND,
-        f"Of the images of {named(MANY)} {probe.place}, judged again by weights "
+        f"Of the images of {MANY.title} {probe.place}, judged again by weights "
         f"{weights_hash(probe.model)}, {listed}",
         "the attack, or what it judged by, is not what it says",
         numbers,
@@ -92,7 +91,7 @@ def grey_image(probe: Probe) -> Check:
         "grey image",
         accuracy,
         FAR,
-        f"Accuracy is {100 * accuracy:.1f}% under {named(LONG)} at linf {FAR_RADIUS:g} on "
+        f"Accuracy is {100 * accuracy:.1f}% under {LONG.title} at linf {FAR_RADIUS:g} on "
         f"{len(probe.labels)} samples, those of the grey image's class counted as broken",
         "the grey image itself breaks each of them, so the attack misses what is there",
         {"accuracy": accuracy},

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
+from trainers.config.methods import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
 from trainers.step.numbers import Numbers
 
 Classify = Callable[[Tensor], Tensor]

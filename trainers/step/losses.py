@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.config import CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import CrossEntropy, Loss, Mart, Trades
 from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
 

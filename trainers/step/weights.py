@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config import Asam, Awp, Gsam, LookSam, NoWeights, Phase, Sam, WeightSide
+from trainers.config.methods import Asam, Awp, Gsam, LookSam, NoWeights, Sam, WeightSide
+from trainers.config.passes import Phase
 from trainers.step.numbers import Numbers
 
 LossAt = Callable[[list[Tensor] | None], tuple[Tensor, Tensor]]

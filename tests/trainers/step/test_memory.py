@@ -3,7 +3,7 @@
 import io
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from typing import Any
 
 import pytest
@@ -242,8 +242,7 @@ def test_every_side_has_its_function_and_its_memory(
     for cls in WEIGHT_SIDES.values():
         remembers = "every" in cls.__dataclass_fields__
         assert (cls in BETWEEN) == remembers
-        needed = {"rho": 0.1, "gamma": 0.1}
-        given = {name: needed[name] for name in needed if name in cls.__dataclass_fields__}
-        config = make_config(Method(weights=cls(**given)))
+        required = [one.name for one in fields(cls) if one.default is MISSING]
+        config = make_config(Method(weights=cls(**dict.fromkeys(required, 0.1))))
         model = new_state(config, few_digits, CPU).model
         assert bool(new_memory(config, model).side) == remembers
