@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from study.plan.plan import LAST_ALONE_TAG, RunStatus, TrialRecord
+from study.plan.reasons import LOST_TAG
 from study.records.database import Database, RunRow, open_database
 from study.records.store import EXPERIMENT_TAG, Store, TrackingError, connect, recording
 from study.spec import StudySpec
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LOST_TAG = "lost"
-"""Of a run whose worker was lost: the last epoch that it reported."""
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
