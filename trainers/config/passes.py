@@ -7,8 +7,8 @@ from typing import Literal
 from trainers.config.methods import Method, WeightSide
 
 Phase = Literal["act", "reuse", "rest"]
-"""What a weight side does at a step: `act` takes its whole gradient, `reuse` takes what it
-remembers of one instead, `rest` takes the gradient at the weights themselves."""
+"""What a weight side does at a step: `act` computes its full gradient, `reuse` adds what it
+remembers of the last one, `rest` uses the gradient at the weights alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ def passes(method: Method, phase: Phase | None = None) -> Passes:
     """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7.
 
     phase: of the weight side; None averages over a training. A gradient with respect to weights
-    passes every image of the loss forwards and backwards: the crafted ones, and with TRADES and
-    MART the clean ones, too. Each gradient step of the input side is a pass forwards and one back.
+    passes every image of the loss forward and backward: the crafted ones, and with TRADES and MART
+    the clean ones too. Each gradient step of the input side is one pass forward and one back.
     """
     gradients = method.weights.gradients
     if phase is not None:

@@ -1,9 +1,7 @@
 """All images of a data set as arrays, the cache that keeps them, and the refusal of bad data.
 
-A cache holds arrays only, never pickled objects, and each of its files is replaced at once, so that
-several processes may share it.
-
-Files that a reader sees whole or not at all, whenever their writer dies.
+A cache holds arrays only, never pickled objects. Each file is replaced at once, so a reader sees it
+whole or not at all whenever its writer dies, and several processes may share it.
 """
 
 import contextlib
@@ -54,7 +52,7 @@ class Decoded(NamedTuple):
 
 
 def from_cache(kept: Path) -> Decoded | None:
-    """Read decoded images; None where there are none, or the file is damaged."""
+    """Read decoded images. Returns None if there are none, or the file is damaged."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             kept_arrays = [arrays[name] for name in Decoded._fields]
@@ -72,7 +70,7 @@ def to_cache(kept: Path, decoded: Decoded) -> None:
 
 
 def remembered(known: Path, find: Callable[[], str]) -> str:
-    """Return the hash that the file `known` holds; find it, and note it there, if it does not."""
+    """Return the hash that the file `known` holds. If it holds none, find it and write it there."""
     if known.exists():
         text = known.read_text().strip()
         if len(text) == 32:
@@ -84,7 +82,7 @@ def remembered(known: Path, find: Callable[[], str]) -> str:
 
 
 def hash_of(lines: Sequence[str]) -> str:
-    """Return a hash of lines of text, in 32 hexadecimal digits."""
+    """Return a hash of lines of text: 32 hexadecimal digits."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
