@@ -72,7 +72,10 @@ def load_state(
         state.model.load_state_dict(content["model"])
         for name, tensors in state.memory._asdict().items():
             # States written before weight sides could remember have no `side`, and need none.
-            for ours, saved in zip(tensors, content.get(name, []), strict=True):
+            given = content.get(name, [])
+            if len(given) != len(tensors):
+                raise ValueError(f"{name}: needs {len(tensors)} tensors, has {len(given)}")
+            for ours, saved in zip(tensors, given, strict=True):
                 ours.copy_(saved)
         state.epoch = content["epoch"]
         state.best_epoch = content["best_epoch"]

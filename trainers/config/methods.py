@@ -136,7 +136,8 @@ class LookSam:
     alpha: float = 0.7
     """≥ 0; length of the remembered part, relative to ‖g‖, on the steps in between."""
     active_from: float = 0.0
-    """Share of the steps, in [0, 1), that are standard training before LookSAM begins."""
+    """Share of the steps, in [0, 1), that are standard training before LookSAM begins; the last
+    step never is."""
 
     def __post_init__(self) -> None:
         """Check all numbers."""

@@ -54,7 +54,8 @@ def phase_of(side: WeightSide, step: int, total: int) -> Phase:
     A side acts on every step unless it has a setting `every`, and from the beginning unless it has
     `active_from`. The host decides this, as a compiled or captured step has no branches.
     """
-    first = math.ceil(getattr(side, "active_from", 0.0) * total)
+    # Rounded, as 0.07 × 100 is above 7 in floating point; and no share leaves a side out.
+    first = min(math.ceil(round(getattr(side, "active_from", 0.0) * total, 6)), total - 1)
     if step < first:
         return "rest"
     return "act" if (step - first) % getattr(side, "every", 1) == 0 else "reuse"

@@ -148,7 +148,9 @@ def look_sam_between(
     """Compute g + α ‖g‖ / ‖g_v‖ g_v, with the g_v that `look_sam` remembered."""
     here = plain(loss_at, weights, names, numbers, memory)
     length = _norm(memory)
-    ratio = torch.where(length > 0, numbers.alpha * _norm(here.gradients) / length, 0)
+    # Of two equal gradients, a compiled step leaves the rounding as g_v, which must not be scaled.
+    is_moved = (length > 0) & (numbers.rho > 0)
+    ratio = torch.where(is_moved, numbers.alpha * _norm(here.gradients) / length, 0)
     gradients = torch._foreach_add(here.gradients, torch._foreach_mul(memory, ratio))
     return here._replace(gradients=tuple(gradients))
 
