@@ -9,7 +9,6 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which is forced to the disk and replaces `path` at the end.
 
@@ -65,7 +64,7 @@ def from_cache(kept: Path) -> Decoded | None:
 def to_cache(kept: Path, decoded: Decoded) -> None:
     """Keep decoded images; raises `DataError` where they cannot be written."""
     arrays: dict[str, Any] = decoded._asdict() | {"classes": np.array(decoded.classes)}
-    with _replacing(kept) as aside, aside.open("wb") as file:
+    with _replacing(kept) as file:
         np.savez(file, **arrays)
 
 
@@ -76,8 +75,8 @@ def remembered(known: Path, find: Callable[[], str]) -> str:
         if len(text) == 32:
             return text
     found = find()
-    with _replacing(known) as aside:
-        aside.write_text(found)
+    with _replacing(known) as file:
+        file.write(found.encode())
     return found
 
 
@@ -97,13 +96,8 @@ def writing(place: Path, way_out: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file to write to, which then replaces `path` at once."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with writing(path.parent, "free space there, or make it writable"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield aside
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write, as `written_aside`. Raises `DataError` where it cannot be written."""
+    way_out = "free space there, or make it writable"
+    with writing(path.parent, way_out), written_aside(path) as file:
+        yield file
