@@ -19,7 +19,7 @@ class CrossEntropy:
     tabulated: ClassVar[tuple[str, ...]] = ()
 
     label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes, in [0, 1); attacks see none of it."""
+    """Share of the target that is spread over all classes, in [0, 1); attacks ignore it."""
 
     def __post_init__(self) -> None:
         """Check the share."""

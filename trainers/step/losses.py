@@ -1,7 +1,7 @@
 """The loss: what the weights minimise on a batch, and what its attack maximises.
 
 Functions of one signature: (classify, images, crafted, labels, numbers) to the loss, 0-d, and the
-logits of the crafted images, (B, K). `classify` is called once for each image that must be known.
+logits of the crafted images, (B, K). `classify` is called once per set of images that is needed.
 """
 
 from functools import partial
