@@ -9,7 +9,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -396,7 +396,10 @@ def log_report(
 
 
 class TrialRun:
-    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways."""
+    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways.
+
+    `is_away`: whether the tracking server is away now.
+    """
 
     def __init__(
         self,
@@ -405,10 +408,12 @@ class TrialRun:
         name: str,
         tags: Mapping[str, str],
         params: Mapping[str, object],
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         from mlflow.entities import Param  # seconds, which readers of the file do not need
 
         self._client = client
+        self._is_away = is_away
         self._pending: list[tuple[str, float, int]] = []
         self._flushed = time.monotonic()
         labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
@@ -418,9 +423,15 @@ class TrialRun:
         client.log_batch(self.id, params=logged)
 
     def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
-        """Record metrics at a step; they are sent together, at most every `flush_seconds`."""
+        """Record metrics at a step; they are sent together, at most every `flush_seconds`.
+
+        They are held back while the server is away, as no epoch has to wait for it.
+        """
         self._pending.extend((name, float(value), step) for name, value in metrics.items())
-        if time.monotonic() - self._flushed >= flush_seconds:
+        if time.monotonic() - self._flushed < flush_seconds:
+            return
+        self._flushed = time.monotonic()
+        if not self._is_away():
             self.flush()
 
     def flush(self) -> None:
