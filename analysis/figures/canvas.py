@@ -121,9 +121,7 @@ def svg(
     for element in root.iter():
         _shorten(element, key, numbered)
         name = element.get("id", "")
-        if name.startswith(_LAYER) and not len(element):
-            element.set("id", f"{key}-{name}")
-        elif name.startswith(_LAYER):
+        if name.startswith(_LAYER):
             _turn_into_layer(element, name.removeprefix(_LAYER).split(), titles or {})
     for group in root.iter("g"):
         _share_style(group)
