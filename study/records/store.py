@@ -235,8 +235,8 @@ class recording:  # noqa: N801 - used as a statement: `with recording(store):`
         reason = masked(" ".join(str(error).split()))[:300]
         raise TrackingError(
             f"the MLflow store {self.store.shown} cannot be used: {reason}; free disk space, start "
-            "the server or correct MLFLOW_TRACKING_URI, then give the same command: what is "
-            "finished is kept"
+            "the server or correct MLFLOW_TRACKING_URI, then run the same command again: "
+            "what is finished is kept"
         ) from error
 
 
