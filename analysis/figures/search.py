@@ -137,8 +137,8 @@ def importance_caption(results: Results) -> str:
     return (
         "Importance of each hyperparameter of a search, for accuracy on validation images: its "
         f"share of what sets the best configurations apart from all ({evaluators}; {listed}). The "
-        "shares add up to 100% whether or not any hyperparameter matters. They rank hyperparameters "
-        "within the ranges searched, and do not show how large an effect is."
+        "shares add up to 100% whether or not anything matters: they rank hyperparameters within "
+        "the ranges searched, and do not show how large an effect is."
     )
 
 

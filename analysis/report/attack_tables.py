@@ -253,7 +253,7 @@ def _standing(results: Results) -> str:
         return ""
     chosen = f"the members chosen on {chosen_text(results)}"
     which = chosen if results.num_validation else "all configurations"
-    return f"Of a searched method it uses {which}. "
+    return f"For a searched method, it is that of {which}. "
 
 
 def _unshared(analysis: Analysis, tier: Tier) -> str:

@@ -154,7 +154,7 @@ def test_with_many_configurations_only_members_have_rings(
     cells += [("at", {"epsilon": 0.5}, 0.7, 0.2)]
     many = analyse(draw(cells, seeds=(0, 1), noise=0.0, num_test=1000), replicates=10)
     assert rings(many) < len(many.found)
-    assert "rings: 95% regions of front members' means" in front_reading(many, 0.1, many.estimand)
+    assert "regions of the means of front members" in front_reading(many, 0.1, many.estimand)
 
 
 def test_a_point_with_many_values_is_named_by_two():

@@ -325,7 +325,11 @@ def test_a_budget_admits_only_what_it_pays_for(draw: Draw):
     ("costs", "said", "status"),
     [
         ({"at": [13.0], "sam": [6.0]}, "every configuration of “at” costs more", "claimed"),
-        ({"at": [6.0], "sam": [6.0]}, "All configurations of both cost this much", "claimed"),
+        (
+            {"at": [6.0], "sam": [6.0]},
+            "All configurations of both methods cost this much",
+            "claimed",
+        ),
         ({"at": [6.0], "sam": [None]}, "training cost of “sam” is not recorded", "refused"),
     ],
     ids=["no equal cost", "equal", "unknown"],
