@@ -172,7 +172,7 @@ def test_a_trial_attacked_at_some_radii_only_is_named_and_left_out(results: Resu
     found = analyse(replace(results, trials=trials), replicates=50)
     assert len(found.tiers[0].analysis.results.trials) == len(others)
     assert found.tiers[0].partial == ("“at” ε=0.1 seed 0",)
-    assert "Attacked at some of the radii only, and left out here: “at” ε=0.1 seed 0" in page(found)
+    assert "at only some of the radii, and therefore left out: “at” ε=0.1 seed 0" in page(found)
 
 
 def test_the_page_shows_the_tier_and_is_made_again_from_its_document(analysis: Analysis):
@@ -286,7 +286,7 @@ def test_a_tier_of_a_search_without_validation_data_says_so(draw: Callable[..., 
     found = analyse(searched_study(draw, num_validation=0), replicates=20)
     assert "as chosen on test data at radius 0.1" in strong_caption(found)
     (told,) = [f.text for f in found.findings if f.kind.startswith("hypervolume difference, Auto")]
-    assert "“sam” searched without validation data, not selected independently" in told
+    assert "“sam” was searched without validation data and not selected independently" in told
 
 
 def in_l2(results: Results, radii: tuple[float, ...]) -> Results:
