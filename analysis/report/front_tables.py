@@ -35,7 +35,7 @@ def contrast_table(results: Results, contrasts: Contrasts) -> Table:
         key="contrasts",
         caption="Difference in mean attainable robust accuracy over "
         f"{requirements_text(results)}, first minus second method, in pp, with its own 95% "
-        "interval below. Adjusted intervals hold all together with 95% (max-T). "
+        "interval below. The adjusted 95% intervals hold all together (max-T). "
         f"{_measured_text(results, contrasts)}",
         columns=("First", "Second", "Difference", "Adjusted interval", "Contrast"),
         rows=tuple(

@@ -90,7 +90,7 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             topic="Fitted fronts",
             text="Up to four families of curves are fitted to each method's configurations, by "
             "their distance in units of seed noise. Of the families that pass every condition of "
-            "the gate below, the one with the least AICc is drawn. If none passes, there is no "
+            "the gate table below, the one with the least AICc is drawn. If none passes, there is no "
             "curve, gap or exchange rate, and points, steps and surfaces show what is known.",
         ),
         Limit(topic="Known coverage", text=COVERAGE),
@@ -226,11 +226,11 @@ def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
         return ()
     names = ", ".join(dict.fromkeys(tier.analysis.results.threat.attack for tier in analysis.tiers))
     text = (
-        f"{analysis.results.threat.attack} attacked every trial, and an image counts as broken if "
-        f"any start or step of it succeeded. {names} attacked some trials, and an image counts as "
-        "broken if any part of it succeeded. The worst case counts within an attack. Numbers of "
-        "different attacks are never combined: no front holds both, and each number names its "
-        f"attack. The fronts of each attack are chosen on {_chosen_on(analysis)}."
+        f"Every trial was attacked with {analysis.results.threat.attack}: an image counts as broken "
+        f"if any start or step of it succeeded. Some trials were also attacked with {names}: an "
+        "image counts as broken if any part of it succeeded. Within an attack, the worst case "
+        "counts. Numbers of different attacks are never combined: no front holds both, and each "
+        f"number names its attack. The fronts of each attack are chosen on {_chosen_on(analysis)}."
     )
     return (Limit(topic="Tiers of evaluation", text=text),)
 
