@@ -90,8 +90,8 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             topic="Fitted fronts",
             text="Up to four families of curves are fitted to each method's configurations, by "
             "their distance in units of seed noise. Of the families that pass every condition of "
-            "the gate table below, the one with the least AICc is drawn. If none passes, there is no "
-            "curve, gap or exchange rate, and points, steps and surfaces show what is known.",
+            "the gate table below, the one with the least AICc is drawn. If none passes, there is "
+            "no curve, gap or exchange rate, and points, steps and surfaces show what is known.",
         ),
         Limit(topic="Known coverage", text=COVERAGE),
     )
@@ -226,8 +226,8 @@ def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
         return ()
     names = ", ".join(dict.fromkeys(tier.analysis.results.threat.attack for tier in analysis.tiers))
     text = (
-        f"Every trial was attacked with {analysis.results.threat.attack}: an image counts as broken "
-        f"if any start or step of it succeeded. Some trials were also attacked with {names}: an "
+        f"Every trial was attacked with {analysis.results.threat.attack}: an image counts as "
+        f"broken if any start or step of it succeeded. Some trials were also attacked with {names}: an "
         "image counts as broken if any part of it succeeded. Within an attack, the worst case "
         "counts. Numbers of different attacks are never combined: no front holds both, and each "
         f"number names its attack. The fronts of each attack are chosen on {_chosen_on(analysis)}."

@@ -264,7 +264,7 @@ def test_bars_are_the_shares(trained: Results):
     [axes] = fig_importance(trained).axes
     assert [round(bar.get_width(), 6) for bar in axes.patches] == [75.0, 12.5, 25.0, 87.5]
     assert "whether or not anything matters" in importance_caption(trained)
-    assert "“sam_at” 24 configurations" in importance_caption(trained)
+    assert "“sam_at”: 24 configurations" in importance_caption(trained)
 
 
 def test_the_caption_names_both_attacks(trained: Results):

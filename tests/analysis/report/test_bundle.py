@@ -708,7 +708,7 @@ def test_a_swap_that_fails_puts_the_one_before_back(
 
 def test_a_folder_with_other_files_is_refused(digits: Results, tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ResultsError, match=r"thesis\.tex, which is no part of a report"):
+    with pytest.raises(ResultsError, match=r"thesis\.tex, which is not part of a report"):
         write_report(digits, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
