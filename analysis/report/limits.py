@@ -227,8 +227,8 @@ def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
     names = ", ".join(dict.fromkeys(tier.analysis.results.threat.attack for tier in analysis.tiers))
     text = (
         f"Every trial was attacked with {analysis.results.threat.attack}: an image counts as "
-        f"broken if any start or step of it succeeded. Some trials were also attacked with {names}: "
-        "an image counts as broken if any part of it succeeded. Within an attack, the worst case "
+        f"broken if any start or step of it succeeded. Some trials were also attacked with {names}:"
+        " an image counts as broken if any part of it succeeded. Within an attack, the worst case "
         "counts. Numbers of different attacks are never combined: no front holds both, and each "
         f"number names its attack. The fronts of each attack are chosen on {_chosen_on(analysis)}."
     )
