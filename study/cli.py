@@ -33,9 +33,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study of the file.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study in the studies file.")]
 StudyNames = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="Studies of the file, one or several.")
+    list[str], typer.Argument(metavar="NAME...", help="One or more studies in the studies file.")
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
 DEFAULT_FILE = Path("studies.yaml")
@@ -49,12 +49,12 @@ PLAIN_TEXT = {
     "×": "x",
     "±": "+-",
 }
-"""What stands for the characters of our own messages where the terminal's encoding lacks them."""
+"""What replaces the special characters of our messages where the terminal's encoding lacks them."""
 
 
 @app.command("list")
 def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
-    """List the studies of the file, one line each.
+    """List the studies in the file, one line each.
 
     Example: study list
     """
@@ -72,7 +72,10 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One study.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="A study in the studies file; all if left out."),
+    ] = None,
     file: StudiesFile = DEFAULT_FILE,
 ) -> None:
     """Validate the file and every cell of its studies, and report all mistakes at once.
@@ -111,7 +114,7 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Run what is missing. The same command resumes a launch, or extends an edited study.
+    """Run the trials that are missing; run it again to resume, or to extend an edited study.
 
     Example: study launch digits
     """
@@ -161,7 +164,7 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     """Attack the networks on the fronts with AutoAttack, at every radius, then diagnose them.
 
     The networks are those of each method's nondominated configurations with all seeds done. The
-    number of test images is autoattack.samples. The same command resumes.
+    number of test images is autoattack.samples. Run the same command again to resume.
 
     Example: study evaluate digits
     """
@@ -172,7 +175,8 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
     """Check the networks on the fronts for masked gradients, and print the checklist.
 
-    A check that warns or fails is a finding, not an error of the command. The same command resumes.
+    A check that warns or fails is a finding, not an error of the command. Run the same command
+    again to resume.
 
     Example: study diagnose digits
     """
@@ -184,13 +188,15 @@ def report(
     names: StudyNames,
     file: StudiesFile = DEFAULT_FILE,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a report that holds more trials.")
+        bool,
+        typer.Option("--replace", help="Replace the report even if it holds more trials."),
     ] = False,
 ) -> None:
     """Write the report bundle to reports/NAME, and log it on the study's parent run.
 
-    Several studies are compared in reports/A+B, which is logged on the parent run of each. A report
-    that holds more trials is kept, and the new one written to reports/NAME@fewer.
+    With several names the studies are compared in reports/A+B, which is logged on the parent run of
+    each. If the report that is already there holds more trials, it is kept, and the new one is
+    written to reports/NAME@fewer.
 
     Example: study report digits
     """
@@ -198,7 +204,7 @@ def report(
     specs = [_choose(studies, name, file) for name in names]
 
     def write() -> int:
-        # NumPy, MLflow and what draws take seconds to import.
+        # NumPy, MLflow and matplotlib take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.report.report import report_studies
@@ -208,7 +214,10 @@ def report(
         except ResultsError as error:
             _leave(str(error))
         for name in report.without_results:
-            print(f"{name}: no trial has a result; study plan {name}{_file_option(file)} says why")
+            print(
+                f"{name}: no trial has a result yet; to see why, run: "
+                f"study plan {name}{_file_option(file)}"
+            )
         if report.kept:
             print(report.kept)
         if report.address:
@@ -223,10 +232,10 @@ def report(
 def ui(
     file: StudiesFile = DEFAULT_FILE,
     port: Annotated[
-        int, typer.Option(help="The first port to try; it is open to this machine only.")
+        int, typer.Option(help="The first port to try; only this machine can connect.")
     ] = 5000,
 ) -> None:
-    """Start the MLflow UI on the store of the file's studies; Ctrl-C ends it.
+    """Start the MLflow UI on the store of the file's studies; Ctrl-C stops it.
 
     Example: study ui
     """
@@ -265,7 +274,7 @@ def _plain_text(error: UnicodeError) -> tuple[str, int]:
 
 
 def _read(file: Path) -> dict[str, "StudySpec"]:
-    """Read a studies file, or leave with all its mistakes."""
+    """Read a studies file, or print all its mistakes and exit."""
     # pydantic and the forms of all sides: here, so that --help is quick.
     from study.spec import SpecError, read_studies
 
@@ -276,7 +285,7 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
 
 
 def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
-    """Return a study by its name, or leave with a hint at the names that the file has."""
+    """Return a study by its name, or print which names the file has and exit."""
     if name in studies:
         return studies[name]
     close = get_close_matches(name, studies, n=1)
@@ -285,7 +294,7 @@ def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpe
 
 
 def _guarded(work: Callable[[], T]) -> T:
-    """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
+    """Run a command's work. Report a user's mistake or a missing service as one line."""
     # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
     from study.launch.interrupts import Interrupted
@@ -300,7 +309,8 @@ def _guarded(work: Callable[[], T]) -> T:
         _leave(str(error))
     except Interrupted as stop:
         print(
-            f"{stop}; what is finished is kept; run the same command to continue", file=sys.stderr
+            f"{stop}; what is finished is kept; run the same command again to continue",
+            file=sys.stderr,
         )
         raise typer.Exit(128 + int(stop.signal)) from None
     except BrokenPipeError:
@@ -313,7 +323,7 @@ def _guarded(work: Callable[[], T]) -> T:
 
 
 def _leave(message: str) -> NoReturn:
-    """Print what is wrong, and leave with the exit code of a user's mistake."""
+    """Print what is wrong, and exit with the code of a user's mistake."""
     print(message, file=sys.stderr)
     raise typer.Exit(2)
 
@@ -324,20 +334,20 @@ def _file_option(file: Path) -> str:
 
 
 def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
-    """Return the command that follows a look at a plan."""
+    """Return the command that a plan suggests next."""
     what = "launch" if current.num_open else "report"
     return f"study {what} {spec.name}{_file_option(file)}"
 
 
 def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
-    """Return the command that follows a launch."""
+    """Return the command to run after a launch."""
     if outcome.plan.num_open:
-        return f"study launch {spec.name}{_file_option(file)}   (continues where this one ended)"
+        return f"study launch {spec.name}{_file_option(file)}   (continues where this launch ended)"
     return f"study report {spec.name}{_file_option(file)}"
 
 
 def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
-    """Evaluate or diagnose; then print the checklist, what failed, and what to do next."""
+    """Evaluate or diagnose, then print the checklist, the failures and the next command."""
     spec = _choose(_read(file), name, file)
     option = _file_option(file)
 
@@ -350,11 +360,11 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
         work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
         outcome = work(spec, project_folder(file), partial(print, flush=True))
         if not outcome.members:
-            reason = "no configuration has all its seeds done yet; launch it first"
+            reason = "no configuration has finished with all its seeds yet; run"
             _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
         print_checklist(spec, outcome.checklist)
         for what, reason in outcome.failures:
-            print(f"  failed  {what}: {reason}; run the same command to try again")
+            print(f"  failed  {what}: {reason}; run the same command again to retry")
         print(f"next: study report {spec.name}{option}")
         return outcome.exit_code
 
@@ -362,7 +372,7 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
 
 
 def _warn_without_gpu(spec: "StudySpec") -> None:
-    """Warn if a study asks for GPUs that this machine lacks; its file is right all the same."""
+    """Warn if a study needs a GPU and this machine has none; the file is still correct."""
     import torch  # seconds: only where a GPU is asked for
 
     if not torch.cuda.is_available():

@@ -84,7 +84,7 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
     code, output = project.run("report", "tiny")
     assert code == 1, output
     hint, last = output.splitlines()
-    assert hint == "tiny: no trial has a result; study plan tiny says why"
+    assert hint == "tiny: no trial has a result yet; to see why, run: study plan tiny"
     assert last == "open: reports/tiny/index.html"
     assert (project.folder / "reports" / "tiny" / "index.html").is_file()
 

@@ -293,7 +293,7 @@ def test_a_long_note_ends_with_a_whole_line_and_fits(tmp_path: Path, read: Read,
     note = reporting.study_note(declared(read, "noted"), tmp_path)
     assert len(note) <= MOST_NOTE_CHARACTERS
     *lines, blank, last = note.splitlines()
-    assert (blank, last) == ("", "More stands in the report.")
+    assert (blank, last) == ("", "The report has more.")
     assert set(lines[4:]) <= {line.strip()}
 
 

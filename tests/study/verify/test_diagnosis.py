@@ -107,7 +107,7 @@ def test_run_that_does_not_say_something_fails_and_names_it(
     spec = read()
     check = check_provenance(network(spec, **changes).record, spec.evaluation, "abcd")
     assert (check.verdict, check.numbers["missing"] > 0) == ("fail", True)
-    assert f"does not record {said}:" in check.text
+    assert f"does not record {said}, so" in check.text
     check = check_provenance(network(spec).record, spec.evaluation, "")
     assert "does not record sample hash:" in check.text
 
