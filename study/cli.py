@@ -8,13 +8,13 @@ import codecs
 import os
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from study.launch.launch import Outcome
@@ -23,22 +23,63 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Commands(TyperGroup):
+    """The commands, which suggest an option for a misspelled one."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            near = getattr(error, "possibilities", None)
+            if near:  # an option that does not exist
+                error.message += f"; did you mean {near[0]}?"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
+
+
 app = typer.Typer(
     name="study",
+    cls=Commands,
+    context_settings={"token_normalize_func": str.lower},
     help="Studies of SAM (weight radius ρ) and adversarial training (input radius ε): declared in "
-    "studies.yaml, scheduled by Ray Tune, searched by Optuna, recorded in MLflow.",
+    "studies.yaml, scheduled by Ray Tune, searched by Optuna, recorded in MLflow.\n\n"
+    "Exit codes: 0 done; 1 the work failed, or a part of it; 2 refused before it began, for a "
+    "mistake in the command or the file, or as something that it needs is missing; 130 stopped by "
+    "Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study in the studies file.")]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="A study; may be left out if the file has only one."),
+]
 StudyNames = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="One or more studies in the studies file.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Studies; may be left out if the file has only one."),
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
 DEFAULT_FILE = Path("studies.yaml")
+EXAMPLE = """\
+first:
+  about: Does SAM make small networks more robust?
+  data: {name: digits}
+  model: {name: small_cnn, width: 8}
+  training: {epochs: 5, batch_size: 64, learning_rate: 0.1, momentum: 0.9,
+             weight_decay: 5e-4, schedule: cosine}
+  seeds: [0, 1]
+  methods:
+    standard: {}
+    sam: {weights: {sam: {rho: [0.1, 0.2]}}}
+    at: {inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 3}}}
+  evaluation: {norm: linf, radii: [0.05, 0.1], objective_radius: 0.1,
+               attack: {pgd: {steps: 10, restarts: 1}}}
+"""
+"""A small studies file, which `study check --help` shows."""
 PLAIN_TEXT = {
     "ρ": "rho",
     "ε": "epsilon",
@@ -70,29 +111,45 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
         print(f"{name:<{width}}  {trials}  {spec.about}".rstrip())
 
 
-@app.command()
+@app.command(epilog=f"A small studies.yaml:\n\n\b\n{EXAMPLE}")
 def check(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="A study in the studies file; all if left out."),
+        typer.Argument(metavar="NAME", help="A study in the studies file; all if left out."),
     ] = None,
     file: StudiesFile = DEFAULT_FILE,
 ) -> None:
-    """Validate the file and every cell of its studies, and report all mistakes at once.
+    """Check the file, its data and this machine.
+
+    Every cell of the studies is built, and all mistakes are printed at once. What only this machine
+    lacks is a warning.
 
     Example: study check digits
     """
     studies = _read(file)
     chosen = studies if name is None else {name: _choose(studies, name, file)}
-    for spec in chosen.values():
-        if spec.resources.gpu > 0:
-            _warn_without_gpu(spec)
-    print(f"{file}: {', '.join(chosen)}: no mistakes; next: study plan {next(iter(chosen))}")
+
+    def foresee() -> None:
+        # NumPy: here, so that --help is quick.
+        from study import precheck
+
+        machine = precheck.this_machine(chosen.values(), file.resolve().parent)
+        found = precheck.foresee(chosen.values(), file, machine)
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if found.mistakes:
+            _leave("\n".join(found.mistakes))
+
+    _guarded(foresee)
+    following = f"study plan {next(iter(chosen))}{_file_option(file)}"
+    print(f"{file}: {', '.join(chosen)}: no mistakes; next: {following}")
 
 
 @app.command()
-def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show what a launch would run and how long it would take, without starting it.
+def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show what a launch would run, and how long.
+
+    Nothing is started.
 
     Example: study plan digits
     """
@@ -113,8 +170,10 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Run the trials that are missing; run it again to resume, or to extend an edited study.
+def launch(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Run the trials that are missing.
+
+    Run the same command again to resume, or to extend a study that was edited.
 
     Example: study launch digits
     """
@@ -140,8 +199,10 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show where a study stands according to its records, while it runs or later.
+def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show where a study stands, from its records.
+
+    This works while the study runs, and later.
 
     Example: study status digits
     """
@@ -160,11 +221,12 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Attack the networks on the fronts with AutoAttack, at every radius, then diagnose them.
+def evaluate(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Attack the networks on the fronts.
 
-    The networks are those of each method's nondominated configurations with all seeds done. The
-    number of test images is autoattack.samples. Run the same command again to resume.
+    AutoAttack at every radius, then the diagnosis. The networks are those of each method's
+    nondominated configurations with all seeds done. The number of test images is
+    autoattack.samples. Run the same command again to resume.
 
     Example: study evaluate digits
     """
@@ -172,11 +234,11 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Check the networks on the fronts for masked gradients, and print the checklist.
+def diagnose(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Check these networks for masked gradients.
 
-    A check that warns or fails is a finding, not an error of the command. Run the same command
-    again to resume.
+    The networks are those of study evaluate; their checklist is printed. A check that warns or
+    fails is a finding, not an error of the command. Run the same command again to resume.
 
     Example: study diagnose digits
     """
@@ -185,14 +247,16 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def report(
-    names: StudyNames,
+    names: StudyNames = None,
     file: StudiesFile = DEFAULT_FILE,
     replace: Annotated[
         bool,
         typer.Option("--replace", help="Replace the report even if it holds more trials."),
     ] = False,
 ) -> None:
-    """Write the report bundle to reports/NAME, and log it on the study's parent run.
+    """Write the report to reports/NAME.
+
+    It is also logged on the study's parent run in MLflow.
 
     With several names the studies are compared in reports/A+B, which is logged on the parent run of
     each. If the report that is already there holds more trials, it is kept, and the new one is
@@ -201,7 +265,7 @@ def report(
     Example: study report digits
     """
     studies = _read(file)
-    specs = [_choose(studies, name, file) for name in names]
+    specs = [_choose(studies, name, file) for name in names or [None]]
 
     def write() -> int:
         # NumPy, MLflow and matplotlib take seconds to import.
@@ -232,10 +296,15 @@ def report(
 def ui(
     file: StudiesFile = DEFAULT_FILE,
     port: Annotated[
-        int, typer.Option(help="The first port to try; only this machine can connect.")
+        int,
+        typer.Option(
+            min=1, max=65535, help="The first port to try; only this machine can connect."
+        ),
     ] = 5000,
 ) -> None:
-    """Start the MLflow UI on the store of the file's studies; Ctrl-C stops it.
+    """Start the MLflow UI; Ctrl-C stops it.
+
+    It shows the runs of the file's studies.
 
     Example: study ui
     """
@@ -278,18 +347,30 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
     # pydantic and the forms of all sides: here, so that --help is quick.
     from study.spec import SpecError, read_studies
 
+    if file == DEFAULT_FILE and not file.exists():
+        _leave(
+            f"{file}: there is no such file in {Path.cwd()}; change to the folder of a project, "
+            "name a file with --file, or write one like the example of study check --help"
+        )
     try:
         return read_studies(file)
     except SpecError as error:
         _leave("\n".join(error.messages))
 
 
-def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
+def _choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
     """Return a study by its name, or print which names the file has and exit."""
+    # pydantic: here, so that --help is quick.
+    from study.spec.mistakes import nearest
+
+    if name is None and len(studies) == 1:
+        return next(iter(studies.values()))
+    if name is None:
+        _leave(f"{file}: has several studies; name one of {', '.join(studies)}")
     if name in studies:
         return studies[name]
-    close = get_close_matches(name, studies, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(studies)}"
+    close = nearest(name, list(studies))
+    hint = f"did you mean {close}?" if close else f"it has {', '.join(studies)}"
     _leave(f"{file}: has no study {name}; {hint}")
 
 
@@ -319,7 +400,8 @@ def _guarded(work: Callable[[], T]) -> T:
         if not is_store_failure(error):
             raise
         reason = masked(" ".join(str(error).split()))[:400]
-        _leave(f"cannot read or write: {reason}")
+        print(f"cannot read or write: {reason}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def _leave(message: str) -> NoReturn:
@@ -346,7 +428,7 @@ def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
     return f"study report {spec.name}{_file_option(file)}"
 
 
-def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
+def _verify(name: str | None, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
     """Evaluate or diagnose, then print the checklist, the failures and the next command."""
     spec = _choose(_read(file), name, file)
     option = _file_option(file)
@@ -369,17 +451,3 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
         return outcome.exit_code
 
     raise typer.Exit(_guarded(run))
-
-
-def _warn_without_gpu(spec: "StudySpec") -> None:
-    """Warn if a study needs a GPU and this machine has none; the file is still correct."""
-    import torch  # seconds: only where a GPU is asked for
-
-    if not torch.cuda.is_available():
-        wanted = spec.resources.gpu
-        place = f"{spec.name}.resources.gpu"
-        message = f"asks for {wanted:g} per trial, but this machine has none"
-        print(
-            f"warning: {place}: {message}; plan and launch the study where there is one",
-            file=sys.stderr,
-        )

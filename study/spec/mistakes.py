@@ -193,8 +193,10 @@ def shown(value: object) -> str:
 
 
 def nearest(key: str, known: Sequence[str]) -> str | None:
-    """Return the known key that was probably meant, None if no key is near."""
-    return next(iter(difflib.get_close_matches(key[:100], known, n=1, cutoff=0.6)), None)
+    """Return the known key that was probably meant, in any case; None if no key is near."""
+    folded = {name.casefold(): name for name in known}
+    match = difflib.get_close_matches(key[:100].casefold(), folded, n=1, cutoff=0.6)
+    return folded[match[0]] if match else None
 
 
 def _place(location: tuple[int | str, ...]) -> Place:

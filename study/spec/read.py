@@ -6,7 +6,7 @@ checks that concern several parts of a study.
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
         notes.add((), text)
     else:
         names = [name for name in source.data if not name.startswith(".")]
+        _check_case(names, (), notes)
         studies = {name: _study(name, path.parent, notes) for name in names}
         if not studies:
             notes.add((), "declares no study; write one, such as digits: {...}")
@@ -65,6 +66,8 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if "name" in data:
         text = f"unknown key; {name} is the study's name already, remove it"
         notes.add((name, "name"), text)
+    if isinstance(data.get("methods"), Mapping):
+        _check_case(data["methods"], (name, "methods"), notes)
     _check_search(name, data, notes)
     num_cells = _num_cells(data)
     if num_cells > MOST_CELLS:
@@ -79,6 +82,16 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
         _check_primary(spec, notes)
         _check_cells(spec, notes)
     return spec
+
+
+def _check_case(names: Iterable[str], above: Place, notes: Notes) -> None:
+    """Check that no two names differ only in case: some disks take them for the same folder."""
+    first: dict[str, str] = {}
+    for name in names:
+        twin = first.setdefault(name.casefold(), name)
+        if twin != name:
+            text = f"differs from {twin} only in case; rename one of the two"
+            notes.add((*above, name), text)
 
 
 def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -43,7 +43,7 @@ _REFUSED = (
 
 
 _SYNTAX = {
-    "'\\t'": "found a tab; indent with spaces",
+    "'\\t'": "found a tab; write spaces instead",
     "mapping values are not allowed": "found one colon too many; quote text that contains a colon",
     "expected <block end>": "this line does not fit those above; check indentation and dashes",
     "expected ',' or": "the bracket opened in line {start} is not closed; close it, or add a comma",

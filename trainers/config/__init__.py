@@ -46,6 +46,7 @@ from trainers.config.training import (
     TrainConfig,
     TrainingConfig,
     check_batches,
+    check_image,
 )
 
 __all__ = [
@@ -98,6 +99,7 @@ __all__ = [
     "check",
     "check_batches",
     "check_count",
+    "check_image",
     "check_number",
     "passes",
     "phase_of",
