@@ -181,6 +181,8 @@ def empty(place: Place) -> str:
 
 def shown(value: object) -> str:
     """Format a value of the file, short enough for a line."""
+    if value is None:
+        return "nothing"
     if isinstance(value, Mapping):
         ends = [key for key in value if key in _RANGE_KEYS]
         return f"{{{', '.join(ends)}}}" if ends else "a mapping" if value else "{}"

@@ -1,12 +1,16 @@
 """The command as a user types it: what it prints, and its exit code."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from study.cli import _guarded
 from tests.study.conftest import TINY
+from trainers.data.cache import DataError
 
 COMMANDS = (
     *("list", "check", "plan", "launch", "status"),
@@ -100,6 +104,25 @@ def test_check_refuses_what_a_launch_would_refuse(project: Any) -> None:
     assert output.startswith(f"studies.yaml:3: tiny.data.name: {project.folder}/none.npz: must be")
 
 
+ENDS = [
+    pytest.param(DataError("no data"), 2, id="what is needed is missing"),
+    pytest.param(OSError(errno.ENOSPC, "No space left on device"), 1, id="the work failed"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), ENDS)
+def test_exit_code_tells_refused_from_failed(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as end:
+        _guarded(work)
+    assert end.value.exit_code == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_exit_codes_are_documented(project: Any) -> None:
     _, output = project.run("--help")
     text = " ".join(output.split())
@@ -159,7 +182,7 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -
     project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
     code, output = project.run("check")
     assert code == 0
-    place = "warning: studies.yaml:15: tiny.resources.gpu"
+    place = "warning: studies.yaml:16: tiny.resources.gpu"
     assert output.startswith(f"{place}: must not exceed the GPUs of the machine, got 0.5 of 0; ")
     for command in ("plan", "launch", "evaluate"):
         code, output = project.run(command, "tiny")

@@ -409,10 +409,15 @@ def test_the_example_of_every_side_is_right(kind):
 
 FILES = {
     "empty": (b"", " is empty; declare a study, such as digits: {...}"),
+    "only a byte order mark": (
+        b"\xef\xbb\xbf",
+        " is empty; declare a study, such as digits: {...}",
+    ),
+    "only a tab": (b" \n\t\n", "2: is not valid YAML, found a tab; write spaces instead"),
     "only a comment": (b"# nothing\n", " is empty; declare a study, such as digits: {...}"),
     "a list": (b"- a\n- b\n", "1: must be a mapping of studies, got a list; write digits: {...}"),
     "a number": (b"3\n", "1: must be a mapping of studies, got 3; write digits: {...}"),
-    "null": (b"null\n", "1: must be a mapping of studies, got None; write digits: {...}"),
+    "null": (b"null\n", "1: must be a mapping of studies, got nothing; write digits: {...}"),
     "no study": (b".shared: {a: 1}\n", "1: declares no study; write one, such as digits: {...}"),
     "not UTF-8": (
         b"digits:\n  about: caf\xe9\n",
