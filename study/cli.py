@@ -265,7 +265,8 @@ def report(
     Example: study report digits
     """
     studies = _read(file)
-    specs = [_choose(studies, name, file) for name in names or [None]]
+    wanted: list[str | None] = [*names] if names else [None]
+    specs = [_choose(studies, name, file) for name in wanted]
 
     def write() -> int:
         # NumPy, MLflow and matplotlib take seconds to import.
