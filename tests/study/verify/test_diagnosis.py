@@ -134,7 +134,7 @@ def test_another_threat_model_than_the_recorded_one_fails(read: Read) -> None:
     spec = read()
     other = replace(spec.evaluation, radii=(0.1, 0.2))
     check = check_provenance(network(spec).record, other, "abcd")
-    assert "does not record threat model:" in check.text
+    assert "does not record threat model, so" in check.text
 
 
 def test_checklist_is_open_until_it_knows_every_rival_and_attack(read: Read) -> None:
