@@ -42,6 +42,7 @@ from trainers.config.training import (
     TrainConfig,
     TrainingConfig,
     check_batches,
+    check_image,
 )
 
 __all__ = [
@@ -94,6 +95,7 @@ __all__ = [
     "check",
     "check_batches",
     "check_count",
+    "check_image",
     "check_number",
     "passes",
     "phase_of",

@@ -250,6 +250,17 @@ class TrainConfig:
         check(warmup < epochs, "warmup_epochs", rule, warmup)
 
 
+def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:
+    """Refuse images that are too small for a network. image_shape: (C, H, W).
+
+    Raises `ConfigError`. Each network takes any number of channels and classes.
+    """
+    _, height, width = image_shape
+    if model.name == "small_cnn" and min(height, width) < 2:
+        rule = "small_cnn halves its images, which must be at least 2 × 2 pixels"
+        raise ConfigError("name", rule, f"{height} × {width}")
+
+
 def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:
     """Refuse a last batch of one sample: batch normalisation has no variance there.
 
