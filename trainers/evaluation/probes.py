@@ -106,9 +106,7 @@ def last_iterates(probe: Probe, classify: Classify, steps: int) -> Tensor:
     ball = BALLS[probe.norm]
 
     def end(images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        return inputs.pgd(
-            CROSS_ENTROPY, ball, ball.start, steps, classify, images, labels, noise, numbers
-        )
+        return inputs.pgd(CROSS_ENTROPY, ball, steps, classify, images, labels, noise, numbers)
 
     return in_batches(end, probe.images, probe.labels, noise_of(probe, "last iterates"))
 
