@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 from trainers.config.data import DataConfig
+from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
+LOSS_NUMERICS: dict[type[Loss], int] = {Trades: 1, Mart: 1}
+"""Raised instead by a change that alters the numbers of one loss alone; part of its cells' keys."""
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "one_cycle")
