@@ -45,6 +45,9 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "resnet18": {"model": "resnet18", "width": 64},
     "vit": {"model": "vit", "width": 64, "depth": 2, **ADAMW},
 }
+WALKED = [names for names in ALLOWED if names[0] == "none" or names[1] == "pgd linf"]
+"""Every input side with every loss, every weight side with every loss: what meets in a step. Weight
+and input side do not, and all combinations of them train in `test_combinations`."""
 EVERYTHING = method_of(("sam", "pgd linf", "trades"))
 SHAPES = {"as stored": (1, 8, 8), "cropped": (3, 32, 32)}
 WAITS = {
@@ -110,7 +113,7 @@ def take_step(
         program.run(row, draw, phase)
 
 
-@pytest.mark.parametrize("names", ALLOWED, ids=" ".join)
+@pytest.mark.parametrize("names", WALKED, ids=" ".join)
 def test_a_step_of_every_method_neither_waits_nor_leaves_its_device(
     names: tuple[str, str, str], make_config: MakeConfig, make_images: Callable[..., Dataset]
 ) -> None:
@@ -217,4 +220,4 @@ def test_a_number_that_was_not_moved_is_seen(
 
 def test_every_side_and_loss_is_walked() -> None:
     for place, cases in enumerate((WEIGHTS, INPUTS, LOSS)):
-        assert {names[place] for names in ALLOWED} == set(cases)
+        assert {names[place] for names in WALKED} == set(cases)
