@@ -7,7 +7,7 @@ benchmarks write their results beside their scripts, as they do when they are st
 
 import argparse
 import contextlib
-import importlib.util
+import importlib.metadata
 import os
 import signal
 import subprocess
@@ -36,7 +36,7 @@ class Part:
     seconds: float
     """After which the part is ended."""
     needs: tuple[str, ...] = ()
-    """Modules without which the part is left out, beyond those that `trainers` imports."""
+    """Distributions without which the part is left out, beyond those that `trainers` imports."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ BENCHMARKS = (
         name="gpu_study",
         words=("gpu_study.py",),
         seconds=80,
-        needs=("ray", "mlflow", "optuna", "pydantic", "yaml", "typer", "rich"),
+        needs=("rhoeps", "ray", "mlflow", "optuna", "pydantic", "pyyaml", "typer", "rich"),
     ),
 )
 
@@ -124,7 +124,7 @@ def run_parts(chosen: Iterable[Part], grace_seconds: float = GRACE_SECONDS) -> l
 
 def run_part(part: Part, grace_seconds: float = GRACE_SECONDS) -> Result:
     """Run a part and what it starts to the end, or to its time limit."""
-    missing = [name for name in part.needs if importlib.util.find_spec(name) is None]
+    missing = [name for name in part.needs if not _is_installed(name)]
     if missing:
         return Result(part=part.name, result=f"left out: needs {', '.join(missing)}", seconds=0.0)
     print(f"\n== {part.name}, at most {part.seconds:g} s", flush=True)
@@ -143,6 +143,14 @@ def run_part(part: Part, grace_seconds: float = GRACE_SECONDS) -> Result:
     finally:  # also where the user interrupts
         _end(process, grace_seconds)
     return Result(part=part.name, result=result, seconds=time.perf_counter() - started)
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _end(process: "subprocess.Popen[bytes]", grace_seconds: float) -> None:

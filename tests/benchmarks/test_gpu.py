@@ -34,11 +34,11 @@ def outcomes(*parts: Part, grace_seconds: float = gpu.GRACE_SECONDS) -> list[str
 def test_parts_run_on_after_one_that_fails_and_one_that_lacks_a_package() -> None:
     found = outcomes(
         part("raise SystemExit(3)"),
-        part("open('never', 'w')", needs=("torch", "no_such_module")),
+        part("open('never', 'w')", needs=("torch", "no-such-package")),
         part("import trainers.config, machine", seconds=LIMIT),
         part("import trainers.config"),
     )
-    assert found[:2] == ["failed: exit code 3", "left out: needs no_such_module"]
+    assert found[:2] == ["failed: exit code 3", "left out: needs no-such-package"]
     assert found[2:] == ["failed: exit code 1", PASSED]
     assert not (gpu.ROOT / "never").exists()
 

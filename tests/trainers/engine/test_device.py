@@ -3,7 +3,8 @@
 torch's device `meta` has shapes and no values: reading a value fails there, as does an operator
 whose result's shape depends on one. What `meta` lets pass is watched for: a number or an index of
 another device among the arguments, and numbers of Python that become a tensor.
-(Fake tensors on "cuda" are no way to this: torch without CUDA aborts where it differentiates them.)
+(Fake tensors on "cuda" are no way to this: without a GPU, torch does not differentiate them, and
+2.13 without CUDA even aborts the process.)
 """
 
 from collections.abc import Callable, Iterator
