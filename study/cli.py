@@ -84,6 +84,7 @@ def check(
     for spec in chosen.values():
         if spec.resources.gpu > 0:
             _warn_without_gpu(spec)
+    _guarded(lambda: _warn_of_data(chosen, file))
     print(f"{file}: {', '.join(chosen)}: no mistakes; next: study plan {next(iter(chosen))}")
 
 
@@ -359,6 +360,19 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
         return outcome.exit_code
 
     raise typer.Exit(_guarded(run))
+
+
+def _warn_of_data(specs: dict[str, "StudySpec"], file: Path) -> None:
+    """Warn of what is seldom meant in data that are at hand without a download."""
+    # NumPy: here, so that --help is quick.
+    from study.launch.launch import data_cache, project_folder
+    from trainers.data.doubts import doubts_at_hand
+
+    cache = data_cache(project_folder(file))
+    found = {data: doubts_at_hand(data, cache) for data in {s.data for s in specs.values()}}
+    for spec in specs.values():
+        for doubt in found[spec.data]:
+            print(f"warning: {spec.name}.data: {doubt}", file=sys.stderr)
 
 
 def _warn_without_gpu(spec: "StudySpec") -> None:
