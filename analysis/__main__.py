@@ -17,10 +17,11 @@ EPILOG = """examples:
   python -m analysis table.csv -o report --images 10000 --classes 10 --attack "AutoAttack"
   python -m analysis reports/digits/front.json -o again
 
-A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, as in
-robust_8/255: fractions, robust ones also right at all smaller radii. Optional: validation_clean,
-validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any other column is a
-hyperparameter. A front.json holds all of its report: it takes no options but -o.
+A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, such
+as robust_8/255. Accuracies are fractions. An image is robust at a radius only if it is classified
+correctly at all smaller radii, too. Optional columns: validation_clean, validation_robust, cost,
+seconds, run, status, reason, weights, inputs, bits. Any other column is a hyperparameter. A
+front.json holds a whole report and takes no option but -o.
 """
 
 
@@ -29,11 +30,11 @@ OPTIONS = {
     "num_validation": "validation-images",
     "num_classes": "classes",
 }
-"""Options that are called otherwise than the fields of `analysis.table.Options`."""
+"""Options whose names differ from the fields of `analysis.results.table.Options`."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Words a mistake in one line, as everywhere in this project."""
+    """Reports a mistake in one line, as everywhere in this project."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{message}; see python -m analysis --help\n")
@@ -68,7 +69,7 @@ def _reported(told: argparse.Namespace) -> Path:
 
 
 def _rerendered(told: argparse.Namespace) -> Path:
-    """Write the report again that a `front.json` holds."""
+    """Write a report again from its `front.json`."""
     given = [name for name, value in vars(told).items() if value is not None]
     odd = [name for name in given if name not in ("source", "out")]
     if odd:
@@ -81,7 +82,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
 
 
 def _said(results: Results) -> str:
-    """Print how a table was understood, including what was assumed by default."""
+    """Describe how a table was understood, including what was assumed by default."""
     threat = results.threat
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
@@ -109,14 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", type=Path, help="a table (CSV), or the front.json of a report")
-    add("-o", "--out", type=Path, required=True, help="folder of the report, made or replaced")
-    add("--images", dest="num_test", type=_count, metavar="N", help="test images; needed")
+    add("-o", "--out", type=Path, required=True, help="folder of the report, created or replaced")
+    add("--images", dest="num_test", type=_count, metavar="N", help="test images; required")
     add(
         "--validation-images",
         dest="num_validation",
         type=_count,
         metavar="N",
-        help="validation images; needed with validation accuracies",
+        help="validation images; required with validation accuracies",
     )
     add("--classes", dest="num_classes", type=_count, metavar="K", help="classes of the data")
     add(
@@ -125,30 +126,30 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="clean accuracy of the reference point; by default 1/K, or 0 without --classes",
     )
-    add("--attack", help="what robust accuracies were measured under, say 'PGD-20, 1 restart'")
-    add("--validation-attack", help="the same on validation images; by default as --attack")
-    add("--norm", choices=("linf", "l2"), help="of the radii; by default linf")
+    add("--attack", help="attack of the robust accuracies, such as 'PGD-20, 1 restart'")
+    add("--validation-attack", help="attack on validation images; by default that of --attack")
+    add("--norm", choices=("linf", "l2"), help="norm of the radii; by default linf")
     add(
         "--objective-radius",
         type=_radius,
         metavar="E",
-        help="radius of fronts and choices; by default that of the validation accuracies, "
-        "else the middle one, of two the smaller",
+        help="radius at which fronts are chosen; by default that of the validation accuracies, "
+        "or the middle one without them (the smaller of two)",
     )
-    add("--checkpoint", choices=("best", "last"), help="what was measured; by default last")
+    add("--checkpoint", choices=("best", "last"), help="checkpoint measured; by default last")
     add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
     add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
-    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are no hyperparameters")
-    add("--margin", type=_share, help="differences of robust accuracy that count as none")
+    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are not hyperparameters")
+    add("--margin", type=_share, help="smallest difference of robust accuracy that matters")
     add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
-    add("--study", help="name of the study; by default the file's")
+    add("--study", help="name of the study; by default that of the file")
     add("--about", help="a sentence about the study")
     return parser
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
     return int(text)
 
 
@@ -165,7 +166,7 @@ def _share(text: str) -> float:
 def _radius(text: str) -> float:
     found = radius(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"must be a radius as 0.031 or 8/255, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a radius such as 0.031 or 8/255, got {text}")
     return found
 
 

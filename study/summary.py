@@ -1,11 +1,13 @@
 """What the commands print of a plan, a study's state and a launch's end."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from study.launch.launch import Outcome
 from study.plan import naming
 from study.plan.fronts import front_so_far
-from study.plan.plan import Plan, estimate_seconds
+from study.plan.plan import CellState, Plan, estimate_seconds
+from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.records.attacks import CheckRecord
 from study.spec import StudySpec
@@ -20,17 +22,19 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     searched = {planned.block.method: 0 for planned in plan.blocks}
     for planned in plan.blocks:
         searched[planned.block.method] += planned.to_search * plan.seeds
-    rows: list[Sequence[str]] = [
-        ("method", "done", "missing", "failed", "given up", "to be searched")
-    ]
+    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
+    states: list[CellState] = ["done", *evaluated, "missing", "failed", "given up"]
+    rows: list[Sequence[str]] = [("method", *states, "to be searched")]
     for method in spec.methods:
-        states = [plan.count(state, method) for state in ("done", "failed", "given up")]
-        missing = plan.count("missing", method) + plan.count("running", method)
-        numbers = [states[0], missing, *states[1:], searched.get(method, 0)]
+        counts = {state: plan.count(state, method) for state in states}
+        counts["missing"] += plan.count("running", method)
+        numbers = [*counts.values(), searched.get(method, 0)]
         rows.append((method, *(str(number) if number else "·" for number in numbers)))
     print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
     _print_table(rows)
     _print_reused(spec, plan)
+    _print_reasons(spec, plan)
+    _print_failures(spec, plan)
     for planned in plan.blocks:
         if planned.left_out:
             print(
@@ -42,7 +46,11 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         return
     resources = f"{spec.resources.cpu} CPU, {spec.resources.gpu:g} GPU"
     at_a_time = "as many as the cluster holds" if num_slots is None else f"{num_slots}"
-    print(f"to run: {plan.num_open} trials of {resources} each, {at_a_time} at a time")
+    to_evaluate = plan.count("to evaluate")
+    what = f"{plan.num_open} trials of {resources} each, {at_a_time} at a time"
+    if to_evaluate:
+        what += f"; {to_evaluate} of them only evaluate stored networks"
+    print(f"to run: {what}")
     print(f"time: {_estimate(spec, plan, num_slots)}")
 
 
@@ -58,16 +66,12 @@ def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
 
 def print_status(spec: StudySpec, plan: Plan) -> None:
     """Print where a study stands: states, running trials, failures, and the front so far."""
-    states = ("done", "running", "failed", "given up", "missing")
-    counts = {state: plan.count(state) for state in states}  # type: ignore[arg-type]
-    stopped = sum(
-        planned.state == "missing" and planned.record is not None for planned in plan.cells
-    )
-    shown = [f"{number} {state}" for state, number in counts.items()]
+    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
+    states: list[CellState] = ["done", "running", *evaluated, "failed", "given up", "missing"]
+    shown = [f"{plan.count(state)} {state}" for state in states]
     shown.append(f"{plan.to_search} to be searched")
     print(f"{spec.name}: {plan.num_cells} trials: {', '.join(shown)}")
-    if stopped:
-        print(f"{stopped} of the missing were stopped before their end")
+    _print_reasons(spec, plan)
     for planned in plan.cells:
         if planned.state == "running" and planned.record is not None:
             done = int(planned.record.metrics.get("train/epoch", 0))
@@ -160,6 +164,22 @@ def _print_reused(spec: StudySpec, plan: Plan) -> None:
             reused[planned.record.study] = reused.get(planned.record.study, 0) + 1
     for study, number in reused.items():
         print(f"{number} of the done were run by study {study}")
+
+
+def _print_reasons(spec: StudySpec, plan: Plan) -> None:
+    """Print why cells are open, the most frequent reason first; that they are new goes unsaid."""
+    open_cells = {cell.cell.key: cell.state for cell in plan.open_cells}
+    found = Counter(
+        (open_cells[key], why)
+        for key, why in reasons(spec, plan).items()
+        if open_cells[key] in ("to evaluate", "missing")
+    )
+    if not {why for _, why in found} - {NEVER_RUN}:
+        return
+    for (state, why), number in found.most_common(MAX_LISTED):
+        print(f"{number} {state}: {why}")
+    if len(found) > MAX_LISTED:
+        print(f"and {len(found) - MAX_LISTED} more reasons")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

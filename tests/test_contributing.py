@@ -38,6 +38,22 @@ def test_files_named_are_there() -> None:
         assert (ROOT / name).exists(), name
 
 
+def test_tables_named_are_in_the_files_beside_them() -> None:
+    """An errand names tables and classes in backticks, and ends each part with its file."""
+    rows = re.findall(r"^\| an? .*$", PAGE, re.M)
+    parts = [part for row in rows for part in row.split(";")]
+    named = [
+        (name, file)
+        for part in parts
+        for name in re.findall(r"`([A-Z]\w+)`", part)
+        for file in re.findall(r"`([\w/]+\.py)`", part)
+    ]
+    assert len(named) > 8
+    for name, file in named:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"^(class )?{name}\b *[=:]", text, re.M), f"{file}: {name}"
+
+
 def test_picture_shows_every_folder() -> None:
     picture = re.findall(r"```\n(study/.*?)```", PAGE, re.DOTALL)[0]
     for init in sorted(ROOT.glob("*/*/__init__.py")):

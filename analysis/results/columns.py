@@ -47,8 +47,8 @@ def read_columns(
 ) -> Columns:
     """Sort the columns by what they hold, and note mistakes in their names.
 
-    `asked` is the objective radius, None for the rule of `analysis.table.Options`; `ignore` names
-    columns that are left out.
+    `asked` is the objective radius, None for the rule of `analysis.results.table.Options`; `ignore`
+    names columns that are left out.
     """
     for name in REQUIRED:
         if name not in rows.columns:

@@ -12,17 +12,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 
 from study.launch.context import TrialContext
+from study.launch.restored import Restored, copy_attacks, restore
 from study.launch.states import StatesError
 from study.plan import naming, space
 from study.plan.cost import shape_key
+from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
 from study.records import runs, store
+from study.records.outages import connect_patiently
 from study.records.runs import TrialRun
 from study.records.values import (
     checkpoint_values,
@@ -46,6 +49,9 @@ from trainers.train import (
     new_state,
     train,
 )
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 T = TypeVar("T")
 
@@ -76,12 +82,15 @@ class Trial:
         self._started = time.monotonic()
         self._saved = time.monotonic()
         self._cell = _rebuild_cell(context, ray_config)
+        self._source = str(ray_config["source"])
+        self._restored: Restored | None = None
         self._ray_trial = ray_trial
         self._device = torch.device("cuda" if context.spec.resources.gpu > 0 else "cpu")
         torch.set_num_threads(context.spec.resources.cpu)
         self._canonical = space.canonical(self._cell.config, context.dataset.fingerprint)
         self._later_trials = self._count(seen)
-        self._client = store.connect(context.store)
+        self._patience = connect_patiently(context.store)
+        self._client = cast("MlflowClient", self._patience)
         self._state: TrainState
         self._keeps_state = True
         self._detected: set[str] = set()
@@ -151,6 +160,7 @@ class Trial:
     def kill(self, reason: str) -> None:
         """End the trial as KILLED."""
         self._release()
+        self._patience.seconds = 0.0  # nobody waits for a server now
         if self._run is not None:
             self._run.flush()
             self._run.kill(reason)
@@ -158,6 +168,7 @@ class Trial:
     def _release(self) -> None:
         """Drop the training, and on a GPU all memory that this worker holds there."""
         self._epochs = None
+        self._restored = None
         # Captured programs keep their memory, which the next cell of this worker may need.
         if self._device.type == "cuda":
             forget_programs()
@@ -172,7 +183,11 @@ class Trial:
             naming.cell_name(self._context.spec, self._cell),
             self._tags(),
             run_params(self._context.spec, self._cell),
+            lambda: bool(store.silence(self._context.store)),
         )
+        if self._source:
+            self._epochs = self._restore(self._run)
+            return
         self._state = self._kept_state() or new_state(config, self._context.dataset, self._device)
         if self._state.epoch > 0:
             self._run.label({"resumed": f"after epoch {self._state.epoch}"})
@@ -186,6 +201,18 @@ class Trial:
         later_steps = round(self._later_trials * steps * config.training.epochs)
         engine = Engine(later_steps=later_steps)
         self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
+
+    def _restore(self, run: TrialRun) -> Iterator[EpochMetrics]:
+        """Bring back the networks of an earlier run; there is no epoch left to train."""
+        restored = restore(
+            self._client, self._context, self._cell, self._canonical, self._device, self._source
+        )
+        self._restored, self._state = restored, restored.state
+        for epoch in restored.state.metrics:
+            run.log(epoch_values(epoch), epoch.epoch)
+        alone = {} if restored.state.best_epoch else {LAST_ALONE_TAG: "true"}
+        run.label({**restored.labels, **alone})
+        return iter(())
 
     def _kept_state(self) -> TrainState | None:
         """Return the cell's state where a worker was lost, else None; delete a damaged one."""
@@ -233,18 +260,25 @@ class Trial:
             "config": json.dumps(self._canonical, sort_keys=True),
             "ray_trial": self._ray_trial,
             "hardware": hardware(self._device),
+            **({EVALUATED_TAG: self._source} if self._source else {}),
         }
 
     def _finish(self, run: TrialRun) -> dict[str, Any]:
         """Evaluate both checkpoints on the test set, record everything, end the run."""
         config, state = self._cell.config, self._state
-        metrics = cost_values(state.metrics, len(self._context.dataset.train.labels))
+        if self._restored is None:
+            metrics = cost_values(state.metrics, len(self._context.dataset.train.labels))
+        else:
+            metrics = dict(self._restored.metrics)
         with tempfile.TemporaryDirectory(prefix="rhoeps-") as name:
             folder = Path(name)
             metrics |= _judge(self._context, self._cell, state, self._device, folder)
             resolved = json.dumps(self._resolved(), indent=2, sort_keys=True)
             (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
-            metrics["seconds"] = time.monotonic() - self._started
+            if self._restored is None:
+                metrics["seconds"] = time.monotonic() - self._started
+            else:
+                copy_attacks(self._client, self._source, folder)
             run.finish(metrics, folder)
         self._with_states(lambda: self._context.states.delete(self._cell.key))
         clean, robust = runs.objective_names(config.evaluation.checkpoint)
@@ -267,11 +301,11 @@ def _judge(
 ) -> dict[str, float]:
     """Evaluate the best and the last epoch on test; write weights, bits and picture to `folder`.
 
-    Returns the metrics of both checkpoints. Afterwards the state's model has the weights of the
-    best epoch.
+    Returns the metrics of both checkpoints; of the last alone where the state has no best epoch.
+    Afterwards the state's model has the weights of the best epoch.
     """
     config, dataset = cell.config, context.dataset
-    epochs = {"last": state.epoch, "best": state.best_epoch}
+    epochs = {"last": state.epoch} | ({"best": state.best_epoch} if state.best_epoch else {})
     weights = {"last": evaluated_weights(state), "best": state.best_weights}
     model = evaluated_model(state)
     evaluations: dict[int, Evaluation] = {}
@@ -285,7 +319,7 @@ def _judge(
         reached = state.metrics[epoch - 1]
         metrics |= checkpoint_values(checkpoint, config, reached, evaluations[epoch])
         save_weights(
-            folder / "checkpoints" / f"{checkpoint}.pt",
+            folder / runs.weights_file(checkpoint),
             weights[checkpoint],
             {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
         )

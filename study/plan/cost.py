@@ -48,3 +48,11 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
 def relative_cost(config: TrainConfig) -> float:
     """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
     return passes(config.method).cost
+
+
+def evaluation_work(canonical: Mapping[str, Any]) -> float:
+    """Count the passes per image of an evaluation, up to a factor: its radii times attack steps."""
+    evaluation = canonical["evaluation"]
+    radii = sum(len(evaluation.get(name, ())) for name in ("radii", "other_norm_radii"))
+    [attack] = evaluation["attack"].values()
+    return float(1 + radii * attack.get("steps", 1) * attack.get("restarts", 1))

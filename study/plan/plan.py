@@ -7,7 +7,7 @@ from statistics import fmean, median
 from typing import Any, Literal
 
 from study.plan import space
-from study.plan.cost import shape_key
+from study.plan.cost import evaluation_work, shape_key
 from study.plan.space import Block, Cell, Configuration
 from study.spec import StudySpec, Value
 from trainers.config import TrainConfig
@@ -16,7 +16,12 @@ MAX_FAILURES_OF_A_CELL = 2
 """A cell that failed this often is given up: it is listed, and not launched again."""
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-CellState = Literal["done", "running", "failed", "given up", "missing"]
+CellState = Literal["done", "running", "to evaluate", "failed", "given up", "missing"]
+
+EVALUATED_TAG = "evaluated_from"
+"""Of a run that evaluated the stored networks of another run: that run's id."""
+LAST_ALONE_TAG = "last_alone"
+"""Of a run that could evaluate the last epoch alone, as the best one was not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,8 @@ class PlannedCell:
     record: TrialRecord | None
     """The trial that decides the state; None for a cell without trials."""
     failures: int
+    source: TrialRecord | None = None
+    """The trial whose stored networks are to be evaluated; None for a cell in any other state."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,8 @@ class Plan:
     seeds: int
     seconds_by_shape: Mapping[str, float]
     """Median wall time of the finished trials of each shape."""
+    records: tuple[TrialRecord, ...]
+    """The trials of every study in the store, earliest first."""
 
     @property
     def open_cells(self) -> tuple[PlannedCell, ...]:
@@ -135,17 +144,15 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     `records` are the trials of every study in the store, in any order: a cell that another study
     finished is done here too. `fingerprint` is the data set's.
     """
-    by_key: dict[str, list[TrialRecord]] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.started):
-        by_key[record.cell_key].append(record)
+    records = tuple(sorted(records, key=lambda record: record.started))
+    stored = _Stored(spec, fingerprint, records)
     seconds: dict[str, list[float]] = defaultdict(list)
-    for tried in by_key.values():
-        for record in tried:
-            if record.is_complete:
-                seconds[shape_key(record.canonical)].append(record.seconds)
+    for record in records:
+        if record.is_complete and EVALUATED_TAG not in record.labels:
+            seconds[shape_key(record.canonical)].append(record.seconds)
     declared = space.search_blocks(spec, fingerprint)
     blocks = tuple(
-        _plan_block(spec, block, fingerprint, by_key, _is_shared(block, declared))
+        _plan_block(spec, block, fingerprint, stored, _is_shared(block, declared))
         for block in declared
     )
     configurations = [*space.grid_configurations(spec)]
@@ -155,19 +162,61 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
         study=spec.name,
         fingerprint=fingerprint,
         cells=tuple(
-            _plan_cell(cell, by_key.get(cell.key, []))
+            _plan_cell(cell, stored)
             for configuration in configurations
             for cell in space.cells(spec, configuration, fingerprint)
         ),
         blocks=blocks,
         seeds=len(spec.seeds),
         seconds_by_shape={shape: median(times) for shape, times in seconds.items()},
+        records=records,
     )
+
+
+class _Stored:
+    """The trials in the store, by what a plan looks for."""
+
+    def __init__(self, spec: StudySpec, fingerprint: str, records: tuple[TrialRecord, ...]) -> None:
+        self._is_best_read = spec.evaluation.checkpoint == "best"
+        self._fingerprint = fingerprint
+        self.records = records
+        self.by_key: dict[str, list[TrialRecord]] = defaultdict(list)
+        """By the cell's key, earliest first."""
+        self._networks: dict[str, list[TrialRecord]] = defaultdict(list)
+        for record in records:
+            self.by_key[record.cell_key].append(record)
+            if record.is_complete:
+                self._networks[space.training_key(record.canonical)].append(record)
+
+    def source(self, cell: Cell) -> TrialRecord | None:
+        """Find the trial whose networks the cell can be evaluated from: those it would train.
+
+        Which epoch is the best one depends on the norm and the objective radius. Where a study
+        reads the best one, these must be the same. An evaluation that failed is not repeated.
+        """
+        canonical = space.canonical(cell.config, self._fingerprint)
+        tried = self.by_key.get(cell.key, ())
+        failed = {r.labels.get(EVALUATED_TAG) for r in tried if r.status == "FAILED"}
+        found = [
+            (knows_best_epoch(record, canonical), record)
+            for record in self._networks.get(space.training_key(canonical), ())
+            if record.run not in failed
+        ]
+        usable = [pair for pair in found if pair[0] or not self._is_best_read]
+        return max(usable, key=lambda pair: (pair[0], pair[1].started))[1] if usable else None
+
+
+def knows_best_epoch(record: TrialRecord, canonical: Mapping[str, Any]) -> bool:
+    """Return whether a trial stored the network that is the best epoch's under `canonical`."""
+    ours, theirs = canonical["evaluation"], record.canonical["evaluation"]
+    decisive = ("norm", "objective_radius")
+    is_same = all(ours[name] == theirs[name] for name in decisive)
+    return is_same and LAST_ALONE_TAG not in record.labels
 
 
 def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
     """List what a launch will train; a point not suggested yet is the corner of its ranges."""
-    configs = [planned.cell.config for planned in plan.open_cells]
+    configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
     for planned in plan.blocks:
         corner = space.suggested(
             planned.block, {name: limits.high for name, limits in planned.block.ranges}, 0
@@ -181,20 +230,42 @@ def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, in
     """Estimate the wall time of a launch from the medians of measured trials of the same shape.
 
     Returns the seconds, for `slots` trials at a time, and the number of trials whose shape was
-    never measured: they are not in the sum.
+    never measured: they are not in the sum. What is only evaluated takes what remained of its
+    first trial beside the epochs, in proportion to the attacks.
     """
     configs = open_configs(spec, plan)
     shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
     known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
+    evaluated = [
+        evaluation_seconds(planned.source, space.canonical(planned.cell.config, plan.fingerprint))
+        for planned in plan.open_cells
+        if planned.source is not None
+    ]
     # At least the longest trial, which more slots make no faster.
-    return max(sum(known) / max(1, slots), *known, 0.0), len(shapes) - len(known)
+    seconds = max(sum((*known, *evaluated)) / max(1, slots), *known, *evaluated, 0.0)
+    return seconds, len(shapes) - len(known)
 
 
-def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
-    """Decide a cell's state from its trials, which stand earliest first."""
+def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> float:
+    """Estimate how long the networks of a finished trial take to be evaluated as `canonical` says.
+
+    An upper estimate: the start of the first trial's worker is in it.
+    """
+    epochs = source.canonical["training"]["epochs"]
+    rest = source.seconds
+    if EVALUATED_TAG not in source.labels:
+        rest -= epochs * source.metrics.get("cost/epoch_seconds", 0.0)
+    return max(0.0, rest) * evaluation_work(canonical) / evaluation_work(source.canonical)
+
+
+def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
+    """Decide a cell's state from its trials, and from trials that trained the same network."""
+    tried = stored.by_key.get(cell.key, [])
     failed = [record for record in tried if record.status == "FAILED"]
     complete = next((record for record in tried if record.is_complete), None)
     running = next((record for record in tried if record.status == "RUNNING"), None)
+    # Looked for last, as it takes two hashes.
+    source = stored.source(cell) if complete is None and running is None else None
     given_up = len(failed) >= MAX_FAILURES_OF_A_CELL or any(r.would_repeat for r in failed)
     state: CellState
     record: TrialRecord | None
@@ -202,18 +273,20 @@ def _plan_cell(cell: Cell, tried: list[TrialRecord]) -> PlannedCell:
         state, record = "done", complete
     elif running is not None:
         state, record = "running", running
+    elif source is not None:
+        state, record = "to evaluate", tried[-1] if tried else None
     elif failed:
         state, record = ("given up" if given_up else "failed"), failed[-1]
     else:
         state, record = "missing", tried[-1] if tried else None
-    return PlannedCell(cell=cell, state=state, record=record, failures=len(failed))
+    return PlannedCell(cell=cell, state=state, record=record, failures=len(failed), source=source)
 
 
 def _plan_block(
     spec: StudySpec,
     block: Block,
     fingerprint: str,
-    by_key: Mapping[str, list[TrialRecord]],
+    stored: _Stored,
     is_shared: bool,
 ) -> PlannedBlock:
     """Collect a block's earlier suggestions, and every complete configuration it can learn from.
@@ -221,27 +294,28 @@ def _plan_block(
     Methods that differ in their ranges alone share a block's key. Their suggestions are then told
     apart by the method that a trial was run for.
     """
-    own = {
-        record.number: record
-        for tried in by_key.values()
-        for record in tried
+    searched = [
+        record
+        for record in stored.records
         if record.study == spec.name
-        and record.block == block.key
+        and record.block
         and (not is_shared or record.labels["method"] == block.method)
-    }
-    suggestions, left_out = [], 0
-    for number in sorted(own):
-        chosen = space.taught_values(block, own[number].canonical)
-        if chosen is None:
-            left_out += 1
-        else:
-            suggestions.append(space.suggested(block, chosen, number))
+    ]
+    own = {record.number: record for record in searched if record.block == block.key}
+    chosen = {number: space.taught_values(block, own[number].canonical) for number in sorted(own)}
+    suggestions = [
+        space.suggested(block, values, number)
+        for number, values in chosen.items()
+        if values is not None
+    ]
+    left_out = len(chosen) - len(suggestions)
+    suggestions += _evaluable(spec, block, fingerprint, stored, searched, suggestions)
     suggested_keys = {
         cell.key
         for configuration in suggestions
         for cell in space.cells(spec, configuration, fingerprint)
     }
-    taught = _taught_points(spec, block, fingerprint, by_key, suggested_keys)
+    taught = _taught_points(spec, block, fingerprint, stored.by_key, suggested_keys)
     assert spec.search is not None
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
@@ -255,9 +329,39 @@ def _plan_block(
         suggestions=tuple(suggestions),
         taught=taught,
         to_search=to_search,
-        next_number=max(own, default=-1) + 1,
+        next_number=max([*own, *(made.number for made in suggestions)], default=-1) + 1,
         left_out=left_out,
     )
+
+
+def _evaluable(
+    spec: StudySpec,
+    block: Block,
+    fingerprint: str,
+    stored: _Stored,
+    searched: Iterable[TrialRecord],
+    known: Iterable[Configuration],
+) -> list[Configuration]:
+    """List suggestions made under another evaluation, of which networks are stored.
+
+    They keep their numbers, so one whose number was given again is left out.
+    """
+    numbers = {made.number for made in known}
+    values = {made.values for made in known}
+    found: dict[int, Configuration] = {}
+    for record in searched:
+        if record.block == block.key or record.number in numbers | set(found):
+            continue
+        chosen = space.trained_values(block, record.canonical)
+        if chosen is None:
+            continue
+        configuration = space.suggested(block, chosen, record.number)
+        if configuration.values in values:
+            continue
+        cells = space.cells(spec, configuration, fingerprint)
+        if any(stored.source(cell) is not None for cell in cells):
+            found[record.number] = configuration
+    return [found[number] for number in sorted(found)]
 
 
 def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:

@@ -82,6 +82,8 @@ class Block:
 
     key: str
     """The same in every study and with every width of the ranges: a hash of all the rest."""
+    training_key: str
+    """As `key`, of what decides the weights alone: other evaluations have the same."""
     method: str
     fixed: Values
     """What the lists chose; the same for every suggestion."""
@@ -101,11 +103,10 @@ def grid_configurations(spec: StudySpec) -> tuple[Configuration, ...]:
 def search_blocks(spec: StudySpec, fingerprint: str) -> tuple[Block, ...]:
     """List the search blocks of a study; `fingerprint` is the data set's."""
     return tuple(
-        Block(key=key, method=name, fixed=values, ranges=ranges)
+        _block(spec, name, values, ranges, fingerprint)
         for name in spec.methods
         if (ranges := _ranges(spec, name))
         for values in _grid(spec, name)
-        for key in (_block_key(spec, name, values, ranges, fingerprint),)
     )
 
 
@@ -154,6 +155,19 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     return {**plain, "data": fingerprint, "numerics": NUMERICS_VERSION}
 
 
+def training_key(recorded: Mapping[str, Any]) -> str:
+    """Compute the hash of what decides a cell's weights: its canonical form but for evaluation.
+
+    The per-epoch validation, which the evaluation decides, changes no weight. It does decide which
+    epoch is the best one.
+    """
+    return _digest(_training_part(recorded))
+
+
+def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recorded.items() if name != "evaluation"}
+
+
 def side_names(method: Method) -> dict[str, str]:
     """Return the names of a method's two sides and loss: `{"weights": "sam", ...}`."""
     return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
@@ -165,10 +179,18 @@ def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value]
     `recorded` is the cell's canonical form. Everything but the seed and the searched values must
     equal the block's, and the searched values must lie in the ranges.
     """
+    values = trained_values(block, recorded)
+    if values is None or _template_digest(recorded, tuple(values)) != block.key:
+        return None
+    return values
+
+
+def trained_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
+    """Return the same as `taught_values`, of a cell that may have been evaluated otherwise."""
     values = {path: _at(recorded, path) for path, _ in block.ranges}
     if any(not contains(limits, values[path]) for path, limits in block.ranges):
         return None
-    if _template_digest(recorded, tuple(values)) != block.key:
+    if _template_digest(_training_part(recorded), tuple(values)) != block.training_key:
         return None
     return values
 
@@ -227,16 +249,23 @@ def _ranges(spec: StudySpec, method: str) -> tuple[tuple[str, Range], ...]:
     return tuple((path, setting) for path, setting in settings if isinstance(setting, Range))
 
 
-def _block_key(
+def _block(
     spec: StudySpec,
     method: str,
     fixed: Values,
     ranges: tuple[tuple[str, Range], ...],
     fingerprint: str,
-) -> str:
+) -> Block:
     corner = dict(fixed) | {path: limits.low for path, limits in ranges}
-    config = cell_config(spec, method, corner, spec.seeds[0])
-    return _template_digest(canonical(config, fingerprint), tuple(path for path, _ in ranges))
+    recorded = canonical(cell_config(spec, method, corner, spec.seeds[0]), fingerprint)
+    searched = tuple(path for path, _ in ranges)
+    return Block(
+        key=_template_digest(recorded, searched),
+        training_key=_template_digest(_training_part(recorded), searched),
+        method=method,
+        fixed=fixed,
+        ranges=ranges,
+    )
 
 
 def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
-from study.plan.plan import RunStatus, TrialRecord
+from study.plan.plan import LAST_ALONE_TAG, RunStatus, TrialRecord
+from study.plan.reasons import LOST_TAG
 from study.records.database import Database, RunRow, open_database
 from study.records.store import EXPERIMENT_TAG, Store, TrackingError, connect, recording
 from study.spec import StudySpec
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LOST_TAG = "lost"
-"""Of a run whose worker was lost: the last epoch that it reported."""
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
@@ -38,8 +37,6 @@ BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
 TAGS = {"study", "cell", "method", "block", "number", "config"}
 """What every trial's run says of itself; a run without them is somebody else's."""
-ARTIFACTS = ("config.json", "checkpoints/best.pt", "checkpoints/last.pt", BITS_FILE)
-"""What a finished trial must have left, besides its metrics."""
 DAMAGES = (
     ValueError,
     LookupError,
@@ -159,17 +156,19 @@ def _row(run: "Run") -> RunRow:
     )
 
 
+def read_trial(client: "MlflowClient", run: str, checkpoint: str) -> TrialRecord:
+    """Read one trial's run by its id."""
+    return _record(_row(client.get_run(run)), checkpoint)
+
+
 def _record(row: RunRow, checkpoint: str) -> TrialRecord:
     """Read one trial run."""
     tags, metrics = row.tags, row.metrics
     canonical = json.loads(tags["config"])
     status = cast(RunStatus, row.status)
     started, ended = row.started / 1000, row.ended
-    is_complete = (
-        status == "FINISHED"
-        and all(name in metrics for name in _required_metrics(canonical["evaluation"]))
-        and _has_artifacts(row.artifacts)
-    )
+    lacking = _lacking(row, canonical["evaluation"], checkpoint) if status == "FINISHED" else ""
+    is_complete = status == "FINISHED" and not lacking
     clean, robust = objective_names(checkpoint)
     return TrialRecord(
         run=row.id,
@@ -179,7 +178,7 @@ def _record(row: RunRow, checkpoint: str) -> TrialRecord:
         number=int(tags["number"]),
         canonical=canonical,
         status=status,
-        reason=tags.get("reason", ""),
+        reason=lacking or tags.get("reason", ""),
         would_repeat=tags.get("would_repeat") == "true",
         objectives=(metrics[clean], metrics[robust]) if is_complete else None,
         is_complete=is_complete,
@@ -191,10 +190,42 @@ def _record(row: RunRow, checkpoint: str) -> TrialRecord:
     )
 
 
-def _required_metrics(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+def recorded_checkpoints(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the checkpoints that a run holds, by its tags."""
+    return ("last",) if LAST_ALONE_TAG in labels else CHECKPOINTS
+
+
+def _lacking(row: RunRow, evaluation: Mapping[str, Any], checkpoint: str) -> str:
+    """Return what a finished trial lacks to be done; empty if nothing."""
+    held = recorded_checkpoints(row.tags)
+    if checkpoint not in held:
+        return f"its run holds the checkpoint last alone, and the study reads {checkpoint}"
+    for name in _required_metrics(evaluation, held):
+        if name not in row.metrics:
+            return f"its run has no metric {name}"
+    folder = local_path(row.artifacts)
+    if folder is None:  # elsewhere, where the run is trusted
+        return ""
+    absent = [name for name in artifact_names(held) if not (folder / name).is_file()]
+    return f"its file {folder / absent[0]} is gone" if absent else ""
+
+
+def artifact_names(checkpoints: Sequence[str] = CHECKPOINTS) -> tuple[str, ...]:
+    """Return the names of the files that a finished trial must have left."""
+    return ("config.json", BITS_FILE, *(weights_file(checkpoint) for checkpoint in checkpoints))
+
+
+def weights_file(checkpoint: str) -> str:
+    """Return the name of the file of a checkpoint's weights, below the run's artifacts."""
+    return f"checkpoints/{checkpoint}.pt"
+
+
+def _required_metrics(
+    evaluation: Mapping[str, Any], checkpoints: Sequence[str] = CHECKPOINTS
+) -> tuple[str, ...]:
     """Return the names of the metrics without which a finished trial is not done."""
     names = ["seconds", "cost/passes_per_sample"]
-    for checkpoint in CHECKPOINTS:
+    for checkpoint in checkpoints:
         names += [*objective_names(checkpoint), f"{checkpoint}/test_clean"]
         names += [
             robust_name(checkpoint, norm, radius)
@@ -225,23 +256,18 @@ def robust_name(checkpoint: str, norm: str, radius: float) -> str:
     return f"{checkpoint}/test_robust_{norm}_{radius:.6g}"
 
 
-def _has_artifacts(uri: str) -> bool:
-    """Look for a finished trial's files where they lie on this machine; elsewhere trust the run."""
-    folder = local_path(uri)
-    return folder is None or all((folder / name).is_file() for name in ARTIFACTS)
-
-
 def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
     """Read a finished trial's correctness bits: by checkpoint, with `radii` and `sample_hash`.
 
     Raises `TrackingError` for a damaged file.
     """
     _, *other = recorded_threats(record.canonical["evaluation"])
-    others = [f"{name}_other" for name in CHECKPOINTS if any(radii for _, radii in other)]
+    held = recorded_checkpoints(record.labels)
+    others = [f"{name}_other" for name in held if any(radii for _, radii in other)]
     with artifact(store, record, BITS_FILE) as path:
         content = path.read_bytes()
         with undamaged(path, "launch the study: its cell runs again"):
-            return read_arrays(content, (*CHECKPOINTS, *others, "sample_hash"))
+            return read_arrays(content, (*held, *others, "sample_hash"))
 
 
 def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
@@ -292,14 +318,19 @@ def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
 
 def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tuple[float, ...]]:
     """Read metrics that a run recorded at each epoch: their values by epoch, where all were."""
-    by_name = [
-        source.history(run, name)
+    by_name = list(read_histories(source, run, names).values())
+    epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
+    return {epoch: tuple(values[epoch] for values in by_name) for epoch in sorted(epochs)}
+
+
+def read_histories(source: Source, run: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
+    """Read metrics that a run recorded at each epoch: their values by name and epoch."""
+    return {
+        name: source.history(run, name)
         if isinstance(source, Database)
         else {metric.step: metric.value for metric in source.get_metric_history(run, name)}
         for name in names
-    ]
-    epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
-    return {epoch: tuple(values[epoch] for values in by_name) for epoch in sorted(epochs)}
+    }
 
 
 def local_path(uri: str) -> Path | None:
@@ -365,7 +396,10 @@ def log_report(
 
 
 class TrialRun:
-    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways."""
+    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways.
+
+    `is_away`: whether the tracking server is away now.
+    """
 
     def __init__(
         self,
@@ -374,10 +408,12 @@ class TrialRun:
         name: str,
         tags: Mapping[str, str],
         params: Mapping[str, object],
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         from mlflow.entities import Param  # seconds, which readers of the file do not need
 
         self._client = client
+        self._is_away = is_away
         self._pending: list[tuple[str, float, int]] = []
         self._flushed = time.monotonic()
         labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
@@ -387,9 +423,15 @@ class TrialRun:
         client.log_batch(self.id, params=logged)
 
     def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
-        """Record metrics at a step; they are sent together, at most every `flush_seconds`."""
+        """Record metrics at a step; they are sent together, at most every `flush_seconds`.
+
+        They are held back while the server is away, as no epoch has to wait for it.
+        """
         self._pending.extend((name, float(value), step) for name, value in metrics.items())
-        if time.monotonic() - self._flushed >= flush_seconds:
+        if time.monotonic() - self._flushed < flush_seconds:
+            return
+        self._flushed = time.monotonic()
+        if not self._is_away():
             self.flush()
 
     def flush(self) -> None:

@@ -61,20 +61,24 @@ def _listed(value: object) -> object:
     return ", ".join(shown) or "none"
 
 
+EPOCH_FIELDS = {
+    "train/epoch": "epoch",
+    "train/loss": "train_loss",
+    "train/accuracy": "train_accuracy",
+    "validation/clean": "validation_clean",
+    "validation/robust": "validation_robust",
+    "train/learning_rate": "learning_rate",
+    "cost/epoch_seconds": "seconds",
+    "cost/forward_passes": "forward_passes",
+    "cost/input_backward_passes": "input_backward_passes",
+    "cost/weight_backward_passes": "weight_backward_passes",
+}
+"""The fields of an epoch's metrics by their names in MLflow."""
+
+
 def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
     """Return an epoch's metrics under their names in MLflow, without values that are not finite."""
-    values = {
-        "train/epoch": epoch.epoch,
-        "train/loss": epoch.train_loss,
-        "train/accuracy": epoch.train_accuracy,
-        "validation/clean": epoch.validation_clean,
-        "validation/robust": epoch.validation_robust,
-        "train/learning_rate": epoch.learning_rate,
-        "cost/epoch_seconds": epoch.seconds,
-        "cost/forward_passes": epoch.forward_passes,
-        "cost/input_backward_passes": epoch.input_backward_passes,
-        "cost/weight_backward_passes": epoch.weight_backward_passes,
-    }
+    values = {name: getattr(epoch, field) for name, field in EPOCH_FIELDS.items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 

@@ -72,7 +72,7 @@ class Filing:
             code = self._process.returncode
             raise TrackingError(
                 f"the report is in {folder}, but the process that files it in MLflow ended with "
-                f"code {code}; give the same command again"
+                f"code {code}; run the same command again"
             )
         found = json.loads(answer)
         if "error" in found:

@@ -13,15 +13,18 @@ from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
+from study.plan.reasons import reasons
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
 from study.records.runs import (
     BITS_FILE,
+    CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
     Source,
     open_source,
     read_bits,
     read_epochs,
+    recorded_checkpoints,
     robust_name,
 )
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
@@ -75,7 +78,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             )
             for planned in done
         )
-    evaluation = spec.evaluation
+    evaluation, why = spec.evaluation, reasons(spec, plan)
     declared = spec.analysis or AnalysisSpec()
     floor = declared.clean_floor
     results = Results(
@@ -89,7 +92,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
-        absent=tuple(_absent_trial(spec, p) for p in plan.cells if p.state != "done"),
+        absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
@@ -296,7 +299,9 @@ def _history(
             metrics[f"{checkpoint}/test_clean"],
             metrics[robust_name(checkpoint, evaluation.norm, evaluation.objective_radius)],
         )
-        for checkpoint in ("best", "last")
+        if checkpoint in recorded_checkpoints(record.labels)
+        else None
+        for checkpoint in CHECKPOINTS
     ]
     return History(
         method=planned.cell.configuration.method,
@@ -312,10 +317,12 @@ def _history(
     )
 
 
-def _absent_trial(spec: StudySpec, planned: PlannedCell) -> AbsentTrial:
-    """Describe a cell without a result."""
+def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str]) -> AbsentTrial:
+    """Describe a cell without a result. why: by key, why open cells are open."""
     record, state = planned.record, planned.state
-    reason = record.reason if record else "not run yet"
+    reason = why.get(planned.cell.key, "") or (record.reason if record else "")
+    if record is not None and state in ("failed", "given up"):
+        reason = record.reason
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),

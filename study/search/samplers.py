@@ -4,10 +4,12 @@ A new sampler is a name in `study.spec.model.Sampler` and an entry of `SAMPLERS`
 """
 
 import hashlib
+import warnings
 from collections.abc import Callable, Mapping
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
     GPSampler,
@@ -47,7 +49,10 @@ def make_sampler(spec: StudySpec, block: Block, num_known: int) -> BaseSampler:
     # A seed that stayed the same would draw its first points again after every relaunch.
     digest = hashlib.sha256(f"{block.key} {num_known}".encode()).digest()
     seed = int.from_bytes(digest[:4], "big")
-    return SAMPLERS[spec.search.sampler](seed, spec.search.trials)
+    with warnings.catch_warnings():
+        # Whoever names a sampler in studies.yaml has chosen it, experimental or not.
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return SAMPLERS[spec.search.sampler](seed, spec.search.trials)
 
 
 def distributions(block: Block) -> dict[str, BaseDistribution]:

@@ -48,6 +48,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._spec = spec
         self._fingerprint = plan.fingerprint
         self._queue: deque[Cell] = deque(planned.cell for planned in plan.open_cells)
+        self._sources = {
+            planned.cell.key: planned.source.run
+            for planned in plan.open_cells
+            if planned.source is not None
+        }
         self._running: dict[str, Cell] = {}
         self._epochs: Counter[str] = Counter()
         """The last epoch that each running trial reported."""
@@ -76,7 +81,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None if self._running else Searcher.FINISHED
         cell = self._queue.popleft()
         self._running[trial_id] = cell
-        return ray_config(cell)
+        return ray_config(cell, self._sources.get(cell.key, ""))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -262,8 +267,11 @@ def loss_text(epoch: int, losses: int) -> str:
     )
 
 
-def ray_config(cell: Cell) -> dict[str, Any]:
-    """Convert a cell to Ray's trial config: small, flat, and enough to build the cell again."""
+def ray_config(cell: Cell, source: str = "") -> dict[str, Any]:
+    """Convert a cell to Ray's trial config: small, flat, and enough to build the cell again.
+
+    source: the run whose stored networks are evaluated; empty for a cell that is trained.
+    """
     return {
         "key": cell.key,
         "method": cell.configuration.method,
@@ -271,6 +279,7 @@ def ray_config(cell: Cell) -> dict[str, Any]:
         "block": cell.configuration.block,
         "number": cell.configuration.number,
         "seed": cell.seed,
+        "source": source,
     }
 
 

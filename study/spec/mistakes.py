@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from study.spec.settings import MOST_PROBLEMS, RADIUS_FIELDS, SIDES, fraction
 from study.spec.source import Place, Source
+from trainers.config import ATTACKS, ConfigError
 
 EXAMPLES: dict[str, Any] = {
     "about": "what this study compares",
@@ -63,11 +64,26 @@ EXAMPLES: dict[str, Any] = {
 }
 for _part in ("training", "search", "evaluation", "analysis"):
     EXAMPLES |= EXAMPLES[_part]
-EXAMPLES["attack.pgd"] = EXAMPLES["attack"]["pgd"]
-for _kind, _sides in SIDES.items():
-    for _name, _side in _sides.items():
-        _required = [item.name for item in fields(_side) if item.default is MISSING]
-        EXAMPLES[f"{_kind}.{_name}"] = {name: EXAMPLES.get(name, 1) for name in _required}
+
+
+def _good_settings(cls: type[Any]) -> dict[str, Any]:
+    """Return a good value for each setting that has no default: 1 or 0.5 where none is known."""
+    required = [item.name for item in fields(cls) if item.default is MISSING]
+    for unknown in (1, 0.5):
+        good = {name: EXAMPLES.get(name, unknown) for name in required}
+        values = {key: fraction(str(value)) or value for key, value in good.items()}
+        try:
+            cls(**values)
+        except ConfigError:
+            continue
+        return good
+    raise AssertionError(f"{cls.__name__}: add an example of its settings to EXAMPLES")
+
+
+for _kind, _classes in {**SIDES, "attack": ATTACKS}.items():
+    for _name, _class in _classes.items():
+        EXAMPLES[f"{_kind}.{_name}"] = _good_settings(_class)
+EXAMPLES["attack.pgd"] = EXAMPLES["attack"]["pgd"]  # with more steps than the side of a training
 """A good value for each key: shown if one is missing, and used to find further mistakes. Keys are
 the last word of a place, or the last two where the last one alone has several meanings."""
 

@@ -45,7 +45,7 @@ from trainers.config import (
 )
 
 PRIMARY = "hypervolume_difference"
-"""The only kind of primary contrast: of mean robust accuracies over clean requirements."""
+"""The only kind of primary contrast: of mean robust accuracies over required clean accuracies."""
 
 Sampler = Literal["tpe", "nsga2", "gp", "random"]
 """The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""

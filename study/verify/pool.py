@@ -18,7 +18,7 @@ from study.launch import cluster
 from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease, hold_shared
 from study.plan.fronts import Network
-from study.records.runs import artifact, find_study
+from study.records.runs import artifact, find_study, weights_file
 from study.records.store import Store, connect, masked, recording
 from study.spec import StudySpec
 from trainers.checkpoint import CheckpointError, load_weights
@@ -168,7 +168,7 @@ def load_network(context: WorkContext, network: Network) -> torch.nn.Module:
     Raises `CheckpointError` for weights that are missing, damaged or another cell's.
     """
     record, cell = network.record, network.cell
-    name = f"checkpoints/{context.spec.evaluation.checkpoint}.pt"
+    name = weights_file(context.spec.evaluation.checkpoint)
     with artifact(context.store, record, name) as path:
         weights, metadata = load_weights(path)
         if metadata["cell"] != cell.key:

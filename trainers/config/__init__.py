@@ -2,21 +2,18 @@
 
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
+from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
 from trainers.config.methods import (
     INPUT_SIDES,
-    LOSSES,
     NORMS,
     WEIGHT_SIDES,
     Asam,
     Awp,
-    CrossEntropy,
     FgsmRs,
     Gsam,
     InputSide,
     Kind,
     LookSam,
-    Loss,
-    Mart,
     Method,
     NFgsm,
     NoInputs,
@@ -25,7 +22,6 @@ from trainers.config.methods import (
     NoWeights,
     Pgd,
     Sam,
-    Trades,
     WeightSide,
 )
 from trainers.config.passes import Passes, Phase, passes, phase_of

@@ -1,9 +1,9 @@
 """Diagnose gradient masking: whether a network's robust numbers can be believed.
 
-`diagnose` runs the attacks of the checklist that one network decides, its first ten rows;
-`trainers.masking` has thresholds and sentences. A fail in rows 1 to 6 voids the robust numbers of
-the network. Diagnosing leaves its mode, buffers and gradients, and the global random state, as they
-were, and is decided by the seed, even for a network that draws from the global state.
+`diagnose` runs the first ten rows of the checklist, those that one network decides;
+`trainers.evaluation.masking` has thresholds and sentences. A fail in rows 1 to 6 voids the robust
+numbers of the network. Diagnosing leaves the network's mode, buffers and gradients, and the global
+random state, as they were. The seed decides it, even if the network draws from the global state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,6 @@ from trainers.evaluation.probes import (
     Probe,
     accuracy_of,
     last_iterates,
-    named,
     pgd,
     right,
     scaled,
@@ -47,11 +46,11 @@ from trainers.evaluation.probes import (
 __all__ = ["Check", "diagnose", "worst"]
 
 QUERIED = 100
-"""Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
+"""Square and APGD attack at most this many samples: Square makes 5000 queries for each."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
 DIFFERENCES = ("apgd-t", "apgd-dlr")
-"""Row 9; the first that there are classes for. The second is weaker by itself: at linf 0.1 it left
+"""Row 9; the first that the number of classes allows. The second is the weaker: at linf 0.1 it left
 a network of standard training on the digits 26%, where cross-entropy left 15% and the first 11%."""
 
 
@@ -72,16 +71,16 @@ def diagnose(
 ) -> tuple[Check, ...]:
     """Check a network for gradient masking, at the objective radius unless a row says otherwise.
 
-    Twelve checks, in the order of their rows: rows 8 and 9 have two parts. What was not handed over
-    is not run, and its check says so.
+    Twelve checks, in the order of their rows: rows 8 and 9 have two parts. A check that lacks its
+    input is not run, and says so.
 
     bits: (1 + R, n), what `evaluate` found for this network on the whole split, raw; rows 2 and 10.
     strong: radius to AutoAttack's cumulative bits (1 + A, N), clean first and Square last, of the
     first N samples; rows 8 and 10. Without it Square attacks up to `QUERIED` samples. rivals:
     networks of the same configuration and other seeds; row 8. samples: how many the other attacks
-    see, evenly spread over the split; the limits are made for 500, and of 40 one sample is 2.5
-    points. Raises ValueError for bits of the wrong shape or radius, and
-    AttackError as `autoattack` does.
+    see, evenly spread over the split; the limits are made for 500, and one sample of 40 is 2.5
+    points. Raises ValueError for bits of the wrong shape or radius, and AttackError as `autoattack`
+    does.
     """
     _check_bits(bits, evaluation.radii, len(split.labels))
     _check_strong(strong, evaluation.radii, len(split.labels))
@@ -125,11 +124,11 @@ def _rows(
         soundness.attack_order(probe, clean),
         soundness.zero_gradients(probe),
         soundness.plain_forward(probe),
-        plateau(_accuracies(short, long, many), named(SHORT), probe.place),
+        plateau(_accuracies(short, long, many), SHORT.title, probe.place),
         square,
         _transfer(probe, survivors, rivals),
         losses,
-        logit_scale(by_scale, named(SHORT), probe.place),
+        logit_scale(by_scale, SHORT.title, probe.place),
         _tier_gap(evaluation, bits, strong, sequence),
     )
 
@@ -146,7 +145,7 @@ def _accuracies(*attacked: Attacked) -> tuple[float, ...]:
 def _radius_order(evaluation: EvaluationConfig, bits: Bits | None) -> Check:
     if bits is None:
         return not_run(2, "radius order", "needs the bits of the evaluation")
-    return radius_order(bits, evaluation.radii, f"{named(evaluation.attack)} ({evaluation.norm})")
+    return radius_order(bits, evaluation.radii, f"{evaluation.attack.title} ({evaluation.norm})")
 
 
 def _tier_gap(
@@ -155,7 +154,7 @@ def _tier_gap(
     if bits is None or not strong:
         missing = sequence if not strong else "the evaluation"
         return not_run(10, "tier gap", f"needs the bits of {missing}")
-    attack = named(evaluation.attack)
+    attack = evaluation.attack.title
     return tier_gap(bits, evaluation.radii, strong, attack, evaluation.norm, sequence)
 
 
@@ -199,7 +198,7 @@ def _survivors(probe: Probe, attack: str) -> Bits:
 
 
 def _transfer(probe: Probe, survivors: Tensor, rivals: Sequence[nn.Module]) -> Check:
-    """Row 8, second part; each rival's images are what PGD ends at, far beyond its own border."""
+    """Row 8, second part. A rival's images are those at which PGD ends, far beyond its border."""
     if not rivals:
         return not_run(8, "transfer", "needs the network of another seed")
     survives = survivors.clone()

@@ -1,9 +1,9 @@
-"""What a checklist of gradient masking says of an evaluation: verdicts, thresholds, sentences.
+"""The checklist of gradient masking: its verdicts, thresholds and sentences.
 
 Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false sense of security, section
 3.1, and Carlini et al. (2019), On evaluating adversarial robustness, section 5, list the signs; the
 rows and, unless marked, the thresholds are ours. All here is decided by numbers and bits alone;
-`trainers.diagnostics` runs the attacks. Letters: R radii, A attacks, n samples.
+`trainers.evaluation.diagnose` runs the attacks. Letters: R radii, A attacks, n samples.
 """
 
 import itertools
@@ -22,7 +22,7 @@ VERDICTS: tuple[Verdict, ...] = ("not run", "pass", "warn", "fail")
 
 
 class Limits(NamedTuple):
-    """A value above `warn` warns, above `fail` fails; equal to one it does not."""
+    """A value above `warn` warns, and one above `fail` fails; a value equal to a limit does not."""
 
     warn: float
     fail: float
@@ -45,7 +45,7 @@ AGREEMENT = Limits(0.02, 0.05)
 TIER_GAP = Limits(0.05, math.inf)
 """Row 10, a difference of accuracies: PGD is the weaker attack, so none fails."""
 SLACK = 1e-9
-"""Of a comparison with a limit: a single sample of 500 is 0.2 points, whatever its rounding."""
+"""Of a comparison with a limit, against rounding: one sample of 500 equals 0.2 points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Check:
     name: str
     verdict: Verdict
     text: str
-    """A sentence with its numbers, samples, attack and radius; why, where it was not run."""
+    """A sentence with its numbers, samples, attack and radius, or why it was not run."""
     numbers: Mapping[str, float]
     """Finite; shares and accuracies in [0, 1]. Empty where it was not run."""
 
@@ -87,14 +87,14 @@ def graded(
     meaning: str,
     numbers: Mapping[str, float],
 ) -> Check:
-    """Make a check of a value. text: what was found; meaning: of a warning or a failure."""
+    """Build a check of a value. text: what was found; meaning: what a warning or failure means."""
     verdict = grade(value, limits)
     said = f"{text}." if verdict == "pass" else f"{text}: {meaning}."
     return Check(number=number, name=name, verdict=verdict, text=said, numbers=numbers)
 
 
 def not_run(number: int, name: str, reason: str) -> Check:
-    """Make a check that says why it was not run."""
+    """Build a check that says why it was not run."""
     return Check(
         number=number, name=name, verdict="not run", text=f"Not run: {reason}.", numbers={}
     )
@@ -170,7 +170,7 @@ def attack_order(bits: Bits, place: str) -> Check:
         found,
         "an attack that follows gradients further finds less, so the gradients mislead"
         if rise.later > 1
-        else "noise breaks less than nothing: by chance, or as it was trained on noise",
+        else "noise raises accuracy: by chance, or because the network was trained on noise",
         {"standard errors": rise.standard_errors, **dict(zip(names, accuracies, strict=True))},
     )
 
@@ -194,8 +194,8 @@ def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
 def logit_differences(by_loss: float, by_difference: float, attack: str, place: str) -> Check:
     """Row 9, first part: accuracies under APGD on cross-entropy and on logit differences.
 
-    Only what cross-entropy leaves beyond the other counts: logit differences that are the weaker
-    loss, as DLR is on unmasked networks of three classes, mislead nothing that a study reports.
+    Only what cross-entropy leaves beyond the other counts. Where logit differences are the weaker
+    loss, as DLR is on unmasked networks of three classes, no reported number is misled.
     """
     return graded(
         9,
@@ -210,11 +210,11 @@ def logit_differences(by_loss: float, by_difference: float, attack: str, place: 
 
 
 def logit_scale(by_scale: Mapping[float, float], attack: str, place: str) -> Check:
-    """Row 9, second part: accuracies by what the attacked logits are multiplied by, 1 among them.
+    """Row 9, second part: accuracies by the factor on the attacked logits, 1 among them.
 
-    Only a fall counts. An attack that another scale weakens, as it does on unmasked networks,
-    overstates nothing: a network of standard training on the digits kept 14% at linf 0.1, and 28%
-    and 37% with logits × 0.1 and × 10.
+    Only a fall counts. Where another scale weakens the attack, as on unmasked networks, nothing is
+    overstated: a network of standard training on the digits kept 14% at linf 0.1, and 28% and 37%
+    with logits × 0.1 and × 10.
     """
     listed = ", ".join(f"{100 * a:.1f}% with logits × {scale:g}" for scale, a in by_scale.items())
     return graded(
@@ -231,8 +231,8 @@ def logit_scale(by_scale: Mapping[float, float], attack: str, place: str) -> Che
 def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) -> Check:
     """Row 8, first part: what Square breaks that no white-box attack broke, at the worst radius.
 
-    strong: radius to cumulative bits (1 + A, n), clean first and Square last, as AutoAttack has it.
-    strong_attack: the name of their sequence.
+    strong: radius to cumulative bits (1 + A, n), clean first and Square last, as in AutoAttack.
+    strong_attack: the name of the sequence of attacks.
     """
     shares = {radius: _share_only_last(bits) for radius, bits in strong.items()}
     radius = max(shares, key=shares.__getitem__)
@@ -242,7 +242,7 @@ def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) ->
 
 
 def black_box(name: str, share: float, place: str) -> Check:
-    """Row 8: the share of samples that an attack without this network's gradients breaks alone."""
+    """Row 8: the share of samples that only an attack without this network's gradients breaks."""
     return graded(
         8,
         name,
@@ -262,7 +262,7 @@ def tier_gap(
     norm: str,
     strong_attack: str,
 ) -> Check:
-    """Row 10: tier 2 minus tier 3, paired on the samples of tier 3, at the radius of most.
+    """Row 10: tier 2 minus tier 3, paired on the samples of tier 3, at the radius of most gap.
 
     bits: (1 + R, n), raw; strong: radius to cumulative bits (1 + A, N) of the first N samples.
     """
@@ -285,7 +285,7 @@ def tier_gap(
 
 
 def _share_only_last(bits: Bits) -> float:
-    """Share of samples that only the last attack broke. bits: (1 + A, n), cumulative."""
+    """Return the share of samples that only the last attack broke. bits: (1 + A, n), cumulative."""
     return float((bits[-2] & ~bits[-1]).mean())
 
 

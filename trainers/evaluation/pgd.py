@@ -10,7 +10,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config import EvaluationAttack, Norm, PgdAttack
+from trainers.config.methods import Norm
+from trainers.config.training import EvaluationAttack, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
 
@@ -114,7 +115,7 @@ def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
 def _look(
     classify: Classify, images: Tensor, labels: Tensor, is_last: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return which images are classified right, (B,), and the gradient to follow from them."""
+    """Return which images are classified correctly, (B,), and the gradient to follow from each."""
     if is_last:
         with torch.no_grad():
             return classified_right(classify(images), labels), images

@@ -1,9 +1,9 @@
 """The input side: what is done to images before the gradient with respect to the weights is taken.
 
 A side crafts x′ from images x in [0, 1], and x′ stays in [0, 1]. Randomness enters as a tensor
-drawn beforehand in units of the radius, so that crafting is a pure function. Gradients are asked
-for with respect to the images alone, of the *sum* of the losses: no weight's gradient is written,
-and a sample's x′ does not depend on the other samples of its batch.
+drawn beforehand in units of the radius, so that crafting is a pure function. The *sum* of the
+losses is differentiated, with respect to the images alone: no weight's gradient is written, and a
+sample's x′ does not depend on the other samples of its batch.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
+from trainers.config.methods import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
 from trainers.step.numbers import Numbers
 
 Classify = Callable[[Tensor], Tensor]
@@ -27,7 +27,7 @@ TINY = 1e-30
 
 
 class Inner(NamedTuple):
-    """What an attack maximises; each loss has its own (`trainers.losses`)."""
+    """What an attack maximises; each loss has its own (`trainers.step.losses`)."""
 
     targets: Callable[[Classify, Tensor, Tensor], Tensor]
     """(classify, images, labels) to what the outputs are compared with, computed once."""
@@ -140,7 +140,7 @@ def n_fgsm(
     """Move by one gradient step from a start that may lie outside the ball, without projection.
 
     De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
-    training, algorithm 1. Their l2 is not published; here start and step keep their lengths in it.
+    training, algorithm 1. They publish no l2 form; ours keeps the lengths of start and step.
     """
     targets = inner.targets(classify, images, labels)
     started = (images + noise_scale * numbers.epsilon * noise).clamp(0, 1)
@@ -201,7 +201,7 @@ def _within_linf(crafted: Tensor, images: Tensor, radius: Tensor) -> Tensor:
 def draw_l2(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw uniformly from the volume of the unit ball, one ball per sample.
 
-    A normal direction, at a distance whose d-th power is uniform, d the values of a sample.
+    The direction is normal, and the d-th power of the distance uniform, for samples of d values.
     """
     direction = draw_normal(shape, generator)
     uniform = torch.empty(shape[0], device=generator.device).uniform_(generator=generator)
@@ -232,10 +232,10 @@ def move_l2(
 
 
 def _along(gradient: Tensor, step_length: Tensor) -> Tensor:
-    """Return the step of that length along each sample's gradient; none where it is zero.
+    """Return a step of that length along each sample's gradient; no step where it is zero.
 
-    The factor is a power of two, so it rounds nothing; without it the squares of gradients below
-    1e-23, as confident networks have, would vanish from the norm.
+    The factor is a power of two, so it rounds nothing. Without it, the squares of gradients below
+    1e-23, which confident networks have, would underflow to zero in the norm.
     """
     scaled = gradient * 2.0**40
     return scaled * _per_sample(step_length / (_norms(scaled) + TINY), scaled)

@@ -1,7 +1,7 @@
 """The loss: what the weights minimise on a batch, and what its attack maximises.
 
 Functions of one signature: (classify, images, crafted, labels, numbers) to the loss, 0-d, and the
-logits of the crafted images, (B, K). `classify` is called once for each image that must be known.
+logits of the crafted images, (B, K). `classify` is called once per set of images that is needed.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainers.config import CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import CrossEntropy, Loss, Mart, Trades
 from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
 

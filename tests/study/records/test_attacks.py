@@ -33,9 +33,9 @@ from study.records.attacks import (
     read_checks,
 )
 from study.records.runs import (
-    ARTIFACTS,
     TrialRun,
     _required_metrics,
+    artifact_names,
     local_path,
     open_study,
     read_trials,
@@ -103,7 +103,7 @@ def trial(
     tags = {"study": spec.name, "cell": cell.key, "method": "standard", "block": ""}
     labels = {**tags, "number": "-1", "config": json.dumps(canonical)}
     run = TrialRun(client, runs, "a run", labels, {})
-    for name in ARTIFACTS:
+    for name in artifact_names():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     run.finish(dict.fromkeys(_required_metrics(canonical["evaluation"]), 0.5), tmp_path)

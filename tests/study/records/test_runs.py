@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from study.plan import space
+from study.plan.reasons import LOST_TAG
 from study.records.runs import (
-    ARTIFACTS,
     BITS_FILE,
-    LOST_TAG,
     StudyRuns,
     TrialRun,
     _required_metrics,
     artifact,
+    artifact_names,
     begin_study,
     close_runs,
     end_lost_run,
@@ -68,7 +68,7 @@ def results(spec: StudySpec) -> dict[str, float]:
 
 
 def write_files(folder: Path) -> Path:
-    for name in ARTIFACTS:
+    for name in artifact_names():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"x")
     np.savez(folder / BITS_FILE, **BITS)
@@ -126,7 +126,7 @@ def test_finished_run_with_results_and_files_is_complete(
     assert read_bits(store, record)["best"].tolist() == np.eye(3, dtype=bool).tolist()
 
 
-@pytest.mark.parametrize("missing", ARTIFACTS)
+@pytest.mark.parametrize("missing", artifact_names())
 def test_finished_run_without_a_file_is_not_complete(
     client: Any, store: Any, read: Read, tmp_path: Path, missing: str
 ) -> None:

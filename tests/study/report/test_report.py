@@ -22,11 +22,11 @@ from study.records.attacks import (
 )
 from study.records.evidence import count_seeds, strong_results
 from study.records.runs import (
-    ARTIFACTS,
     BITS_FILE,
     CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
     TrialRun,
+    artifact_names,
     find_study,
     log_report,
     open_study,
@@ -88,7 +88,7 @@ def record_trial(client: Any, runs: Any, spec: StudySpec, cell: Any, folder: Pat
         }
         run.log(measured, epoch)
     files = folder / run.id
-    for name in ARTIFACTS:
+    for name in artifact_names():
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_bytes(b"x")
     best, last = (0.8, (0.5, 0.3)), (0.9, (0.4, 0.2))

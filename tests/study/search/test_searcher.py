@@ -109,6 +109,17 @@ def test_every_sampler_that_a_study_may_name_can_be_built() -> None:
     assert tuple(SAMPLERS) == get_args(Sampler)
 
 
+def test_an_experimental_sampler_warns_of_nothing(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning would be an error here."""
+    experimental = optuna.samplers.QMCSampler
+    monkeypatch.setitem(SAMPLERS, "tpe", lambda seed, trials: experimental(seed=seed))  # type: ignore[arg-type]
+    spec = read()
+    [block] = space.search_blocks(spec, DATA)
+    assert isinstance(make_sampler(spec, block, 0), experimental)
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_cell_is_handed_out_once_and_then_it_finishes(read: Read, sampler: str) -> None:
     world = World(read(text=read.text.replace("trials: 3", f"trials: 3, sampler: {sampler}")))  # type: ignore[attr-defined]

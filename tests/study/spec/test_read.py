@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from study.spec import (
     SIDES,
     Range,
+    Sampler,
     Side,
     SpecError,
     StudySpec,
@@ -279,8 +281,11 @@ def test_a_study_survives_pickling(tmp_path):
 
 
 def _filled_in(message: str) -> str:
+    crafting = [name for name in config.INPUT_SIDES if name != "none"]
+    named = {"SAMPLERS": get_args(Sampler), "INPUT_SIDES": crafting}
     for constant in (
         "WEIGHT_SIDES",
+        "TORCHVISION_SETS",
         "ATTACKS",
         "MODELS",
         "SCHEDULES",
@@ -288,7 +293,9 @@ def _filled_in(message: str) -> str:
         "DETECTORS",
         "AUGMENTATIONS",
     ):
-        message = message.replace(constant, ", ".join(getattr(config, constant)))
+        named[constant] = getattr(config, constant)
+    for constant, names in named.items():
+        message = message.replace(constant, ", ".join(names))
     return message
 
 
@@ -405,6 +412,11 @@ def test_the_example_of_every_side_is_right(kind):
             for key, value in example.items()
         }
         cls(**values)
+
+
+@pytest.mark.parametrize("name", config.ATTACKS)
+def test_the_example_of_every_attack_is_right(name):
+    config.ATTACKS[name](**good_value(("attack", name)))
 
 
 FILES = {

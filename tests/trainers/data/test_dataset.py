@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainers.config import TORCHVISION_SETS, DataConfig
+from trainers.config import AUGMENTATIONS, TORCHVISION_SETS, DataConfig
 from trainers.data import folder
 from trainers.data.cache import DataError, hash_of
 from trainers.data.dataset import (
@@ -94,7 +94,7 @@ def test_naming_data_sets_imports_no_large_library_and_touches_no_file() -> None
     slow = {"torch", "torchvision", "sklearn", "scipy", "PIL", "urllib.request"}
     program = (
         "import sys; from pathlib import Path; from trainers.data.dataset import data_fingerprint;"
-        "from trainers.config import TORCHVISION_SETS, DataConfig;"
+        "from trainers.config import AUGMENTATIONS, TORCHVISION_SETS, DataConfig;"
         "[data_fingerprint(DataConfig(name=name), Path('/no/such/place'))"
         " for name in ('digits', *TORCHVISION_SETS)];"
         f"print({slow} & set(sys.modules))"
@@ -449,8 +449,9 @@ def test_a_fingerprint_names_each_choice_that_changes_what_is_trained_on() -> No
 
 def test_auto_is_what_is_usual_for_a_published_set() -> None:
     usual = {name: known.augmentation for name, known in TORCHVISION_SETS.items()}
-    assert {name for name, one in usual.items() if one == "crop_flip"} == {"cifar10", "cifar100"}
-    assert set(usual.values()) == {"crop_flip", "none"}
+    assert usual["cifar10"] == usual["cifar100"] == "crop_flip"
+    assert usual["svhn"] == usual["mnist"] == usual["fashion_mnist"] == "none"
+    assert set(usual.values()) <= set(AUGMENTATIONS) - {"auto"}
     assert digits_with(augmentation="auto").augmentation == "none"
 
 

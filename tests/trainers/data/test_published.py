@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +101,19 @@ def mnist(root: Path, base: Any, classes: tuple[str, ...]) -> tuple[Any, Decoded
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
 FASHION += ("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-SETS: dict[str, Callable[[Path], tuple[Any, Decoded]]] = {
-    "cifar10": lambda root: cifar(root, datasets.CIFAR10, "labels", "label_names"),
-    "cifar100": lambda root: cifar(root, datasets.CIFAR100, "fine_labels", "fine_label_names"),
-    "svhn": svhn,
-    "mnist": lambda root: mnist(root, datasets.MNIST, tuple("0123456789")),
-    "fashion_mnist": lambda root: mnist(root, datasets.FashionMNIST, FASHION),
-}
+CLASSES = {"mnist": tuple("0123456789"), "fashion_mnist": FASHION}
+"""Of the sets whose names torchvision writes otherwise, or that are spelt out to be sure."""
+
+
+def small_set(name: str, root: Path) -> tuple[Any, Decoded]:
+    """Write small archives of a published set's form, by the class that it is derived from."""
+    base = getattr(datasets, TORCHVISION_SETS[name].class_name)
+    if issubclass(base, datasets.SVHN):
+        return svhn(root)
+    if issubclass(base, datasets.CIFAR10):
+        fine = "fine_" if issubclass(base, datasets.CIFAR100) else ""
+        return cifar(root, base, f"{fine}labels", f"{fine}label_names")
+    return mnist(root, base, CLASSES.get(name, tuple(base.classes)))
 
 
 def same(one: Decoded, other: Decoded) -> bool:
@@ -121,7 +126,7 @@ def same(one: Decoded, other: Decoded) -> bool:
 def test_archives_that_are_there_are_read_once_and_then_not_needed(
     name: str, tmp_path: Path
 ) -> None:
-    small, expected = SETS[name](tmp_path)
+    small, expected = small_set(name, tmp_path)
     archives = {path for path in tmp_path.rglob("*") if path.is_file()}
     found = published.source(small)
     expected = expected._replace(
@@ -137,7 +142,7 @@ def test_archives_that_are_there_are_read_once_and_then_not_needed(
 
 
 def test_a_damaged_archive_is_not_read(tmp_path: Path) -> None:
-    small, _ = SETS["cifar10"](tmp_path)
+    small, _ = small_set("cifar10", tmp_path)
     with (tmp_path / "cifar-10-python.tar.gz").open("ab") as file:
         file.write(b"more")
     with pytest.raises(DataError, match=r"cifar10 is not there .*127\.0\.0\.1:9"):
@@ -145,7 +150,7 @@ def test_a_damaged_archive_is_not_read(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_unpacked_is_no_hindrance(tmp_path: Path) -> None:
-    small, expected = SETS["cifar10"](tmp_path)
+    small, expected = small_set("cifar10", tmp_path)
     left = tmp_path / "cifar10.unpacked" / "cifar-10-batches-py"
     left.mkdir(parents=True)
     (left / "data_batch_1").write_text("half of it")
@@ -162,13 +167,14 @@ def test_the_known_sums_are_those_of_torchvisions_archives(name: str) -> None:
 
 def test_fingerprints_stay_what_they_are() -> None:
     """Recorded: another one would train every study again."""
-    assert {published.fingerprint(name) for name in TORCHVISION_SETS} == {
+    for recorded in (
         "cifar10-c3d5a9ae",
         "cifar100-e4965bee",
         "fashion_mnist-44bc449d",
         "mnist-3ef5dce6",
         "svhn-ca66bdf9",
-    }
+    ):
+        assert published.fingerprint(recorded.partition("-")[0]) == recorded
 
 
 def a_published_set(root: Path, name: str, shape: tuple[int, ...], count: int = 100) -> None:

@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from trainers.data.subset import Split
 from trainers.engine.engine import Engine
 from trainers.evaluation import soundness
 from trainers.evaluation.autoattack import autoattack
-from trainers.evaluation.diagnose import diagnose
+from trainers.evaluation.diagnose import _radius_order, _tier_gap, diagnose
 from trainers.evaluation.evaluate import Bits, evaluate, even, take
 from trainers.evaluation.masking import (
     VERDICTS,
@@ -521,3 +521,19 @@ def test_bits_that_fit_nothing_are_refused(
     arguments = {"bits": None} | given
     with pytest.raises(ValueError, match=message):
         diagnose(honest, digits.test, 16, EVALUATION, seed=0, device=cpu, **arguments)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class AnotherAttack:
+    """Settings without the counts of PGD."""
+
+    title: str = "Another, at once"
+
+
+def test_the_checklist_prints_an_attack_by_its_title() -> None:
+    """The title is all that it needs to know of an attack."""
+    evaluation = replace(EVALUATION, attack=AnotherAttack())  # type: ignore[arg-type]
+    bits = np.ones((3, 10), dtype=bool)
+    strong = {RADIUS: np.ones((2, 10), dtype=bool)}
+    assert "Another, at once (linf)" in _radius_order(evaluation, bits).text
+    assert "Another, at once" in _tier_gap(evaluation, bits, strong, "AA").text

@@ -97,5 +97,6 @@ def test_an_output_that_is_not_finite_is_never_right() -> None:
 
 def test_every_attack_that_can_be_declared_has_its_function_and_its_title() -> None:
     assert set(FUNCTIONS) == set(ATTACKS.values())
+    assert all(isinstance(cls.title, property) for cls in ATTACKS.values())
     assert PgdAttack(steps=20, restarts=1).title == "PGD-20, 1 restart"
     assert PgdAttack(steps=10, restarts=3).title == "PGD-10, 3 restarts"

@@ -40,7 +40,7 @@ def watch(
                 images.append(arguments[0].detach().clone())
 
         monkeypatch.setattr("trainers.engine.program.step", record)
-        monkeypatch.setattr("trainers.train._validate", lambda *arguments: (0.0, 0.0))
+        monkeypatch.setattr("trainers.train.validate", lambda *arguments: (0.0, 0.0))
         handle = nn.modules.module.register_module_forward_pre_hook(hook)
         try:
             list(train(make_config(width=1, epochs=EPOCHS, batch_size=COUNT // 2), data, CPU))
