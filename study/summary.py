@@ -1,4 +1,4 @@
-"""What the commands print of a plan, a study's state and a launch's end."""
+"""What the commands print: a plan, the state of a study, and how a launch ended."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from study.spec import StudySpec
 from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
-"""Failed cells that are named one by one; the rest is counted."""
+"""Failed cells that are listed one by one; the others are only counted."""
 
 
 def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
@@ -39,7 +39,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         if planned.left_out:
             print(
                 f"{planned.block.method}: {planned.left_out} earlier suggestions lie outside "
-                "today's ranges and are left out"
+                "the ranges as they are now, and are left out"
             )
     if plan.num_open == 0:
         print("nothing is left to run")
@@ -58,9 +58,9 @@ def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format how long a launch would take, and how much of that is unknown."""
     seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
     if num_unknown == plan.num_open:
-        return "unknown, as no trial of these shapes has been measured yet"
+        return "unknown, as no trial of this kind has been measured yet"
     one_at_a_time = " one at a time" if num_slots is None else ""
-    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same shape"
+    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same kind"
     return known + (f"; {num_unknown} more of unknown length" if num_unknown else "")
 
 
@@ -102,23 +102,21 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
 def print_checklist(
     spec: StudySpec, networks: Iterable[tuple[Cell, Sequence[CheckRecord]]]
 ) -> None:
-    """Print the checklist of networks: a line for each configuration, then the worst of it."""
+    """Print the checklist of networks: one line per configuration, then the worst remarks."""
     checklist = make_checklist(
         (naming.configuration_name(spec, cell.configuration), cell.seed, checks)
         for cell, checks in networks
         if checks
     )
     if not checklist.legend:
-        print("no network is diagnosed yet")
+        print("no network has been diagnosed yet")
         return
     print(f"checklist: {checklist.legend}")
     _print_table(checklist.table)
     from analysis.results.trials import VOIDING  # numpy: only here
 
     print(f"  {SIGNS}")
-    print(
-        f"  a fail of 1 to {VOIDING} voids its network's robust accuracies; others ask for a look"
-    )
+    print(f"  a fail in 1 to {VOIDING} voids the network's robust accuracies; look into the others")
     for remark in checklist.remarks[:MAX_LISTED]:
         print(f"  {remark}")
     more = len(checklist.remarks) - MAX_LISTED
@@ -131,15 +129,15 @@ def _print_failures(spec: StudySpec, plan: Plan) -> None:
     failed = [planned for planned in plan.cells if planned.state in ("failed", "given up")]
     for planned in failed[:MAX_LISTED]:
         reason = planned.record.reason if planned.record else ""
-        again = "is tried once more" if planned.state == "failed" else "is not tried again"
+        again = "will try it once more" if planned.state == "failed" else "will not try it again"
         name = naming.cell_name(spec, planned.cell)
-        print(f"  {planned.state}  {name}: {reason}; it {again} by the next launch")
+        print(f"  {planned.state}  {name}: {reason}; the next launch {again}")
     if len(failed) > MAX_LISTED:
         print(f"  and {len(failed) - MAX_LISTED} more")
 
 
 def _print_front(spec: StudySpec, plan: Plan) -> None:
-    """Print the nondominated configurations on validation, of those with every seed in."""
+    """Print the nondominated configurations on validation, among those with all seeds done."""
     per_seed: dict[Configuration, list[tuple[float, float] | None]] = {}
     for planned in plan.cells:
         objectives = planned.record.objectives if planned.record else None
@@ -157,13 +155,13 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:
-    """Format how many of the done cells another study ran."""
+    """Print how many of the done cells another study ran."""
     reused: dict[str, int] = {}
     for planned in plan.cells:
         if planned.state == "done" and planned.record and planned.record.study != spec.name:
             reused[planned.record.study] = reused.get(planned.record.study, 0) + 1
     for study, number in reused.items():
-        print(f"{number} of the done were run by study {study}")
+        print(f"{number} of the done trials were run by study {study}")
 
 
 def _print_reasons(spec: StudySpec, plan: Plan) -> None:

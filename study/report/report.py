@@ -1,4 +1,4 @@
-"""From records to a report: `read_results` for a notebook, `report_study` for the command."""
+"""From records to a report: `read_results` for notebooks, `report_studies` for the command."""
 
 import contextlib
 import csv
@@ -37,28 +37,28 @@ from trainers.data.doubts import doubts
 from trainers.data.subset import sample_hash
 
 MOST_HISTORIES = 100
-"""Of a study with more trials, only each method's chosen configuration is read epoch by epoch."""
+"""If a study has more trials, epochs are read only of each method's chosen configuration."""
 EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
 FINDINGS = "findings.md"
-"""The file of a report that becomes the run's note."""
-REST = "More stands in the report."
+"""The file of a report whose text becomes the run's note."""
+REST = "The report has more."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Where a report is, and which of its studies have nothing to report."""
+    """Where a report is, and which of its studies have no results."""
 
     page: Path
     address: str
     """The fragment of its address in the MLflow UI; empty if no study was ever launched."""
     without_results: tuple[str, ...]
-    """Studies of which no trial has a result."""
+    """Studies without a single finished trial."""
     kept: str = ""
-    """Why the report that stood there was not replaced; empty if nothing better stood there."""
+    """Why the previous report was not replaced; empty if it was, or if there was none."""
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
-    """Read what a study found, and all that it did not, from its records."""
+    """Read the results of a study from its records, including which cells have none."""
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
     store = find_store(project)
@@ -116,7 +116,7 @@ def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
 
 
 def report_study(spec: StudySpec, project: Path) -> Report:
-    """Write one study's report; as `report_studies` does."""
+    """Write the report of one study, as `report_studies` does."""
     return report_studies((spec,), project)
 
 
@@ -125,9 +125,9 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
-    that on the first study that was ever launched. Where a report of more trials stands already, it
-    is kept there and in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`,
-    or not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
+    that of the first study that was ever launched. If there is a report of more trials already, it
+    is kept, also in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`, or
+    not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
     """
     from analysis.results.combine import combine  # numpy: half a second of every other command
 
@@ -159,12 +159,12 @@ def count_reported(folder: Path) -> int:
 
 
 def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, ...]) -> Report:
-    """Keep a report of more trials, and write the one of fewer next to it, if it holds any."""
+    """Keep a report of more trials; write the new one beside it, unless it holds no trial."""
     fewer = folder.with_name(f"{folder.name}@fewer")
     page = _write(results, fewer) if results.trials else folder / "index.html"
     place = f"the new report is in reports/{fewer.name}" if results.trials else "none is written"
     kept = (
-        f"reports/{folder.name}: holds {held} trials, and only {len(results.trials)} are done as "
+        f"reports/{folder.name}: holds {held} trials, but only {len(results.trials)} are done as "
         f"the study is declared now; it is kept, and {place}; add --replace to replace it"
     )
     return Report(page=page, address="", without_results=empty, kept=kept)
@@ -182,16 +182,16 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
 
 
 def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
-    """Return where the report is filed for a study, with a note if the report is of it alone."""
+    """Return where to file the report for a study, with a note if it is about this study alone."""
     if len(specs) == 1:
         return Entry(study=spec.name, place="report", note=study_note(spec, folder))
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:
-    """Write what the parent run says of itself: where the report is, then its findings.
+    """Format the note of the parent run: where the report is, then its findings.
 
-    Lines that MLflow has no room for are left to the report.
+    Lines that do not fit into a note of MLflow are left out.
     """
     head = "The report is under Artifacts: `report/index.html`."
     if not (folder / FINDINGS).is_file():
@@ -208,7 +208,7 @@ def study_note(spec: StudySpec, folder: Path) -> str:
 def _read_attacks(
     spec: StudySpec, store: Store, done: Sequence[PlannedCell], dataset: Dataset
 ) -> dict[str, tuple[AttackRecord, ...]]:
-    """Read what attacks found, by the cell's key."""
+    """Read the results of attacks, by the cell's key."""
     checkpoint, samples = spec.evaluation.checkpoint, spec.autoattack.samples
     first_hash = hash_of_first(dataset.test)
     return {
@@ -227,7 +227,7 @@ def _trial_result(
     num_seeds: int,
     test_hash: str,
 ) -> TrialResult:
-    """Read one finished cell. `num_seeds`: of its configuration, done."""
+    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done."""
     record = planned.record
     assert record is not None
     assert record.objectives is not None
@@ -266,7 +266,7 @@ def _trial_result(
 def _histories(
     spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
 ) -> tuple[History, ...]:
-    """Read how trials trained: all of a small study, else those of the chosen configurations."""
+    """Read the epochs of all trials, or of the chosen configurations if there are many trials."""
     from analysis.fronts.choice import choose  # numpy, which a study without results spares
 
     runs = {trial.run for trial in results.trials}
@@ -350,7 +350,7 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
 
 
 def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
-    """Collect where the numbers come from, each kind once with all its values."""
+    """Collect where the numbers come from: data, network, commits, hardware, versions."""
     records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
     labels = [record.labels for record in records]
     sizes = ", ".join(
@@ -392,5 +392,5 @@ def _shown(values: Mapping[str, object]) -> str:
 
 
 def _distinct(values: Iterable[str]) -> str:
-    """Join what differs between trials; most often there is one value."""
+    """Join the distinct values; most often there is only one."""
     return ", ".join(sorted(set(values))) or "none"

@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 from trainers.config.data import DataConfig
+from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
+LOSS_NUMERICS: dict[type[Loss], int] = {Trades: 1, Mart: 1}
+"""Raised instead by a change that alters the numbers of one loss alone; part of its cells' keys."""
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "one_cycle")
@@ -248,6 +251,17 @@ class TrainConfig:
         warmup, epochs = self.method.warmup_epochs, self.training.epochs
         rule = f"warmup_epochs must be below the {epochs} epochs of the training"
         check(warmup < epochs, "warmup_epochs", rule, warmup)
+
+
+def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:
+    """Refuse images that are too small for a network. image_shape: (C, H, W).
+
+    Raises `ConfigError`. Each network takes any number of channels and classes.
+    """
+    _, height, width = image_shape
+    if model.name == "small_cnn" and min(height, width) < 2:
+        rule = "small_cnn halves its images, which must be at least 2 × 2 pixels"
+        raise ConfigError("name", rule, f"{height} × {width}")
 
 
 def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:

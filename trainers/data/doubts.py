@@ -6,14 +6,11 @@ the way out. `study check` prints them as warnings, and a report among its limit
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.config import TORCHVISION_SETS, DataConfig
-from trainers.data import published
-from trainers.data.dataset import Dataset, load_data
+from trainers.data.dataset import Dataset
 
 DARK_SHARE = 0.25
 """Of the divisor: where no pixel is above it, the images were probably stored in another range."""
@@ -36,16 +33,6 @@ def doubts(dataset: Dataset) -> tuple[str, ...]:
         *_lone_validation(dataset),
         *_flat_channels(dataset),
     )
-
-
-def doubts_at_hand(config: DataConfig, cache: Path) -> tuple[str, ...]:
-    """Return the doubts about data that need no download; none about other data.
-
-    Raises `DataError` for data that cannot be used.
-    """
-    if config.name in TORCHVISION_SETS and not published.is_decoded(config.name, cache):
-        return ()
-    return doubts(load_data(config, cache))
 
 
 def _dark_parts(dataset: Dataset) -> Iterator[str]:

@@ -32,9 +32,7 @@ from trainers.evaluation.masking import (
 )
 from trainers.evaluation.pgd import Attacked
 from trainers.evaluation.probes import (
-    LONG,
-    MANY,
-    SHORT,
+    SHORT_STEPS,
     Probe,
     accuracy_of,
     last_iterates,
@@ -46,7 +44,10 @@ from trainers.evaluation.probes import (
 __all__ = ["Check", "diagnose", "worst"]
 
 QUERIED = 100
-"""Square and APGD attack at most this many samples: Square makes 5000 queries for each."""
+"""Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
+MORE_STEPS, MORE_RESTARTS = 5, 10
+"""Times as many as the study's own attack has, row 7. From ten steps on they only add to it, as the
+step size stays a quarter of the radius; the starts are the same."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
 DIFFERENCES = ("apgd-t", "apgd-dlr")
@@ -107,28 +108,31 @@ def _rows(
     rivals: Sequence[nn.Module],
 ) -> tuple[Check, ...]:
     """Run the checks, in the order of their rows."""
-    short, long, many = (_pgd(probe, attack, probe.view) for attack in (SHORT, LONG, MANY))
+    attack = evaluation.attack
+    longer = replace(attack, steps=MORE_STEPS * attack.steps)
+    more = replace(attack, restarts=MORE_RESTARTS * attack.restarts)
+    own, *stronger = (_pgd(probe, each, probe.view) for each in (attack, longer, more))
     clean = right(probe, probe.images)
-    other = [_pgd(probe, SHORT, scaled(probe.view, scale)) for scale in SCALES]
-    by_scale = dict(zip((1.0, *SCALES), _accuracies(short, *other), strict=True))
-    tried = (short, long, many, *other)
-    survivors = torch.stack([clean, *(attacked.is_right for attacked in tried)]).all(0)
+    other = [_pgd(probe, attack, scaled(probe.view, scale)) for scale in SCALES]
+    by_scale = dict(zip((1.0, *SCALES), _accuracies(own, *other), strict=True))
+    unscaled = torch.stack([clean, *(each.is_right for each in (own, *stronger))]).all(0)
+    survivors = torch.stack([unscaled, *(each.is_right for each in other)]).all(0)
     with torch.no_grad():
         num_classes = probe.view(probe.images[:1]).shape[1]
     sequence = attack_name(num_classes)
-    square, losses = _queries_and_losses(probe, survivors, strong, num_classes)
+    square, losses = _queries_and_losses(probe, survivors, unscaled, strong, num_classes)
     return (
-        soundness.returned_images(probe, many),
+        soundness.returned_images(probe, own, attack.title),
         _radius_order(evaluation, bits),
         soundness.grey_image(probe),
         soundness.attack_order(probe, clean),
         soundness.zero_gradients(probe),
         soundness.plain_forward(probe),
-        plateau(_accuracies(short, long, many), SHORT.title, probe.place),
+        plateau(_accuracies(own, *stronger), attack.title, probe.place),
         square,
         _transfer(probe, survivors, rivals),
         losses,
-        logit_scale(by_scale, SHORT.title, probe.place),
+        logit_scale(by_scale, attack.title, probe.place),
         _tier_gap(evaluation, bits, strong, sequence),
     )
 
@@ -159,9 +163,16 @@ def _tier_gap(
 
 
 def _queries_and_losses(
-    probe: Probe, survivors: Tensor, strong: Mapping[float, Bits], num_classes: int
+    probe: Probe,
+    survivors: Tensor,
+    unscaled: Tensor,
+    strong: Mapping[float, Bits],
+    num_classes: int,
 ) -> tuple[Check, Check]:
-    """Rows 8, Square, and 9, logit differences. survivors: right under every PGD, (n,)."""
+    """Rows 8, Square, and 9, logit differences.
+
+    survivors: right under every PGD, (n,); unscaled: under those on the logits as they are.
+    """
     index = even(QUERIED, len(probe.labels))
     few = replace(probe, split=take(probe.split, index))
     by_loss = _survivors(few, "apgd-ce")
@@ -172,6 +183,7 @@ def _queries_and_losses(
     if name is not None:
         by_difference = _survivors(few, name)
         white_box &= by_difference
+        by_loss &= unscaled.cpu().numpy()[index]
         accuracies = float(by_loss.mean()), float(by_difference.mean())
         losses = logit_differences(*accuracies, name, few.place)
     if strong:
@@ -203,7 +215,7 @@ def _transfer(probe: Probe, survivors: Tensor, rivals: Sequence[nn.Module]) -> C
         return not_run(8, "transfer", "needs the network of another seed")
     survives = survivors.clone()
     for rival in rivals:
-        crafted = last_iterates(probe, probe.see(rival, probe.engine), SHORT.steps)
+        crafted = last_iterates(probe, probe.see(rival, probe.engine), SHORT_STEPS)
         survives &= right(probe, crafted)
     share = accuracy_of(survivors & ~survives)
     return black_box("transfer", share, f"{probe.place}, after PGD (rivals: {len(rivals)})")

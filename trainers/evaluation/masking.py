@@ -36,8 +36,8 @@ ZERO_GRADIENTS = Limits(0, 0.05)
 """Row 5, a share of samples. Any warns in AutoAttack too (pyautoattack, check_zero_gradients)."""
 UNSOUND = Limits(0, 0)
 """Rows 1 and 6, a count: any fails."""
-PLATEAU = Limits(0.01, 0.03)
-"""Row 7, a difference of accuracies."""
+PLATEAU = Limits(0.01, math.inf)
+"""Row 7, a difference of accuracies: a weak attack is the study's choice, so none fails."""
 BLACK_BOX = Limits(0.002, 0.02)
 """Row 8, a share of samples. 0.2 points warn in AutoAttack too (pyautoattack, check_square_sr)."""
 AGREEMENT = Limits(0.02, 0.05)
@@ -110,9 +110,10 @@ class Rise(NamedTuple):
     later: int
 
 
-def largest_rise(bits: Bits) -> Rise:
+def largest_rise(bits: Bits, ignored: Iterable[tuple[int, int]] = ()) -> Rise:
     """Find the two rows between which accuracy rises most, in standard errors. bits: (≥ 2, n).
 
+    ignored: pairs of rows, earlier and later, that are not compared.
     The standard error is that of the mean of paired differences, and at least 1/n: one sample that
     alone is right in the later row is a rise of one standard error.
 
@@ -122,7 +123,8 @@ def largest_rise(bits: Bits) -> Rise:
     values = bits.astype(np.float64)
     count = bits.shape[1]
     rises = []
-    for earlier, later in itertools.combinations(range(len(bits)), 2):
+    pairs = set(itertools.combinations(range(len(bits)), 2)) - set(ignored)
+    for earlier, later in sorted(pairs):
         each = values[later] - values[earlier]
         spread = math.sqrt(((each - each.mean()) ** 2).sum() / max(count - 1, 1) / count)
         difference = float(each.mean())
@@ -153,9 +155,12 @@ def radius_order(bits: Bits, radii: Sequence[float], attack: str) -> Check:
 
 
 def attack_order(bits: Bits, place: str) -> Check:
-    """Row 4: PGD ≤ FGSM ≤ noise ≤ clean. bits: (4, n), clean, noise, FGSM, PGD."""
+    """Row 4: PGD ≤ FGSM ≤ noise, both ≤ clean. bits: (4, n), clean, noise, FGSM, PGD.
+
+    Noise follows no gradient, so it may stand above clean: by chance, or after training on noise.
+    """
     names = ("clean", "noise", "FGSM", "PGD")
-    rise = largest_rise(bits)
+    rise = largest_rise(bits, ignored=[(0, 1)])
     accuracies = bits.mean(axis=1).tolist()
     listed = ", ".join(f"{n} {100 * a:.1f}%" for n, a in zip(names, accuracies, strict=True))
     weak, strong = names[rise.earlier], names[rise.later]
@@ -168,15 +173,13 @@ def attack_order(bits: Bits, place: str) -> Check:
         rise.standard_errors,
         RISE,
         found,
-        "an attack that follows gradients further finds less, so the gradients mislead"
-        if rise.later > 1
-        else "noise raises accuracy: by chance, or because the network was trained on noise",
+        "an attack that follows gradients further finds less, so the gradients mislead",
         {"standard errors": rise.standard_errors, **dict(zip(names, accuracies, strict=True))},
     )
 
 
 def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
-    """Row 7. accuracies: under a short attack; with more steps; with more restarts."""
+    """Row 7. accuracies: under the study's own attack; with more steps; with more restarts."""
     base, of_steps, of_restarts = accuracies
     steps, restarts = base - of_steps, base - of_restarts
     return graded(
@@ -192,18 +195,20 @@ def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
 
 
 def logit_differences(by_loss: float, by_difference: float, attack: str, place: str) -> Check:
-    """Row 9, first part: accuracies under APGD on cross-entropy and on logit differences.
+    """Row 9, first part: accuracies under PGD and APGD on cross-entropy, and APGD on differences.
 
-    Only what cross-entropy leaves beyond the other counts. Where logit differences are the weaker
-    loss, as DLR is on unmasked networks of three classes, no reported number is misled.
+    All attacks on cross-entropy count together, as APGD alone is too weak for a verdict: on the
+    digits, after AT at ε 0.02, it left 39%, and logit differences, with nine targets, 34%. Only
+    what cross-entropy leaves beyond the other counts: logit differences that are the weaker loss,
+    as DLR is on unmasked networks of three classes, mislead nothing that a study reports.
     """
     return graded(
         9,
         "logit differences",
         max(0.0, by_loss - by_difference),
         AGREEMENT,
-        f"APGD {place} leaves {100 * by_loss:.1f}% by cross-entropy and "
-        f"{100 * by_difference:.1f}% by logit differences ({attack})",
+        f"PGD and APGD on cross-entropy {place} leave {100 * by_loss:.1f}%, "
+        f"logit differences ({attack}) {100 * by_difference:.1f}%",
         "cross-entropy misleads its attack: judge by AutoAttack",
         {"by cross-entropy": by_loss, "by logit differences": by_difference},
     )

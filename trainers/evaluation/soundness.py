@@ -15,8 +15,7 @@ from trainers.evaluation.masking import FAR, UNSOUND, ZERO_GRADIENTS, Check, gra
 from trainers.evaluation.pgd import Attacked
 from trainers.evaluation.probes import (
     LONG,
-    MANY,
-    SHORT,
+    SHORT_STEPS,
     GradientCalls,
     Probe,
     accuracy_of,
@@ -45,8 +44,8 @@ BALL_ROUNDING = (1e-5, 1e-6)
 is no finer near 1."""
 
 
-def returned_images(probe: Probe, attacked: Attacked) -> Check:
-    """Row 1. The bits are computed again, operator by operator, from the evaluated weights."""
+def returned_images(probe: Probe, attacked: Attacked, attack: str) -> Check:
+    """Row 1. The bits are computed again, operator by operator, on the weights that are judged."""
     images, radius = attacked.images, probe.radius
     offsets = (images - probe.images).flatten(1)
     sizes = offsets.abs().amax(1) if probe.norm == "linf" else offsets.norm(dim=1)
@@ -70,7 +69,7 @@ def returned_images(probe: Probe, attacked: Attacked) -> Check:
         "returned images",
         sum(numbers.values()),
         UNSOUND,
-        f"Of the images of {MANY.title} {probe.place}, judged again by weights "
+        f"Of the images of {attack} {probe.place}, judged again by weights "
         f"{weights_hash(probe.model)}, {listed}",
         "the attack, or the network that it ran on, is not what it claims to be",
         numbers,
@@ -100,8 +99,8 @@ def grey_image(probe: Probe) -> Check:
 
 
 def attack_order(probe: Probe, clean: Tensor) -> Check:
-    """Row 4. Each attack is judged by the one image at which it ends, PGD too."""
-    last = last_iterates(probe, probe.view, SHORT.steps)
+    """Row 4. Each attack by the one image that it ends at, PGD too."""
+    last = last_iterates(probe, probe.view, SHORT_STEPS)
     found = (right(probe, images) for images in (random_images(probe), one_step(probe), last))
     rows = [clean, *found]
     return masking.attack_order(torch.stack(rows).cpu().numpy(), probe.place)

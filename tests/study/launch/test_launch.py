@@ -196,7 +196,7 @@ def test_trials_that_raise_stop_a_hopeless_study_and_are_given_up_after_two_trie
     code, output = project.run("launch", "grid")
     assert code == 1, output
     assert "stopped after 5 failed trials (more than 4)" in output
-    assert "is tried once more by the next launch" in output
+    assert "the next launch will try it once more" in output
     assert all("alloc" in run.data.tags["reason"] for run in runs_of(project, "grid"))
     counts = statuses(project, "grid")
     assert counts["FAILED"] <= 6

@@ -1,16 +1,12 @@
 """Tests of what is seldom meant in a data set."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainers.config import DataConfig
-from trainers.data.cache import DataError, Decoded, to_cache
 from trainers.data.dataset import Dataset
-from trainers.data.doubts import doubts, doubts_at_hand
-from trainers.data.published import fingerprint
+from trainers.data.doubts import doubts
 from trainers.data.subset import Split
 
 RANDOM = np.random.default_rng(0)
@@ -116,24 +112,3 @@ def test_a_channel_that_hardly_varies_is_doubted() -> None:
     assert "its noise by 51;" in doubt
     (doubt,) = doubts(with_channel(0))
     assert doubt.startswith("channel 1 of the training images is 100 everywhere")
-
-
-def test_a_published_set_is_doubted_if_it_is_there_and_never_downloaded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RHOEPS_DATA", str(tmp_path))
-    for proxy in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(proxy, "http://127.0.0.1:9/")
-    config = DataConfig(name="cifar10")
-    assert doubts_at_hand(config, tmp_path) == ()
-    train, test = part(50, side=32), part(9, side=32)
-    test.images[3] = train.images[10]
-    decoded = Decoded(train.images, train.labels, test.images, test.labels, CLASSES[:3])
-    to_cache(tmp_path / f"{fingerprint('cifar10')}.npz", decoded)
-    (doubt,) = doubts_at_hand(config, tmp_path)
-    assert "1 of the 9 test images" in doubt
-
-
-def test_data_that_cannot_be_used_are_refused_rather_than_doubted(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.npz: must be an \.npz"):
-        doubts_at_hand(DataConfig(name=f"npz:{tmp_path / 'absent.npz'}"), tmp_path)
