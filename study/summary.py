@@ -145,9 +145,9 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
     front, num_known = front_so_far(per_seed)
     if not front:
         return
-    radius = f"robust ({spec.evaluation.norm} {spec.evaluation.objective_radius:.4g})"
+    threat = naming.threat_name(spec.evaluation.norm, spec.evaluation.objective_radius)
     print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {num_known}:")
-    rows: list[Sequence[str]] = [("", "clean", radius)]
+    rows: list[Sequence[str]] = [("", "clean", f"robust ({threat})")]
     for configuration, (clean, robust) in front:
         name = naming.configuration_name(spec, configuration)
         rows.append((name, f"{clean:.1%}", f"{robust:.1%}"))
