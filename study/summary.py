@@ -64,7 +64,7 @@ def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     if not large:
         return ""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
-        return f"{spec.name}: {large}: there is no terminal to ask on; to launch them, add --yes"
+        return f"{spec.name}: {large}: must be confirmed, but there is no terminal; add --yes"
     try:
         answer = input(f"Launch {large}? [y/N] ")
     except EOFError:  # Ctrl-D
@@ -83,7 +83,7 @@ def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     if plan.num_open <= MANY_TRIALS and not is_long:
         return ""
     if num_unknown == plan.num_open or num_slots is None:
-        return f"{plan.num_open:,} trials, for an unknown time"
+        return f"{plan.num_open:,} trials of unknown length"
     at_least = "at least" if num_unknown else "about"
     return f"{plan.num_open:,} trials, {at_least} {_duration(seconds)}"
 
