@@ -309,7 +309,7 @@ class TrialResult:
     sample_hash: str | None = None
     """A hash of the test samples in their order: equal for all trials that carry bits."""
     seconds: float | None = None
-    """Wall time of the trial."""
+    """Wall time of the training."""
     cost: float | None = None
     """Training cost in forward passes per training sample and epoch (standard training is 3)."""
     run: str = ""
