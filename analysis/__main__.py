@@ -29,11 +29,11 @@ OPTIONS = {
     "num_validation": "validation-images",
     "num_classes": "classes",
 }
-"""Options that are called otherwise than the fields of `analysis.table.Options`."""
+"""Options of the command whose names differ from the fields of `Options`."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """Words a mistake in one line, as everywhere in this project."""
+    """Reports a mistake in one line, as everywhere in this project."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{message}; see python -m analysis --help\n")
@@ -81,7 +81,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
 
 
 def _said(results: Results) -> str:
-    """Print how a table was understood, including what was assumed by default."""
+    """Return how a table was understood, including what was assumed by default."""
     threat = results.threat
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", choices=("best", "last"), help="what was measured; by default last")
     add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
     add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
-    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are no hyperparameters")
+    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are not hyperparameters")
     add("--margin", type=_share, help="differences of robust accuracy that count as none")
     add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
     add("--study", help="name of the study; by default the file's")

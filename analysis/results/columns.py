@@ -27,7 +27,7 @@ OTHER_NAMES = {
 }
 """What other people call the columns that a table needs."""
 MOST_NAMED = 12
-"""Columns of a table that a message lists."""
+"""The most columns of a table that a message lists."""
 ROBUST, VALIDATION = "robust_", "validation_robust"
 
 
@@ -47,8 +47,8 @@ def read_columns(
 ) -> Columns:
     """Sort the columns by what they hold, and note mistakes in their names.
 
-    `asked` is the objective radius, None for the rule of `analysis.table.Options`; `ignore` names
-    columns that are left out.
+    `asked` is the objective radius; None: by the rule of `Options.objective_radius`. `ignore` names
+    the columns that are left out.
     """
     for name in REQUIRED:
         if name not in rows.columns:
@@ -64,7 +64,7 @@ def read_columns(
         # Where a needed column is missing, the message about it names this one.
         needed = meant in REQUIRED or (meant.startswith(ROBUST) and not robust)
         if meant and (meant in rows.columns or not needed):
-            text = f"is no column of a table; did you mean {meant}? Rename it, or ignore it "
+            text = f"is not a known column; did you mean {meant}? Rename it, or ignore it "
             text += "(--ignore)"
             problems.add(rows.header, text, name)
         values.append(name)

@@ -30,7 +30,7 @@ class TableError(ResultsError):
 
 
 class Problems:
-    """The mistakes found so far, so that one reading tells them all."""
+    """The mistakes found so far, so that one reading reports all of them."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
@@ -94,7 +94,7 @@ def read_rows(source: Any, problems: Problems) -> Rows:
 
 
 def number(value: Value) -> float | None:
-    """Read a cell as a finite number, also as papers write it; None if it is none.
+    """Read a cell as a finite number, or as a fraction such as 8/255; None if it is not a number.
 
     >>> number("0.5"), number("8/255") == 8 / 255, number("auto"), number("nan")
     (0.5, True, None, None)
@@ -131,7 +131,7 @@ def radius(text: str) -> float | None:
 
 
 def whole(value: Value) -> int | None:
-    """Read a cell as a whole number; None if it is none.
+    """Read a cell as a whole number; None if it is not one.
 
     >>> whole("3"), whole(3.0), whole("3.5"), whole("three")
     (3, 3, None, None)
@@ -195,7 +195,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
         if content.startswith(WORKBOOK):
             raise TableError(f"{path}: is a workbook or an archive; save its sheet as UTF-8 CSV")
-        # Spreadsheet programs begin UTF-8 with a mark that is no part of the first column's name.
+        # Spreadsheet programs begin UTF-8 with a mark that is not part of the first column's name.
         return content.decode("utf-8-sig")
     except IsADirectoryError as error:
         raise TableError(f"{path}: is a folder; name a CSV file") from error
@@ -216,7 +216,9 @@ def _header(path: Path, columns: list[str], problems: Problems) -> list[str]:
             raise TableError(f"{path}:1: is separated by {name}; save it separated by commas")
     for column in dict.fromkeys(columns):
         if columns.count(column) > 1:
-            problems.add(f"{path}:1", "stands twice in the header; keep one column", column or "''")
+            problems.add(
+                f"{path}:1", "appears twice in the header; keep one of the columns", column or "''"
+            )
     if "" in columns:
         problems.add(f"{path}:1", "has a column without a name; name it, or delete it")
     return columns
@@ -231,7 +233,7 @@ def _plain(cell: Any) -> Value | None:
     """Read a cell as number or text; None if it is blank, as NaN is in data frames."""
     if cell is None or type(cell).__name__ in _MISSING_TYPES:
         return None
-    # Numbers of numpy and pandas become Python's own, so that their types can be told apart.
+    # Convert numbers of numpy and pandas to Python's own, so that int and float can be told apart.
     if hasattr(cell, "item"):
         cell = cell.item()
     if isinstance(cell, bool):

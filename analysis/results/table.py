@@ -69,7 +69,7 @@ class BitFile:
 
 
 def read_bit_file(path: Path) -> BitFile:
-    """Read a file of bits; raises `TableError` if it is none."""
+    """Read a file of bits; raises `TableError` if it is not one."""
     try:
         content = path.read_bytes()
         # Files come from anywhere, and a pickle runs what it holds.
@@ -79,7 +79,7 @@ def read_bit_file(path: Path) -> BitFile:
         raise TableError(f"{path}: is a folder; name an .npz file") from error
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
         raise TableError(
-            f"{path}: is no .npz file of plain arrays; write it with numpy.savez"
+            f"{path}: is not an .npz file of plain arrays; write it with numpy.savez"
         ) from error
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -102,7 +102,7 @@ def bits_of(
     """Return a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
     name = str(row.cells.get("bits", row_number))
     if name not in file.arrays:
-        text = f"{file.path} has no array {name}; add it, or name the row's array here"
+        text = f"{file.path} has no array {name}; add it, or write the name of the row's array here"
         problems.add(row.place, text, "bits")
         return None
     array, shape = file.arrays[name], (len(given), file.num_samples)
@@ -126,7 +126,7 @@ STATES = ("done", "missing", "failed", "given up")
 
 
 class TrialRows:
-    """Reads the rows, one after the other, and what can be told only of all of them."""
+    """Reads the rows one by one, then checks what only all rows together show."""
 
     def __init__(
         self, rows: Rows, columns: Columns, file: BitFile | None, problems: Problems
@@ -182,7 +182,7 @@ class TrialRows:
         return method, found
 
     def _status(self, row: Row) -> str:
-        """Read the status: done where there is none, nothing where it is a mistake."""
+        """Read the status: done where the cell is blank, an empty text where it is a mistake."""
         status = str(row.cells.get("status", "done")).lower().replace("_", " ")
         if status in STATES:
             return status
@@ -233,7 +233,7 @@ class TrialRows:
         self.trials.append(trial)
 
     def _fractions(self, row: Row, columns: Sequence[str]) -> list[float] | None:
-        """Read accuracies; None if one is a mistake."""
+        """Read accuracies; None if one of them is a mistake."""
         read: list[float] = []
         for column in columns:
             cell = row.cells.get(column)
@@ -242,7 +242,7 @@ class TrialRows:
                 self._above_one.append((row.place, column, found))
             elif found is None or found < 0:
                 got = "nothing" if cell is None else cell
-                out = "a trial without results has another status than done" if cell is None else ""
+                out = "if the trial has no results, change its status" if cell is None else ""
                 share = number(str(cell).removesuffix("%").strip())
                 if str(cell).endswith("%") and share is not None:
                     out = f"write {share / 100:g}"
@@ -274,7 +274,7 @@ class TrialRows:
         return False
 
     def _tell_percent(self) -> None:
-        """Word all accuracies above 1 as one mistake: most often they are in percent."""
+        """Report all accuracies above 1 as one mistake: most often they are in percent."""
         if self._above_one:
             place, column, value = self._above_one[0]
             more = len(self._above_one) - 1
@@ -291,22 +291,22 @@ OPTION_NAMES = {
     "validation_images": "num_validation",
     "classes": "num_classes",
 }
-"""What options are called by the command, and here."""
+"""The name of an option in the command, and its field of `Options`."""
 NORMS, CHECKPOINTS = ("linf", "l2"), ("best", "last")
 UNNAMED_ATTACK = "an unnamed attack"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a table does not say of itself."""
+    """What a table does not say about itself."""
 
     study: str = ""
     """Name of the study; by default the file's."""
     about: str = ""
     attack: str = UNNAMED_ATTACK
-    """Against which the accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    """The attack that robust accuracies were measured under, as printed: `PGD-20, 1 restart`."""
     validation_attack: str = ""
-    """By default the attack."""
+    """The attack of validation accuracies; by default the same."""
     norm: Literal["linf", "l2"] = "linf"
     objective_radius: float | None = None
     """By default the radius of the one column `validation_robust_<radius>`; else the middle one
@@ -331,8 +331,8 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
     """Read results from a table: the path of a CSV file, a data frame, or a list of dicts.
 
     `options` are the fields of `Options`. `bits` is an `.npz` file with an array (1 + R, n) of
-    correctness bits for each row, see `analysis.bit_file`. Raises `TableError`, a `ResultsError`,
-    with a message for each mistake.
+    correctness bits for each row, as described at the head of this module. Raises `TableError`,
+    a `ResultsError`, with a message for each mistake.
 
     >>> rows = [{"method": "sam", "rho": 0.1, "seed": 0, "clean": 0.9, "robust_0.1": 0.4}]
     >>> read_table(rows, num_test=1000).trials[0].robust
@@ -358,8 +358,8 @@ def _options(given: Mapping[str, Any]) -> Options:
     odd = [name for name in given if name not in known]
     if odd:
         near = difflib.get_close_matches(OPTION_NAMES.get(odd[0], odd[0]), [*known], n=1)
-        said = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise TableError(f"{odd[0]} is no option of a table; {said}")
+        said = f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
+        raise TableError(f"{odd[0]} is not an option of read_table; {said}")
     told = Options(**given)
     for name in ("num_test", "num_validation", "num_classes"):
         count = getattr(told, name)
@@ -378,12 +378,12 @@ def _options(given: Mapping[str, Any]) -> Options:
 def _check_options(
     rows: Rows, columns: Columns, told: Options, file: BitFile | None, problems: Problems
 ) -> None:
-    """Raise an error that asks for what a table cannot say."""
+    """Note the options that the table needs, and those that do not fit it."""
     if told.num_test is None and file is None:
-        text = "on how many test images its accuracies stand is not in a table; say so"
+        text = "the number of test images is not in a table; give it"
         problems.add(rows.name, f"{text} (--images N, num_test=N)")
     if columns.validation and told.num_validation is None:
-        text = "on how many images its validation accuracies stand is not in a table; say so"
+        text = "the number of validation images is not in a table; give it"
         problems.add(rows.name, f"{text} (--validation-images N, num_validation=N)")
     for name in told.ignore:
         if name not in rows.columns:

@@ -212,7 +212,7 @@ BAD = {
     "a capital radius": (
         lambda t: t.replace("robust_4", "Robust_4", 1),
         [
-            "table.csv:1: Robust_4/255: is no column of a table; did you mean robust_4/255? "
+            "table.csv:1: Robust_4/255: is not a known column; did you mean robust_4/255? "
             "Rename it, or ignore it (--ignore)"
         ],
     ),
@@ -238,12 +238,12 @@ BAD = {
     ),
     "a column twice": (
         lambda t: t.replace("epsilon", "rho", 1),
-        ["table.csv:1: rho: stands twice in the header; keep one column"],
+        ["table.csv:1: rho: appears twice in the header; keep one of the columns"],
     ),
     "a misspelled column": (
         lambda t: t.replace("rho", "validation_clan", 1),
         [
-            "table.csv:1: validation_clan: is no column of a table; did you mean "
+            "table.csv:1: validation_clan: is not a known column; did you mean "
             "validation_clean? Rename it, or ignore it (--ignore)"
         ],
     ),
@@ -273,7 +273,7 @@ BAD = {
         lambda t: t.replace("0.95", "", 1),
         [
             "table.csv:2: clean: must be a fraction in [0, 1], got nothing; "
-            "a trial without results has another status than done"
+            "if the trial has no results, change its status"
         ],
     ),
     "words": (
@@ -388,8 +388,7 @@ def test_a_table_with_many_mistakes_shows_a_hundred(tmp_path: Path):
 OPTIONS = {
     "images": (
         {"num_test": None},
-        "table.csv: on how many test images its accuracies stand is not in a table; say so "
-        "(--images N, num_test=N)",
+        "table.csv: the number of test images is not in a table; give it (--images N, num_test=N)",
     ),
     "a radius": (
         {"objective_radius": 0.3},
@@ -414,8 +413,14 @@ OPTIONS = {
         {"num_test": "1000"},
         "num_test must be a whole number from 1 on, got '1000'",
     ),
-    "the command's word": ({"images": 9}, "images is no option of a table; did you mean num_test?"),
-    "a misspelt option": ({"atack": "PGD"}, "atack is no option of a table; did you mean attack?"),
+    "the command's word": (
+        {"images": 9},
+        "images is not an option of read_table; did you mean num_test?",
+    ),
+    "a misspelt option": (
+        {"atack": "PGD"},
+        "atack is not an option of read_table; did you mean attack?",
+    ),
     "a norm": ({"norm": "l1"}, "norm must be one of linf, l2, got 'l1'"),
     "a checkpoint": ({"checkpoint": "end"}, "checkpoint must be one of best, last, got 'end'"),
     "a name for names": ({"searched": "at"}, "searched must be a list of names, got the text at"),
@@ -501,7 +506,7 @@ BAD_BITS = {
         {"1": BITS, "2": BITS * 0},
         "row 2: bits: array 2 has the accuracies 0.0000, 0.0000, 0.0000, the row others",
     ),
-    "objects": ({"1": np.array([{}])}, "bits.npz: is no .npz file of plain arrays"),
+    "objects": ({"1": np.array([{}])}, "bits.npz: is not an .npz file of plain arrays"),
     "nothing": ({"sample_hash": np.array("a")}, "bits.npz: holds no array of shape"),
 }
 
@@ -514,9 +519,9 @@ def test_bits_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, Any]
 
 
 NO_BITS = {
-    "text": (b"not an archive", "is no .npz file of plain arrays; write it with numpy.savez"),
-    "a cut archive": (b"PK\x03\x04 cut", "is no .npz file of plain arrays"),
-    "empty": (b"", "is no .npz file of plain arrays"),
+    "text": (b"not an archive", "is not an .npz file of plain arrays; write it with numpy.savez"),
+    "a cut archive": (b"PK\x03\x04 cut", "is not an .npz file of plain arrays"),
+    "empty": (b"", "is not an .npz file of plain arrays"),
 }
 
 
