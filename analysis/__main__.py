@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,12 +16,17 @@ from analysis.results.words import count_text
 
 EPILOG = """examples:
   python -m analysis table.csv -o report --images 10000 --classes 10 --attack "AutoAttack"
+  python -m analysis export.csv -o report --images 10000 --rename algo=method acc=clean \\
+      pgd=robust_8/255 --hyperparameters rho epsilon
   python -m analysis reports/digits/front.json -o again
 
 A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, as in
 robust_8/255: fractions, robust ones also right at all smaller radii. Optional: validation_clean,
 validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any other column is a
-hyperparameter. A front.json holds all of its report: it takes no options but -o.
+hyperparameter, and one that looks like an outcome or a record of the run (train_loss, runtime) is
+an error: --ignore it, or list all --hyperparameters. --rename reads an export whose columns have
+other names. Cells are separated by commas, semicolons or tabs; in the last two, decimals may have
+commas. A front.json holds all of its report: it takes no options but -o.
 """
 
 
@@ -58,6 +64,7 @@ def _reported(told: argparse.Namespace) -> Path:
     """Write the report of a table."""
     given = {name: value for name, value in vars(told).items() if value is not None}
     source, out = given.pop("source"), given.pop("out")
+    given["rename"] = dict(given.get("rename", ()))
     several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     results = read_table(source, bits=given.pop("bits", None), **given | several)
     print(_said(results))
@@ -83,6 +90,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
 def _said(results: Results) -> str:
     """Return how a table was understood, including what was assumed by default."""
     threat = results.threat
+    names = dict.fromkeys(name for trial in results.trials for name in trial.values)
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
         count_text(len(results.trials), "trial"),
@@ -95,7 +103,7 @@ def _said(results: Results) -> str:
     return (
         f"{results.study}: {', '.join(counts)}; {threat.attack}, {threat.norm}, radii {radii}, "
         f"objective {threat.objective_radius:g}; reference point at clean accuracy "
-        f"{results.clean_floor:g}"
+        f"{results.clean_floor:g}; hyperparameters {', '.join(names) or 'none'}"
     )
 
 
@@ -138,12 +146,37 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", choices=("best", "last"), help="what was measured; by default last")
     add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
     add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
-    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are not hyperparameters")
+    _add_columns(parser)
     add("--margin", type=_share, help="differences of robust accuracy that count as none")
     add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
     add("--study", help="name of the study; by default the file's")
     add("--about", help="a sentence about the study")
     return parser
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the columns of a table are."""
+    # Extended, so that the options of two messages can be pasted one after the other.
+    add = partial(parser.add_argument, nargs="+", action="extend")
+    add("--ignore", metavar="COLUMN", help="columns to leave out, such as losses and run times")
+    add(
+        "--rename",
+        type=_names,
+        metavar="OLD=NEW",
+        help="read the column OLD as NEW, say acc=clean pgd=robust_8/255",
+    )
+    add(
+        "--hyperparameters",
+        metavar="COLUMN",
+        help="all columns that are hyperparameters; other unknown columns are left out",
+    )
+
+
+def _names(text: str) -> tuple[str, str]:
+    old, _, new = text.rpartition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"must be OLD=NEW, as acc=clean, got {text}")
+    return old, new
 
 
 def _count(text: str) -> int:

@@ -5,8 +5,12 @@ or `robust_8/255`: accuracies on the test images, as fractions, robust ones agai
 this and all smaller radii. Optional: `validation_clean` and `validation_robust`, `cost`, `seconds`,
 `run`, `status` (`done`, else the row is an absent trial), `reason`, `weights` and `inputs` (the
 method's sides, say `sam` and `pgd`), `bits` (names the row's array in the file of bits). Any other
-column is a hyperparameter, blank where the row's method has none. A report's `seeds.csv` is such a
-table.
+column is a hyperparameter, blank where the row's method has none; one that looks like an outcome
+(`train_loss`, `runtime`) is refused until it is ignored or all hyperparameters are listed. Columns
+with other names may be renamed while reading. A report's `seeds.csv` is such a table.
+
+A file is separated by commas, semicolons or tabs. With semicolons or tabs it may have decimal
+commas. Percentages are read as fractions; numbers with marks between thousands are refused.
 
 The correctness bits of the rows may be given in an `.npz` file. It holds one array (1 + R, n) of
 booleans, or of 0 and 1, for each row: first without an attack, then at each radius, rising; the n
@@ -18,7 +22,7 @@ names the test samples, so that studies can be compared.
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +31,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from analysis.results.columns import Columns, read_columns
+from analysis.results.columns import Columns, arranged, read_columns
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results, ThreatModel
 from analysis.results.rows import (
@@ -39,6 +43,7 @@ from analysis.results.rows import (
     read_rows,
     values_of,
     whole,
+    with_points,
 )
 from analysis.results.trials import (
     ROUNDING,
@@ -148,25 +153,10 @@ class TrialRows:
                 self._read_absent(row, method, values, seed, status)
             first = places.setdefault((configuration_key(method, values), seed), row.place)
             if first != row.place and method and seed >= 0:
-                text = "the same method, values and seed as in"
-                problems.add(row.place, f"has {text} {first}; each trial has one row, delete one")
+                text = f"has the same method, values and seed as in {first}; each trial has one "
+                text += "row: delete one, or add the hyperparameter that differs"
+                problems.add(row.place, text)
         self._tell_percent()
-        self._tell_apart(rows.header, read)
-
-    def _tell_apart(self, header: str, read: Mapping[str, Sequence[Value | None]]) -> None:
-        """Note columns that make a configuration of every row: identifiers, times, losses."""
-        every: list[TrialResult | AbsentTrial] = [*self.trials, *self.absent]
-        found = {configuration_key(trial.method, trial.values) for trial in every}
-        if len(found) < len(every) or len({trial.seed for trial in every}) < 2:
-            return
-        for name, cells in read.items():
-            given = [cell for cell in cells if cell is not None]
-            if len(given) > 2 and len(set(given)) == len(given):
-                text = (
-                    "differs in every row, so no configuration has two seeds; if it is no "
-                    "hyperparameter, ignore it (--ignore), else number each one's seeds from 0"
-                )
-                self._problems.add(header, text, name)
 
     def _name(self, row: Row) -> tuple[str, int]:
         """Read method and seed; an empty name or -1 where they are a mistake."""
@@ -243,9 +233,6 @@ class TrialRows:
             elif found is None or found < 0:
                 got = "nothing" if cell is None else cell
                 out = "if the trial has no results, change its status" if cell is None else ""
-                share = number(str(cell).removesuffix("%").strip())
-                if str(cell).endswith("%") and share is not None:
-                    out = f"write {share / 100:g}"
                 text = f"must be a fraction in [0, 1], got {got}{'; ' if out else ''}{out}"
                 self._problems.add(row.place, text, column)
             else:
@@ -322,7 +309,12 @@ class Options:
     searched: tuple[str, ...] = ()
     """Methods whose configurations a search suggested."""
     ignore: tuple[str, ...] = ()
-    """Columns that are neither results nor hyperparameters."""
+    """Columns that are neither results nor hyperparameters, as the table names them."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """The name of a column here by its name in the table: `{"acc": "clean"}`."""
+    hyperparameters: tuple[str, ...] = ()
+    """All columns that are hyperparameters, by their names here; the other unknown ones are left
+    out. By default every unknown column, and one that looks like an outcome is an error."""
     margin: float | None = None
     primary: tuple[str, str] | None = None
 
@@ -339,8 +331,9 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
     (0.4,)
     """
     told, problems = _options(options), Problems()
-    rows = read_rows(source, problems)
-    columns = read_columns(rows, told.objective_radius, told.ignore, problems)
+    found = arranged(read_rows(source, problems), told.rename, told.ignore, problems)
+    rows = with_points(found, problems)
+    columns = read_columns(rows, told.objective_radius, told.hyperparameters, problems)
     problems.check()  # without columns, every row would be a mistake
     file = read_bit_file(Path(bits)) if bits is not None else None
     _check_options(rows, columns, told, file, problems)
@@ -369,9 +362,11 @@ def _options(given: Mapping[str, Any]) -> Options:
         raise TableError(f"norm must be one of {', '.join(NORMS)}, got {told.norm!r}")
     if told.checkpoint not in CHECKPOINTS:
         raise TableError(f"checkpoint must be one of best, last, got {told.checkpoint!r}")
-    for name in ("searched", "ignore"):
+    for name in ("searched", "ignore", "hyperparameters"):
         if isinstance(getattr(told, name), str):
             raise TableError(f"{name} must be a list of names, got the text {getattr(told, name)}")
+    if not isinstance(told.rename, Mapping):
+        raise TableError(f"rename must map old names to new ones, got {told.rename!r}")
     return told
 
 
@@ -385,11 +380,6 @@ def _check_options(
     if columns.validation and told.num_validation is None:
         text = "the number of validation images is not in a table; give it"
         problems.add(rows.name, f"{text} (--validation-images N, num_validation=N)")
-    for name in told.ignore:
-        if name not in rows.columns:
-            problems.add(
-                rows.name, f"has no column {name} to ignore; it has {', '.join(rows.columns)}"
-            )
     methods = {str(row.cells.get("method")) for row in rows.rows}
     for name in (*told.searched, *(told.primary or ())):
         if name not in methods:
