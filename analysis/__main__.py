@@ -23,10 +23,14 @@ EPILOG = """examples:
 A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, as in
 robust_8/255: fractions, robust ones also right at all smaller radii. Optional: validation_clean,
 validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any other column is a
-hyperparameter, and one that looks like an outcome or a record of the run (train_loss, runtime) is
-an error: --ignore it, or list all --hyperparameters. --rename reads an export whose columns have
-other names. Cells are separated by commas, semicolons or tabs; in the last two, decimals may have
-commas. A front.json holds all of its report: it takes no options but -o.
+hyperparameter. If it looks like an outcome or a record of the run (train_loss, runtime), it is an
+error: --ignore it, or list all --hyperparameters. Columns with other names are read by --rename.
+
+Without the columns weights and inputs, a method with rho above 0 counts as SAM, one with epsilon
+above 0 as adversarial training, any other as standard training.
+
+Cells are separated by commas, semicolons or tabs. In the last two cases decimals may have commas.
+A front.json holds all of its report: it takes no options but -o.
 """
 
 
@@ -91,12 +95,13 @@ def _said(results: Results) -> str:
     """Return how a table was understood, including what was assumed by default."""
     threat = results.threat
     names = dict.fromkeys(name for trial in results.trials for name in trial.values)
+    sides = ", ".join(f"{note.name} {note.sides}" for note in results.methods)
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
         count_text(len(results.trials), "trial"),
         count_text(len(results.absent), "absent trial"),
         count_text(len(configurations(results)), "configuration"),
-        count_text(len(results.methods), "method"),
+        f"{count_text(len(results.methods), 'method')} (with their sides: {sides})",
         count_text(len(results.seeds), "seed"),
         count_text(results.num_test, "test image"),
     )

@@ -137,7 +137,11 @@ def _remedy(name: str, columns: Sequence[str]) -> str:
         for column in columns
         if column not in RESERVED
         and not column.startswith(ROBUST)
-        and (_plain(column) in OTHER_NAMES.get(name, ()) or _meant(column).startswith(name))
+        and (
+            # As in pgd20: the number is that of its steps.
+            _plain(column).rstrip("0123456789_") in OTHER_NAMES.get(name, ())
+            or _meant(column).startswith(name)
+        )
     ]
     if like:
         radius_too = ", with its radius" if name == ROBUST else ""

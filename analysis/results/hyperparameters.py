@@ -34,6 +34,7 @@ RECORDS = re.compile(
 MOST_TWICE = 0.1
 """Share of rows that may be another's twin without a column that still counts as an outcome: some
 runs are logged twice."""
+UNNUMBERED = "; where each row is a configuration of its own, number its seeds from 0"
 _WORDS = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+(?![a-z])\d*|\d+")
 
 
@@ -53,23 +54,17 @@ def hyperparameters(
         return tuple(name for name in unknown if name in declared)
     named = [name for name in unknown if _is_named_as_outcome(name, rows)]
     differing = _differing(rows, [name for name in unknown if name not in named])
-    for odd, reason in (
-        (named, "by name like a result or a record of the run, not like a hyperparameter"),
-        (differing, "like a result: it differs between the seeds of a configuration"),
+    kept = tuple(name for name in unknown if name not in (*named, *differing))
+    for odd, reason, more in (
+        (named, "named like results or records of the run", ""),
+        (differing, "different for each seed of a configuration, like results", UNNUMBERED),
     ):
         if odd:
-            others = [name for name in unknown if name in odd or name not in (*named, *differing)]
-            text = f"{'looks' if len(odd) == 1 else 'look'} {reason}; ignore {_them(odd)} (--ignore "
-            text += f"{_shell(odd)}), or list every hyperparameter (--hyperparameters "
-            text += f"{_shell(others)})"
-            if odd is differing:
-                text += "; where each row is a configuration of its own, number its seeds from 0"
-            problems.add(rows.header, text, ", ".join(odd))
-    return tuple(name for name in unknown if name not in (*named, *differing))
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
+            be, them = ("is", "it") if len(odd) == 1 else ("are", "them")
+            text = f"{be} {reason}; ignore {them} (--ignore {_shell(odd)}), or list all "
+            text += f"hyperparameters (--hyperparameters {_shell(kept)})"
+            problems.add(rows.header, f"{text}{more}", ", ".join(odd))
+    return kept
 
 
 def _shell(names: Sequence[str]) -> str:

@@ -354,9 +354,8 @@ BAD = {
             .replace("at,,8/255,1", "at,d,8/255,1")
         ),
         [
-            "table.csv:1: id: looks by name like a result or a record of the run, not like a "
-            "hyperparameter; ignore it (--ignore id), or list every hyperparameter "
-            "(--hyperparameters id epsilon)"
+            "table.csv:1: id: is named like results or records of the run; ignore it "
+            "(--ignore id), or list all hyperparameters (--hyperparameters epsilon)"
         ],
     ),
     "two mistakes": (
