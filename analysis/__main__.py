@@ -95,20 +95,21 @@ def _said(results: Results) -> str:
     """Return how a table was understood, including what was assumed by default."""
     threat = results.threat
     names = dict.fromkeys(name for trial in results.trials for name in trial.values)
-    sides = ", ".join(f"{note.name} {note.sides}" for note in results.methods)
+    sides = ", ".join(f"{note.name} = {note.sides}" for note in results.methods)
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
         count_text(len(results.trials), "trial"),
         count_text(len(results.absent), "absent trial"),
         count_text(len(configurations(results)), "configuration"),
-        f"{count_text(len(results.methods), 'method')} (with their sides: {sides})",
+        count_text(len(results.methods), "method"),
         count_text(len(results.seeds), "seed"),
         count_text(results.num_test, "test image"),
     )
     return (
         f"{results.study}: {', '.join(counts)}; {threat.attack}, {threat.norm}, radii {radii}, "
         f"objective {threat.objective_radius:g}; reference point at clean accuracy "
-        f"{results.clean_floor:g}; hyperparameters {', '.join(names) or 'none'}"
+        f"{results.clean_floor:g}; sides: {sides}; hyperparameters: "
+        f"{', '.join(names) or 'none'}"
     )
 
 

@@ -7,7 +7,8 @@ this and all smaller radii. Optional: `validation_clean` and `validation_robust`
 method's sides, say `sam` and `pgd`), `bits` (names the row's array in the file of bits). Any other
 column is a hyperparameter, blank where the row's method has none; one that looks like an outcome
 (`train_loss`, `runtime`) is refused until it is ignored or all hyperparameters are listed. Columns
-with other names may be renamed while reading. A report's `seeds.csv` is such a table.
+with other names may be renamed while reading. A report's `seeds.csv` is such a table; its numbers
+under stronger attacks and in other norms are refused until they are ignored.
 
 A file is separated by commas, semicolons or tabs. With semicolons or tabs it may have decimal
 commas. Percentages are read as fractions; numbers with marks between thousands are refused.
