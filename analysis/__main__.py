@@ -20,17 +20,18 @@ EPILOG = """examples:
       pgd=robust_8/255 --hyperparameters rho epsilon
   python -m analysis reports/digits/front.json -o again
 
-A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, as in
-robust_8/255: fractions, robust ones also right at all smaller radii. Optional: validation_clean,
-validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any other column is a
-hyperparameter. If it looks like an outcome or a record of the run (train_loss, runtime), it is an
-error: --ignore it, or list all --hyperparameters. Columns with other names are read by --rename.
+A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, such
+as robust_8/255. Accuracies are fractions. An image is robust at a radius only if it is classified
+correctly at all smaller radii, too. Optional columns: validation_clean, validation_robust, cost,
+seconds, run, status, reason, weights, inputs, bits. Any other column is a hyperparameter. If it
+looks like an outcome or a record of the run (train_loss, runtime), it is an error: --ignore it, or
+list all --hyperparameters. Columns with other names are read by --rename.
 
 Without the columns weights and inputs, a method with rho above 0 counts as SAM, one with epsilon
 above 0 as adversarial training, any other as standard training.
 
 Cells are separated by commas, semicolons or tabs. In the last two cases decimals may have commas.
-A front.json holds all of its report: it takes no options but -o.
+A front.json holds a whole report and takes no option but -o.
 """
 
 
@@ -39,7 +40,7 @@ OPTIONS = {
     "num_validation": "validation-images",
     "num_classes": "classes",
 }
-"""Options of the command whose names differ from the fields of `Options`."""
+"""Options whose names differ from the fields of `analysis.results.table.Options`."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -79,7 +80,7 @@ def _reported(told: argparse.Namespace) -> Path:
 
 
 def _rerendered(told: argparse.Namespace) -> Path:
-    """Write the report again that a `front.json` holds."""
+    """Write a report again from its `front.json`."""
     given = [name for name, value in vars(told).items() if value is not None]
     odd = [name for name in given if name not in ("source", "out")]
     if odd:
@@ -92,7 +93,7 @@ def _rerendered(told: argparse.Namespace) -> Path:
 
 
 def _said(results: Results) -> str:
-    """Return how a table was understood, including what was assumed by default."""
+    """Describe how a table was understood, including what was assumed by default."""
     threat = results.threat
     names = dict.fromkeys(name for trial in results.trials for name in trial.values)
     sides = ", ".join(f"{note.name} = {note.sides}" for note in results.methods)
@@ -123,14 +124,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("source", type=Path, help="a table (CSV), or the front.json of a report")
-    add("-o", "--out", type=Path, required=True, help="folder of the report, made or replaced")
-    add("--images", dest="num_test", type=_count, metavar="N", help="test images; needed")
+    add("-o", "--out", type=Path, required=True, help="folder of the report, created or replaced")
+    add("--images", dest="num_test", type=_count, metavar="N", help="test images; required")
     add(
         "--validation-images",
         dest="num_validation",
         type=_count,
         metavar="N",
-        help="validation images; needed with validation accuracies",
+        help="validation images; required with validation accuracies",
     )
     add("--classes", dest="num_classes", type=_count, metavar="K", help="classes of the data")
     add(
@@ -139,23 +140,23 @@ def _parser() -> argparse.ArgumentParser:
         metavar="C",
         help="clean accuracy of the reference point; by default 1/K, or 0 without --classes",
     )
-    add("--attack", help="what robust accuracies were measured under, say 'PGD-20, 1 restart'")
-    add("--validation-attack", help="the same on validation images; by default as --attack")
-    add("--norm", choices=("linf", "l2"), help="of the radii; by default linf")
+    add("--attack", help="attack of the robust accuracies, such as 'PGD-20, 1 restart'")
+    add("--validation-attack", help="attack on validation images; by default that of --attack")
+    add("--norm", choices=("linf", "l2"), help="norm of the radii; by default linf")
     add(
         "--objective-radius",
         type=_radius,
         metavar="E",
-        help="radius of fronts and choices; by default that of the validation accuracies, "
-        "else the middle one, of two the smaller",
+        help="radius at which fronts are chosen; by default that of the validation accuracies, "
+        "or the middle one without them (the smaller of two)",
     )
-    add("--checkpoint", choices=("best", "last"), help="what was measured; by default last")
+    add("--checkpoint", choices=("best", "last"), help="checkpoint measured; by default last")
     add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
     add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
     _add_columns(parser)
-    add("--margin", type=_share, help="differences of robust accuracy that count as none")
+    add("--margin", type=_share, help="smallest difference of robust accuracy that matters")
     add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
-    add("--study", help="name of the study; by default the file's")
+    add("--study", help="name of the study; by default that of the file")
     add("--about", help="a sentence about the study")
     return parser
 
@@ -187,7 +188,7 @@ def _names(text: str) -> tuple[str, str]:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
     return int(text)
 
 
@@ -204,7 +205,7 @@ def _share(text: str) -> float:
 def _radius(text: str) -> float:
     found = radius(text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"must be a radius as 0.031 or 8/255, got {text}")
+        raise argparse.ArgumentTypeError(f"must be a radius such as 0.031 or 8/255, got {text}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Analyse: build everything that a report shows from the results of a study."""
+"""Analyse: compute everything that a report shows from the results of a study."""
 
 from dataclasses import replace
 
@@ -27,10 +27,10 @@ from analysis.results.trials import TrialResult
 
 
 def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Analysis:
-    """Analyse the results of a study: measure everything that its report shows.
+    """Compute everything that the report of a study shows from its results.
 
-    Trials whose attack failed, by an alarm, are left out and listed as absent. Equal results,
-    number of replicates and seed give an equal analysis.
+    Trials are left out and listed as absent if an alarm reports that their attack failed. Equal
+    results, number of replicates and seed give an equal analysis.
     """
     given, alarms = results, find_alarms(results)
     results = leave_out(given, alarms)
@@ -65,7 +65,7 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
 
 
 def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
-    """Analyse what a stronger attack left: its fronts, and the difference to the weaker attack."""
+    """Analyse the trials under a stronger attack, and their difference to the weaker attack."""
     document = analyse(tier_results(results, design), replicates=replicates, seed=seed)
     attacked, losses = compare_attacks(
         results, design, document.results, count=replicates, seed=seed
@@ -79,14 +79,14 @@ def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> T
         attacked=attacked,
         losses=losses,
     )
-    # Nothing was declared in another norm, and nothing is compared in it.
+    # In another norm nothing was declared beforehand, so no methods are compared in it.
     own = design.norm == results.threat.norm
     said = tier_findings(tier, results.threat.attack) if own else ()
     return replace(tier, analysis=replace(document, findings=said))
 
 
 def without_bits(results: Results) -> Results:
-    """Drop the correctness bits, which `front.json` does not carry."""
+    """Return the results without the correctness bits, which `front.json` does not hold."""
     return replace(results, trials=tuple(_without_bits(trial) for trial in results.trials))
 
 
@@ -120,7 +120,7 @@ def _view(
 
 
 def _gaps(results: Results, drawn: Replicates, fits: tuple[FrontFit, ...]) -> tuple[Gap, ...]:
-    """Compare the curves of the pairs of methods that the study compares."""
+    """Measure the gap between the curves of each pair of methods that the study compares."""
     by_method = {fit.method: fit for fit in fits}
     return tuple(
         measure_gap(results, drawn, by_method[first], by_method[second])

@@ -1,8 +1,8 @@
 """Document: everything that an analysis found, as one value and as `front.json`.
 
-The figures, the tables and the page are made from it alone. Accuracies are fractions, never
-percent; what is unknown is null, never NaN. Additions keep the number in `SCHEMA`; a changed
-meaning raises it; readers refuse a number that they do not know.
+Figures, tables and the page are made from this value alone. Accuracies are fractions, never
+percent. Unknown values are null, never NaN. Additions keep the number in `SCHEMA`, and a changed
+meaning raises it. Readers refuse a number that they do not know.
 """
 
 import json
@@ -44,7 +44,7 @@ class View:
     estimand: Estimand
     fronts: Fronts
     fits: tuple[FrontFit, ...]
-    """Curves: at the objective radius, the one declared beforehand, and empty elsewhere."""
+    """Fitted curves at the objective radius, which was declared beforehand; empty elsewhere."""
     gaps: tuple[Gap, ...]
     rates: tuple[Rate, ...]
     contrasts: Contrasts
@@ -59,13 +59,13 @@ class Analysis:
 
     results: Results
     replicates: int
-    """How many replicates stand behind each interval."""
+    """Number of replicates behind each interval."""
     replicate_seed: int
     pooled_over_methods: bool
-    """True if seed noise was pooled over all methods, as one had too few seeds for its own."""
+    """True if seed noise was pooled over all methods, as one of them had too few seeds."""
     variance_explained_by_seed: float | None
     estimands: tuple[Estimand, ...]
-    """Those that the data allow, the default first."""
+    """The estimands that the data allow, the default first."""
     covariances: tuple[tuple[tuple[float, ...], ...], ...]
     """(N, 1 + R, 1 + R): seed covariance of each configuration's mean accuracies."""
     views: tuple[View, ...]
@@ -74,18 +74,18 @@ class Analysis:
     margins: tuple[Margin, ...]
     alarms: tuple[Alarm, ...]
     exclusion: Exclusion | None
-    """What was left out for a failing alarm; None if nothing was."""
+    """What was left out because of a failing alarm; None if nothing was."""
     findings: tuple[Finding, ...]
     tiers: tuple["Tier", ...] = ()
-    """What stronger attacks left, each beside the evaluation attack."""
+    """Stronger attacks, each compared with the evaluation attack."""
     others: tuple[OtherEvaluation, ...] = ()
     """Accuracies in other norms."""
     diagnoses: tuple[Diagnosis, ...] = ()
-    """Checks and detections of all trials, of those left out too."""
+    """Checks and detections of all trials, including those left out."""
 
     @property
     def estimand(self) -> Estimand:
-        """Return the default estimand, that of headline numbers."""
+        """Return the default estimand, which headline numbers have."""
         return self.estimands[0]
 
     @property
@@ -111,17 +111,17 @@ class Analysis:
 
 @dataclass(frozen=True, kw_only=True)
 class Tier:
-    """A stronger attack as a study of its own, and beside the evaluation attack."""
+    """A stronger attack, as a study of its own and compared with the evaluation attack."""
 
     attack: str
-    """As it is printed: `AutoAttack`; `analysis.results.threat.attack` adds its samples."""
+    """Its name, such as `AutoAttack`; `analysis.results.threat.attack` adds the samples."""
     samples: int
     parts: tuple[str, ...]
-    """The attacks it is made of, in the order in which they ran."""
+    """The attacks that it consists of, in the order in which they ran."""
     partial: tuple[str, ...]
-    """Trials attacked at some of their radii only: no number of the tier uses them."""
+    """Trials attacked at only some of their radii: no number of the tier uses them."""
     analysis: Analysis
-    """Of the trials attacked; its findings are those that the study's findings hold too."""
+    """Analysis of the trials attacked. Its findings are among those of the study, too."""
     attacked: tuple[AttackedTwice, ...]
     """By radius, then by configuration."""
     losses: tuple[MethodLoss, ...]
@@ -137,7 +137,7 @@ def write_json(analysis: Analysis) -> str:
 def read_json(text: str) -> Analysis:
     """Read an analysis from the text of a `front.json`.
 
-    Raises `ResultsError` for an unknown schema and for whatever does not fit it.
+    Raises `ResultsError` for an unknown schema, and for any entry that does not fit the schema.
     """
     try:
         document = json.loads(text)
@@ -152,14 +152,14 @@ def read_json(text: str) -> Analysis:
 def to_plain(value: Any, place: str = "") -> Any:
     """Turn dataclasses into dicts and tuples into lists, as `json.dumps` takes them.
 
-    A field is left out where the rule `written` of its metadata says so. NaN and infinity are a
-    `TypeError` that names the place: where a number may be lacking, the value is None.
+    A field is left out where the rule `written` in its metadata says so. NaN and infinity raise a
+    `TypeError` that names their place: an unknown number must be None.
 
     >>> from analysis.inference.claims import Interval
     >>> to_plain(Interval(estimate=0.5, low=0.25, high=0.75))
     {'estimate': 0.5, 'low': 0.25, 'high': 0.75}
     """
-    # Not pydantic's serializer: it writes NaN as null, and knows no place in its errors.
+    # Not pydantic's serializer: it writes NaN as null, and its errors do not name the place.
     if is_dataclass(value):
         return {
             field.name: to_plain(getattr(value, field.name), f"{place}.{field.name}")
@@ -180,18 +180,18 @@ def to_plain(value: Any, place: str = "") -> Any:
 def from_plain(kind: type[T], plain: Any, place: str = "") -> T:
     """Build a value of this type from what `to_plain` returned.
 
-    Types are taken strictly: a bool is no number, and 1 is not 1.0 where both are allowed. Raises
+    Types are strict: a bool is not a number, and 1 is not 1.0 where both are allowed. Raises a
     `ResultsError` with the place of the first entry that does not fit.
 
     >>> from analysis.inference.claims import Interval
     >>> from_plain(Interval, {"estimate": 0.5, "low": 0.25, "high": 0.75})
     Interval(estimate=0.5, low=0.25, high=0.75)
     """
-    # For a start-up without it: only reports that are written again are read.
+    # Imported here for a fast start: only reports that are written again are read.
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        # As text, because in strict mode a list is a tuple in JSON alone.
+        # As text, because strict mode accepts a list as a tuple only in JSON.
         return TypeAdapter(kind).validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

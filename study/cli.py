@@ -8,13 +8,13 @@ import codecs
 import os
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from study.launch.launch import Outcome
@@ -23,22 +23,63 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+
+class Commands(TyperGroup):
+    """The commands, which suggest an option for a misspelled one."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            near = getattr(error, "possibilities", None)
+            if near:  # an option that does not exist
+                error.message += f"; did you mean {near[0]}?"  # type: ignore[attr-defined]
+                error.possibilities = None  # type: ignore[attr-defined]
+            raise
+
+
 app = typer.Typer(
     name="study",
+    cls=Commands,
+    context_settings={"token_normalize_func": str.lower},
     help="Studies of SAM (weight radius ρ) and adversarial training (input radius ε): declared in "
-    "studies.yaml, scheduled by Ray Tune, searched by Optuna, recorded in MLflow.",
+    "studies.yaml, scheduled by Ray Tune, searched by Optuna, recorded in MLflow.\n\n"
+    "Exit codes: 0 done; 1 the work failed, or a part of it; 2 refused before it began, for a "
+    "mistake in the command or the file, or as something that it needs is missing; 130 stopped by "
+    "Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="A study of the file.")]
+StudyName = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="A study; may be left out if the file has only one."),
+]
 StudyNames = Annotated[
-    list[str], typer.Argument(metavar="NAME...", help="Studies of the file, one or several.")
+    list[str] | None,
+    typer.Argument(metavar="NAME", help="Studies; may be left out if the file has only one."),
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
 DEFAULT_FILE = Path("studies.yaml")
+EXAMPLE = """\
+first:
+  about: Does SAM make small networks more robust?
+  data: {name: digits}
+  model: {name: small_cnn, width: 8}
+  training: {epochs: 5, batch_size: 64, learning_rate: 0.1, momentum: 0.9,
+             weight_decay: 5e-4, schedule: cosine}
+  seeds: [0, 1]
+  methods:
+    standard: {}
+    sam: {weights: {sam: {rho: [0.1, 0.2]}}}
+    at: {inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 3}}}
+  evaluation: {norm: linf, radii: [0.05, 0.1], objective_radius: 0.1,
+               attack: {pgd: {steps: 10, restarts: 1}}}
+"""
+"""A small studies file, which `study check --help` shows."""
 PLAIN_TEXT = {
     "ρ": "rho",
     "ε": "epsilon",
@@ -49,12 +90,12 @@ PLAIN_TEXT = {
     "×": "x",
     "±": "+-",
 }
-"""What stands for the characters of our own messages where the terminal's encoding lacks them."""
+"""What replaces the special characters of our messages where the terminal's encoding lacks them."""
 
 
 @app.command("list")
 def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
-    """List the studies of the file, one line each.
+    """List the studies in the file, one line each.
 
     Example: study list
     """
@@ -70,26 +111,45 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
         print(f"{name:<{width}}  {trials}  {spec.about}".rstrip())
 
 
-@app.command()
+@app.command(epilog=f"A small studies.yaml:\n\n\b\n{EXAMPLE}")
 def check(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One study.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A study in the studies file; all if left out."),
+    ] = None,
     file: StudiesFile = DEFAULT_FILE,
 ) -> None:
-    """Validate the file and every cell of its studies, and report all mistakes at once.
+    """Check the file, its data and this machine.
+
+    Every cell of the studies is built, and all mistakes are printed at once. What only this machine
+    lacks is a warning.
 
     Example: study check digits
     """
     studies = _read(file)
     chosen = studies if name is None else {name: _choose(studies, name, file)}
-    for spec in chosen.values():
-        if spec.resources.gpu > 0:
-            _warn_without_gpu(spec)
-    print(f"{file}: {', '.join(chosen)}: no mistakes; next: study plan {next(iter(chosen))}")
+
+    def foresee() -> None:
+        # NumPy: here, so that --help is quick.
+        from study import precheck
+
+        machine = precheck.this_machine(chosen.values(), file.resolve().parent)
+        found = precheck.foresee(chosen.values(), file, machine)
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        if found.mistakes:
+            _leave("\n".join(found.mistakes))
+
+    _guarded(foresee)
+    following = f"study plan {next(iter(chosen))}{_file_option(file)}"
+    print(f"{file}: {', '.join(chosen)}: no mistakes; next: {following}")
 
 
 @app.command()
-def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show what a launch would run and how long it would take, without starting it.
+def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show what a launch would run, and how long.
+
+    Nothing is started.
 
     Example: study plan digits
     """
@@ -110,8 +170,10 @@ def plan(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Run what is missing. The same command resumes a launch, or extends an edited study.
+def launch(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Run the trials that are missing.
+
+    Run the same command again to resume, or to extend a study that was edited.
 
     Example: study launch digits
     """
@@ -137,8 +199,10 @@ def launch(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Show where a study stands according to its records, while it runs or later.
+def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Show where a study stands, from its records.
+
+    This works while the study runs, and later.
 
     Example: study status digits
     """
@@ -157,11 +221,12 @@ def status(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Attack the networks on the fronts with AutoAttack, at every radius, then diagnose them.
+def evaluate(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Attack the networks on the fronts.
 
-    The networks are those of each method's nondominated configurations with all seeds done. The
-    number of test images is autoattack.samples. The same command resumes.
+    AutoAttack at every radius, then the diagnosis. The networks are those of each method's
+    nondominated configurations with all seeds done. The number of test images is
+    autoattack.samples. Run the same command again to resume.
 
     Example: study evaluate digits
     """
@@ -169,10 +234,11 @@ def evaluate(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 
 @app.command()
-def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
-    """Check the networks on the fronts for masked gradients, and print the checklist.
+def diagnose(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+    """Check these networks for masked gradients.
 
-    A check that warns or fails is a finding, not an error of the command. The same command resumes.
+    The networks are those of study evaluate; their checklist is printed. A check that warns or
+    fails is a finding, not an error of the command. Run the same command again to resume.
 
     Example: study diagnose digits
     """
@@ -181,24 +247,29 @@ def diagnose(name: StudyName, file: StudiesFile = DEFAULT_FILE) -> None:
 
 @app.command()
 def report(
-    names: StudyNames,
+    names: StudyNames = None,
     file: StudiesFile = DEFAULT_FILE,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a report that holds more trials.")
+        bool,
+        typer.Option("--replace", help="Replace the report even if it holds more trials."),
     ] = False,
 ) -> None:
-    """Write the report bundle to reports/NAME, and log it on the study's parent run.
+    """Write the report to reports/NAME.
 
-    Several studies are compared in reports/A+B, which is logged on the parent run of each. A report
-    that holds more trials is kept, and the new one written to reports/NAME@fewer.
+    It is also logged on the study's parent run in MLflow.
+
+    With several names the studies are compared in reports/A+B, which is logged on the parent run of
+    each. If the report that is already there holds more trials, it is kept, and the new one is
+    written to reports/NAME@fewer.
 
     Example: study report digits
     """
     studies = _read(file)
-    specs = [_choose(studies, name, file) for name in names]
+    wanted: list[str | None] = [*names] if names else [None]
+    specs = [_choose(studies, name, file) for name in wanted]
 
     def write() -> int:
-        # NumPy, MLflow and what draws take seconds to import.
+        # NumPy, MLflow and matplotlib take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.report.report import report_studies
@@ -208,7 +279,10 @@ def report(
         except ResultsError as error:
             _leave(str(error))
         for name in report.without_results:
-            print(f"{name}: no trial has a result; study plan {name}{_file_option(file)} says why")
+            print(
+                f"{name}: no trial has a result yet; to see why, run: "
+                f"study plan {name}{_file_option(file)}"
+            )
         if report.kept:
             print(report.kept)
         if report.address:
@@ -223,10 +297,15 @@ def report(
 def ui(
     file: StudiesFile = DEFAULT_FILE,
     port: Annotated[
-        int, typer.Option(help="The first port to try; it is open to this machine only.")
+        int,
+        typer.Option(
+            min=1, max=65535, help="The first port to try; only this machine can connect."
+        ),
     ] = 5000,
 ) -> None:
-    """Start the MLflow UI on the store of the file's studies; Ctrl-C ends it.
+    """Start the MLflow UI; Ctrl-C stops it.
+
+    It shows the runs of the file's studies.
 
     Example: study ui
     """
@@ -265,27 +344,39 @@ def _plain_text(error: UnicodeError) -> tuple[str, int]:
 
 
 def _read(file: Path) -> dict[str, "StudySpec"]:
-    """Read a studies file, or leave with all its mistakes."""
+    """Read a studies file, or print all its mistakes and exit."""
     # pydantic and the forms of all sides: here, so that --help is quick.
     from study.spec import SpecError, read_studies
 
+    if file == DEFAULT_FILE and not file.exists():
+        _leave(
+            f"{file}: there is no such file in {Path.cwd()}; change to the folder of a project, "
+            "name a file with --file, or write one like the example of study check --help"
+        )
     try:
         return read_studies(file)
     except SpecError as error:
         _leave("\n".join(error.messages))
 
 
-def _choose(studies: dict[str, "StudySpec"], name: str, file: Path) -> "StudySpec":
-    """Return a study by its name, or leave with a hint at the names that the file has."""
+def _choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
+    """Return a study by its name, or print which names the file has and exit."""
+    # pydantic: here, so that --help is quick.
+    from study.spec.mistakes import nearest
+
+    if name is None and len(studies) == 1:
+        return next(iter(studies.values()))
+    if name is None:
+        _leave(f"{file}: has several studies; name one of {', '.join(studies)}")
     if name in studies:
         return studies[name]
-    close = get_close_matches(name, studies, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(studies)}"
+    close = nearest(name, list(studies))
+    hint = f"did you mean {close}?" if close else f"it has {', '.join(studies)}"
     _leave(f"{file}: has no study {name}; {hint}")
 
 
 def _guarded(work: Callable[[], T]) -> T:
-    """Do a command's work; a user's mistake or a missing service is one line, not a traceback."""
+    """Run a command's work. Report a user's mistake or a missing service as one line."""
     # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
     from study.launch.interrupts import Interrupted
@@ -300,7 +391,8 @@ def _guarded(work: Callable[[], T]) -> T:
         _leave(str(error))
     except Interrupted as stop:
         print(
-            f"{stop}; what is finished is kept; run the same command to continue", file=sys.stderr
+            f"{stop}; what is finished is kept; run the same command again to continue",
+            file=sys.stderr,
         )
         raise typer.Exit(128 + int(stop.signal)) from None
     except BrokenPipeError:
@@ -309,11 +401,12 @@ def _guarded(work: Callable[[], T]) -> T:
         if not is_store_failure(error):
             raise
         reason = masked(" ".join(str(error).split()))[:400]
-        _leave(f"cannot read or write: {reason}")
+        print(f"cannot read or write: {reason}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 def _leave(message: str) -> NoReturn:
-    """Print what is wrong, and leave with the exit code of a user's mistake."""
+    """Print what is wrong, and exit with the code of a user's mistake."""
     print(message, file=sys.stderr)
     raise typer.Exit(2)
 
@@ -324,20 +417,20 @@ def _file_option(file: Path) -> str:
 
 
 def _next_command(spec: "StudySpec", current: "Plan", file: Path) -> str:
-    """Return the command that follows a look at a plan."""
+    """Return the command that a plan suggests next."""
     what = "launch" if current.num_open else "report"
     return f"study {what} {spec.name}{_file_option(file)}"
 
 
 def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
-    """Return the command that follows a launch."""
+    """Return the command to run after a launch."""
     if outcome.plan.num_open:
-        return f"study launch {spec.name}{_file_option(file)}   (continues where this one ended)"
+        return f"study launch {spec.name}{_file_option(file)}   (continues where this launch ended)"
     return f"study report {spec.name}{_file_option(file)}"
 
 
-def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
-    """Evaluate or diagnose; then print the checklist, what failed, and what to do next."""
+def _verify(name: str | None, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
+    """Evaluate or diagnose, then print the checklist, the failures and the next command."""
     spec = _choose(_read(file), name, file)
     option = _file_option(file)
 
@@ -350,26 +443,12 @@ def _verify(name: str, file: Path, command: Literal["evaluate", "diagnose"]) -> 
         work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
         outcome = work(spec, project_folder(file), partial(print, flush=True))
         if not outcome.members:
-            reason = "no configuration has all its seeds done yet; launch it first"
+            reason = "no configuration has finished with all its seeds yet; run"
             _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
         print_checklist(spec, outcome.checklist)
         for what, reason in outcome.failures:
-            print(f"  failed  {what}: {reason}; run the same command to try again")
+            print(f"  failed  {what}: {reason}; run the same command again to retry")
         print(f"next: study report {spec.name}{option}")
         return outcome.exit_code
 
     raise typer.Exit(_guarded(run))
-
-
-def _warn_without_gpu(spec: "StudySpec") -> None:
-    """Warn if a study asks for GPUs that this machine lacks; its file is right all the same."""
-    import torch  # seconds: only where a GPU is asked for
-
-    if not torch.cuda.is_available():
-        wanted = spec.resources.gpu
-        place = f"{spec.name}.resources.gpu"
-        message = f"asks for {wanted:g} per trial, but this machine has none"
-        print(
-            f"warning: {place}: {message}; plan and launch the study where there is one",
-            file=sys.stderr,
-        )

@@ -1,18 +1,20 @@
-"""What the commands print of a plan, a study's state and a launch's end."""
+"""What the commands print: a plan, the state of a study, and how a launch ended."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from study.launch.launch import Outcome
 from study.plan import naming
 from study.plan.fronts import front_so_far
-from study.plan.plan import Plan, estimate_seconds
+from study.plan.plan import CellState, Plan, estimate_seconds
+from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.records.attacks import CheckRecord
 from study.spec import StudySpec
 from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
-"""Failed cells that are named one by one; the rest is counted."""
+"""Failed cells that are listed one by one; the others are only counted."""
 
 
 def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
@@ -20,29 +22,35 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     searched = {planned.block.method: 0 for planned in plan.blocks}
     for planned in plan.blocks:
         searched[planned.block.method] += planned.to_search * plan.seeds
-    rows: list[Sequence[str]] = [
-        ("method", "done", "missing", "failed", "given up", "to be searched")
-    ]
+    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
+    states: list[CellState] = ["done", *evaluated, "missing", "failed", "given up"]
+    rows: list[Sequence[str]] = [("method", *states, "to be searched")]
     for method in spec.methods:
-        states = [plan.count(state, method) for state in ("done", "failed", "given up")]
-        missing = plan.count("missing", method) + plan.count("running", method)
-        numbers = [states[0], missing, *states[1:], searched.get(method, 0)]
+        counts = {state: plan.count(state, method) for state in states}
+        counts["missing"] += plan.count("running", method)
+        numbers = [*counts.values(), searched.get(method, 0)]
         rows.append((method, *(str(number) if number else "·" for number in numbers)))
     print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
     _print_table(rows)
     _print_reused(spec, plan)
+    _print_reasons(spec, plan)
+    _print_failures(spec, plan)
     for planned in plan.blocks:
         if planned.left_out:
             print(
                 f"{planned.block.method}: {planned.left_out} earlier suggestions lie outside "
-                "today's ranges and are left out"
+                "the ranges as they are now, and are left out"
             )
     if plan.num_open == 0:
         print("nothing is left to run")
         return
     resources = f"{spec.resources.cpu} CPU, {spec.resources.gpu:g} GPU"
     at_a_time = "as many as the cluster holds" if num_slots is None else f"{num_slots}"
-    print(f"to run: {plan.num_open} trials of {resources} each, {at_a_time} at a time")
+    to_evaluate = plan.count("to evaluate")
+    what = f"{plan.num_open} trials of {resources} each, {at_a_time} at a time"
+    if to_evaluate:
+        what += f"; {to_evaluate} of them only evaluate stored networks"
+    print(f"to run: {what}")
     print(f"time: {_estimate(spec, plan, num_slots)}")
 
 
@@ -50,24 +58,20 @@ def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format how long a launch would take, and how much of that is unknown."""
     seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
     if num_unknown == plan.num_open:
-        return "unknown, as no trial of these shapes has been measured yet"
+        return "unknown, as no trial of this kind has been measured yet"
     one_at_a_time = " one at a time" if num_slots is None else ""
-    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same shape"
+    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same kind"
     return known + (f"; {num_unknown} more of unknown length" if num_unknown else "")
 
 
 def print_status(spec: StudySpec, plan: Plan) -> None:
     """Print where a study stands: states, running trials, failures, and the front so far."""
-    states = ("done", "running", "failed", "given up", "missing")
-    counts = {state: plan.count(state) for state in states}  # type: ignore[arg-type]
-    stopped = sum(
-        planned.state == "missing" and planned.record is not None for planned in plan.cells
-    )
-    shown = [f"{number} {state}" for state, number in counts.items()]
+    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
+    states: list[CellState] = ["done", "running", *evaluated, "failed", "given up", "missing"]
+    shown = [f"{plan.count(state)} {state}" for state in states]
     shown.append(f"{plan.to_search} to be searched")
     print(f"{spec.name}: {plan.num_cells} trials: {', '.join(shown)}")
-    if stopped:
-        print(f"{stopped} of the missing were stopped before their end")
+    _print_reasons(spec, plan)
     for planned in plan.cells:
         if planned.state == "running" and planned.record is not None:
             done = int(planned.record.metrics.get("train/epoch", 0))
@@ -98,23 +102,21 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
 def print_checklist(
     spec: StudySpec, networks: Iterable[tuple[Cell, Sequence[CheckRecord]]]
 ) -> None:
-    """Print the checklist of networks: a line for each configuration, then the worst of it."""
+    """Print the checklist of networks: one line per configuration, then the worst remarks."""
     checklist = make_checklist(
         (naming.configuration_name(spec, cell.configuration), cell.seed, checks)
         for cell, checks in networks
         if checks
     )
     if not checklist.legend:
-        print("no network is diagnosed yet")
+        print("no network has been diagnosed yet")
         return
     print(f"checklist: {checklist.legend}")
     _print_table(checklist.table)
     from analysis.results.trials import VOIDING  # numpy: only here
 
     print(f"  {SIGNS}")
-    print(
-        f"  a fail of 1 to {VOIDING} voids its network's robust accuracies; others ask for a look"
-    )
+    print(f"  a fail in 1 to {VOIDING} voids the network's robust accuracies; look into the others")
     for remark in checklist.remarks[:MAX_LISTED]:
         print(f"  {remark}")
     more = len(checklist.remarks) - MAX_LISTED
@@ -127,15 +129,15 @@ def _print_failures(spec: StudySpec, plan: Plan) -> None:
     failed = [planned for planned in plan.cells if planned.state in ("failed", "given up")]
     for planned in failed[:MAX_LISTED]:
         reason = planned.record.reason if planned.record else ""
-        again = "is tried once more" if planned.state == "failed" else "is not tried again"
+        again = "will try it once more" if planned.state == "failed" else "will not try it again"
         name = naming.cell_name(spec, planned.cell)
-        print(f"  {planned.state}  {name}: {reason}; it {again} by the next launch")
+        print(f"  {planned.state}  {name}: {reason}; the next launch {again}")
     if len(failed) > MAX_LISTED:
         print(f"  and {len(failed) - MAX_LISTED} more")
 
 
 def _print_front(spec: StudySpec, plan: Plan) -> None:
-    """Print the nondominated configurations on validation, of those with every seed in."""
+    """Print the nondominated configurations on validation, among those with all seeds done."""
     per_seed: dict[Configuration, list[tuple[float, float] | None]] = {}
     for planned in plan.cells:
         objectives = planned.record.objectives if planned.record else None
@@ -153,13 +155,29 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:
-    """Format how many of the done cells another study ran."""
+    """Print how many of the done cells another study ran."""
     reused: dict[str, int] = {}
     for planned in plan.cells:
         if planned.state == "done" and planned.record and planned.record.study != spec.name:
             reused[planned.record.study] = reused.get(planned.record.study, 0) + 1
     for study, number in reused.items():
-        print(f"{number} of the done were run by study {study}")
+        print(f"{number} of the done trials were run by study {study}")
+
+
+def _print_reasons(spec: StudySpec, plan: Plan) -> None:
+    """Print why cells are open, the most frequent reason first; that they are new goes unsaid."""
+    open_cells = {cell.cell.key: cell.state for cell in plan.open_cells}
+    found = Counter(
+        (open_cells[key], why)
+        for key, why in reasons(spec, plan).items()
+        if open_cells[key] in ("to evaluate", "missing")
+    )
+    if not {why for _, why in found} - {NEVER_RUN}:
+        return
+    for (state, why), number in found.most_common(MAX_LISTED):
+        print(f"{number} {state}: {why}")
+    if len(found) > MAX_LISTED:
+        print(f"and {len(found) - MAX_LISTED} more reasons")
 
 
 def _print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -1,4 +1,4 @@
-"""The MLflow UI on a project's store: on this machine only, until Ctrl-C."""
+"""The MLflow UI on a project's store: only for this machine, until Ctrl-C."""
 
 import contextlib
 import os
@@ -23,13 +23,13 @@ PORTS_TRIED = 50
 
 
 def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
-    """Start the UI, print its address and a link to each study's runs, and wait for its end.
+    """Start the UI, print its address and a link to each study's runs, and wait until it ends.
 
-    Returns the exit code. Raises `TrackingError` if there is nothing to show or it cannot start.
+    Returns the exit code. Raises `TrackingError` if there is nothing to show or no UI can start.
     """
     store = find_store(project)
     if store.uri.startswith(("http://", "https://")):
-        print(f"the runs are on the server {store.shown}: open it in a browser")
+        print(f"the runs are on the server {store.shown}: open that address in a browser")
         return 0
     if not store_exists(store):
         raise TrackingError(
@@ -49,7 +49,7 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
             for name, runs in found:
                 if runs is not None:
                     print(f"  {name}: {address}/{view_address(runs)}")
-            print("Ctrl-C ends it", flush=True)
+            print("press Ctrl-C to stop it", flush=True)
             return server.wait()
         except Interrupted as stop:
             return 0 if stop.signal == signal.SIGINT else 128 + int(stop.signal)
@@ -58,7 +58,7 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
-    """End the server and all its helpers, which are in a process group of their own."""
+    """End the server and all its child processes, which are in a process group of their own."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)
@@ -67,7 +67,7 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def free_port(first: int) -> int:
-    """Find a port on this machine that nobody listens on, from `first` upwards."""
+    """Return the first free port on this machine from `first` upwards."""
     for port in range(first, first + PORTS_TRIED):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -77,7 +77,7 @@ def free_port(first: int) -> int:
                 continue
             return port
     raise TrackingError(
-        f"ports {first} to {first + PORTS_TRIED - 1} are all in use; give another with --port"
+        f"ports {first} to {first + PORTS_TRIED - 1} are all in use; choose another with --port"
     )
 
 
@@ -92,4 +92,4 @@ def _await(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
                 return
         except (URLError, OSError):
             time.sleep(0.3)
-    raise TrackingError(f"the MLflow UI gave no answer; its log is {log}")
+    raise TrackingError(f"the MLflow UI does not answer; its log is {log}")

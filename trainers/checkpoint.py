@@ -1,7 +1,7 @@
 """Save and restore a training exactly, and the weights of a trained network by themselves.
 
-They hold tensors, numbers, text, lists and dicts only, so that reading one runs no code. A file is
-written aside and renamed (`trainers.data.cache`).
+Files hold tensors, numbers, text, lists and dicts only, so that reading one runs no code. Each is
+written beside its place, then renamed (`trainers.data.cache`).
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class CheckpointError(ValueError):
 
 
 def save_state(target: Path | IO[bytes], state: TrainState, config_digest: str) -> None:
-    """Write a training that stands between two epochs. `config_digest` names what it belongs to."""
+    """Write a training between two epochs. `config_digest` names the training it belongs to."""
     content = {
         "format": STATE_FORMAT,
         "config_digest": config_digest,
@@ -72,7 +72,10 @@ def load_state(
         state.model.load_state_dict(content["model"])
         for name, tensors in state.memory._asdict().items():
             # States written before weight sides could remember have no `side`, and need none.
-            for ours, saved in zip(tensors, content.get(name, []), strict=True):
+            given = content.get(name, [])
+            if len(given) != len(tensors):
+                raise ValueError(f"{name}: needs {len(tensors)} tensors, has {len(given)}")
+            for ours, saved in zip(tensors, given, strict=True):
                 ours.copy_(saved)
         state.epoch = content["epoch"]
         state.best_epoch = content["best_epoch"]
@@ -115,7 +118,7 @@ def _read(source: Path | IO[bytes], expected_format: str, device: torch.device) 
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(
             f"{_name(source)}: must be of the format {expected_format!r}, got {found!r}; "
-            "it was written by something else"
+            "another program or version wrote it; use that one"
         )
     return content
 

@@ -1,9 +1,7 @@
 """Detectors of trainings that went wrong: pure functions of the epochs so far.
 
 What is found in a history is found in every longer one, at the same epoch. Accuracies and falls
-are fractions; points are hundredths.
-
-What is known of a training at the end of each epoch.
+are fractions; points are hundredths. `EpochMetrics` is what they see of an epoch.
 """
 
 import itertools
@@ -54,21 +52,21 @@ STUCK_LOSS = 0.98
 STUCK_SHARE = 0.2
 """Fraction of the epochs after which a training must have begun to learn (ours)."""
 LEAST_STUCK_EPOCH = 5
-"""A shorter training is never called stuck: its last epoch comes as soon (ours)."""
+"""A training of fewer epochs is never called stuck: it ends as soon by itself (ours)."""
 STUCK_ERRORS = 3.0
 """Standard errors by which a network must beat the guess of the largest class (ours)."""
 CATASTROPHIC_FALL = 0.2
 """Fall of robust accuracy within an epoch: the early stop of Wong et al. (2020), in their code,
 where it is measured on training images."""
 FOLLOWING_SHARE = 0.5
-"""Of a fall: training accuracy that falls by as much follows it, and no overfitting is the cause
-(ours)."""
+"""Share of a fall in robust accuracy. If training accuracy falls by this much of it, the network
+lost its own images too, and the cause is not overfitting (ours)."""
 OVERFITTED_GAP = 0.02
 """Best minus present robust accuracy. Rice et al. (2020) report gaps of 5 to 10 points (ours)."""
 OVERFITTED_ERRORS = 2.0
 """The gap's standard errors, of two accuracies on samples taken as independent (ours)."""
 LASTING_SHARE, LASTING_EPOCHS = 0.1, 5
-"""For how long the gap must last: a fraction of the epochs, and at least so many (ours)."""
+"""How long the gap must last: a fraction of the epochs, and at least this many (ours)."""
 
 HEADLINES = {
     "diverged": "diverged",
@@ -79,7 +77,7 @@ HEADLINES = {
 """How the reason of an ended training begins."""
 
 Sign = tuple[EpochMetrics, str]
-"""An epoch at whose end a detector's rule holds, and the numbers that say so."""
+"""An epoch at whose end a detector's rule holds, and the text with the numbers that show it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +89,9 @@ class Detection:
     epoch: int
     """From 1."""
     text: str
-    """The numbers that say so."""
+    """The numbers that show it."""
     ends: bool
-    """Whether the training ends by it, as failed."""
+    """Whether it ends the training, as failed."""
 
     @property
     def reason(self) -> str:
@@ -111,7 +109,7 @@ def detect(
     """Return what has gone wrong in the epochs so far, each detector once, in order of epochs.
 
     `diverged` always ends a training, the others where `config.training.end_on` names them.
-    largest_class_share: of the validation images, what the best constant guess gets right.
+    largest_class_share: the share of validation images that the best constant guess gets right.
     """
     chance = num_classes, num_validation, largest_class_share
     signs = {
@@ -166,11 +164,11 @@ def _stuck(
     largest_class_share: float,
     history: Sequence[EpochMetrics],
 ) -> Iterator[Sign]:
-    """Find epochs of chance: a loss that is a uniform guess's, predictions that never beat one.
+    """Find epochs at chance level: the loss of a uniform guess, and an accuracy no better.
 
-    Not before a fifth of the epochs, nor before an epoch without any side's warm-up. Of all epochs
-    so far the best accuracy counts: strong adversarial training begins at a uniform guess's loss
-    too, and with accuracies that come and go, yet learns in the end.
+    The rule applies from a fifth of the epochs on, and after all warm-ups. It takes the best
+    accuracy so far: strong adversarial training begins with the loss of a uniform guess too, and
+    with accuracies that come and go, yet learns in the end.
     """
     share = math.ceil(STUCK_SHARE * config.training.epochs)
     first = max(LEAST_STUCK_EPOCH, share, config.method.warmup_epochs + 1)
@@ -214,10 +212,10 @@ def _overfitted_catastrophically(
 def _overfitted_robustly(
     config: TrainConfig, num_validation: int, history: Sequence[EpochMetrics]
 ) -> Iterator[Sign]:
-    """Find epochs up to which adversarial training kept losing to its own best epoch.
+    """Find epochs at which adversarial training has long been worse than at its best epoch.
 
-    Rice et al. (2020), Overfitting in adversarially robust deep learning. Only where images are
-    crafted by gradients: the training accuracy of others says nothing about adversarial examples.
+    Rice et al. (2020), Overfitting in adversarially robust deep learning. Only where gradients
+    craft the images: otherwise training accuracy says nothing about adversarial examples.
     """
     if not history or passes(config.method).input_backward == 0:
         return

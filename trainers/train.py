@@ -1,8 +1,8 @@
 """The training loop: a generator of `EpochMetrics`; one loop for all methods.
 
-Each epoch draws from streams decided by the seed, the stream's name and the epoch, so a training
-that stops after any epoch and goes on later is the same training, bit for bit where both are
-executed alike: compiled steps round otherwise than operators (`TrainState.engine` lists both).
+Each epoch draws from random streams decided by the seed, the stream's name and the epoch. So a
+training that stops after any epoch and goes on later is the same training, bit for bit if both
+parts are executed alike: compiled steps round differently (`TrainState.engine` lists both).
 """
 
 import copy
@@ -39,15 +39,15 @@ class TrainState:
     epoch: int = 0
     """Finished epochs."""
     best_epoch: int = 0
-    """0 before there is one."""
+    """0 until there is one."""
     best_score: float = -math.inf
     """Mean of the best epoch's validation accuracies."""
     best_weights: dict[str, Tensor] = field(default_factory=dict)
-    """`evaluated_weights` at the best epoch; empty before there is one."""
+    """`evaluated_weights` at the best epoch; empty until there is one."""
     metrics: list[EpochMetrics] = field(default_factory=list)
     """Of all finished epochs."""
     engine: dict[str, str] = field(default_factory=dict)
-    """How the epochs were executed, by part. It affects numbers by rounding alone."""
+    """How the epochs were executed, by part. It changes numbers by rounding alone."""
 
 
 def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
@@ -61,7 +61,7 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
-    """Return the `state_dict` that is judged: the moving averages where they are kept.
+    """Return the `state_dict` that is evaluated: the moving averages where they are kept.
 
     It shares storage with the state.
     """
@@ -75,7 +75,7 @@ def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
 
 
 def evaluated_model(state: TrainState) -> nn.Module:
-    """Return the network that is judged: the model itself, or one of its moving averages."""
+    """Return the network that is evaluated: the model itself, or one of its moving averages."""
     if not state.memory.averages:
         return state.model
     averaged = copy.deepcopy(state.model)
@@ -100,10 +100,10 @@ def train(
 ) -> Iterator[EpochMetrics]:
     """Train one network; yield each epoch's metrics as it ends.
 
-    The caller stops by not asking for the next. `state` is written in place between two epochs
-    only, and is all that a later call needs to go on. A detection that ends the training, a
-    divergence among them, does so at its epoch.
-    engine: what the steps may be executed by; by default all that costs nothing to begin with.
+    The caller may stop after any epoch. `state` is written in place between two epochs only, and is
+    all that a later call needs to go on. A detection that ends the training, such as a divergence,
+    does so at the end of its epoch.
+    engine: the faster forms that the steps may take; by default all that pay.
     """
     engine = engine or Engine()
     check_batches(config.model, config.training.batch_size, len(data.train.labels))
@@ -187,7 +187,7 @@ def _draws(
 def _read(program: Program, config: TrainConfig, samples: Counter[Phase]) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device.
 
-    samples: trained on in each phase of the weight side.
+    samples: how many were trained on in each phase of the weight side.
     """
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))

@@ -41,18 +41,18 @@ _LOOK: dict[str, Any] = {
     "ytick.color": MUTED,
 }
 FONTS = "font-family:'DejaVu Sans',Verdana,Arial,sans-serif"
-"""Beside matplotlib's own font, ones that are no wider: text never outgrows its place."""
+"""matplotlib's own font and others that are no wider, so that text never outgrows its place."""
 
 _SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 _HASHED = re.compile(r"[mp][0-9a-f]{10}")
-"""A name that matplotlib gives to a mark or a clip."""
+"""A name that matplotlib generates for a mark or a clip."""
 _REFERENCE = re.compile(r"#[mp][0-9a-f]{10}\b")
 _COUNTED = re.compile(r"[A-Za-z].*_\d+")
-"""A name that matplotlib gives to a part of a figure: no reader needs it."""
+"""A name that matplotlib generates for a part of a figure, which no reader needs."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Letters that no XML file may hold, as a name in a study may."""
+"""Characters that a name in a study may hold, but an XML file may not."""
 _LAYER = "layer:"
-"""Start of the group id of an artist that belongs to a layer."""
+"""Prefix of the group id of an artist that belongs to a layer."""
 
 
 @contextmanager
@@ -65,17 +65,17 @@ def look() -> Iterator[None]:
 
 
 def new_axes(width: float, height: float, **margins: float) -> tuple[Figure, Axes]:
-    """Build a figure of this size in inches with one pair of axes within the margins."""
+    """Build a figure of this size in inches, with one pair of axes within the margins."""
     figure = Figure(figsize=(width, height), dpi=100, facecolor="white")
     figure.subplots_adjust(**margins)
     return figure, figure.add_subplot()
 
 
 def layer(*classes: str) -> str:
-    """Return the `gid` of an artist in a layer: `svg` turns it into the group's classes.
+    """Return the `gid` of an artist in a layer, which `svg` turns into the group's classes.
 
-    A page shows and hides classes without a script. Words `c0`, `c1` … are no classes: they name
-    what the markers of the group stand for, in their order, and `svg` writes its `titles` there.
+    A page shows and hides classes without a script. The words `c0`, `c1` … are not classes: they
+    are the keys of the `titles` that `svg` writes to the markers of the group, in their order.
 
     >>> layer("m0", "population")
     'layer:m0 population'
@@ -103,12 +103,12 @@ def pdf(figure: Figure) -> bytes:
 def svg(
     figure: Figure, key: str, title: str, description: str, titles: Mapping[str, str] | None = None
 ) -> str:
-    """Save a figure as an SVG element that may stand in a page or a file.
+    """Save a figure as an SVG element, for a page or a file.
 
     Its identifiers start with `key`, so that several figures can share one page. A screen reader
-    reads `title` and `description`; `titles` appear over the markers that a layer names. Text stays
-    text. Coordinates keep one or two decimals, which no one sees: without this and the rest of
-    `_shorten`, the page of the digits study would have twice as many bytes.
+    reads `title` and `description`. `titles` appear over the markers that a layer names. Text stays
+    text. Coordinates are rounded to one or two decimals, which is invisible: without this and the
+    rest of `_shorten`, the page of the digits study would be twice as large.
     """
     buffer = StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -121,9 +121,7 @@ def svg(
     for element in root.iter():
         _shorten(element, key, numbered)
         name = element.get("id", "")
-        if name.startswith(_LAYER) and not len(element):
-            element.set("id", f"{key}-{name}")
-        elif name.startswith(_LAYER):
+        if name.startswith(_LAYER):
             _turn_into_layer(element, name.removeprefix(_LAYER).split(), titles or {})
     for group in root.iter("g"):
         _share_style(group)
@@ -139,11 +137,11 @@ def svg(
 
 
 def _shorten(element: ElementTree.Element, key: str, numbered: Mapping[str, str]) -> None:
-    """Drop from an element what no reader of the figure needs, and round its coordinates.
+    """Drop what no reader of the figure needs from an element, and round its coordinates.
 
     Only attributes are rounded: a text such as "0.025" is a finding, not a coordinate.
-    numbered: a reference to each mark or clip that matplotlib names by a hash, and what replaces
-    it; with `key`, names stay unique in a page of several figures.
+    numbered: the reference to each mark or clip that matplotlib names by a hash, and its
+    replacement. With `key`, names stay unique in a page of several figures.
     """
     # Without its namespace, a tag is written as matplotlib wrote it.
     element.tag = element.tag.rpartition("}")[2]
@@ -152,7 +150,7 @@ def _shorten(element: ElementTree.Element, key: str, numbered: Mapping[str, str]
     attributes = {name.replace(_XLINK, "xlink:"): text for name, text in element.items()}
     element.attrib.clear()
     for name, text in attributes.items():
-        # matplotlib counts what has no name, and writes a rotation by nothing for every text.
+        # matplotlib numbers what has no name, and writes a rotation by 0 for every text.
         if text.startswith("rotate(-0 ") or (name == "id" and _COUNTED.fullmatch(text)):
             continue
         if name == "id":
@@ -172,7 +170,7 @@ def _shorten(element: ElementTree.Element, key: str, numbered: Mapping[str, str]
 def _turn_into_layer(
     group: ElementTree.Element, words: list[str], titles: Mapping[str, str]
 ) -> None:
-    """Replace the id of a layer by its classes, and write titles over its markers."""
+    """Replace the id of a layer by its classes, and write titles to its markers."""
     marks = [word for word in words if re.fullmatch(r"c\d+", word)]
     classes = " ".join(word for word in words if word not in marks)
     del group.attrib["id"]
@@ -184,7 +182,7 @@ def _turn_into_layer(
 
 
 def _share_style(group: ElementTree.Element) -> None:
-    """Write the style of a group's marks once, on the group."""
+    """Write a style that all marks of a group share once, on the group."""
     styles = {use.get("style") if use.tag == "use" else None for use in group}
     if len(styles) != 1 or "style" in group.attrib:
         return
@@ -196,14 +194,14 @@ def _share_style(group: ElementTree.Element) -> None:
 
 
 def _short_path(path: str) -> str:
-    """Keep one decimal of a path's coordinates, a tenth of a point; write steps as H and V.
+    """Round a path's coordinates to a tenth of a point, and write steps as H and V.
 
-    Only paths of straight pieces are changed further: their points follow M, L and z alone.
+    Only paths of straight pieces, with M, L and z alone, have their steps rewritten.
     """
     path = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), path)
     pieces = re.findall(r"([A-Za-z])([^A-Za-z]*)", path)
     if {letter for letter, _ in pieces} - {"M", "L", "z"}:
-        # Each ring on a line of its own, as matplotlib writes it: an XML parser joins lines.
+        # Each ring is on a line of its own, as matplotlib writes it: an XML parser joins lines.
         return path.replace(" M", "\nM")
     written, here = "", ("", "")
     for letter, numbers in pieces:

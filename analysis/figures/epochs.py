@@ -26,14 +26,15 @@ from analysis.results.words import (
 )
 
 MOST_PANELS = 6
-"""Methods with a panel of training curves; the table has all."""
+"""At most so many methods have a panel; the table has all of them."""
 
 
 def fig_training(results: Results, choice: Choice) -> Figure:
     """Draw validation accuracy against epoch for each method's chosen configuration.
 
-    One small panel for each method: seeds faint, their mean strong, robust accuracy solid and clean
-    dashed, a mark where each seed's checkpoint `best` was taken. Above it the test accuracies.
+    Each method has a small panel. Seeds are faint and their mean is strong. Robust accuracy is
+    solid and clean accuracy is dashed. A circle marks each seed's checkpoint `best`. The test
+    accuracies are above the panel.
     """
     trained = chosen_training(results, choice)[:MOST_PANELS]
     columns = min(2, max(1, len(trained)))
@@ -65,7 +66,7 @@ def fig_training(results: Results, choice: Choice) -> Figure:
         figure.text(
             0.02,
             1 - 0.16 / height,
-            "dashed: clean · solid: robust · faint: seeds · circle: checkpoint best",
+            "dashed: clean · solid: robust · faint: seeds · circle: best checkpoint",
             fontsize=8,
             color=MUTED,
             va="center",
@@ -77,19 +78,20 @@ def training_caption(results: Results, choice: Choice) -> str:
     """Describe the training curves."""
     threat, trained = results.threat, chosen_training(results, choice)
     more = len(trained) - MOST_PANELS
-    left_out = f" {count_text(more, 'more method')} in the table." if more > 0 else ""
+    verb = "is" if more == 1 else "are"
+    left_out = f" {count_text(more, 'more method')} {verb} in the table." if more > 0 else ""
     return (
         "Accuracy on validation images against epoch, of each method's most robust configuration: "
         f"clean (dashed) and robust under {threat.validation_attack}, {threat.norm} "
-        f"{value_text(threat.objective_radius)} (solid); single seeds faint, their mean strong. "
-        "Circles: where the checkpoint best of each seed was taken, on validation. Above: test "
-        f"accuracy, robust under {attack_text(threat, threat.objective_radius)}, at both "
-        f"checkpoints, means over seeds.{left_out}"
+        f"{value_text(threat.objective_radius)} (solid). Single seeds are faint, and their mean is "
+        "strong. Circles: the best checkpoint of each seed, chosen on validation data. Above: test "
+        f"accuracies of the best and the last checkpoint, robust under "
+        f"{attack_text(threat, threat.objective_radius)}, means over seeds.{left_out}"
     )
 
 
 def message(figure: Figure, text: str) -> Figure:
-    """Write on a figure why nothing is drawn in it."""
+    """Write the reason on a figure in which nothing is drawn."""
     figure.set_size_inches(5.4, 1.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=9, color=MUTED)
     return figure
@@ -131,7 +133,7 @@ def _draw_training(axes: Axes, trained: Trained, style: MethodStyle) -> None:
 
 
 def _write_above(axes: Axes, trained: Trained, style: MethodStyle) -> None:
-    """Write method, values and test accuracies above the axes, a line each."""
+    """Write method, values and test accuracies above the axes, each on a line."""
     c = trained.configuration
     texts = [
         (shortened(c.method, 28), style.text_colour, "bold", 8.5),
@@ -157,7 +159,7 @@ def _curve(history: History, name: str) -> Array:
 
 
 def _mean_curve(curves: Sequence[Array]) -> Array:
-    """Average curves over the epochs that all of them have; return the first if they share none."""
+    """Return the mean of curves at the epochs that they share, or the first if they share none."""
     shared = sorted(set.intersection(*({float(x) for x in curve[:, 0]} for curve in curves)))
     if not shared:
         return curves[0]

@@ -1,4 +1,4 @@
-"""Examples: a picture of adversarial examples, with what the network says before and after."""
+"""Examples: a picture of adversarial examples, with predictions before and after the attack."""
 
 import warnings
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ Classes = NDArray[np.integer]
 Place = tuple[float, float]
 """Left and upper edge of an image's square, in inches."""
 COLUMNS = 10
-"""Samples beside each other; more go below."""
+"""Samples beside each other; further ones are below."""
 SIDE = 0.74
-"""Of the square of an image, in inches."""
+"""Side of the square of an image, in inches."""
 WRONG, RIGHT = "#B3261E", "#2E7D4F"
 
 
@@ -37,10 +37,10 @@ def draw_examples(
 ) -> bytes:
     """Draw clean images, their adversarial examples and the perturbations, as PNG.
 
-    Wrong predictions carry a cross and a thick dashed frame, right ones a tick. The perturbation is
-    drawn around mid-grey, with the largest change of each sample at black or white.
-    clean, adversarial: (N, C, H, W) in [0, 1], C of 1 or 3; the classes: (N,), positions in
-    `classes`; norm and radius: what the adversarial examples were made with.
+    Wrong predictions have a cross and a thick dashed frame, and correct ones a tick. A perturbation
+    is drawn around mid-grey, with the largest change of each sample at black or white.
+    clean, adversarial: (N, C, H, W) in [0, 1], C is 1 or 3. labels and predictions: (N,), positions
+    in `classes`. norm and radius: those of the attack that made the adversarial examples.
     """
     if clean.ndim != 4 or clean.shape != adversarial.shape or len(clean) == 0:
         raise ValueError(
@@ -65,14 +65,14 @@ def draw_examples(
         figure.text(
             0.1 / figure.get_figwidth(),
             1 - 0.12 / figure.get_figheight(),
-            f"{norm} radius {value_text(radius)}: {changed} of {right} right predictions "
-            "made wrong\n✓ right   ✗ wrong (is: the true class), dashed frame",
+            f"{norm} radius {value_text(radius)}: {changed} of {right} correct predictions "
+            "became wrong\n✓ correct   ✗ wrong (is: the true class), dashed frame",
             va="top",
             color=INK,
             fontsize=9.5,
         )
     with warnings.catch_warnings():
-        # A class may be named in a script that the font lacks: it shows boxes, no less drawn.
+        # The name of a class may use a script that the font lacks; it is then drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from font")
         return png(figure, dpi=150)
 
@@ -80,8 +80,8 @@ def draw_examples(
 def _cells(count: int) -> tuple[Figure, Axes, list[tuple[Place, Place, Place]]]:
     """Build a figure with three named rows for each line of samples, and list the samples' places.
 
-    There is one pair of axes, in inches from the upper left corner: a pair for each image would
-    take longer to make than all the rest.
+    There is one pair of axes, in inches from the upper left corner. A pair for each image would
+    take longer than everything else together.
     """
     columns = min(count, COLUMNS)
     lines = -(-count // columns)

@@ -1,6 +1,6 @@
-"""The main figure of a study: clean against robust accuracy, in percent, with its captions.
+"""The main figure of a study: robust against clean accuracy, in percent, with its captions.
 
-Means are large and seeds are faint. Where the figure stands alone, small panels beside it show the
+Means are large and seeds are faint. If the figure stands alone, small panels beside it show the
 gap, the exchange rate and the attainable robustness.
 """
 
@@ -44,15 +44,15 @@ RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 NAME = 16
 """Letters of a method's name in a small panel."""
 MOST_RINGS = 24
-"""With more configurations only members of fronts have a ring: the others' would hide them."""
+"""With more configurations, only members of fronts have rings: other rings would hide them."""
 MOST_SEED_POINTS = 400
-"""More trials than this are drawn as means alone: single seeds would be one grey cloud."""
+"""With more trials, only means are drawn: single seeds would be one grey cloud."""
 SHORT_FAMILIES = {"power": "power", "superellipse": "superellipse", "ellipse": "Gaussian ellipse"}
 LABEL_SIZE = 9.5
 LABEL_LETTERS = 56
-"""So many letters of an axis label fit beside the figure at its size; more are smaller."""
+"""So many letters of an axis label fit beside the figure; a longer label is smaller."""
 READING_LINE = 0.135
-"""Height of a line of small print in inches."""
+"""Height of a line of small print, in inches."""
 
 
 def fig_front(
@@ -65,10 +65,10 @@ def fig_front(
 ) -> Figure:
     """Draw robust accuracy at this radius against clean accuracy: all methods' fronts.
 
-    The members of fronts are chosen at the objective radius, on validation data where there are
-    any, whatever the radius drawn. `header` adds the finding as title, the conditions and how the
-    figure is read, for a figure on its own. `layered` draws every estimand into one figure, each in
-    a layer of its own: for a page, which shows one at a time.
+    Whatever the radius drawn, the members of fronts are those chosen at the objective radius, on
+    validation data where there are any. `header` adds the finding as title, the conditions and how
+    to read the figure, for a figure that stands alone. `layered` draws every estimand, each in a
+    layer of its own, for a page that shows one at a time.
     """
     first = estimand or analysis.estimand
     others = [one for one in analysis.estimands if one != first] if layered else []
@@ -105,7 +105,7 @@ def front_title(analysis: Analysis, radius: float) -> str:
 
 
 def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> str:
-    """List the counts of configurations, seeds and images of a front, its attack and intervals."""
+    """Describe the configurations, seeds, images, attack and intervals behind a front."""
     results = analysis.results
     absent = f", {len(results.absent)} absent" if results.absent else ""
     return (
@@ -113,12 +113,12 @@ def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> s
         f"{declared_seeds_text(results)} "
         f"({count_text(len(results.trials), 'trial')}{absent}) · "
         f"{count_text(results.num_test, 'test image')} · {attack_text(results.threat, radius)} · "
-        f"95% intervals: {ESTIMAND_TEXTS[estimand]}"
+        f"95% intervals for {ESTIMAND_TEXTS[estimand]}"
     )
 
 
 def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
-    """Describe how to read the main figure, and what lies outside it."""
+    """Describe how to read the main figure, and what is outside it."""
     results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
     fitted = [fit for fit in view.fits if fit.chosen]
@@ -130,15 +130,14 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
         "Dots: single seeds" if several else "",
-        "rings: 95% regions of "
-        + ("front members'" if len(analysis.found) > MOST_RINGS else "configurations'")
-        + " means",
+        "rings: 95% regions of the means of "
+        + ("front members" if len(analysis.found) > MOST_RINGS else "configurations"),
         f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
         if fitted
         else "",
         ("dashed steps" if fitted else "steps")
-        + ": median attainment surface, shaded from its pessimistic to its optimistic 95% edge, "
-        "pointwise",
+        + ": median attainment surface, shaded from its pessimistic to its optimistic edge "
+        "(95%, pointwise)",
         "hollow: searched" if searched else "",
         _member_text(results, choice, radius),
     ]
@@ -149,7 +148,7 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
 
 
 def chosen_text(results: Results) -> str:
-    """Describe on which data, under which attack and at which radius fronts were chosen."""
+    """Describe the data, the attack and the radius by which fronts were chosen."""
     threat = results.threat
     norm, radius = threat.chosen_at or (threat.norm, threat.objective_radius)
     where = (
@@ -159,7 +158,7 @@ def chosen_text(results: Results) -> str:
 
 
 def _asides(analysis: Analysis, view: View) -> list[Draw]:
-    """Choose the small panels: gap, rate and attainable robustness, as far as they exist."""
+    """Choose the small panels: gap, rate and attainable robustness, if they exist."""
     styles = method_styles(analysis.results.methods)
     draws: list[Draw] = []
     gap = next((gap for gap in view.gaps if gap.range is not None), None)
@@ -179,7 +178,7 @@ def _member_text(results: Results, choice: Choice, radius: float) -> str:
     text = f"large markers: each method's front as chosen on {chosen_text(results)}"
     shifted = choice.on_validation and radius == threat.objective_radius and not threat.chosen_at
     if shifted and any(front.note.searched and front.members for front in choice.fronts):
-        text += ", thin arrows from there to test"
+        text += "; thin arrows: from validation to test accuracies"
     return text
 
 
@@ -211,7 +210,7 @@ def _canvas(
 
 
 def _whole_words(text: str, most: int) -> str:
-    """Cut a text that is too long between two words, or anywhere if one word is very long."""
+    """Shorten a long text between two words, or anywhere if one word is very long."""
     cut = textwrap.shorten(text, most, placeholder=" …")
     return cut if len(cut) > most // 2 or cut == text else shortened(text, most)
 
@@ -247,7 +246,7 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> Non
     markers += [marker_boxes(axes, np.array(label.anchors), 0.0) for label in outside]
     boxes = [np.vstack(found) for found in (markers, lines, strokes)]
     for label in gaps:
-        # Each estimand has its own, in the same place: only one is seen.
+        # Each estimand has its own label in the same place, and only one is visible.
         place_labels(axes, [label], *boxes)
     boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, label.text) for label in gaps)])
     if not _place_names(axes, scene, boxes):
@@ -273,7 +272,7 @@ def _left_over(axes: Axes, labels: list[Label], boxes: list[Array]) -> list[str]
 def _draw_estimand(
     axes: Axes, method: MethodScene, drawn: Drawn, *, all_rings: bool
 ) -> tuple[list[Array], list[Array]]:
-    """Draw what belongs to a method under an estimand; return its solid and its faint boxes."""
+    """Draw a method's layer of an estimand, and return its solid and its faint boxes."""
     gid, style = layer(method.key, drawn.key), method.style
     fitted = len(drawn.curve) > 0
     layers.draw_surface_band(
@@ -303,7 +302,7 @@ def _draw_means(axes: Axes, method: MethodScene) -> None:
 
 
 def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
-    """Draw a pointer at the height of each configuration left of the figure; return its labels."""
+    """Draw a pointer at the height of each configuration left of the figure; return the labels."""
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     styles = {method.note.name: method for method in scene.methods}
     heights = [min(height, top) for height in scene.outside_heights]
@@ -371,7 +370,7 @@ def _draw_gap(axes: Axes, gap: Gap) -> None:
 
 def _seen(estimate: Array, low: Array, high: Array) -> tuple[float, float]:
     """Choose the limits of a gap's axis in points, with 0 inside."""
-    # A band may widen without bound at its end: beyond three usual widths it is cut.
+    # A band may widen without bound at its ends, so it is cut beyond three usual widths.
     usual = 3.0 * float(np.median(high - low))
     ends = max(low.min(), estimate.min() - usual), min(high.max(), estimate.max() + usual)
     margin = 0.08 * max(ends[1], 0.0) - 0.08 * min(ends[0], 0.0)

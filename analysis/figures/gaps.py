@@ -32,23 +32,23 @@ from analysis.results.trials import Array
 from analysis.results.words import attack_text
 
 MOST_CONTRASTS = 10
-"""More are in the table alone."""
+"""Further contrasts are only in the table."""
 ROW, HEADER = 0.27, 0.62
-"""Heights in inches: of a row, and of the axis and its title below one block."""
+"""Heights in inches of a row, and of the axis and its title below a block of rows."""
 LEAST_RATE, LARGEST_RATE = 0.02, 50.0
-"""Exchange rates that are drawn: beyond them a front is flat, or ends."""
+"""Range of exchange rates that are drawn: outside it a front is flat, or ends."""
 MOST_HALF_WIDTHS = 2.5
-"""Beyond the gap, in half-widths of its simultaneous band at its median, that are drawn."""
+"""How far the axis reaches beyond the gap, in median half-widths of its simultaneous band."""
 MESSAGE_WIDTH = 62
-"""Letters of a line of what is said in place of a figure."""
+"""Letters in a line of the message that replaces a figure."""
 LEAST_SPAN = 0.01
-"""Of the vertical axis of a gap, as a fraction: noise is not blown up to fill it."""
+"""Least range of the vertical axis of a gap, as a fraction, so that noise does not fill it."""
 
 
 def fig_gap(results: Results, gap: Gap) -> Figure:
-    """Draw the gap over the shared range: simultaneous band, envelope, dotted continuation.
+    """Draw the gap over the shared range, with simultaneous band, envelope and continuation.
 
-    A refused gap has no numbers: the figure says why.
+    A refused gap has no numbers, and the figure shows the reason.
     """
     with look():
         figure, axes = new_axes(5.4, 3.9, left=0.13, right=0.8, top=0.92, bottom=0.13)
@@ -70,7 +70,7 @@ def fig_gap(results: Results, gap: Gap) -> Figure:
         axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8, zorder=4)
         _draw_outside(axes, gap)
         for stretch in gap.separated:
-            # A bar at the foot, in the colour of the method that is ahead.
+            # A bar at the bottom, in the colour of the method that is ahead.
             bar = [100 * stretch.low, 100 * stretch.high]
             axes.plot(
                 bar,
@@ -173,8 +173,9 @@ def fig_residuals(results: Results, fits: Sequence[FrontFit]) -> Figure:
 def fig_hypervolume(results: Results, contrasts: Contrasts) -> Figure:
     """Draw mean attainable robust accuracy per method, and its differences, with 95% intervals.
 
-    Points and intervals in percent above, differences in points below. The primary contrast has a
-    filled marker and an interval that is not adjusted; the others hold together.
+    Accuracies in percent are above, and differences in percentage points below. The primary
+    contrast has a filled marker and an interval that is not adjusted. The intervals of the others
+    hold together.
     """
     values, pairs = contrasts.hypervolumes, contrasts.contrasts[:MOST_CONTRASTS]
     heights = [ROW * max(len(rows), 1) + HEADER for rows in (values, pairs) if rows] or [HEADER]
@@ -190,11 +191,11 @@ def fig_hypervolume(results: Results, contrasts: Contrasts) -> Figure:
 
 
 def gap_limits(gap: Gap) -> tuple[float, float]:
-    """Return the vertical range in percent, with 0 in it and room for both names.
+    """Return the vertical range in percent, which includes 0 and room for both names.
 
-    Where one of the fronts ends, its band explodes, and a family that is hardly bound by the data
-    has an envelope without use: the axis follows the gap and its simultaneous band, and what
-    reaches farther is cut.
+    Where a front ends, its band explodes, and a family that the data hardly determine makes the
+    envelope useless. The axis therefore follows the gap and its simultaneous band, and what reaches
+    farther is cut.
     """
     reach = MOST_HALF_WIDTHS * float(np.median(np.subtract(gap.high, gap.low))) / 2
     low = max(min(*gap.envelope_low, *gap.low), min(gap.estimate) - reach)
@@ -231,7 +232,7 @@ def _draw_outside(axes: Axes, gap: Gap) -> None:
 
 
 def _name_sides(axes: Axes, gap: Gap, styles: Mapping[str, MethodStyle]) -> None:
-    """Write above and below 0 which method is ahead."""
+    """Write the method that is ahead above 0, and the one that is ahead below 0."""
     low, high = axes.get_ylim()
     named = ((gap.first, 1.0, "top", high > 0), (gap.second, 0.0, "bottom", low < 0))
     for method, height, side, shown in named:

@@ -1,7 +1,7 @@
-"""Labels: text beside points, placed only where it covers nothing and can name nothing else.
+"""Labels: text beside points, placed only where it covers nothing and names nothing else.
 
-`place_labels` places any label. The labels of the main figure follow: of methods, of some points,
-of the gap, and of what lies outside the figure.
+`place_labels` places any label. The labels of the main figure follow: those of methods, of some
+points, of the gap, and of configurations outside the figure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,44 +24,44 @@ from analysis.results.words import SYMBOLS, percent, shortened, values_text
 Place = tuple[float, float, str, str]
 """Offset from the point in typographic points, then horizontal and vertical alignment."""
 CLEARER = 2.0
-"""By so many pixels a label is nearer to what it names than to any other marker."""
+"""A label is nearer to what it names than to any other marker by at least so many pixels."""
 NAME = 28
-"""Letters of a method's name."""
+"""Most letters of a method's name."""
 MOST_VALUES = 2
-"""Values that name a point; the table has all."""
+"""A label names a point by at most so many values; the table has all of them."""
 LABELLED = 4
 """At most this many points of a method carry their values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A text and the points beside which it may stand, the preferred first."""
+    """A text, and the points beside which it may be placed, the preferred one first."""
 
     text: str
     anchors: tuple[tuple[float, float], ...]
     """In data coordinates."""
     fellows: tuple[tuple[float, float], ...] = ()
-    """Further points that the text names as well."""
+    """Further points that the text names, too."""
     colour: str
     size: float = 8.0
     bold: bool = False
     far: bool = False
-    """It may stand further away than the name of a single point."""
+    """Whether it may be further away than the name of a single point."""
     free: bool = False
-    """It names no marker, so it may stand near any."""
+    """Whether it names no marker and may therefore be near any of them."""
     gid: str = ""
-    """Of its layer, as `canvas.layer` returns it."""
+    """The `gid` of its layer, from `canvas.layer`."""
 
 
 def place_labels(
     axes: Axes, labels: Sequence[Label], markers: Array, lines: Array, strokes: Array
 ) -> list[bool]:
-    """Place each label where it first covers nothing, and omit labels without such a place.
+    """Place each label at its first place that covers nothing; omit labels without such a place.
 
-    markers, lines, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as
-    `marker_boxes` gives. No label covers a marker, a line or an earlier label; it covers a (faint)
-    stroke only where no place is free of them. Nor does a label stand nearer to another marker than
-    to what it names. Returns which labels were placed. The limits of the axes must stand.
+    markers, lines, strokes: (N, 4) boxes in pixels, left, bottom, right, top, such as those of
+    `marker_boxes`. No label covers a marker, a line or an earlier label. It covers a (faint) stroke
+    only if every place does. No label is nearer to another marker than to what it names. Returns
+    which labels were placed. The limits of the axes must be final.
     """
     figure = _figure(axes)
     renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
@@ -115,7 +115,7 @@ def text_boxes(axes: Axes, text: str) -> Array:
 
 
 def method_labels(scene: Scene) -> list[Label]:
-    """Write each method's name beside the highest point of its front with a free place."""
+    """Build the label of each method, beside the highest point of its front with a free place."""
     labels = []
     for method in scene.methods:
         anchors = method.points[method.is_member]
@@ -126,7 +126,7 @@ def method_labels(scene: Scene) -> list[Label]:
 
 
 def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
-    """Write the names of these methods at the level part of their surface, left of all points."""
+    """Build the labels of these methods at the level part of their surface, left of all points."""
     labels = []
     for method in scene.methods:
         corners = method.drawn[0].median
@@ -142,7 +142,7 @@ def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
 
 
 def value_labels(scene: Scene) -> list[Label]:
-    """Label some points by their values: both ends of a front, then others."""
+    """Build labels of some points with their values: both ends of a front, then others."""
     labels = []
     for method in scene.methods:
         members = [row for row in range(len(method.points)) if method.is_member[row]]
@@ -164,7 +164,7 @@ def value_labels(scene: Scene) -> list[Label]:
 
 
 def gap_label(arrow: Arrow) -> Label:
-    """Print a gap with its simultaneous band, beside its arrow."""
+    """Build the label of a gap and its simultaneous band, beside its arrow."""
     low, high = arrow.interval
     heights = np.linspace(*arrow.ends, 7)[[3, 4, 2, 5, 1]]
     return Label(
@@ -178,7 +178,7 @@ def gap_label(arrow: Arrow) -> Label:
 
 
 def left_labels(scene: Scene, heights: Sequence[float]) -> list[Label]:
-    """Write where each configuration left of the figure is, beside its pointer at the edge."""
+    """Build the label of each configuration left of the figure, beside its pointer at the edge."""
     styles = {method.note.name: method for method in scene.methods}
     return [
         Label(
@@ -193,7 +193,7 @@ def left_labels(scene: Scene, heights: Sequence[float]) -> list[Label]:
 
 
 def point_text(values: Mapping[str, Value]) -> str:
-    """Format a point by its values; if many, by at most two that have a symbol.
+    """Format a point by its values; of many values, by at most two that have a symbol.
 
     >>> point_text({"rho": 0.1, "weight_decay": 0.0001, "epsilon": 0.02, "loss": "trades"})
     'ρ=0.1 ε=0.02'
@@ -211,7 +211,7 @@ def _figure(axes: Axes) -> Figure:
 
 
 def _places(label: Label) -> tuple[Place, ...]:
-    """List the places around a point: beside it first, then further out."""
+    """Return the places around a point: those beside it first, then those further out."""
     near, far = 5.0, 5.0 + label.size
     further = 20.0 + label.size
     if label.free:
@@ -264,7 +264,7 @@ def _move(text: Annotation, anchor: tuple[float, float], place: Place) -> None:
 def _first_free(
     boxes: Array, allowed: NDArray[np.bool_], frame: Array, solid: Array, faint: Array
 ) -> int | None:
-    """Choose the first box (row) inside the frame that covers nothing, or else nothing solid."""
+    """Choose the first box (row) inside the frame that covers nothing, else nothing solid."""
     inside = np.all(boxes[:, :2] >= frame[:2], axis=1) & np.all(boxes[:, 2:] <= frame[2:], axis=1)
     allowed = allowed & inside & ~_covers(boxes, solid)
     for choice in (allowed & ~_covers(boxes, faint), allowed):

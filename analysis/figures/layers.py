@@ -1,6 +1,6 @@
 """The parts of the main figure, each drawn in its own layer of the page.
 
-All coordinates are in percent. Layers are named by `canvas.layer`: a page shows and hides them.
+All coordinates are in percent. `canvas.layer` names the layers, which a page shows and hides.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ MEMBER, OTHER, SEED = 7.0, 5.0, 2.5
 CHI_SQUARED = 5.991464547107979
 """95% point of χ² with 2 degrees of freedom, −2 ln 0.05: the size of a 95% region."""
 MOST_CURVE_POINTS = 60
-"""A drawn curve has no more: straight pieces between them are not seen."""
+"""A drawn curve has at most so many points: the pieces between them look smooth."""
 KAPPA = 4 / 3 * (2**0.5 - 1)
 CIRCLE = np.array(
     [
@@ -39,11 +39,11 @@ MITRED: dict[str, Any] = {
     "dash_joinstyle": "miter",
     "solid_capstyle": "butt",
 }
-"""Steps have right angles."""
+"""Line style of steps, which have right angles."""
 
 
 def draw_seeds(axes: Axes, points: Array, style: MethodStyle, gid: str) -> None:
-    """Draw single seeds (N, 2), small and faint."""
+    """Draw single seeds (N, 2) as small, faint dots."""
     axes.plot(
         *points.T,
         ls="",
@@ -78,7 +78,7 @@ def draw_means(
 def draw_regions(
     axes: Axes, centres: Array, covariances: Array, style: MethodStyle, gid: str
 ) -> None:
-    """Draw 95% regions of means: rings around (N, 2), of covariances (N, 2, 2)."""
+    """Draw the 95% regions of means (N, 2) with covariances (N, 2, 2) as rings."""
     if len(centres) == 0:
         return
     rings = [c + CIRCLE @ _root(s).T for c, s in zip(centres, covariances, strict=True)]
@@ -122,7 +122,7 @@ def draw_curve(
 
 
 def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, alone: bool) -> None:
-    """Draw a median attainment surface as steps; thin and dashed beside a curve, else `alone`.
+    """Draw a median attainment surface as steps: solid if `alone`, thin and dashed beside a curve.
 
     corners: (K, 2), from the clean to the robust end.
     """
@@ -131,7 +131,7 @@ def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, al
         return
     dash: LineStyleType = "solid" if alone else (0, (3.2, 1.8))
     line = {"color": style.colour, "lw": 1.5 if alone else 0.8, "ls": dash, "gid": gid, **MITRED}
-    # The outer piece follows from the definition, not from a configuration of its own.
+    # The outermost step follows from the definition, not from a configuration.
     axes.plot(*steps[-2:].T, zorder=2.3, alpha=0.35, **{**line, "lw": 0.8})
     axes.plot(*steps[1:-1].T, zorder=2.4, **line)
 
@@ -139,9 +139,9 @@ def draw_surface(axes: Axes, corners: Array, style: MethodStyle, gid: str, *, al
 def draw_surface_band(
     axes: Axes, pessimistic: Array, optimistic: Array, style: MethodStyle, gid: str, *, alone: bool
 ) -> None:
-    """Shade what lies between the pessimistic and the optimistic attainment surface.
+    """Shade the area between the pessimistic and the optimistic attainment surface.
 
-    Fainter beside a curve, which has a band of its own, than `alone`.
+    The shade is fainter beside a curve, which has a band of its own, than `alone`.
     """
     left = axes.get_xlim()[0]
     outer, inner = staircase(optimistic, left), staircase(pessimistic, left)
@@ -188,7 +188,7 @@ def _draw_pointer(
     arrow = axes.annotate(
         "", end, xytext=start, arrowprops=look, annotation_clip=clip, zorder=order
     )
-    # The arrow is an artist of its own: both belong to the layer.
+    # The arrow is an artist of its own, and both belong to the layer.
     arrow.set_gid(gid)
     if arrow.arrow_patch is not None:
         arrow.arrow_patch.set_gid(gid)
@@ -197,7 +197,7 @@ def _draw_pointer(
 def staircase(corners: Array, left: float) -> Array:
     """Return the steps of R(c) = max{r_i : c_i >= c}, from the bottom right to the left edge.
 
-    corners: (K, 2) in any order; dominated ones change nothing. Returns (M, 2), right angles only.
+    corners: (K, 2) in any order; dominated ones change nothing. Returns (M, 2) with right angles.
 
     >>> staircase(np.array([[90.0, 10.0], [80.0, 30.0]]), 70.0).tolist()
     [[90.0, 0.0], [90.0, 10.0], [80.0, 10.0], [80.0, 30.0], [70.0, 30.0]]
@@ -217,7 +217,7 @@ def staircase(corners: Array, left: float) -> Array:
 
 
 def coarse(corners: Array, clean_step: float, robust_step: float) -> Array:
-    """Drop corners that move the steps by less than one can see, but keep both ends.
+    """Drop corners that move the steps invisibly little, but keep both ends.
 
     corners: (K, 2) from the clean to the robust end, in percent.
 
@@ -237,7 +237,7 @@ def coarse(corners: Array, clean_step: float, robust_step: float) -> Array:
 
 
 def thinned(count: int, most: int = MOST_CURVE_POINTS) -> Array:
-    """Choose at most so many rows, both ends among them, evenly spread.
+    """Choose at most `most` evenly spaced rows, including both ends.
 
     >>> thinned(5, 3).tolist()
     [0, 2, 4]

@@ -1,4 +1,4 @@
-"""What figures share: points with intervals, axes of strengths, and texts beside them."""
+"""Parts that figures share: points with intervals, axes of strengths, and texts beside them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from analysis.results.trials import Array
 from analysis.results.words import shortened, value_text
 
 LEAST_STUDY = 3
-"""Letters of a study's name that are worth keeping before that of its method."""
+"""Least number of letters of a study's name that are kept before the name of its method."""
 
 
 def draw_interval(
     axes: Axes, x: float, value: Interval, style: MethodStyle, *, hollow: bool
 ) -> tuple[float, float]:
-    """Draw an accuracy in percent with its interval; return its point."""
+    """Draw an accuracy in percent with its interval, and return its point."""
     y = 100 * value.estimate
     axes.vlines(x, 100 * value.low, 100 * value.high, color=style.colour, lw=1.1, alpha=0.7)
     draw_point(axes, x, y, style.marker, style.colour, hollow=hollow)
@@ -42,7 +42,7 @@ def draw_point(
     edge: float = 1.3,
     above: bool = False,
 ) -> None:
-    """Draw one marker, `above` all others or among them; size and edge are in points."""
+    """Draw one marker, `above` all others or among them; its size and edge are in points."""
     axes.plot(
         [x],
         [y],
@@ -101,7 +101,7 @@ def spread_heights(heights: Sequence[float], gap: float, top: float = math.inf) 
     order = sorted(range(len(moved)), key=moved.__getitem__)
     for lower, upper in pairwise(order):
         moved[upper] = max(moved[upper], moved[lower] + gap)
-    # What was pushed above the top comes down again, and pushes what lies below it.
+    # Heights that were pushed above the top move down again, and push those below them.
     for at in reversed(order):
         moved[at] = min(moved[at], top)
         top = moved[at] - gap
@@ -109,7 +109,7 @@ def spread_heights(heights: Sequence[float], gap: float, top: float = math.inf) 
 
 
 def panel_name(method: str, length: int) -> str:
-    """Cut a method's name for a small panel; of `study: method`, the study is cut first.
+    """Shorten a method's name for a small panel; in `study: method`, the study is shortened first.
 
     >>> panel_name("a_long_study: at", 12), panel_name("a_long_method", 10)
     ('a_long_…: at', 'a_long_me…')
@@ -146,7 +146,7 @@ def strength_axis(
 
 
 def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
-    """Set a log axis with ticks at these values, as far as their texts have room."""
+    """Set a log axis with ticks at those of these values whose texts have room."""
     axis = axes.yaxis if vertical else axes.xaxis
     (axes.set_yscale if vertical else axes.set_xscale)("log")
     logs = [math.log10(value) for value in sorted(set(values))]
@@ -160,7 +160,7 @@ def log_axis(axes: Axes, values: Sequence[float], *, vertical: bool) -> None:
 
 
 def apart(places: Sequence[float], least: float) -> list[float]:
-    """Keep those places, beginning with the last, that are more than `least` apart.
+    """Return the places that are more than `least` apart, starting from the last.
 
     >>> apart([0.0, 1.0, 1.5, 4.0], 1.0)
     [0.0, 1.5, 4.0]
@@ -180,12 +180,12 @@ def line_boxes(axes: Axes, line: Array) -> Array:
 
 
 def pairs(points: Array) -> tuple[tuple[float, float], ...]:
-    """List the points (N, 2) as plain pairs."""
+    """Return the points (N, 2) as plain pairs."""
     return tuple((float(x), float(y)) for x, y in points)
 
 
 def from_the_middle(points: Array) -> tuple[tuple[float, float], ...]:
-    """List the points (N, 2) from the middle of the axis outwards: a label prefers the middle."""
+    """Return the points (N, 2) from the middle of the axis outwards: labels prefer the middle."""
     middle = 0.5 * (points[:, 0].min() + points[:, 0].max())
     order = np.argsort(np.abs(points[:, 0] - middle), kind="stable")
     return pairs(points[order])

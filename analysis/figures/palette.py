@@ -1,4 +1,4 @@
-"""Palette: the colour and the marker that tell a method apart, in every figure and table."""
+"""Palette: the colour and the marker of each method, the same in every figure and table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ ADVERSARIAL_TRAINING = "#C8501E"
 SAM = "#1F6FB2"
 STANDARD = "#6B6B6B"
 OTHERS = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours that are neither near those of SAM nor of adversarial training."""
+"""Okabe and Ito's colours that are far from those of SAM and of adversarial training."""
 OTHER_MARKERS = ("^", "v", "P", "X", "p", "h", "<", ">")
 
 
@@ -19,15 +19,15 @@ class MethodStyle:
 
     colour: str
     text_colour: str
-    """The colour, darkened until it reads on white (contrast at least 4.5)."""
+    """The colour, darkened until text is legible on white (contrast at least 4.5)."""
     marker: str
-    """matplotlib's letter."""
+    """The letter of the marker in matplotlib."""
     searched: bool
     """Searched methods have hollow markers and dashed staircases."""
 
 
 def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
-    """Return each method's colour and marker: its own for SAM and PGD alone, else one in turn.
+    """Return each method's colour and marker: fixed for standard, SAM and PGD, else one in turn.
 
     >>> sam = MethodNote(name="sam", sides="sam + none", searched=False)
     >>> method_styles([sam])["sam"].colour
@@ -57,7 +57,7 @@ def method_styles(methods: Sequence[MethodNote]) -> Mapping[str, MethodStyle]:
 
 
 def contrast_on_white(colour: str) -> float:
-    """Compute the contrast of a colour #rrggbb against white, 1 to 21.
+    """Compute the contrast of a colour #rrggbb with white, from 1 to 21.
 
     WCAG 2.2, definitions of relative luminance and contrast ratio.
 

@@ -39,16 +39,16 @@ from analysis.results.trials import Array
 from analysis.results.words import SYMBOLS, method_text, percent, shortened, value_text, values_text
 
 SURE_FRONT = 0.5
-"""Cells are crossed whose configuration is on the front in at least this share of replicates."""
+"""A cross marks cells whose configuration is on the front in at least this share of replicates."""
 WIDTH, HEIGHT = 5.4, 3.9
-"""Inches; a page column of 600 pixels shows it at its own size."""
+"""Inches: a figure fits a page column of 600 pixels without scaling."""
 
 
 def fig_response(results: Results, response: Response) -> Figure:
     """Draw clean and robust accuracy of one method against the one strength that it varies.
 
-    The strength has a log axis with 0 apart from it. A line is drawn only where it is a fit: clean
-    accuracy made non-increasing, against ε. A named peak is a shaded range.
+    The strength has a log axis with 0 set apart. Only fits are drawn as lines: the non-increasing
+    fit of clean accuracy against ε. The interval of a known peak is shaded.
     """
     styles = method_styles(results.methods)
     style = styles[response.method]
@@ -95,9 +95,9 @@ def fig_response(results: Results, response: Response) -> Figure:
 
 
 def fig_heat(results: Results, heat: HeatMap) -> Figure:
-    """Draw robust accuracy over ρ and ε: a cell, or a disc of a search, for each configuration.
+    """Draw robust accuracy over ρ and ε: a cell, or in a search a disc, for each configuration.
 
-    Crossed are configurations that are on the study's front in half of the replicates or more.
+    A cross marks configurations on the study's front in at least half of the replicates.
     """
     rhos, epsilons = (sorted({getattr(c, n) for c in heat.cells}) for n in ("rho", "epsilon"))
     with look():
@@ -118,8 +118,9 @@ def fig_heat(results: Results, heat: HeatMap) -> Figure:
 def fig_margins(results: Results, margins: Sequence[Margin]) -> Figure:
     """Draw accuracy against attack radius, for each method's chosen configuration.
 
-    A line and its band are the survival curve; points without one were refused one. A white diamond
-    is the radius where half of the clean accuracy is lost, its bar the interval.
+    A line with its band is the survival curve; where it was refused, there are points alone. A
+    white diamond marks the radius at which half of the clean accuracy is lost, and its bar the
+    interval.
     """
     threat, styles = results.threat, method_styles(results.methods)
     found = configurations(results)
@@ -150,8 +151,8 @@ def fig_margins(results: Results, margins: Sequence[Margin]) -> Figure:
 def fig_equivalence(results: Results, equivalence: Equivalence) -> Figure:
     """Draw the training ε that each ρ is worth, on two log axes, with a line of slope 2.
 
-    A marker is a value with its interval; a dashed bar without one ends at the levels that ε lies
-    between, with an arrow where a side is open. Dotted lines are the ε that were trained.
+    A marker is a value, with its interval. A dashed bar without a marker ends at the levels between
+    which ε lies, with an arrow where a side is open. Dotted lines are the trained ε.
     """
     style = method_styles(results.methods)[equivalence.sam]
     levels = [level for level in (*equivalence.levels, *equivalence.left_out) if level > 0]
@@ -174,7 +175,7 @@ def fig_equivalence(results: Results, equivalence: Equivalence) -> Figure:
 
 
 def _rho_axis(axes: Axes, results: Results, equivalence: Equivalence) -> list[float]:
-    """Lay out a log axis of ρ, or one of names if a ρ is unknown, and return the values' places."""
+    """Lay out a log axis of ρ, or an axis of names if a ρ is unknown; return the values' places."""
     rhos = [value.rho for value in equivalence.values if value.rho is not None]
     if len(rhos) == len(equivalence.values) and rhos:
         axes.set_xlabel(f"ρ of {method_text(equivalence.sam)}")
@@ -193,7 +194,7 @@ def _rho_axis(axes: Axes, results: Results, equivalence: Equivalence) -> list[fl
 def _draw_fit(
     axes: Axes, at: Sequence[float], fit: Sequence[Interval], style: MethodStyle
 ) -> Array:
-    """Draw a fit with its band over these places; return the boxes that its line covers."""
+    """Draw a fit with its band at these places, and return the boxes that its line covers."""
     estimate, low, high = (
         100 * np.array([getattr(value, end) for value in fit])
         for end in ("estimate", "low", "high")
@@ -204,7 +205,7 @@ def _draw_fit(
 
 
 def _draw_peak(axes: Axes, peak: Interval) -> None:
-    """Shade where robust accuracy has its peak, on the log axis of `strength_axis`."""
+    """Shade the interval of the peak of robust accuracy, on the log axis of `strength_axis`."""
     low, at, high = (math.log10(end) for end in (peak.low, peak.estimate, peak.high))
     axes.axvspan(low, high, color=INK, alpha=0.07, lw=0, zorder=0)
     axes.axvline(at, color=MUTED, lw=1.0, ls="--", zorder=1)
@@ -231,7 +232,7 @@ def _draw_survival(axes: Axes, margin: Margin, style: MethodStyle) -> None:
 def _draw_equivalent(
     axes: Axes, rho: float, value: Equivalent, style: MethodStyle
 ) -> tuple[float, float]:
-    """Draw a value or a bracket; return where its middle stands, in data coordinates."""
+    """Draw a value or a bracket, and return its middle in data coordinates."""
     low, high = axes.get_ylim()
     if value.epsilon is not None:
         axes.vlines(rho, value.epsilon.low, value.epsilon.high, color=style.colour, lw=1.4)
@@ -248,7 +249,7 @@ def _draw_equivalent(
 
 
 def _upper(value: Equivalent, levels: Sequence[float]) -> float:
-    """Return the trained ε up to which a value, or its bracket, reaches."""
+    """Return the trained ε up to which the interval or bracket of a value reaches."""
     if value.epsilon is None:
         return value.ceiling or levels[-1]
     high = value.epsilon.high
@@ -333,7 +334,7 @@ def _draw_scale(figure: Figure, low: float, high: float, text: str) -> None:
     axes = figure.add_axes((0.87, 0.13, 0.025, 0.84))
     axes.grid(visible=False)
     for step in range(40):
-        # Each reaches to the top and is covered by the next: no seams between them.
+        # Each rectangle reaches the top and is covered by the next, so that there are no seams.
         axes.add_patch(Rectangle((0, step / 40), 1, 1 - step / 40, fc=_colour(step / 39), lw=0))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -346,5 +347,5 @@ def _draw_scale(figure: Figure, low: float, high: float, text: str) -> None:
 
 
 def _colour(shade: float) -> tuple[float, ...]:
-    """Return the colour of a shade from 0, the least robust, to 1. It also reads in grey."""
+    """Return the colour of a shade from 0, the least robust, to 1; it is readable in grey, too."""
     return tuple(colormaps["Blues"](0.08 + 0.84 * shade))

@@ -1,6 +1,6 @@
-"""What the main figure shows at one radius, in percent, gathered from an analysis.
+"""Scene: what the main figure shows at one radius, in percent, gathered from an analysis.
 
-A collapsed configuration far to the left is left out of the frame and named beside it instead.
+A collapsed configuration far to the left is outside the frame, and named beside it instead.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from analysis.results.words import method_text, percent, values_text
 ESTIMAND_KEYS = {"population": "population", "this test set": "test-set"}
 """The class of an estimand's layer in the page."""
 CHI = 2.4477468306808166
-"""√ of the 95% point of χ² with 2 degrees of freedom: half-widths of a region in deviations."""
+"""√ of the 95% point of χ² with 2 degrees of freedom: half-width of a region in deviations."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Arrow:
     interval: tuple[float, float]
     """The simultaneous band there, in points."""
     shared: tuple[float, float]
-    """Clean accuracies at which both methods were measured."""
+    """The range of clean accuracies in which both methods were measured."""
 
     @property
     def estimate(self) -> float:
@@ -55,11 +55,11 @@ class Drawn:
     key: str
     """The class of its layer."""
     covariances: Array
-    """(N, 2, 2) of the means shown, clean and robust."""
+    """(N, 2, 2) of the clean and robust means shown."""
     median: Array
     """(K, 2) corners of the median attainment surface, from the clean to the robust end.
 
-    Those of the optimistic and the pessimistic surface follow, in the same form.
+    The corners of the optimistic and the pessimistic surface follow, in the same form.
     """
     optimistic: Array
     pessimistic: Array
@@ -87,9 +87,9 @@ class MethodScene:
     points: Array
     """(N, 2) their means."""
     is_member: NDArray[np.bool_]
-    """(N,) whether they are on their method's front, as it was chosen."""
+    """(N,) whether they are on the chosen front of their method."""
     members: Array
-    """(M, 2) means of the members of the front, inside the figure or not."""
+    """(M, 2) means of the members of the front, also of those outside the figure."""
     seeds: Array
     """(T, 2) single seeds."""
     shifts: tuple[Array, Array]
@@ -103,12 +103,12 @@ class Scene:
     """What the main figure shows."""
 
     limits: tuple[float, float, float]
-    """Least and greatest clean accuracy and greatest robust accuracy of the axes."""
+    """Lowest and highest clean accuracy, and highest robust accuracy, of the axes."""
     methods: tuple[MethodScene, ...]
     outside: tuple[ConfigurationResult, ...]
     """Configurations left of the figure."""
     outside_heights: tuple[float, ...]
-    """Robust accuracy of those."""
+    """Their robust accuracies."""
     arrows: tuple[Arrow, ...]
     """The gap of the first pair that has one, under each estimand."""
 
@@ -137,9 +137,9 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
 def shown_range(clean: Array) -> tuple[float, float]:
     """Choose the clean accuracies (fractions) between which a figure is drawn.
 
-    These are all, unless at most a quarter of them lies beyond a gap more than three times as wide
-    as the range of the rest (at least 2 points): one collapsed configuration would press all others
-    into a corner. clean: (N,); returns the least and the greatest shown.
+    These are all, unless at most a quarter of them lies beyond a gap that is more than three times
+    as wide as the range of the rest (at least 2 points). One collapsed configuration would press
+    all others into a corner. clean: (N,); returns the lowest and the highest one shown.
 
     >>> shown_range(np.array([0.99, 0.98, 0.97, 0.96, 0.62]))
     (0.96, 0.99)
@@ -156,9 +156,9 @@ def shown_range(clean: Array) -> tuple[float, float]:
 
 
 def frame(choice: Choice, position: int) -> tuple[float, float, float]:
-    """Return the least clean, greatest clean and greatest robust accuracy of a figure (fractions).
+    """Return the lowest clean, highest clean and highest robust accuracy of a figure (fractions).
 
-    They contain the means shown and their single seeds, except seeds far left of all means.
+    The range contains the means shown and their single seeds, except seeds far left of all means.
     """
     found = tuple(c for front in choice.fronts for c in front.configurations)
     low, high = shown_range(mean_points(found, position)[:, 0])
@@ -170,14 +170,14 @@ def frame(choice: Choice, position: int) -> tuple[float, float, float]:
 
 
 def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
-    """List the configurations whose mean clean accuracy lies left of the range shown."""
+    """Return the configurations whose mean clean accuracy is left of the range shown."""
     found = tuple(c for front in choice.fronts for c in front.configurations)
     low, _ = shown_range(mean_points(found, 0)[:, 0])
     return tuple(c for c in found if c.clean.mean < low)
 
 
 def left_out_text(choice: Choice, position: int) -> str:
-    """List the configurations outside the figure of this radius; empty if there is none."""
+    """Describe what lies left of the figure at this radius; empty if nothing does."""
     outside = [
         f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
         + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
@@ -226,7 +226,7 @@ def _method(
 
 
 def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Array, Array]:
-    """Describe where members of a searched front were when chosen, and where they are on test."""
+    """Return the validation and the test means of the members of a searched front."""
     threat = analysis.results.threat
     ends = [
         ((c.validation_clean.mean, c.validation_robust.mean), (c.clean.mean, robust.mean))
@@ -234,7 +234,7 @@ def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Arra
         for robust in [c.robust[threat.objective]]
         if c.validation_clean is not None and c.validation_robust is not None
     ]
-    # A tier's configurations were chosen under another attack, and no figure holds both.
+    # A tier's configurations were chosen under another attack, and no figure mixes attacks.
     if not front.note.searched or radius != threat.objective_radius or threat.chosen_at:
         ends = []
     return _points([start for start, _ in ends]), _points([end for _, end in ends])
@@ -294,7 +294,7 @@ def _arrows(view: View, methods: Sequence[MethodScene]) -> list[Arrow]:
     pair = (gap.second, gap.first)
     if any(name not in drawn or len(drawn[name][1]) == 0 for name in pair):
         return []
-    # One end by its curve, the other by the gap: so that the length is the number printed.
+    # One end is on its curve and the other at the gap, so that the length is the number printed.
     start = float(np.interp(clean, *drawn[gap.second][1].T))
     return [
         Arrow(
@@ -311,7 +311,7 @@ def _arrows(view: View, methods: Sequence[MethodScene]) -> list[Arrow]:
 def _limits(
     analysis: Analysis, choice: Choice, views: Sequence[View]
 ) -> tuple[float, float, float]:
-    """Choose the limits of the axes, so that means, most seeds and the regions are inside."""
+    """Choose the limits of the axes so that means, most seeds and regions are inside."""
     position = analysis.results.threat.radii.index(views[0].radius)
     low, high, top = frame(choice, position)
     dropped = {c.key for c in left_out(choice)}
@@ -325,7 +325,7 @@ def _limits(
             top = max(top, c.robust[position].mean + robust)
     low, high, top = 100 * low, 100 * high, 100 * top
     margin = max(0.04 * (high - low), 0.3)
-    # Nothing lies beyond 100%: only half a marker may.
+    # Nothing but half a marker can be beyond 100%.
     return (
         max(low - margin, -0.5),
         min(high + margin, 100.2 + 0.02 * (high - low)),

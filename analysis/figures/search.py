@@ -1,4 +1,4 @@
-"""Figures of searches: searches as parallel coordinates, and the importances of hyperparameters."""
+"""Figures of searches: parallel coordinates, and the importances of hyperparameters."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,9 +18,9 @@ from analysis.results.trials import Array, Importance, Value
 from analysis.results.words import SYMBOLS, count_text, method_text, percent, shortened, value_text
 
 MOST_SEARCHES = 3
-"""Methods with parallel coordinates."""
+"""At most so many methods have parallel coordinates."""
 MOST_LINES = 120
-"""Configurations drawn in one search: its members, and the rest evenly by robust accuracy."""
+"""Most configurations drawn of a search: members, then others evenly by robust accuracy."""
 LOG_RATIO = 5.0
 """A hyperparameter whose values span less than this factor never has a log axis."""
 
@@ -28,8 +28,8 @@ LOG_RATIO = 5.0
 def fig_parallel(results: Results, choice: Choice, found: Sequence[ConfigurationResult]) -> Figure:
     """Draw each search as parallel coordinates: hyperparameters, then the accuracies reached.
 
-    found: all configurations of the results. One line for each configuration, darker where robust
-    accuracy is higher; members of the method's front are thick.
+    found: all configurations of the results. Each configuration is a line, which is darker if its
+    robust accuracy is higher, and thick if it is a member of its method's front.
     """
     methods = searched_methods(results, found)[:MOST_SEARCHES]
     height = 0.35 + 2.3 * max(1, len(methods))
@@ -48,7 +48,7 @@ def fig_parallel(results: Results, choice: Choice, found: Sequence[Configuration
 
 
 def fig_importance(results: Results) -> Figure:
-    """Draw the importances as bars, clean hollow and robust filled, by method."""
+    """Draw the importances of each method as bars: hollow for clean, filled for robust accuracy."""
     methods = list(dict.fromkeys(importance.method for importance in results.importances))
     names = {m: _shared_names(results.importances, m) for m in methods}
     rows = sum(len(shown) for shown in names.values()) + len(methods)
@@ -67,7 +67,7 @@ def fig_importance(results: Results) -> Figure:
             axes.text(
                 0.5,
                 line,
-                f"{shortened(method, 24)}: hollow clean, filled robust",
+                f"{shortened(method, 24)} (hollow: clean, filled: robust)",
                 color=style.text_colour,
                 fontsize=8.5,
                 fontweight="bold",
@@ -98,7 +98,7 @@ def fig_importance(results: Results) -> Figure:
 
 
 def searched_methods(results: Results, found: Sequence[ConfigurationResult]) -> tuple[str, ...]:
-    """List the searched methods with at least two configurations that differ in a value."""
+    """Return the searched methods with at least two configurations that differ in a value."""
     return tuple(
         note.name
         for note in results.methods
@@ -111,38 +111,39 @@ def parallel_caption(results: Results, found: Sequence[ConfigurationResult]) -> 
     methods = searched_methods(results, found)
     counts = [sum(c.method == method for c in found) for method in methods]
     listed = ", ".join(
-        f"{method_text(method, 24)} {count_text(count, 'configuration')}"
+        f"{method_text(method, 24)}: {count_text(count, 'configuration')}"
         for method, count in zip(methods[:MOST_SEARCHES], counts, strict=False)
     )
     where = "validation" if results.num_validation else "test"
-    parts = [f"Searches ({listed}): a line for each configuration, through its hyperparameters"]
+    parts = [f"Searches ({listed}). Each line is a configuration: it joins its hyperparameters"]
     parts.append(f"and the clean and robust accuracy (%) that it reached on {where} images.")
     parts.append("Darker: more robust. Thick: members of the method's front.")
     if any(count > MOST_LINES for count in counts):
-        parts.append(f"Of larger searches {MOST_LINES} lines are drawn, members first.")
+        parts.append(f"Of a larger search, only {MOST_LINES} lines are drawn, members first.")
     if len(methods) > MOST_SEARCHES:
-        parts.append(f"{count_text(len(methods) - MOST_SEARCHES, 'more search', 'more searches')}.")
+        more = count_text(len(methods) - MOST_SEARCHES, "more search", "more searches")
+        parts.append(f"Not drawn: {more}.")
     return " ".join(parts)
 
 
 def importance_caption(results: Results) -> str:
-    """Describe what importances show, and what they cannot."""
+    """Describe what importances show and what they do not."""
     counts = {i.method: i.configurations for i in results.importances}
     listed = ", ".join(
-        f"{method_text(method, 24)} {count_text(count, 'configuration')}"
+        f"{method_text(method, 24)}: {count_text(count, 'configuration')}"
         for method, count in counts.items()
     )
     evaluators = ", ".join(dict.fromkeys(i.evaluator for i in results.importances))
     return (
-        f"Shares of each hyperparameter in what tells the best configurations of a search from all "
-        f"of it ({evaluators}; {listed}), for accuracy on validation images. Shares add up to 100% "
-        "whether or not anything matters: they order hyperparameters within the ranges searched, "
-        "and say nothing of the size of their effect."
+        "Importance of each hyperparameter of a search, for accuracy on validation images: its "
+        f"share of what sets the best configurations apart from all ({evaluators}; {listed}). The "
+        "shares add up to 100% whether or not anything matters: they rank hyperparameters within "
+        "the ranges searched, and do not show how large an effect is."
     )
 
 
 def _varied(own: Sequence[ConfigurationResult]) -> tuple[str, ...]:
-    """List the hyperparameters that all configurations have, and that differ among them."""
+    """Return the hyperparameters that all configurations have and that differ among them."""
     names = own[0].values if own else ()
     return tuple(
         name
@@ -203,7 +204,7 @@ def _draw_parallel(
 
 
 def _draw_axes(axes: Axes, labels: Sequence[tuple[str, Sequence[tuple[float, str]]]]) -> None:
-    """Draw an upright axis for each coordinate, with its name below and its values beside."""
+    """Draw an upright axis for each coordinate, with its name below and its values beside it."""
     axes.set_xlim(-0.1, len(labels) - 0.9)
     axes.set_ylim(-0.04, 1.04)
     axes.grid(visible=False)
@@ -233,9 +234,9 @@ def _draw_axes(axes: Axes, labels: Sequence[tuple[str, Sequence[tuple[float, str
 def _value_axis(
     values: Sequence[Value],
 ) -> tuple[list[float], list[tuple[float, str]], bool]:
-    """Place values between 0 and 1, with the ticks of the axis, and whether it is a log axis.
+    """Return places of values between 0 and 1, ticks, and whether the axis is logarithmic.
 
-    Ticks are its ends, or its words.
+    Ticks are the ends of the axis, or its words.
     """
     if any(isinstance(value, str) for value in values):
         words = sorted({str(value) for value in values})
@@ -246,7 +247,7 @@ def _value_axis(
     low, high = float(numbers.min()), float(numbers.max())
     places, is_log = (numbers - low) / (high - low), False
     if low > 0 and high / low >= LOG_RATIO:
-        # The scale on which the values lie more evenly: that on which they were searched.
+        # The scale on which the values are spread more evenly is likely that of the search.
         in_logs = np.log(numbers / low) / math.log(high / low)
         is_log = bool(abs(np.median(in_logs) - 0.5) < abs(np.median(places) - 0.5))
         places = in_logs if is_log else places
@@ -261,7 +262,7 @@ def _accuracy_axis(accuracies: Array) -> tuple[list[float], list[tuple[float, st
 
 
 def _shown(own: Sequence[ConfigurationResult], robust: Array, member: Sequence[bool]) -> list[int]:
-    """Choose the rows that are drawn, the least robust first: members, and others evenly."""
+    """Choose the rows to draw, the least robust first: members, and others evenly."""
     order = np.argsort(robust, kind="stable")
     if len(own) <= MOST_LINES:
         return [int(row) for row in order]

@@ -1,4 +1,4 @@
-"""Attack findings: what was left out for a failed attack, and what a stronger attack takes away."""
+"""Attack findings: trials left out for a failed attack, and losses under a stronger attack."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ KIND, LEFT_OUT_KIND = "stronger attack", "left out"
 
 
 def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Finding]:
-    """Return how many trials were left out, and the primary contrast as it would be with them."""
+    """Return how many trials were left out, and what the primary contrast would be with them."""
     if exclusion is None:
         return []
     verb = "was" if exclusion.trials == 1 else "were"
@@ -59,14 +59,14 @@ def exclusion_findings(results: Results, exclusion: Exclusion | None) -> list[Fi
 
 
 def tier_findings(tier: Tier, weaker: str) -> tuple[Finding, ...]:
-    """Return what is lost to the stronger attack, and how the methods compare under it alone.
+    """Return what methods lose under the stronger attack, and how they compare under it alone.
 
-    All are at the objective radius, and no contrast of a tier is primary. weaker: the evaluation
-    attack, as it is printed.
+    All findings are at the objective radius, and no contrast of a tier is primary. weaker: the
+    name of the evaluation attack.
     """
     results, view = tier.analysis.results, tier.analysis.primary
     perturbing = {note.name for note in results.methods if note.kind != "standard"}
-    # Standard training and its like come last.
+    # Methods without perturbation, such as standard training, come last.
     losses = sorted(tier.losses, key=lambda loss: loss.method not in perturbing)
     said = [_loss_finding(tier, loss, weaker) for loss in losses]
     if len(view.contrasts.hypervolumes) > 1:

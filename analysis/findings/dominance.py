@@ -27,11 +27,11 @@ from analysis.results.words import (
 KIND = "dominance"
 BEST_KIND = "dominance of the best"
 MOST_NAMED = 4
-"""Most configurations that are spelled out in a sentence; the table has them all."""
+"""A sentence lists at most so many configurations; the table has all of them."""
 
 
 def dominance_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Return which configurations of a method one of another dominates, and which not."""
+    """Return which configurations of a method another method dominates, and which it does not."""
     found = configurations(results)
     said = []
     for pair in contrasts.dominances:
@@ -83,7 +83,7 @@ def _each_finding(
             f"{_named_pair(found, each)}, with P {share_text(each.share)}, {_differences(each)}"
             for each in open_ones
         ]
-        parts.append(f"Closest to it, but not established: {_some(listed)}")
+        parts.append(f"Closest to this, but not established: {_some(listed)}")
     conditions = _conditions(results, contrasts, pair, blank.n)
     reason = "the adjusted intervals of both differences must lie above 0" if open_ones else ""
     text = f"{'. '.join(parts)} ({conditions})."
@@ -145,7 +145,7 @@ def _differences(each: Dominance) -> str:
 
 
 def _with_interval(difference: Interval) -> str:
-    # Both signs are printed, as one configuration may be ahead in one accuracy only.
+    # Positive signs are printed, too, as a configuration may be ahead in one accuracy only.
     sign = "+" if difference.estimate > 0 else ""
     interval = interval_text(difference.low, difference.high)
     return f"{sign}{points_text(difference.estimate)} pp ({interval})"

@@ -1,4 +1,4 @@
-"""Training findings: how the best epoch differs from the last, as exploratory."""
+"""Training findings: how the best epoch differs from the last, as an exploratory result."""
 
 from analysis.findings.phrases import points_text, seeds_text
 from analysis.fronts.choice import Choice
@@ -10,13 +10,14 @@ from analysis.results.words import attack_text, configuration_text, count_text
 
 KIND = "best against last epoch"
 MOST_NAMED = 3
-"""Most methods that are named in the finding; the table has all."""
+"""The finding lists at most so many methods; the table has all of them."""
 
 
 def training_findings(results: Results, choice: Choice) -> list[Finding]:
-    """Return how robust accuracy differs between the best and the last epoch, as exploratory.
+    """Return how robust accuracy differs between the best and the last epoch.
 
-    A range over seeds is no interval, so nothing is claimed. Without histories it is a refusal.
+    The finding is exploratory: a range over seeds is not an interval, so nothing is claimed.
+    Without histories it is a refusal.
     """
     threat = results.threat
     measured = [
@@ -26,8 +27,8 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
     ]
     if not measured:
         reason = (
-            "no trial has both its epochs and the test accuracies of two checkpoints on record; "
-            "record them, as study launch does"
+            "no trial has a record of its epochs and of the test accuracies of two checkpoints; "
+            "record both, as study launch does"
         )
         text = f"Whether longer training loses robust accuracy is unknown: {reason}."
         return [Finding(kind=KIND, text=text, status="refused", reason=reason)]
@@ -42,10 +43,10 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
         f"{count_text(results.num_test, 'test image')}"
     )
     text = (
-        "Exploratory: the robust accuracy on test of the checkpoint chosen on validation, minus "
-        f"that of the last one: {named}{rest} ({attack_text(threat, threat.objective_radius)}; "
-        f"{design}; this test set; ranges from the least to the greatest over the seeds, no "
-        "intervals)."
+        "Exploratory: the test robust accuracy of the best checkpoint, chosen on validation data, "
+        f"minus that of the last one: {named}{rest} "
+        f"({attack_text(threat, threat.objective_radius)}; {design}; this test set; "
+        "ranges are those over seeds, not intervals)."
     )
     return [
         Finding(
@@ -55,8 +56,8 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
             estimate=measured[0][1].mean,
             estimand="this test set",
             n=design,
-            interval_method="none: the range over seeds",
-            reason="not declared before the data, and the range over seeds is no interval",
+            interval_method="none: a range over seeds",
+            reason="it was not declared before the data, and a range over seeds is not an interval",
         )
     ]
 

@@ -19,7 +19,7 @@ from analysis.results.words import (
 
 KIND, SLOPE_KIND = "equivalent epsilon", "slope of equivalent epsilon"
 MOST_NAMED = 8
-"""Most values of ρ that are spelled out, the most robust ones; the table has them all."""
+"""At most so many values of ρ have a finding, the most robust ones; the table has all."""
 
 
 def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
@@ -39,7 +39,7 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
         if not one.seed_noise:
             said.append(_unsaid(blank, one))
             continue
-        # The most robust values are chosen, and printed in the order of ρ.
+        # The most robust values are chosen, and listed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
         own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
         if one.values:
@@ -49,9 +49,9 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
 
 
 def bracket_text(value: Equivalent) -> str:
-    """Format the levels that an ε without a value lies between.
+    """Format the trained levels between which an ε without a value lies.
 
-    A bracket may be open below (down to no training at all), above, or on both sides.
+    The bracket may be open below (down to no ε at all), above, or on both sides.
     """
     floor = None if value.floor is None else value_text(value.floor)
     ceiling = None if value.ceiling is None else value_text(value.ceiling)
@@ -110,10 +110,10 @@ def _value_finding(
 
 
 def _bracketed(names: tuple[str, str], one: Equivalence, value: Equivalent) -> str:
-    """Format between which levels the ε of the second method lies that the first is worth."""
+    """Describe the levels between which the ε lies that the first method is worth."""
     above = f"{names[0]} is more robust than {names[1]} at every trained ε"
     if value.place == "above" and max(one.levels) == 0:
-        return f"{above}, none of which is more robust than training without one"
+        return f"{above}, none of which is more robust than training without ε"
     if value.place == "above":
         peak = "the most robust one" if one.left_out else "the largest"
         level = "none" if value.floor is None else value_text(value.floor)
@@ -128,7 +128,7 @@ def _bracketed(names: tuple[str, str], one: Equivalence, value: Equivalent) -> s
 
 
 def _bracket_reason(one: Equivalence, value: Equivalent) -> str:
-    """Return why there is no value, and which ε to train for one."""
+    """Return why there is no value, and which ε to train next."""
     if value.place == "above":
         reason = "So no ε can be named."
     else:

@@ -1,4 +1,4 @@
-"""Findings: the list of all that a study shows, and of what it cannot show, as sentences."""
+"""Findings: what a study shows, and what it cannot show, as sentences."""
 
 from dataclasses import replace
 
@@ -18,14 +18,14 @@ from analysis.results.results import compared
 def find(analysis: Analysis) -> tuple[Finding, ...]:
     """Return all findings of an analysis, the most important first.
 
-    The primary contrast comes first, then all findings at the objective radius, then the compared
-    methods at the other radii. Refusals are among them, with their own status. A new finding is a
-    function of this folder, and a line in the list below.
+    The primary contrast comes first, then all findings at the objective radius, then the contrasts
+    of compared methods at other radii. Refusals are included, with a status of their own. A new
+    kind of finding is a function in this folder and a line in the list below.
     """
     results, view = analysis.results, analysis.primary
     if not results.trials:
         return tuple(exclusion_findings(results, analysis.exclusion))
-    # Standard training has no strength to vary, so a curve is not missed there.
+    # Standard training has no strength to vary, so it needs no curve.
     perturbing = {note.name for note in results.methods if note.kind != "standard"}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
@@ -47,7 +47,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
 
 
 def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
-    """Return which front is better at another radius, which was not declared beforehand."""
+    """Return which front is better at another radius, a contrast that was not declared before."""
     if view.estimand != analysis.estimand:
         return []
     present = tuple(one.method for one in view.contrasts.hypervolumes)

@@ -23,20 +23,20 @@ from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text, method_text, percent, value_text
 
 KIND, COST_KIND = "hypervolume difference", "hypervolume difference at equal training cost"
-INTERVALS = "percentiles of replicates, extended against the lift of a maximum by noise"
-ADJUSTED = "max-T over replicates, extended against the lift of a maximum by noise"
+INTERVALS = "percentiles of replicates, extended because noise lifts a maximum"
+ADJUSTED = "max-T over replicates, extended because noise lifts a maximum"
 UNEQUAL = 2
-"""A front of more than so many times the configurations is visibly favoured by noise."""
+"""Noise visibly favours a front of more than so many times the configurations."""
 SMALLEST_LIFT = 0.0005
-"""Half of the last digit that is printed."""
+"""Half a unit of the last digit printed."""
 COST_UNIT = "forward passes per training image and epoch"
 
 Pair = tuple[Hypervolume, Hypervolume]
-"""The fronts of two methods; the one that is ahead comes first."""
+"""The fronts of two methods; the one ahead comes first."""
 
 
 def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Return which method's front is better on average over clean requirements, primary first."""
+    """Return which front is better on average over required clean accuracies, primary first."""
     found = configurations(results)
     if not contrasts.contrasts:
         return [_nothing_to_compare(results, found, contrasts)]
@@ -116,7 +116,7 @@ def _worded(
 
 
 def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:
-    """Return why a method attains 0, if no configuration of it is clean enough; else empty."""
+    """Return why a method attains 0, if none of its configurations is clean enough; else empty."""
     names = [
         method_text(one.method)
         for one in both
@@ -130,10 +130,10 @@ def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: P
 
 
 def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
-    """Return what an interval is adjusted for: never for other radii and other studies."""
+    """Return what an interval is adjusted for: never for other radii or studies."""
     if contrast.primary:
         return "primary contrast, not adjusted"
-    # Every two methods with results are contrasted, and all of them adjusted together.
+    # All pairs of methods with results are contrasted, and all contrasts adjusted together.
     count = len(contrasts.hypervolumes) * (len(contrasts.hypervolumes) - 1) // 2
     if count == 1:
         return "exploratory, not adjusted"
@@ -141,12 +141,16 @@ def _adjusted(contrasts: Contrasts, contrast: Contrast) -> str:
 
 
 def _unvalidated(results: Results, both: Pair) -> str:
-    """Return which searched methods were chosen on the data they are read on; empty if none."""
+    """Return which searched methods were chosen on the data that measure them; empty if none."""
     searched = {note.name for note in results.methods if note.searched}
     named = [method_text(one.method) for one in both if one.method in searched]
     if results.num_validation or not named:
         return ""
-    return f"; {' and '.join(named)} searched without validation data, not selected independently"
+    verb = "was" if len(named) == 1 else "were"
+    return (
+        f"; {' and '.join(named)} {verb} searched without validation data and not selected "
+        "independently"
+    )
 
 
 def _lifted(contrast: Contrast, both: Pair) -> str:
@@ -157,7 +161,7 @@ def _lifted(contrast: Contrast, both: Pair) -> str:
         return ""
     return (
         f"; {method_text(more.method)} has {len(more.rows)} configurations against "
-        f"{len(fewer.rows)}, and noise favours the larger number: by {points_text(favours)} pp in "
+        f"{len(fewer.rows)}, and noise favours the larger number by {points_text(favours)} pp in "
         "the replicates, which the interval allows for but may understate"
     )
 
@@ -191,7 +195,7 @@ def _nothing_to_compare(
         status="refused",
         reason=reason,
         estimand=contrasts.estimand,
-        # In a comparison of studies none was declared, nor is one at another radius.
+        # A comparison of studies declares no primary contrast, and other radii have none.
         primary=contrasts.radius == results.threat.objective_radius and not results.is_comparison,
     )
 
@@ -210,7 +214,7 @@ def _cost_finding(
     contrasts: Contrasts,
     contrast: CostContrast,
 ) -> Finding:
-    """Compare two methods at the least budget at which both have configurations."""
+    """Compare two methods at the smallest budget within which both have configurations."""
     if contrast.points:
         said = _at_budget(results, found, contrasts, contrast, contrast.points[0])
         return held_back(said, found, (contrast.first, contrast.second))
@@ -256,14 +260,14 @@ def _at_budget(
         n=design,
         interval_method=ADJUSTED,
     )
-    # The words above call one method ahead exactly if `judged` claims the difference.
+    # The text above calls one method ahead exactly if `judged` claims the difference.
     doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
     finding = judged(finding, seed_noise=known, doubt=doubt)
     return replace(finding, text=f"{finding.text} {_budgets_text(contrast)}".strip())
 
 
 def _difference_text(contrast: CostContrast, point: CostPoint, separated: bool) -> str:
-    """Format the difference: one method is ahead only if the two are separated."""
+    """Describe the difference: one method is ahead only if the two are separated."""
     first, second = method_text(contrast.first), method_text(contrast.second)
     gap = point.difference.estimate
     if not separated:
@@ -287,7 +291,7 @@ def _costs_text(contrast: CostContrast) -> str:
 
 
 def _budgets_text(contrast: CostContrast) -> str:
-    """Return whether costs were equal at all, or how the two compare at higher budgets."""
+    """Return whether any costs are equal, or how the two methods compare at higher budgets."""
     first, second = contrast.first_costs, contrast.second_costs
     assert first is not None, "budgets come from costs"
     assert second is not None, "budgets come from costs"
@@ -299,11 +303,11 @@ def _budgets_text(contrast: CostContrast) -> str:
             f"{cheap}, so a more expensive method is compared with a cheaper one."
         )
     if len(contrast.points) == 1:
-        return "All configurations of both cost this much." if first[0] == second[0] else ""
+        return "All configurations of both methods cost this much." if first[0] == second[0] else ""
     ahead = sum(point.adjusted_low > 0 for point in contrast.points)
     behind = sum(point.adjusted_high < 0 for point in contrast.points)
     return (
         f"Of {len(contrast.points)} budgets up to {value_text(contrast.points[-1].budget)}, "
-        f"{names[0]} is ahead at {ahead} and behind at {behind}; at the others the two are not "
-        "separated."
+        f"{names[0]} is ahead at {ahead} and behind at {behind}. At the others, the two are "
+        "not separated."
     )

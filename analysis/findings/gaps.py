@@ -1,4 +1,4 @@
-"""Gap findings: what fitted fronts show: gaps at equal clean accuracy, rates, refused curves."""
+"""Gap findings: gaps at equal clean accuracy, exchange rates, and refused curves."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ EQUAL_COST = 0.01
 
 
 def gap_findings(results: Results, gap: Gap, pairs: int = 1) -> list[Finding]:
-    """Return where one method is more robust at equal clean accuracy, or why that is not known.
+    """Return where one method is more robust at equal clean accuracy, or why this is unknown.
 
     A method is called more robust only where the simultaneous band excludes 0 in every pair of
     families that fit about as well. Otherwise the two are not separated. pairs: the number of gaps
@@ -37,7 +37,7 @@ def gap_findings(results: Results, gap: Gap, pairs: int = 1) -> list[Finding]:
             f"clean accuracy under {attack_text(results.threat, gap.radius)} is unknown: {reason}"
         )
         return [replace(blank, text=f"{text.rstrip('.')}.", reason=reason)]
-    # The band is of the gap, and crossings have an interval of another kind.
+    # This band is that of the gap: a crossing has another kind of interval.
     blank = replace(blank, interval_method="simultaneous band (sup-t) of replicates")
     found = [_stretch_finding(results, gap, blank, stretch, pairs) for stretch in gap.separated]
     if not found:
@@ -52,7 +52,7 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
     design = counts_text(results, (rate.configurations,), rate.seeds)
     family = f"{rate.family} family"
     conditions = _conditions(results, rate, design, family)
-    # At the ends of the range a rate is least certain, and may diverge.
+    # A rate is least certain at the ends of the range, where it may diverge.
     at = len(rate.clean) // 2
     others = ""
     if rate.close_high[at] > rate.close_low[at]:
@@ -95,7 +95,7 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
 
 
 def refusal_findings(results: Results, fits: Sequence[FrontFit]) -> list[Finding]:
-    """Return for each method without a curve why there is none, and what would help."""
+    """Return why methods without a curve have none, and what would help."""
     return [
         Finding(
             kind="no curve",
@@ -151,7 +151,7 @@ def _stretch_finding(
         f"{method_text(behind)} (95% simultaneous band {interval_text(*stretch.band)}{wider}; "
         f"{_gap_conditions(results, gap, pairs)}).{part}{_cost_text(gap)}"
     )
-    # It holds on the whole of the range that it names, though that is a part of the shared one.
+    # It is claimed on the whole range that it names, which is part of the shared range.
     return replace(
         blank,
         text=text,
@@ -193,7 +193,7 @@ def _not_separated(results: Results, gap: Gap, blank: Finding, pairs: int) -> Fi
 
 
 def _crossing_finding(results: Results, gap: Gap, blank: Finding, pairs: int) -> Finding:
-    assert gap.crossing is not None, "a gap that is not refused was looked through for crossings"
+    assert gap.crossing is not None, "a gap that is not refused was searched for crossings"
     assert gap.range is not None, "a gap that is not refused has a range"
     crossing, names = gap.crossing, f"{method_text(gap.first)} and {method_text(gap.second)}"
     conditions = _gap_conditions(results, gap, pairs)

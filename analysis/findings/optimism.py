@@ -1,4 +1,4 @@
-"""Selection findings: where a choice was made, and how optimistic its numbers are."""
+"""Selection findings: which data chose the fronts, and how optimistic their numbers are."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ KIND = "selection"
 
 
 def selection_findings(results: Results, selection: Selection) -> list[Finding]:
-    """Return for each method with a choice where it was made and how optimistic it is."""
+    """Return which data chose each method's front, and how optimistic the choice is."""
     found = configurations(results)
     describe = _on_validation if selection.chosen_on == "validation" else _on_test
     said = []
@@ -46,10 +46,10 @@ def _on_validation(
         f"The front of {method_text(one.method)} was chosen among {one.configurations} "
         f"configurations on {count_text(results.num_validation, 'validation image')} under "
         f"{results.threat.validation_attack}; {kept} of its {members} "
-        f"{'lies' if kept == 1 else 'lie'} on its front on test data, too."
+        f"{'is' if kept == 1 else 'are'} also on its front on test data."
     )
     if one.overstatement is not None:
-        text += f" Given the noise of test numbers, {percent(one.truly)}% are expected to."
+        text += f" Given the noise of test numbers, {percent(one.truly)}% are expected to be."
     best = next((member for member in one.members if member.row == one.best), None)
     if best is not None and best.validation is not None:
         text += f" {_arrow(found, best, best.validation[1])}"
@@ -67,7 +67,7 @@ def _on_test(results: Results, found: Sequence[ConfigurationResult], one: Method
         f"The best of {one.configurations} configurations of {name} was chosen on the test images"
     )
     if one.overstatement is None:
-        return f"{best}; how optimistic its robust accuracy is, is unknown: {_unknown(found)}."
+        return f"{best}. It is unknown how optimistic its robust accuracy is: {_unknown(found)}."
     text = (
         f"{best}, so it is not selected independently: its robust accuracy is optimistic by about "
         f"{_bias(one.overstatement)} pp."
@@ -76,8 +76,8 @@ def _on_test(results: Results, found: Sequence[ConfigurationResult], one: Method
         text += (
             f" On average over {requirements_text(results)}, its front attains "
             f"{percent(one.attainable)}% as it stands, which is biased upwards, and "
-            f"{percent(one.held_out)}% if each seed is read on a front chosen by the others, which "
-            "is biased downwards."
+            f"{percent(one.held_out)}% if each seed is evaluated on a front chosen by the others, "
+            "which is biased downwards."
         )
     return text
 
@@ -90,7 +90,7 @@ def _arrow(found: Sequence[ConfigurationResult], best: Chosen, before: float) ->
 
 
 def _bias(fraction: float) -> str:
-    # A maximum of noisy numbers is never pessimistic: less than 0 is noise of the replicates.
+    # A maximum of noisy numbers is never pessimistic: values below 0 are noise of the replicates.
     return points_text(max(fraction, 0.0))
 
 
@@ -98,4 +98,4 @@ def _unknown(found: Sequence[ConfigurationResult]) -> str:
     """Return why replicates do not vary."""
     if all(len(c.trials) == 1 for c in found):
         return NO_SEEDS
-    return "no two seeds of a configuration differ under attack, so its noise is unknown"
+    return "no two seeds of a configuration differ under attack, so seed noise is unknown"

@@ -1,4 +1,4 @@
-"""Phrases: what findings share: differences, intervals, conditions, and claims held back."""
+"""Phrases that findings share: differences, intervals, conditions, and claims held back."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -11,9 +11,9 @@ from analysis.results.words import count_text, method_text, percent, resolution
 
 ESTIMAND_TEXTS: dict[Estimand, str] = {
     "population": "other seeds and other images (population)",
-    "this test set": "other seeds, these test images",
+    "this test set": "other seeds on the same test images",
 }
-"""What an interval covers, as it is printed."""
+"""What intervals cover, as printed after "intervals for"."""
 NO_SEEDS = (
     "no configuration has two seeds, so it is unknown how another training run would turn out; run "
     "each with at least 2 seeds, preferably 5"
@@ -49,7 +49,7 @@ def accuracy_interval(value: Interval) -> str:
 
 
 def share_text(share: float) -> str:
-    """Format a share of replicates, never as 0 or 1: they are some thousands, not all.
+    """Format a share of replicates, never as 0 or 1: a few thousand replicates do not show that.
 
     >>> share_text(0.0), share_text(0.456), share_text(1.0)
     ('< 0.01', '= 0.46', '> 0.99')
@@ -64,10 +64,17 @@ def capital(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}"
 
 
+def reason_text(finding: Finding) -> str:
+    """Return the reason of a finding as a sentence; empty if its text already holds the reason."""
+    if not finding.reason or finding.reason in finding.text:
+        return ""
+    return f"{capital(finding.reason.rstrip('.'))}."
+
+
 def design_text(
     results: Results, found: Sequence[ConfigurationResult], groups: Iterable[Sequence[int]]
 ) -> str:
-    """Format on how many configurations, seeds and images something was measured.
+    """Format how many configurations, seeds and images a measurement is based on.
 
     groups: rows of `found`, one group for each method.
     """
@@ -77,7 +84,7 @@ def design_text(
 
 
 def counts_text(results: Results, counts: Sequence[int], seeds: Sequence[int]) -> str:
-    """Format a design by the number of configurations of each method and the numbers of seeds."""
+    """Format the number of configurations of each method, and the numbers of seeds and images."""
     noun = "configuration" if sum(counts) == 1 else "configurations"
     return (
         f"{' + '.join(str(count) for count in counts)} {noun} × {seeds_text(seeds)}, "
@@ -86,7 +93,7 @@ def counts_text(results: Results, counts: Sequence[int], seeds: Sequence[int]) -
 
 
 def seeds_text(seeds: Sequence[int]) -> str:
-    """Format numbers of seeds: one number, or the least and the greatest.
+    """Format numbers of seeds: one number, or the smallest and the largest.
 
     >>> seeds_text([1, 1]), seeds_text([3, 1, 2])
     ('1 seed', '1 to 3 seeds')
@@ -101,7 +108,7 @@ def declared_seeds_text(results: Results) -> str:
 
 
 def estimand_text(results: Results, estimand: Estimand, around: float) -> str:
-    """Format the estimand; for this test set, with the resolution of its images."""
+    """Format the estimand; that of this test set with the resolution of its images."""
     if estimand == "population":
         return "population: other seeds and other images"
     return (
@@ -116,7 +123,7 @@ def requirements_text(results: Results) -> str:
 
 
 def invisible_text(results: Results, found: Sequence[ConfigurationResult], half: float) -> str:
-    """Format which differences this study cannot show; half: the half-width of an interval."""
+    """Describe which differences this study cannot show; half: the half-width of an interval."""
     return (
         f"a difference smaller than about {percent(half)} pp would not show with "
         f"{seeds_text([len(c.trials) for c in found])} and "
@@ -127,7 +134,7 @@ def invisible_text(results: Results, found: Sequence[ConfigurationResult], half:
 def judged(finding: Finding, *, seed_noise: bool, doubt: str) -> Finding:
     """Return the finding as claimed if its interval excludes 0, else with a sentence of doubt.
 
-    Without seed noise no interval is known: the finding is refused and loses its ends.
+    Without seed noise no interval is known: the finding is refused and loses its interval.
     """
     assert finding.low is not None
     assert finding.high is not None
@@ -142,7 +149,7 @@ def judged(finding: Finding, *, seed_noise: bool, doubt: str) -> Finding:
 def held_back(
     finding: Finding, found: Sequence[ConfigurationResult], methods: Sequence[str]
 ) -> Finding:
-    """Turn a claim about methods whose seed noise is hardly known into a bracket, with the reason.
+    """Turn a claim into a bracket, with the reason, if its methods' seed noise is hardly known.
 
     found: all configurations of the study, whose residuals may be pooled.
     """
@@ -160,16 +167,17 @@ def held_back(
 def unrepeated_text(found: Sequence[ConfigurationResult], methods: Sequence[str]) -> str:
     """Return why the seed noise of these methods supports no claim; empty if it does.
 
-    Of two equal methods, percentiles of replicates told 22% apart with Σ(k - 1) = 2, 12 to 13% with
-    4, 10% with 6, 7 to 8% with 8 to 10 and 5 to 6% from 16 on (300 synthetic studies each, Gaussian
-    seed noise): intervals from so few residuals are too narrow, however they are drawn.
+    Intervals from few residuals are too narrow, however they are drawn. In 300 synthetic studies
+    each with Gaussian seed noise, percentile intervals separated two equal methods in 22% of the
+    studies with Σ(k - 1) = 2, in 12 to 13% with 4, in 10% with 6, in 7 to 8% with 8 to 10 and in 5
+    to 6% with 16 and more.
     """
     for method in dict.fromkeys(methods):
         own = [c for c in found if c.method == method]
         if own and all(len(c.trials) == 1 for c in own):
             return f"no configuration of {method_text(method)} has two seeds"
         if own and all(_is_constant(c) for c in own):
-            return f"the seeds of {method_text(method)} do not differ, so its noise is unknown"
+            return f"the seeds of {method_text(method)} do not differ, so its seed noise is unknown"
     # Methods with few residuals share those of the whole study, so all of them count.
     repeats = sum(len(c.trials) - 1 for c in found)
     if repeats < LEAST_FREEDOM:
@@ -179,5 +187,5 @@ def unrepeated_text(found: Sequence[ConfigurationResult], methods: Sequence[str]
 
 
 def _is_constant(c: ConfigurationResult) -> bool:
-    # Equal to the last image at every radius: one training recorded twice, or a constant answer.
+    # Equal to the last image at every radius: one training recorded twice, or constant predictions.
     return all(one.low == one.high for one in (c.clean, *c.robust))

@@ -28,13 +28,13 @@ from analysis.results.words import (
 
 PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
 MISFIT, MISFIT_ERRORS = 0.02, 3.0
-"""A curve that misses a measured accuracy by more than both this and so many standard errors of its
-images is not that of the data: an interval of its parameters does not contain the distance."""
-SAME_NETWORKS = "no configuration has two seeds, so the interval holds for these networks alone"
+"""If a curve misses a measured accuracy by more than both this and so many standard errors of its
+images, it does not describe the data, and the intervals of its parameters omit this misfit."""
+SAME_NETWORKS = "no configuration has two seeds, so the interval holds only for these networks"
 
 
 def response_findings(results: Results, responses: Sequence[Response]) -> list[Finding]:
-    """Return for each method that varies one strength where its robust accuracy peaks."""
+    """Return where the robust accuracy of each method that varies one strength peaks."""
     found = configurations(results)
     return [
         held_back(_peak_finding(results, found, response), found, (response.method,))
@@ -44,7 +44,7 @@ def response_findings(results: Results, responses: Sequence[Response]) -> list[F
 
 
 def margin_findings(results: Results, margins: Sequence[Margin]) -> list[Finding]:
-    """Return at which radius each configuration that is drawn loses half of its accuracy."""
+    """Return the radius at which each configuration that is drawn loses half of its accuracy."""
     found = configurations(results)
     return [
         held_back(_margin_finding(results, found, margin), found, (found[margin.row].method,))
@@ -130,7 +130,7 @@ def _margin_finding(
         text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
-    # Weibull is a person, and the log-logistic distribution is not.
+    # Weibull is a name, with a capital letter; log-logistic is not.
     family = margin.fit.family.replace("weibull", "Weibull")
     missed = _missed(results, margin)
     lone = "" if margin.seed_noise else SAME_NETWORKS
@@ -152,14 +152,14 @@ def _margin_finding(
 
 
 def _missed(results: Results, margin: Margin) -> str:
-    """Return by what the curve misses the measured accuracies; empty if it follows them."""
+    """Return how the curve misses the measured accuracies; empty if it follows them."""
     assert margin.fit is not None
-    # At half of the accuracy a standard error is near its greatest, that of one half.
+    # The standard error near half of the accuracy is close to its maximum, at one half.
     allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
     if margin.fit.misfit <= allowed:
         return ""
     return (
-        f"the interval omits the misfit of the curve: by the data, half is lost {_between(margin)}"
+        f"the interval omits the misfit of the curve: in the data, half is lost {_between(margin)}"
     )
 
 

@@ -75,7 +75,7 @@ class FrontSurface:
     hull: Corners
     """Reachable by randomising between networks: the concave hull of the means that enter."""
     attainable: Interval
-    """Mean attainable robust accuracy over clean requirements from `clean_floor` to 1."""
+    """Mean attainable robust accuracy over required clean accuracies from `clean_floor` to 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """Contrasts: methods against each other, without a fitted curve.
 
 The hypervolume above (clean floor, 0), divided by 1 - clean floor, is the robust accuracy that a
-method attains on average over all clean requirements. One difference of two methods is primary. It
-was declared before the data, and its interval is not adjusted; the others are adjusted together.
-Methods are also compared at equal training cost: each with the configurations a budget allows.
+method attains on average over all required clean accuracies. One difference of two methods is
+primary. It was declared before the data, and its interval is not adjusted; the others are adjusted
+together. Methods are also compared at equal training cost: each with the configurations a budget
+allows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ Rows = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Hypervolume:
-    """Mean attainable robust accuracy of one method over clean requirements c₀ to 1."""
+    """Mean attainable robust accuracy of one method over required clean accuracies c₀ to 1."""
 
     method: str
     radius: float

@@ -133,11 +133,11 @@ def held_out_area(
 ) -> float | None:
     """Measure what a front is worth on seeds that had no part in choosing it.
 
-    For each seed the front is chosen on the mean of the other seeds: at a clean requirement c it
-    names the most robust member that is at least this clean. On the seed left out that member
-    counts with its robust accuracy if it is at least this clean, else 0. The mean over the seeds,
-    over requirements from `clean_floor` to 1. It errs downwards, since a member that misses its
-    requirement by little counts nothing, and is chosen on fewer seeds. position: of the radius.
+    For each seed the front is chosen on the mean of the other seeds: at a required clean accuracy
+    c it names the most robust member that is at least this clean. On the seed left out that member
+    counts with its robust accuracy if it is at least this clean, else 0. Returns the mean over the
+    seeds and over c from `clean_floor` to 1. It errs downwards, as a member that misses c by little
+    counts as 0, and is chosen on fewer seeds. position: of the radius.
     """
     areas = []
     for seed in sorted({trial.seed for c in own for trial in c.trials}):

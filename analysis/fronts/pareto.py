@@ -131,7 +131,7 @@ def hypervolume(points: Array, reference: Array) -> Array:
 
 
 def mean_attainable_robustness(points: Array, clean_floor: float) -> Array:
-    """Average the attained robust accuracy over clean requirements from `clean_floor` to 1.
+    """Average the attained robust accuracy over required clean accuracies from `clean_floor` to 1.
 
     It is the hypervolume above (clean_floor, 0), divided by 1 - clean_floor: a fraction.
     points: (..., N, 2); returns (...).

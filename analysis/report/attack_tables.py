@@ -1,7 +1,7 @@
-"""Tables of attacks: stronger ones and another norm beside the evaluation attack, and the checks.
+"""Tables of attacks: stronger attacks, other norms, the checklist, and detections in training.
 
-The checklist is counted over seeds; its warnings and failures, and what was detected in training,
-are listed one by one.
+The verdicts of the checklist are counted over seeds. Its warnings and failures, and what was
+detected in training, are listed one by one.
 """
 
 from collections.abc import Sequence
@@ -35,33 +35,31 @@ from analysis.results.words import attack_text, count_text, percent, value_text,
 SEVERITY: dict[Verdict, int] = {"fail": 3, "warn": 2, "not run": 1, "pass": 0}
 SIGNS: dict[Verdict, str] = {"fail": "✗ ", "warn": "! ", "not run": "", "pass": ""}
 MOST_ROWS = 60
-"""So many rows of each are in the page; configs.csv has all."""
+"""The page has at most so many rows of each table; configs.csv has all of them."""
 
 
 def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool = True) -> Table:
-    """Build the table of both attacks side by side, with every configuration attacked.
+    """Build the table of both attacks side by side, for every configuration attacked.
 
-    It is at the objective radius, or, folded, at all other radii.
+    It covers the objective radius or, folded, all other radii.
     """
     threat = tier.analysis.results.threat
     chosen = [
         one for one in tier.attacked if (one.radius == threat.objective_radius) == at_objective
     ]
     rows = sorted(chosen, key=lambda one: (one.row, one.radius))[:MOST_ROWS]
-    more = len(chosen) - len(rows)
-    note = f" {count_text(more, 'row')} more stand in configs.csv." if more else ""
+    note = more_text(len(chosen) - len(rows), "row", "configs.csv")
     on_first = strong_text(results.threat.attack, tier.samples, results.num_test)
     is_partial = tier.samples < results.num_test
     columns = ["Configuration", "Radius", "Seeds", f"{results.threat.attack}, all images"]
     columns += [on_first[0].upper() + on_first[1:]] if is_partial else []
     return Table(
         key=key,
-        caption=f"Robust accuracy in % under {threat.attack} beside {results.threat.attack}, both "
-        f"{threat.norm}: means over the seeds attacked, below them 95% intervals over "
-        f"{ESTIMAND_TEXTS[tier.analysis.estimand]}. Each is the worst case over everything that "
-        "was tried within its attack, at this radius and at smaller ones; the two attacks are "
-        "never put together. Lost: the difference on the same images and seeds, in pp, "
-        f"paired.{note}",
+        caption=f"Robust accuracy in % under {results.threat.attack} and under {threat.attack}, "
+        f"both {threat.norm}: means over the seeds attacked, with 95% intervals for "
+        f"{ESTIMAND_TEXTS[tier.analysis.estimand]} below. Each is the worst case over everything "
+        "that its attack tried at this radius and at smaller ones; the two attacks are never "
+        f"combined. Lost: the paired difference on the same images and seeds, in pp.{note}",
         columns=(*columns, threat.attack, "Lost (pp)"),
         rows=tuple(
             (
@@ -80,15 +78,15 @@ def attack_table(results: Results, tier: Tier, key: str, *, at_objective: bool =
 
 
 def part_table(tier: Tier, key: str) -> Table:
-    """Build the table of what each part of the stronger attack broke, at the objective radius."""
+    """Build the table of images that each part of an attack broke, at the objective radius."""
     threat = tier.analysis.results.threat
     attacked = [one for one in tier.attacked if one.radius == threat.objective_radius]
     return Table(
         key=key,
-        caption=f"What each part of {threat.attack} broke, in % of the images, at "
-        f"{threat.norm} {value_text(threat.objective_radius)} alone: each part ran on the images "
-        "that were still right; means over seeds. Wrong without an attack, the parts, and what is "
-        "left add up to 100.",
+        caption=f"Images that each part of {threat.attack} broke, in %, at {threat.norm} "
+        f"{value_text(threat.objective_radius)} alone: means over seeds. Each part attacked only "
+        "the images that were still classified correctly. The images wrong without an attack, "
+        "those broken by the parts, and those left add up to 100.",
         columns=(
             "Configuration",
             "Wrong without an attack",
@@ -116,9 +114,8 @@ def tier_front_table(tier: Tier, key: str) -> Table:
         key=key,
         caption="Mean attainable robust accuracy in % under "
         f"{attack_text(results.threat, contrasts.radius)}, of the configurations attacked, with "
-        f"95% intervals over {ESTIMAND_TEXTS[contrasts.estimand]}. "
-        f"{_standing(results)}Not to be compared with the same number of another attack, which "
-        "more configurations may stand for.",
+        f"95% intervals for {ESTIMAND_TEXTS[contrasts.estimand]}. {_standing(results)}Do not "
+        "compare it with that of another attack, which may use more configurations.",
         columns=("Method", "Configurations", "Mean attainable robust accuracy"),
         rows=tuple(
             (
@@ -132,16 +129,16 @@ def tier_front_table(tier: Tier, key: str) -> Table:
 
 
 def tier_text(analysis: Analysis, tier: Tier) -> str:
-    """Describe what was attacked, and what was not."""
+    """Describe what was attacked and what was not."""
     threat = tier.analysis.results.threat
-    count = count_text(len(tier.analysis.found), "configuration")
+    count = count_text(len(analysis.found), "configuration")
     trials = count_text(len(tier.analysis.results.trials), "trial")
     parts = ", ".join(tier.parts)
     said = [
         f"{threat.attack[0].upper()}{threat.attack[1:]} ({parts}), {threat.norm}: "
-        f"{count} of {len(analysis.found)}, {trials}.",
-        f"Attacked at some of the radii only, and left out here: {_listed(tier.partial)}; "
-        "evaluate again to have them all."
+        f"{len(tier.analysis.found)} of {count}, {trials}.",
+        f"Attacked at only some of the radii, and therefore left out: {_listed(tier.partial)}. "
+        "Evaluate again to include them."
         if tier.partial
         else "",
         _unshared(analysis, tier),
@@ -151,17 +148,16 @@ def tier_text(analysis: Analysis, tier: Tier) -> str:
 
 
 def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
-    """List the accuracies in another norm, every configuration that was evaluated in it."""
+    """Build the table of accuracies in another norm, for every configuration evaluated in it."""
     results, found = analysis.results, analysis.found
     shown = other.configurations[:MOST_ROWS]
-    more = len(other.configurations) - len(shown)
-    note = more_text(more, " configurations", "configs.csv")
+    note = more_text(len(other.configurations) - len(shown), "configuration", "configs.csv")
     return Table(
         key=key,
         caption=f"Robust accuracy in % under {results.threat.attack}, {other.norm}, on "
-        f"{count_text(results.num_test, 'test image')}, at the radius named and all smaller ones, "
-        f"with 95% intervals over {ESTIMAND_TEXTS[other.estimand]}. Nothing was trained, chosen or "
-        f"stopped by it.{note}",
+        f"{count_text(results.num_test, 'test image')}, at the radius in the heading and all "
+        f"smaller ones, with 95% intervals for {ESTIMAND_TEXTS[other.estimand]}. These accuracies "
+        f"played no part in training, stopping or choosing.{note}",
         columns=(
             "Configuration",
             "Seeds",
@@ -180,7 +176,7 @@ def other_table(analysis: Analysis, other: OtherEvaluation, key: str) -> Table:
 
 
 def check_table(analysis: Analysis) -> Table:
-    """Count the verdicts of each check over the seeds of each configuration, the worst first."""
+    """Build the table of verdicts of each check over a configuration's seeds, the worst first."""
     groups: dict[Key, list[Diagnosis]] = {}
     for one in analysis.diagnoses:
         if one.checks:
@@ -189,10 +185,10 @@ def check_table(analysis: Analysis) -> Table:
     trials = sorted(groups.values(), key=lambda group: -_worst(group))
     return Table(
         key="checks",
-        caption="The checklist: verdicts over the trials of each configuration. A fail of checks "
-        f"1 to {VOIDING} voids the robust accuracies of its trial, which is then left out; all "
-        "other verdicts leave the numbers as they are. A warning asks for a look."
-        + more_text(len(trials) - MOST_ROWS, " configurations", "front.json"),
+        caption="The checklist: verdicts over the trials of each configuration. If one of the "
+        f"checks 1 to {VOIDING} fails, the robust accuracies of its trial are void, and it is left "
+        "out. All other verdicts leave the numbers as they are. Look at each warning."
+        + more_text(len(trials) - MOST_ROWS, "configuration", "front.json"),
         columns=("Configuration", "Trials", *(f"{number} {name}" for number, name in columns)),
         rows=tuple(
             (
@@ -206,7 +202,7 @@ def check_table(analysis: Analysis) -> Table:
 
 
 def verdict_table(analysis: Analysis) -> Table:
-    """Print the sentence of every check that warned or failed, failures first."""
+    """Build the table of what every check found that warned or failed, failures first."""
     found = [
         (one, check)
         for one in analysis.diagnoses
@@ -216,8 +212,8 @@ def verdict_table(analysis: Analysis) -> Table:
     found.sort(key=lambda pair: (-SEVERITY[pair[1].verdict], pair[1].number))
     return Table(
         key="verdicts",
-        caption="What failed and what warned."
-        + more_text(len(found) - MOST_ROWS, " warnings", "front.json"),
+        caption="Checks that failed or warned."
+        + more_text(len(found) - MOST_ROWS, "verdict", "front.json"),
         columns=("Trial", "Check", "Verdict", "What was found"),
         rows=tuple(
             (
@@ -236,13 +232,14 @@ def verdict_table(analysis: Analysis) -> Table:
 
 
 def detection_table(analysis: Analysis) -> Table:
-    """List what the detectors saw while trials trained."""
+    """Build the table of what the detectors found during training."""
     found = [(one, seen) for one in analysis.diagnoses for seen in one.detections]
     return Table(
         key="detections",
-        caption="Detected while training, with the epoch. The numbers of these trials stand: a "
-        "failure of training is a result." + more_text(len(found) - MOST_ROWS, "", "front.json"),
-        columns=("Trial", "Detected", "What was seen"),
+        caption="Detected during training, with the epoch. The numbers of these trials are kept, "
+        "as a failure of training is a result."
+        + more_text(len(found) - MOST_ROWS, "detection", "front.json"),
+        columns=("Trial", "Detected", "What was found"),
         rows=tuple(
             (_trial_cell(analysis, one), Cell(text=seen.name), Cell(text=seen.text))
             for one, seen in found[:MOST_ROWS]
@@ -251,11 +248,12 @@ def detection_table(analysis: Analysis) -> Table:
 
 
 def _standing(results: Results) -> str:
-    """Describe which configurations represent a search; empty if nothing was searched."""
+    """Describe which configurations of a search are used; empty if nothing was searched."""
     if not any(note.searched for note in results.methods):
         return ""
-    which = f"the members chosen on {chosen_text(results)}" if results.num_validation else "all"
-    return f"Of a search {which} stand for it. "
+    chosen = f"the members chosen on {chosen_text(results)}"
+    which = chosen if results.num_validation else "all configurations"
+    return f"For a searched method, it is that of {which}. "
 
 
 def _unshared(analysis: Analysis, tier: Tier) -> str:
@@ -274,7 +272,7 @@ def _unshared(analysis: Analysis, tier: Tier) -> str:
     listed = ", ".join(value_text(radius) for radius in sorted(attacked - set(threat.radii)))
     if not listed:
         return ""
-    return f"Not evaluated in every trial, and in seeds.csv alone: {threat.norm} {listed}."
+    return f"Not evaluated in every trial, and therefore only in seeds.csv: {threat.norm} {listed}."
 
 
 def _listed(cells: Sequence[str], most: int = 4) -> str:
@@ -287,7 +285,7 @@ def _worst(group: Sequence[Diagnosis]) -> int:
 
 
 def _verdict_cell(group: Sequence[Diagnosis], column: tuple[int, str]) -> Cell:
-    """Count verdicts, the worst first: `pass` alone where every trial passes."""
+    """Format the counts of verdicts, the worst first; only `pass` if every trial passes."""
     verdicts = [c.verdict for one in group for c in one.checks if (c.number, c.name) == column]
     counts = [(verdict, verdicts.count(verdict)) for verdict in SEVERITY if verdict in verdicts]
     if counts == [("pass", len(group))]:

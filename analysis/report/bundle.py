@@ -1,4 +1,4 @@
-"""The report: everything that a study found, as a folder that can be read, mailed and parsed."""
+"""The report: everything that a study found, as a folder for readers and for programs."""
 
 import shutil
 import tempfile
@@ -37,9 +37,9 @@ FILES = (
 def write_report(results: Results, folder: Path, *, replicates: int = COUNT) -> Path:
     """Write the report bundle into a folder of its own and return the path of its `index.html`.
 
-    The files are written beside the folder and swapped in when all are there: a report that is
-    interrupted leaves the one before it, or none. A folder that holds anything else is refused,
-    since it would be replaced. Equal results and replicates give equal bytes.
+    The files are written beside the folder and swapped in when all are there, so an interrupted
+    report leaves the previous one, or none. A folder that holds any other file is refused, since
+    the file would be lost. Equal results and replicates give equal bytes.
     """
     return _swap_in(folder, lambda: bundle(analyse(results, replicates=replicates)))
 
@@ -47,7 +47,7 @@ def write_report(results: Results, folder: Path, *, replicates: int = COUNT) -> 
 def rerender(front_json: Path, folder: Path) -> Path:
     """Write the report bundle again from its `front.json` alone; the bytes are the same.
 
-    Raises `ResultsError` if the file is no such document. `folder` may be the one it lies in.
+    Raises `ResultsError` if the file is not such a document. `folder` may be the one it lies in.
     """
     try:
         text = front_json.read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
 
 
 def _swap_in(folder: Path, make: Callable[[], dict[str, bytes]]) -> Path:
-    """Replace the folder by the files made, all at once, and return the path of the page."""
+    """Replace the folder, all at once, by one with the files made; return the path of the page."""
     folder = folder.resolve()
     _check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +114,6 @@ def _check_folder(folder: Path) -> None:
     others = sorted(path.name for path in folder.iterdir() if path.name not in FILES)
     if others:
         raise ResultsError(
-            f"{folder}: holds {others[0]}, which is no part of a report and would be lost; "
+            f"{folder}: holds {others[0]}, which is not part of a report and would be lost; "
             "choose a new folder"
         )

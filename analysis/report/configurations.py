@@ -1,7 +1,7 @@
-"""The table of configurations: each column declared once, for the page, the data file and LaTeX.
+"""The table of configurations. Each column is declared once for the page, `configs.csv` and LaTeX.
 
-A new column is one more entry in the lists below `columns`. It says under which head it stands on
-the page and in LaTeX, under which names in `configs.csv`, and what each shows of a configuration.
+A new column is one more entry in the lists below `columns`. It declares its headings on the page
+and in LaTeX, its names in `configs.csv`, and what each of the three shows of a configuration.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,9 +31,9 @@ from analysis.results.words import (
 )
 
 MOST_VALUE_COLUMNS = 4
-"""With more kinds of values than this, all of them share one column of the page."""
+"""With more hyperparameters than this, all of them share one column of the page."""
 SURE = 0.95
-"""Bold in LaTeX is what is the best of its column with a greater probability than this."""
+"""LaTeX prints the best of a column in bold if its probability to be so is above this."""
 
 Row = int
 """The position of a configuration in `Analysis.found`."""
@@ -41,7 +41,7 @@ Row = int
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. It is part of those files for which it has a function."""
+    """One column. It appears in those files for which it has a function."""
 
     head: str = ""
     """On the page."""
@@ -50,11 +50,11 @@ class Column:
     data: Callable[[Row], Mapping[str, object]] | None = None
     """Names and values in `configs.csv`: fractions, never percent."""
     file_order: int = 0
-    """Where the data stand in the file: by this number, then as listed. The file keeps the order
-    that it had first, as its readers may count columns."""
+    """Position of the data in the file: by this number, then as listed. The order of the file never
+    changes, as its readers may count columns."""
     tex_head: str = ""
     tex: Callable[[Row], str] | None = None
-    """What LaTeX shows, as mathematics or as text still to be escaped."""
+    """What LaTeX shows: mathematics, or a text that is still to be escaped."""
     is_math: bool = False
 
 
@@ -89,10 +89,10 @@ def configuration_table(analysis: Analysis) -> Table:
 
 
 def configurations_csv(analysis: Analysis) -> str:
-    """Write one row for each configuration: fractions, with spread over seeds and intervals.
+    """Write a row for each configuration: fractions, with their spread over seeds and intervals.
 
-    `low` and `high` end the 95% interval under the default estimand; `p_study_front` and
-    `p_method_front` are shares of replicates, at the objective radius.
+    `low` and `high` are the ends of the 95% interval under the default estimand. `p_study_front`
+    and `p_method_front` are shares of replicates at the objective radius.
     """
     written = sorted(columns(analysis), key=lambda one: one.file_order)
     rows: list[dict[str, object]] = []
@@ -108,17 +108,18 @@ def _caption(analysis: Analysis) -> str:
     results, threat = analysis.results, analysis.results.threat
     on_validation = results.num_validation > 0
     return (
-        "Accuracies in %: the mean over seeds, below it for test its 95% interval over "
+        "Accuracies in %: means over seeds. Below each test accuracy is its 95% interval for "
         f"{ESTIMAND_TEXTS[analysis.estimand]}. "
         + (_validation_text(results) if on_validation else "")
         + f"Test: {count_text(results.num_test, 'test image')}, robust under {threat.attack}, "
-        f"{threat.norm}, at the radius named. P(on front): share of replicates in which no "
-        "configuration of the study dominates it, at radius "
-        f"{value_text(threat.objective_radius)}; below it, within its method. Chosen for the front "
-        f"of: on {'validation' if on_validation else 'test'} data. Cost: forward passes per "
-        "training image and epoch, a backward pass to the inputs counting 1, to weights and inputs "
-        "2; below it as a multiple of standard training, which costs 3. Seconds: wall time of one "
-        "trial."
+        f"{threat.norm}, at the radius in the heading. P(on front): share of the replicates in "
+        "which no configuration of the study dominates this one, at radius "
+        f"{value_text(threat.objective_radius)}; below it, the same for its method alone. Chosen "
+        "for front of: the study, or its method alone, by accuracies on "
+        f"{'validation' if on_validation else 'test'} data. Cost: forward passes per training "
+        "image and epoch, where a backward pass counts 1 to the inputs alone and 2 to weights and "
+        "inputs; below it, the multiple of standard training, which costs 3. Seconds: wall time of "
+        "one trial."
     )
 
 
@@ -159,7 +160,7 @@ def _naming_columns(analysis: Analysis) -> list[Column]:
 
 
 def _front_columns(analysis: Analysis) -> list[Column]:
-    """Return the columns of front membership: by replicates on test, and by the choice."""
+    """Return the columns of front membership: by test replicates, and by the choice."""
     found, study_front = analysis.found, analysis.choice.study_front
     members = analysis.primary.fronts.configurations
     on_method = {c.key for front in analysis.choice.fronts for c in front.members}
@@ -192,7 +193,7 @@ def _front_columns(analysis: Analysis) -> list[Column]:
 
 
 def _trial_columns(analysis: Analysis) -> list[Column]:
-    """Return the columns of what trials cost, and of their alarms."""
+    """Return the columns of the cost of trials and of their alarms."""
     cost = [mean_of([trial.cost for trial in c.trials]) for c in analysis.found]
     seconds = [mean_of([trial.seconds for trial in c.trials]) for c in analysis.found]
     alarmed = alarms_of(analysis)
@@ -219,7 +220,7 @@ def _trial_columns(analysis: Analysis) -> list[Column]:
 
 
 def _value_columns(found: Sequence[ConfigurationResult]) -> Iterator[Column]:
-    """Yield a column of the page for each kind of value, or one for all if these are many."""
+    """Yield a column of the page for each hyperparameter, or one for all if there are many."""
     names = tuple(dict.fromkeys(name for c in found for name in c.values))
     for name in names if len(names) <= MOST_VALUE_COLUMNS else ("values",):
         yield Column(
@@ -233,23 +234,18 @@ def _validation_columns(analysis: Analysis) -> list[Column]:
     radius = results.threat.objective_radius
     on_page = results.num_validation > 0
 
-    def column(head: str, name: str, of: Callable[[ConfigurationResult], Spread | None]) -> Column:
-        def cell(row: Row) -> Cell:
-            return spread_cell(of(found[row]))
+    def column(head: str, name: str, spreads: Sequence[Spread | None]) -> Column:
+        return Column(
+            head=f"Validation {head}" if on_page else "",
+            cell=lambda row: spread_cell(spreads[row]),
+            data=lambda row: _spread_data(f"validation_{name}", spreads[row]),
+            file_order=1,
+        )
 
-        def data(row: Row) -> Mapping[str, object]:
-            spread = of(found[row])
-            return {} if spread is None else _spread_data(name, spread)
-
-        return Column(head=head if on_page else "", cell=cell, data=data, file_order=1)
-
+    robust = [c.validation_robust for c in found]
     return [
-        column("Validation clean", "validation_clean", lambda c: c.validation_clean),
-        column(
-            f"Validation robust {value_text(radius)}",
-            f"validation_robust_{radius:g}",
-            lambda c: c.validation_robust,
-        ),
+        column("clean", "clean", [c.validation_clean for c in found]),
+        column(f"robust {value_text(radius)}", f"robust_{radius:g}", robust),
     ]
 
 
@@ -264,14 +260,10 @@ def _test_columns(analysis: Analysis) -> list[Column]:
         values: Sequence[Interval],
         best: Row | None,
     ) -> Column:
-        def data(row: Row) -> Mapping[str, object]:
-            ends = {f"{name}_low": values[row].low, f"{name}_high": values[row].high}
-            return _spread_data(name, spreads[row]) | ends
-
         return Column(
             head=f"Test {head.lower()}",
             cell=lambda row: interval_cell(values[row]),
-            data=data,
+            data=lambda row: _spread_data(name, spreads[row], values[row]),
             tex_head=head,
             tex=lambda row: _tex_interval(values[row], is_bold=row == best),
             is_math=True,
@@ -301,7 +293,7 @@ def _test_columns(analysis: Analysis) -> list[Column]:
 def _evidence_columns(analysis: Analysis) -> Iterator[Column]:
     """Yield LaTeX's columns of other norms, then of stronger attacks at the objective radius.
 
-    A head names attack, samples, norm and radius; the evaluation attack of the note goes unnamed.
+    A heading names attack, samples, norm and radius, but not the evaluation attack: the note does.
     """
 
     def column(head: str, values: Mapping[Row, Interval]) -> Column:
@@ -327,9 +319,9 @@ def _evidence_columns(analysis: Analysis) -> Iterator[Column]:
 
 
 def _surely_best(shares: Sequence[float]) -> Row | None:
-    """Return the row that is the best in more than 95% of replicates.
+    """Return the row that is the best in more than 95% of replicates, or None without such a row.
 
-    Returns None if none is, or if there is one row only.
+    A single row has no competitor, so it returns None for it, too.
     """
     sure = [row for row, share in enumerate(shares) if share > SURE]
     return sure[0] if len(sure) == 1 and len(shares) > 1 else None
@@ -342,13 +334,20 @@ def _tex_interval(value: Interval, *, is_bold: bool = False) -> str:
     return rf"${shown} \pm {100 * half:.1f}$"
 
 
-def _spread_data(name: str, over_seeds: Spread) -> dict[str, object]:
-    return {
-        f"{name}_mean": over_seeds.mean,
-        f"{name}_least": over_seeds.low,
-        f"{name}_greatest": over_seeds.high,
-        f"{name}_deviation": over_seeds.deviation,
+def _spread_data(
+    name: str, over_seeds: Spread | None, interval: Interval | None = None
+) -> Mapping[str, object]:
+    if over_seeds is None:
+        return {}
+    data = {
+        "mean": over_seeds.mean,
+        "least": over_seeds.low,
+        "greatest": over_seeds.high,
+        "deviation": over_seeds.deviation,
     }
+    if interval is not None:
+        data |= {"low": interval.low, "high": interval.high}
+    return {f"{name}_{part}": number for part, number in data.items()}
 
 
 def _chosen_cell(is_on_method: bool, is_on_study: bool) -> Cell:

@@ -1,6 +1,6 @@
-"""Files that other programs read: the table of seeds, what tables share, and the provenance.
+"""Files for other programs: the table of seeds, columns that tables share, and the provenance.
 
-Fractions, never percent. `front.json` is written by `analysis.document`.
+Numbers are fractions, never percent. `front.json` is written by `analysis.document`.
 """
 
 import csv
@@ -17,7 +17,7 @@ from analysis.results.trials import TrialResult, Value, strong_key, trial_key
 
 
 def seeds_csv(results: Results) -> str:
-    """Write one row for each cell, absent ones too, with their status and reason."""
+    """Write a row for each cell; absent cells have a status and a reason."""
     rows = []
     for trial in results.trials:
         row: dict[str, object] = {"method": trial.method, **trial.values, "seed": trial.seed}
@@ -38,10 +38,10 @@ def seeds_csv(results: Results) -> str:
 
 
 def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:
-    """Return, by row, a configuration's accuracies under stronger attacks and in other norms.
+    """Return each configuration's accuracies under stronger attacks and in other norms, by row.
 
-    Names are those of `seeds_csv`, which say attack, norm, radius and samples; with `_seeds`,
-    `_mean` and the ends of the 95% interval.
+    Names are those of `seeds_csv`, which hold attack, norm, radius and samples, followed by
+    `_seeds`, `_mean`, or `_low` and `_high` for the ends of the 95% interval.
     """
     columns: dict[int, dict[str, float]] = {}
     rows = {c.key: row for row, c in enumerate(analysis.found)}
@@ -77,7 +77,7 @@ def _evidence(trial: TrialResult, num_test: int) -> dict[str, float]:
 
 
 def provenance_json(analysis: Analysis) -> str:
-    """Write where the results and the intervals come from."""
+    """Write the provenance of the results and of the intervals."""
     results = analysis.results
     document = {
         "schema": "rhoeps.provenance/1",
@@ -109,7 +109,7 @@ def mean_of(numbers: list[float | None]) -> float | None:
 
 
 def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:
-    """List the kinds of alarm of each configuration that has any, by its row."""
+    """Return the kinds of alarm of each configuration that has any, by its row."""
     rows: dict[Subject, int] = {}
     for row, c in enumerate(analysis.found):
         rows[c.key, None] = row

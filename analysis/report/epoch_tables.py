@@ -1,4 +1,4 @@
-"""Tables of training: the numbers of the training curves and of the importances."""
+"""Tables of training: accuracies of the best and the last epoch, and importances."""
 
 from dataclasses import replace
 
@@ -13,14 +13,15 @@ from analysis.results.words import SYMBOLS, attack_text, count_text, percent, va
 
 
 def training_table(results: Results, choice: Choice) -> Table:
-    """Build the table of checkpoint `best` against `last`, for each method's configuration."""
+    """Build the table of checkpoints `best` and `last` of each method's chosen configuration."""
     threat = results.threat
     return Table(
         key="training",
-        caption="Each method's chosen configuration at its checkpoint best, chosen on validation, "
-        f"and at its last epoch: accuracies in % on {count_text(results.num_test, 'test image')}, "
-        f"robust under {attack_text(threat, threat.objective_radius)}. Means over seeds; below "
-        "them the least and the greatest seed. Difference: best less last, seed by seed.",
+        caption="Each method's chosen configuration at its best checkpoint, chosen on validation "
+        f"data, and at its last: accuracies in % on {count_text(results.num_test, 'test image')}, "
+        f"robust under {attack_text(threat, threat.objective_radius)}. Means over seeds, with the "
+        "lowest and the highest seed below. Difference: robust accuracy of the best checkpoint "
+        "minus that of the last, seed by seed.",
         columns=(
             "Configuration",
             "Seeds",
@@ -55,7 +56,7 @@ def training_table(results: Results, choice: Choice) -> Table:
 
 
 def importance_table(results: Results) -> Table:
-    """Build the table of each hyperparameter's share, for clean and robust validation accuracy."""
+    """Build the table of importances, for clean and for robust validation accuracy."""
     by_method: dict[str, dict[str, Importance]] = {}
     for importance in results.importances:
         by_method.setdefault(importance.method, {})[importance.objective] = importance
@@ -75,22 +76,22 @@ def importance_table(results: Results) -> Table:
             )
     return Table(
         key="importances",
-        caption=f"Shares of hyperparameters in what tells the best configurations of a search from "
-        f"all of it ({evaluators}), in %, for accuracy on validation images.",
+        caption="Importance of each hyperparameter of a search, for accuracy on validation images "
+        f"({evaluators}): its share, in %, of what sets the best configurations apart from all.",
         columns=("Method", "Hyperparameter", "Clean", "Robust", "Configurations"),
         rows=tuple(rows),
     )
 
 
 def _epoch_cell(over_seeds: Spread | None) -> Cell:
-    # Epochs are whole, their mean over seeds is not.
+    # Epochs are whole numbers, but their mean over seeds is not.
     cell = spread_cell(over_seeds, lambda epoch: f"{epoch:.0f}")
     return cell if over_seeds is None else replace(cell, text=f"{over_seeds.mean:.3g}")
 
 
 def _difference_cell(over_seeds: Spread | None) -> Cell:
     cell = spread_cell(over_seeds, points_text)
-    # A dash between two signs would be read as a third one.
+    # A dash between two signed numbers would look like a third sign.
     return replace(cell, below=cell.below.replace("–", " to "))
 
 

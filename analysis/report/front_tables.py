@@ -5,8 +5,9 @@ from analysis.curves.gaps import Gap
 from analysis.document import Analysis
 from analysis.figures.gaps import LARGEST_RATE
 from analysis.figures.layers import thinned
-from analysis.findings.phrases import points_text, requirements_text, share_text
-from analysis.fronts.contrasts import Contrasts
+from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, requirements_text
+from analysis.fronts.contrasts import Contrast, Contrasts, CostPoint
+from analysis.inference.claims import Interval
 from analysis.report.tables import (
     Cell,
     Table,
@@ -14,6 +15,7 @@ from analysis.report.tables import (
     ends_text,
     interval_cell,
     method_cell,
+    printed_share,
     standard_steps,
 )
 from analysis.responses.equivalence import Equivalence, Equivalent
@@ -22,29 +24,26 @@ from analysis.results.results import Results
 from analysis.results.words import attack_text, method_text, percent, value_text, values_text
 
 LEAST_PRINTED_RATE = 0.05
-"""Exchange rates below it would be printed as 0.0."""
+"""Exchange rates below this would be printed as 0.0."""
 MOST_PLACES = 7
-"""Clean accuracies at which a curve is read for its table."""
+"""Clean accuracies at which a table lists the values of a curve."""
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:
-    """Build the table of differences of mean attainable robust accuracy between methods."""
+    """Build the table of differences in mean attainable robust accuracy between methods."""
     return Table(
         key="contrasts",
-        caption="Difference of mean attainable robust accuracy over "
-        f"{requirements_text(results)}, first minus second method, in pp; 95% intervals alone, "
-        "and adjusted until all of them hold together (max-T); "
-        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        caption="Difference in mean attainable robust accuracy over "
+        f"{requirements_text(results)}, first minus second method, in pp, with its own 95% "
+        "interval below. The adjusted 95% intervals hold all together (max-T). "
+        f"{_measured_text(results, contrasts)}",
         columns=("First", "Second", "Difference", "Adjusted interval", "Contrast"),
         rows=tuple(
             (
                 Cell(text=method_text(one.first)),
                 Cell(text=method_text(one.second)),
                 difference_cell(one.difference),
-                Cell(
-                    text=ends_text(one.adjusted_low, one.adjusted_high),
-                    order=one.adjusted_low,
-                ),
+                _adjusted_cell(one),
                 Cell(text="primary" if one.primary else "adjusted"),
             )
             for one in contrasts.contrasts
@@ -53,14 +52,13 @@ def contrast_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def cost_table(results: Results, contrasts: Contrasts) -> Table:
-    """Build the table of the same differences at each training cost."""
+    """Build the table of the same differences within each budget of training cost."""
     return Table(
         key="costs",
-        caption="The same difference with only the configurations that cost at most a budget to "
-        "train (forward passes per training image and epoch; standard training is 3), in pp, and "
-        "what each method then attains, in %; 95% intervals adjusted over the budgets of a pair, "
-        "exploratory; "
-        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        caption="The same difference, in pp, with only the configurations whose training cost is "
+        "within a budget (in forward passes per training image and epoch; standard training costs "
+        "3), and what each method then attains, in %. Adjusted intervals: 95%, over the budgets "
+        f"of a pair; exploratory. {_measured_text(results, contrasts)}",
         columns=(
             "First",
             "Second",
@@ -84,10 +82,7 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
                 interval_cell(point.first),
                 interval_cell(point.second),
                 difference_cell(point.difference),
-                Cell(
-                    text=ends_text(point.adjusted_low, point.adjusted_high),
-                    order=point.adjusted_low,
-                ),
+                _adjusted_cell(point),
             )
             for one in contrasts.costs
             for point in one.points
@@ -96,14 +91,14 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def dominance_table(results: Results, contrasts: Contrasts) -> Table:
-    """Build the table of what comes closest to dominating each configuration of another method."""
+    """Build the table of configurations that come closest to dominating those of another method."""
     found = configurations(results)
     return Table(
         key="dominance",
-        caption="Each configuration of a second method, and the one of a first method that comes "
-        "closest to dominating it: differences of accuracy in pp, first minus second, with 95% "
-        "intervals adjusted over all pairs of configurations of both methods (max-T); "
-        f"{attack_text(results.threat, contrasts.radius)}; {contrasts.estimand}.",
+        caption="Each configuration of a second method, and the configuration of a first method "
+        "that comes closest to dominating it: differences in accuracy in pp, first minus second, "
+        "with 95% intervals adjusted over all pairs of configurations of both methods (max-T). "
+        f"{_measured_text(results, contrasts)}",
         columns=("Second", "First", "Clean", "Robust", "P(first ≻ second)", "Dominates"),
         rows=tuple(
             (
@@ -111,7 +106,7 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
                 Cell(text=method_text(pair.first), below=values_text(found[one.first].values)),
                 difference_cell(one.clean),
                 difference_cell(one.robust),
-                Cell(text=share_text(one.share).removeprefix("= "), order=one.share),
+                Cell(text=printed_share(one.share), order=one.share),
                 Cell(text="yes" if one.claimed else "not established"),
             )
             for pair in contrasts.dominances
@@ -122,13 +117,12 @@ def dominance_table(results: Results, contrasts: Contrasts) -> Table:
 
 
 def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
-    """Read a gap at a few clean accuracies of its shared range."""
-    threat = analysis.results.threat
+    """Build the table of a gap at a few clean accuracies of its shared range."""
     return Table(
         key=key,
         caption=f"Robust accuracy of {method_text(gap.first)} minus {method_text(gap.second)} at "
         "equal clean accuracy, in pp, with its simultaneous 95% band and the envelope over the "
-        f"families that fit about as well; {attack_text(threat, gap.radius)}; {gap.estimand}.",
+        f"families that fit about as well. {_measured_text(analysis.results, gap)}",
         columns=("Clean accuracy (%)", "Gap", "Band", "Envelope"),
         rows=tuple(
             (
@@ -143,12 +137,12 @@ def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
 
 
 def rate_table(analysis: Analysis) -> Table:
-    """Read the exchange rates at a few clean accuracies, and their knees."""
+    """Build the table of exchange rates at a few clean accuracies."""
     rates = [rate for rate in analysis.primary.rates if rate.clean]
     return Table(
         key="rates",
         caption="Robust points gained per clean point given up along each fitted front, with "
-        f"pointwise 95% intervals; {analysis.estimand}.",
+        f"pointwise 95% intervals for {ESTIMAND_TEXTS[analysis.estimand]}.",
         columns=("Method", "Clean accuracy (%)", "Rate", "Interval"),
         rows=tuple(
             (
@@ -164,16 +158,17 @@ def rate_table(analysis: Analysis) -> Table:
 
 
 def margin_table(analysis: Analysis) -> Table:
-    """Build the table of accuracy at every radius, and where half of it is lost, by method."""
+    """Build the table of accuracies at every radius, and of the radius at which half is lost."""
     results, found = analysis.results, analysis.found
     drawn = [margin for margin in analysis.margins if margin.curve is not None or margin.refusal]
     chosen = {one.best for one in analysis.selection.methods}
     shown = [margin for margin in drawn if margin.row in chosen or margin.curve is not None]
     return Table(
         key="attack-table",
-        caption="Accuracy in % at every attack radius of each method's most robust configuration "
-        "as chosen, and the radius at which half of its clean accuracy is lost, with 95% "
-        f"intervals; {results.threat.attack}, {results.threat.norm}; {analysis.estimand}.",
+        caption="Accuracy in % at every attack radius, of each method's most robust configuration "
+        "as chosen, and the radius at which it loses half of its clean accuracy, under "
+        f"{results.threat.attack}, {results.threat.norm}, with 95% intervals for "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}.",
         columns=(
             "Configuration",
             "Clean",
@@ -186,13 +181,9 @@ def margin_table(analysis: Analysis) -> Table:
                     results, found[margin.row].method, values_text(found[margin.row].values)
                 ),
                 *(interval_cell(value) for value in margin.accuracies),
-                Cell(
-                    text=value_text(margin.fit.half_radius.estimate),
-                    below=f"{margin.fit.half_radius.low:.3g}–{margin.fit.half_radius.high:.3g}",
-                    order=margin.fit.half_radius.estimate,
-                )
-                if margin.fit is not None
-                else Cell(text="no fit"),
+                Cell(text="no fit")
+                if margin.fit is None
+                else _strength_cell(margin.fit.half_radius),
             )
             for margin in shown
         ),
@@ -200,12 +191,13 @@ def margin_table(analysis: Analysis) -> Table:
 
 
 def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) -> Table:
-    """Build the table of the training ε that each ρ is worth, or of the levels around it."""
+    """Build the table of the training ε that each ρ is worth, or of the levels around this ε."""
     return Table(
         key=key,
-        caption=f"The training ε of {method_text(equivalence.adversarial)} at which it is as "
-        f"robust as {method_text(equivalence.sam)} with each ρ, with 95% intervals; a bracket "
-        f"where the data do not give a value; {equivalence.estimand}.",
+        caption=f"The training ε at which {method_text(equivalence.adversarial)} is as robust as "
+        f"{method_text(equivalence.sam)} with each ρ, with 95% intervals for "
+        f"{ESTIMAND_TEXTS[equivalence.estimand]}. Where the data do not determine a value, the "
+        "table lists the levels around it.",
         columns=("ρ", "Robust accuracy (%)", "Equivalent ε", "ε to train next"),
         rows=tuple(
             (
@@ -223,18 +215,18 @@ def equivalence_table(analysis: Analysis, equivalence: Equivalence, key: str) ->
 
 
 def gate_table(analysis: Analysis) -> Table:
-    """List every family fitted to every method's front, with the gate that draws or refuses it."""
+    """Build the table of families fitted to each front, with the conditions of their gates."""
     rows = [
         (fit, family) for fit in analysis.primary.fits for family in fit.families if family.gate
     ]
-    # A family need not be asked every condition.
+    # Not every condition applies to every family.
     asked = {row.number: row.condition for _, family in rows for row in family.gate}
     conditions = dict(sorted(asked.items()))
     return Table(
         key="gates",
-        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations to the "
-        "curve, in units of seed noise; AICc chooses among the families that pass; ✓ passes, ✗ "
-        "fails, with what was measured and the threshold.",
+        caption="Curves fitted to fronts. χ²⊥: squared distance of the configurations from the "
+        "curve, in units of seed noise. AICc chooses among the families that pass all conditions. "
+        "✓: the condition holds. ✗: it fails, with the measured value and the required one.",
         columns=(
             "Method",
             "Family",
@@ -260,7 +252,7 @@ def gate_table(analysis: Analysis) -> Table:
 
 
 def rate_text(rate: float) -> str:
-    """Format an exchange rate; near the end of a front, where it has no bound, only as `> 50`.
+    """Format an exchange rate; near the end of a front, where it is unbounded, only as `> 50`.
 
     >>> rate_text(1.0), rate_text(0.31), rate_text(0.004), rate_text(630.0)
     ('1.0', '0.3', '< 0.1', '> 50')
@@ -270,14 +262,25 @@ def rate_text(rate: float) -> str:
     return f"{rate:.1f}" if not 0 < rate < LEAST_PRINTED_RATE else f"< {2 * LEAST_PRINTED_RATE:g}"
 
 
+def _measured_text(results: Results, measured: Contrasts | Gap) -> str:
+    """Describe under which attack and for which estimand something was measured."""
+    attack = attack_text(results.threat, measured.radius)
+    return f"Under {attack}; intervals for {ESTIMAND_TEXTS[measured.estimand]}."
+
+
+def _adjusted_cell(one: Contrast | CostPoint) -> Cell:
+    return Cell(text=ends_text(one.adjusted_low, one.adjusted_high), order=one.adjusted_low)
+
+
+def _strength_cell(value: Interval) -> Cell:
+    """Format a ρ, an ε or an attack radius, with its interval below."""
+    below = f"{value.low:.3g}–{value.high:.3g}"
+    return Cell(text=value_text(value.estimate), below=below, order=value.estimate)
+
+
 def _epsilon_cell(value: Equivalent) -> Cell:
     if value.epsilon is not None:
-        low, high = value.epsilon.low, value.epsilon.high
-        return Cell(
-            text=value_text(value.epsilon.estimate),
-            below=f"{low:.3g}–{high:.3g}",
-            order=value.epsilon.estimate,
-        )
+        return _strength_cell(value.epsilon)
     parts = [
         f"above {value_text(value.floor)}" if value.floor is not None else "",
         f"below {value_text(value.ceiling)}" if value.ceiling is not None else "",

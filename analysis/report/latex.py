@@ -1,4 +1,4 @@
-"""LaTeX: the configurations of a study as a table that a paper includes, with booktabs."""
+"""LaTeX: the configurations of a study as a booktabs table for a paper."""
 
 from analysis.document import Analysis
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
@@ -6,7 +6,7 @@ from analysis.report.configurations import SURE, columns
 from analysis.results.words import attack_text, count_text
 
 MOST_ROWS = 40
-"""With more configurations, only the members of the methods' fronts are listed."""
+"""With more configurations than this, only the members of the methods' fronts are listed."""
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -39,7 +39,7 @@ _SPECIAL = {
 
 
 def escaped(text: str) -> str:
-    r"""Write a text so that LaTeX prints it as it is.
+    r"""Escape a text so that LaTeX prints it unchanged.
 
     >>> print(escaped("50% of a_b & ρ"))
     50\% of a\_b \& $\rho$
@@ -50,7 +50,7 @@ def escaped(text: str) -> str:
 def table_tex(analysis: Analysis) -> str:
     """Write the configurations with test accuracies and the half-widths of their intervals.
 
-    Bold is only what is the best of its column with a probability above 0.95.
+    Only a number that is the best of its column with a probability above 0.95 is bold.
     """
     results, found = analysis.results, analysis.found
     rows = list(range(len(found)))
@@ -65,10 +65,9 @@ def table_tex(analysis: Analysis) -> str:
     threat = attack_text(results.threat, results.threat.objective_radius)
     note = (
         f"{results.study}: accuracies in %, {count_text(results.num_test, 'test image')}, "
-        f"{declared_seeds_text(results)}; robust under {results.threat.attack}, "
-        f"{results.threat.norm}, chosen at {threat}; ± half of the 95% interval over "
-        f"{ESTIMAND_TEXTS[analysis.estimand]}; bold: the best of its column, P > "
-        f"{SURE}."
+        f"{declared_seeds_text(results)}. Robust accuracy under {results.threat.attack}, "
+        f"{results.threat.norm}; fronts chosen at {threat}. ±: half of the 95% interval for "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}. Bold: the best of its column with P > {SURE}."
     )
     return "\n".join(
         [

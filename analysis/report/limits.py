@@ -1,6 +1,7 @@
-"""What bounds everything that a study says, and what a reader must know to judge its numbers.
+"""Limits: what a study cannot say, and what a reader must know to judge its numbers.
 
-The coverages in the notes come from simulations with known truth; the notes name their settings.
+The coverages in the notes come from simulations whose truth is known. The notes state their
+settings.
 """
 
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.document import Analysis
+from analysis.findings.phrases import capital
 from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
@@ -16,25 +18,25 @@ from analysis.results.trials import strong_text
 from analysis.results.words import count_text, method_text, percent, resolution, value_text
 
 COVERAGE = (
-    "Of 95% intervals, in simulations with Gaussian seed noise, 3 seeds and 150 to "
-    "400 synthetic studies: hypervolume 93 to 97%, its difference 98% (wider than need "
-    "be), one robust accuracy 96%, a difference of two 97%, height and slope of a fitted "
-    "front 94%, the gap's simultaneous band 97% where the family is chosen by AICc, an "
-    "equivalent ε 96%, a half-robustness radius 94%. Real networks may be noisier than "
-    "that: skewed, or with collapsed seeds."
+    "Share of 95% intervals that contain the truth, in simulations with Gaussian seed noise, "
+    "3 seeds and 150 to 400 synthetic studies: a hypervolume 93 to 97%, a difference of two "
+    "hypervolumes 98% (wider than necessary), a robust accuracy 96%, a difference of two robust "
+    "accuracies 97%, the height and the slope of a fitted front 94%, the simultaneous band of a "
+    "gap 97% where AICc chooses the family, an equivalent ε 96%, a half-robustness radius 94%. "
+    "The noise of real networks may be worse: it may be skewed, or include collapsed seeds."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """One thing that a study cannot say."""
+    """A topic with its text: something that a study cannot say, or a note on its methods."""
 
     topic: str
     text: str
 
 
 def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
-    """Return what the study cannot say, and why, with the numbers that bound it."""
+    """Return what the study cannot say and why, with the numbers that bound it."""
     found = [c for front in choice.fronts for c in front.configurations]
     if not found:
         return (Limit(topic="Anything about accuracy", text=f"{_absent_text(results)}."),)
@@ -61,41 +63,43 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
     return (
         Limit(
             topic="Accuracies",
-            text="Clean accuracy is the share of test images classified rightly; robust accuracy "
-            "at a radius the share still classified rightly under the attack at this radius and at "
-            "every smaller one. Radii are in units of the pixel range [0, 1]. Measured at "
-            f"{checkpoint}.",
+            text="Clean accuracy is the share of test images that are classified correctly. Robust "
+            "accuracy at a radius is the share that is still classified correctly under the attack "
+            "at this radius and at every smaller one. Radii are in units of the pixel range "
+            f"[0, 1]. Both accuracies are measured at {checkpoint}.",
         ),
         *_tier_notes(analysis),
         Limit(topic="Intervals", text=_interval_text(analysis)),
         Limit(
             topic="Fronts",
-            text=f"A configuration is chosen for a front on {chosen}, at radius "
-            f"{value_text(threat.objective_radius)}, if no other has at least its clean and its "
-            "robust accuracy and more of one. On test data, membership is a probability: the share "
-            "of replicates. The attainment surface at a clean accuracy is the robust accuracy that "
-            "a share of the replicates reaches at it or above: half for the median, 97.5% for the "
-            "pessimistic, 2.5% for the optimistic edge. Its band is pointwise.",
+            text=f"A front is chosen on {chosen}, at radius {value_text(threat.objective_radius)}. "
+            "A configuration is on it if no other one is at least as good in both accuracies and "
+            "better in one of them. On test data, membership is a probability: the share of the "
+            "replicates in which a configuration is on the front. The attainment surface at a "
+            "clean accuracy is the robust accuracy that a share of the replicates reaches at this "
+            "clean accuracy or a higher one. This share is half for the median, 97.5% for the "
+            "pessimistic edge and 2.5% for the optimistic edge. The band between them is "
+            "pointwise.",
         ),
         Limit(
             topic="Mean attainable robust accuracy",
-            text="The height of a front averaged over all clean accuracies asked for from "
-            f"{percent(results.clean_floor)}% to 100%: the hypervolume above "
-            f"({percent(results.clean_floor)}%, 0), divided by its width.",
+            text="The height of a front, averaged over all required clean accuracies from "
+            f"{percent(results.clean_floor)}% to 100%. It is the hypervolume above "
+            f"({percent(results.clean_floor)}%, 0), divided by the width of this range.",
         ),
         Limit(
             topic="Fitted fronts",
             text="Up to four families of curves are fitted to each method's configurations, by "
-            "their distance in units of seed noise, and the best by AICc is drawn if it passes "
-            "every condition of the gate below. Else there is no curve, gap or exchange rate: "
-            "points, steps and surfaces say what is known.",
+            "their distance in units of seed noise. Of the families that pass every condition of "
+            "the gate table below, the one with the least AICc is drawn. If none passes, there is "
+            "no curve, gap or exchange rate, and points, steps and surfaces show what is known.",
         ),
         Limit(topic="Known coverage", text=COVERAGE),
     )
 
 
 def _attack_text(results: Results) -> str:
-    """Describe what robust accuracy bounds, and what else was tried on how many trials."""
+    """Describe what robust accuracy bounds, and which stronger attacks ran on how many trials."""
     threat = results.threat
     tried = Counter(
         name
@@ -104,18 +108,17 @@ def _attack_text(results: Results) -> str:
             strong_text(s.attack, s.samples, results.num_test) for s in trial.strong
         )
     )
-    attacked = "; ".join(
-        f"{name} was run on {count} of {count_text(len(results.trials), 'trial')}, and its numbers "
-        "stand apart"
+    attacked = "".join(
+        f" {capital(name)} was run on {count} of {count_text(len(results.trials), 'trial')}, and "
+        "its numbers are reported separately."
         for name, count in tried.items()
     )
-    stronger = f"A stronger attack may lower it{': ' if attacked else '; '}{attacked}"
     in_two = any(trial.other for trial in results.trials)
     rest = "norms and radii not evaluated here" if in_two else "other norms and radii"
     return (
-        f"Robust accuracy is an upper bound: it holds under {threat.attack}, {threat.norm}, at the "
-        f"radii named here. {stronger}{'. Nothing' if attacked else 'nothing'} is said about "
-        f"{rest}."
+        f"Robust accuracy is an upper bound. It was measured under {threat.attack}, {threat.norm}, "
+        f"at the radii of this report, and a stronger attack may lower it.{attacked} Nothing is "
+        f"said about {rest}."
     )
 
 
@@ -145,14 +148,14 @@ def _seeds_text(found: list[ConfigurationResult]) -> str:
     counts = [len(c.trials) for c in found]
     if max(counts) == 1:
         return (
-            "Every configuration has one seed: how another seed would come out is unknown, and no "
-            "interval contains it."
+            "Every configuration has one seed. How another seed would turn out is unknown, and no "
+            "interval accounts for it."
         )
     seeds = f"{max(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
     return (
-        f"Each configuration has {seeds} seeds. Intervals take their noise from all "
-        "configurations of a method together, as so few seeds tell little of one configuration; "
-        "a rare failure of training may not be among them."
+        f"Each configuration has {seeds} seeds. As so few seeds say little about one "
+        "configuration, intervals take their noise from all configurations of a method together. "
+        "A rare failure of training may not be among these seeds."
     )
 
 
@@ -162,32 +165,32 @@ def _resolution_text(results: Results, choice: Choice) -> str:
         percent(a): a for a in (0.5, best.clean.mean, best.robust[results.threat.objective].mean)
     }
     bounds = ", ".join(
-        f"{text}% to ±{percent(resolution(a, results.num_test))}"
+        f"{text}% to ±{percent(resolution(a, results.num_test))} points"
         for text, a in sorted(shown.items(), key=lambda item: item[1])
     )
     return (
-        f"{count_text(results.num_test, 'test image')} determine an accuracy of {bounds} points "
-        "(95%: 1.96√(a(1−a)/n)). Intervals for the population contain this, those for this test "
-        "set do not. Population means images like these, not another data set, corruption or "
-        "network."
+        f"{count_text(results.num_test, 'test image')} determine an accuracy of {bounds} "
+        "(half of the 95% interval, 1.96√(a(1−a)/n)). Intervals for the population include this "
+        "uncertainty, and those for this test set do not. The population is other images like "
+        "these, not another data set, corruption or network."
     )
 
 
 def _choice_text(results: Results, choice: Choice, configurations: int) -> str:
     among = f"{count_text(configurations, 'configuration')}"
     if configurations == 1:
-        return "There is one configuration: nothing was chosen."
+        return "There is only one configuration, so nothing was chosen."
     if choice.on_validation:
         return (
             f"Fronts were chosen among {among} on "
-            f"{count_text(results.num_validation, 'validation image')}, robust accuracy under "
-            f"{results.threat.validation_attack} there, and follow their noise: other images may "
-            "put other configurations there. The numbers printed are test numbers, which took no "
-            "part in the choice."
+            f"{count_text(results.num_validation, 'validation image')}, with robust accuracy under "
+            f"{results.threat.validation_attack}. The choice depends on the noise of these images: "
+            "other images may lead to other fronts. The numbers printed are test numbers, which "
+            "played no part in the choice."
         )
     return (
-        f"There are no validation data: the best of {among} were chosen on the test images that "
-        "they are measured on. They are not selected independently and look better than they are."
+        f"There are no validation data. The best of {among} were chosen on the same test images "
+        "that measure them. They are not selected independently and look better than they are."
     )
 
 
@@ -197,11 +200,12 @@ def _absent_text(results: Results) -> str:
     cells = len(results.trials) + len(results.absent)
     counts = Counter((trial.method, trial.status) for trial in results.absent)
     listed = ", ".join(
-        f"{method_text(method)} {count} {status}" for (method, status), count in counts.items()
+        f"{method_text(method)}: {count} {status}" for (method, status), count in counts.items()
     )
     return (
-        f"{len(results.absent)} of {count_text(cells, 'trial')} have no result "
-        f"({listed}) and are in no mean and in no front"
+        f"{len(results.absent)} of {count_text(cells, 'trial')} "
+        f"{'has' if len(results.absent) == 1 else 'have'} no result ({listed}) and "
+        f"{'is' if len(results.absent) == 1 else 'are'} left out of all means and fronts"
     )
 
 
@@ -218,11 +222,13 @@ def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
     consequence = ""
     if incomplete:
         noun = count_text(len(incomplete), "configuration")
-        consequence = f" {noun} without every declared seed: marked incomplete and in no front"
-        consequence += ", except of methods that have no other." if lacking else "."
+        verbs = ("lacks", "is") if len(incomplete) == 1 else ("lack", "are")
+        consequence = f" {noun} {verbs[0]} a declared seed and {verbs[1]} marked incomplete. Fronts"
+        consequence += " leave incomplete configurations out"
+        consequence += ", except where a method has no others." if lacking else "."
     if lacking:
         consequence += (
-            " Fronts that lack a member with a seed are compared without that seed: "
+            " Where a member of a front lacks a seed, the front is compared without that seed: "
             f"{', '.join(lacking)}."
         )
     if not results.absent and not incomplete:
@@ -232,16 +238,16 @@ def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
 
 
 def _tier_notes(analysis: Analysis) -> tuple[Limit, ...]:
-    """Explain how stronger attacks stand beside the evaluation attack, where there are any."""
+    """Explain how stronger attacks relate to the evaluation attack; empty if there are none."""
     if not analysis.tiers:
         return ()
     names = ", ".join(dict.fromkeys(tier.analysis.results.threat.attack for tier in analysis.tiers))
     text = (
-        f"{analysis.results.threat.attack} measured every trial: an image counts as broken if any "
-        f"start or step of it succeeded. {names} measured some: an image counts as broken if any "
-        "of its parts succeeded. Within each the worst case counts; between them nothing is "
-        "combined, no front holds numbers of both, and each number names its attack. The fronts of "
-        f"each are chosen on {_chosen_on(analysis)}."
+        f"Every trial was attacked with {analysis.results.threat.attack}: an image counts as "
+        f"broken if any start or step of it succeeded. Some trials were also attacked with {names}:"
+        " an image counts as broken if any part of it succeeded. Within an attack, the worst case "
+        "counts. Numbers of different attacks are never combined: no front holds both, and each "
+        f"number names its attack. The fronts of each attack are chosen on {_chosen_on(analysis)}."
     )
     return (Limit(topic="Tiers of evaluation", text=text),)
 
@@ -258,30 +264,30 @@ def _chosen_on(analysis: Analysis) -> str:
 
 def _interval_text(analysis: Analysis) -> str:
     parts = [
-        f"Intervals are 95% percentiles of {analysis.replicates} replicates; those of hypervolumes "
-        "and their differences are extended against the lift of a maximum by noise, those called "
-        "adjusted or simultaneous are max-T (sup-t). Seed noise is "
-        "resampled from the residuals "
+        f"Intervals are 95% percentile intervals over {analysis.replicates} bootstrap replicates. "
+        "Those of hypervolumes and their differences are extended, as noise lifts a maximum. Those "
+        "called adjusted or simultaneous are max-T (sup-t). Seed noise is resampled from the "
+        "residuals of "
         + (
-            "of all methods together, as one has too few seeds for its own; "
+            "all methods together, as one of them has too few seeds of its own. "
             if analysis.pooled_over_methods
-            else "of each method; "
+            else "each method. "
         )
-        + "configurations are a fixed design and are not resampled."
+        + "Configurations are a fixed design and are not resampled."
     ]
     if "population" in analysis.estimands:
         parts.append(
-            "Population: other seeds and other images like these; test images are reweighted, the "
-            "same way for all configurations, so that differences are paired."
+            "Population: intervals cover other seeds and other images like these. The test images "
+            "are reweighted in the same way for all configurations, so that differences are paired."
         )
     else:
         parts.append(
-            "Without correctness bits of every trial, only other seeds on these test images are "
-            "covered."
+            "As some trials have no correctness bits, intervals cover only other seeds on the same "
+            "test images."
         )
     if analysis.variance_explained_by_seed is not None:
         parts.append(
-            f"{percent(analysis.variance_explained_by_seed)}% of the residual variance is shared "
-            "by equal seed numbers; configurations count as independent."
+            f"{percent(analysis.variance_explained_by_seed)}% of the residual variance is common "
+            "to equal seed numbers; the intervals treat configurations as independent."
         )
     return " ".join(parts)

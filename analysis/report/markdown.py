@@ -3,15 +3,16 @@
 import re
 
 from analysis.document import Analysis
+from analysis.findings.phrases import reason_text
 from analysis.inference.claims import Finding
 from analysis.results.words import attack_text, count_text
 
 LEADING = ("gap", "stronger attack", "dominance", "equivalent epsilon")
-"""Kinds of findings that answer what a study is made for."""
+"""Kinds of findings that answer the questions of a study."""
 
 
 def escaped_markdown(text: str) -> str:
-    r"""Write a text so that Markdown prints it as it is, on one line.
+    r"""Escape a text so that Markdown prints it unchanged, on one line.
 
     >>> print(escaped_markdown("a_b <i> | *x*"))
     a\_b &lt;i> \| \*x\*
@@ -21,9 +22,9 @@ def escaped_markdown(text: str) -> str:
 
 
 def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
-    """Write what a study says, a table of its numbers, and what it cannot say.
+    """Write the findings of a study, a table of their numbers, and what the study cannot say.
 
-    limits: topic and text of what bounds the whole study.
+    limits: topic and text of each limit of the whole study.
     """
     results = analysis.results
     said = [f for f in ordered(analysis.findings) if f.status == "claimed"]
@@ -49,7 +50,7 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
     """Sort findings: the primary contrast first, then claims, brackets and refusals.
 
-    The first of each leading kind goes before the rest, so that ten differences do not hide a gap.
+    The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
     places = {"claimed": 0, "bracketed": 1, "refused": 2}
     seen: set[tuple[str, str]] = set()
@@ -64,12 +65,11 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
 
 def _item(finding: Finding) -> str:
     mark = "**Primary contrast.** " if finding.primary else ""
-    reason = finding.reason if finding.reason and finding.reason not in finding.text else ""
-    return f"- {mark}{escaped_markdown(f'{finding.text} {reason}'.strip())}"
+    return f"- {mark}{escaped_markdown(f'{finding.text} {reason_text(finding)}')}"
 
 
 def _table(findings: tuple[Finding, ...]) -> list[str]:
-    """List the findings that carry an estimate, as a table."""
+    """Write a table of the findings that have an estimate."""
     rows = [f for f in ordered(findings) if f.estimate is not None]
     if not rows:
         return []

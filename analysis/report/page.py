@@ -1,4 +1,4 @@
-"""Page: `index.html`, one file that loads nothing and reads from 600 px on, without scripts too."""
+"""Page: `index.html`, one file that loads no other and needs neither scripts nor a wide screen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from analysis.document import Analysis
 from analysis.figures.palette import method_styles
 from analysis.figures.scene import ESTIMAND_KEYS
+from analysis.findings.phrases import reason_text
 from analysis.report.attack_tables import (
     attack_table,
     check_table,
@@ -27,11 +28,11 @@ from analysis.report.tables import Table, absent_table, count_table, front_table
 from analysis.results.words import shortened
 
 MOST_BYTES = 480_000
-"""Size that the page keeps below: it is mailed, and shown in a frame of the MLflow UI."""
+"""The page stays below this size, as it is mailed and shown in a frame of the MLflow UI."""
 MOST_FINDINGS = 4
-"""Claims that stand open; the others unfold."""
+"""Claims that are open from the start; the others are folded."""
 MOST_LIMITS = 3
-"""Things a study cannot say that stand open, so that the main figure is near; the rest unfolds."""
+"""Limits that are open from the start; the others are folded, so that the main figure is near."""
 GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
@@ -39,25 +40,25 @@ GRAVEST = (
     "Other seeds",
     "Other images",
 )
-"""Limits in the order in which they stand open, after the gravest refusal."""
+"""Topics of limits in the order in which they are shown, after the gravest refusal."""
 MOST_UNFOLDED = 60
-"""So many of each kind are in the page at all; findings.md has every one."""
+"""The page has at most so many of each kind; findings.md has all of them."""
 AROUND_BYTES = 1_000
-"""What the page writes around a figure, and about one that is left out, at most."""
+"""The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
     "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
     "strong": "Stronger attacks",
-    "response": "Against the strength of training",
-    "equivalence": "Which ε a ρ is worth",
-    "attack": "Against the strength of the attack",
-    "other": "The other norm",
-    "heat": "Across ρ and ε",
+    "response": "Accuracy against the strength of training",
+    "equivalence": "The training ε that each ρ is worth",
+    "attack": "Accuracy against the attack radius",
+    "other": "Other norms",
+    "heat": "Robust accuracy over ρ and ε",
     "search": "Hyperparameters",
     "training": "Training",
     "checks": "Diagnostics",
     "table": "All configurations",
 }
-"""Sections between the main figure and the methods, in their order, with their titles."""
+"""Titles of the sections between the main figure and the methods, in the order of the page."""
 DIAGNOSTICS = "diagnostics"
 
 
@@ -73,7 +74,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """One of the page's switches: what it shows or hides is the class `key`."""
+    """A switch of the page: it shows or hides the elements of class `key`."""
 
     key: str
     label: str
@@ -81,7 +82,7 @@ class Control:
 
 
 def page(analysis: Analysis) -> str:
-    """Build the page, below `MOST_BYTES`: figures that no longer fit are listed by name instead."""
+    """Build the page, smaller than `MOST_BYTES`; list figures that no longer fit by name."""
     environment = Environment(
         loader=PackageLoader("analysis.report", "."),
         autoescape=True,
@@ -89,12 +90,12 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["parted"] = parted
+    environment.filters |= {"parted": parted, "reason": reason_text}
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
     pictures, left_out = _fitting([*fronts[:1], *panels, *fronts[1:]], MOST_BYTES - rest)
-    # A thin space groups digits, and a line must not end there.
+    # Digits are grouped by thin spaces, at which a line must not break.
     return _render(template, analysis, pictures, left_out).replace("\u2009", "\u202f")
 
 
@@ -111,7 +112,7 @@ def parted(text: str) -> tuple[str, str]:
 def gravest_first(bounds: Sequence[Limit], *, on_validation: bool) -> list[Limit]:
     """Sort the limits of a study: what is missing, then what could change its numbers most.
 
-    Without validation data, that the best were chosen on test data comes first of all.
+    Without validation data, the choice on test data comes first of all.
     """
     order = GRAVEST if on_validation else ("Other choices", *GRAVEST)
     places = {topic: place for place, topic in enumerate(order)}
@@ -138,9 +139,9 @@ def _render(
         unsaid=unsaid,
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
-        nothing_said="Nothing is claimed: the reasons stand below."
+        nothing_said="Nothing is claimed. The reasons are below."
         if results.trials
-        else "No trial of this study has a result: nothing can be said about its methods.",
+        else "No trial of this study has a result, so nothing can be said about its methods.",
         limits=bounds,
         open_limits=open_limits,
         fronts=sorted(fronts, key=lambda picture: picture.order),
@@ -169,7 +170,7 @@ def _render(
 
 
 def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Section]:
-    """Fill the sections between the main figure and the methods; empty ones are left out."""
+    """Build the sections between the main figure and the methods, without empty ones."""
     tables = section_tables(analysis)
     attacks = ", ".join(dict.fromkeys(tier.attack for tier in analysis.tiers))
     titles = {**SECTIONS, "strong": attacks}
@@ -186,7 +187,7 @@ def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Secti
 
 
 def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
-    """Return the tables that a section has whether its figures fit or not."""
+    """Return the tables that each section has, whether or not its figures fit."""
     strong = []
     for number, tier in enumerate(analysis.tiers):
         key = f"strong-attack{number}"
@@ -223,13 +224,13 @@ def _provenance(analysis: Analysis) -> Mapping[str, str]:
     hashes = {trial.sample_hash for trial in analysis.results.trials if trial.sample_hash}
     return {
         **analysis.results.provenance,
-        "test samples": ", ".join(sorted(hashes)) or "unknown: no trial carries bits",
+        "test samples": ", ".join(sorted(hashes)) or "unknown, as no trial has correctness bits",
         "replicates": f"{analysis.replicates}, drawn with seed {analysis.replicate_seed}",
     }
 
 
 def _fitting(plans: Sequence[Plan], room: int) -> tuple[dict[str, Picture], list[str]]:
-    """Draw the first figure and those that fit into `room` bytes; return the other names."""
+    """Draw the first figure and those that fit into `room` bytes; return the others' names."""
     pictures: dict[str, Picture] = {}
     left_out: list[str] = []
     for plan in plans:

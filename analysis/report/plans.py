@@ -1,6 +1,6 @@
-"""The figures of the page with their captions, planned first and drawn only as far as they fit.
+"""The figures of the page with their captions. All are planned, but only those that fit are drawn.
 
-The main figure comes at every radius, the small figures at the objective radius.
+The main figure is planned at every radius, and the small figures at the objective radius.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,33 +47,33 @@ from analysis.results.words import (
 )
 
 MOST_TITLED = 80
-"""With more configurations their marks carry no numbers to hover over: the table does."""
+"""With more configurations than this, marks show no numbers on hovering: the table has them."""
 MOST_GAPS = 3
 """Pairs of methods whose gap is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure in the page: its drawing, what it shows, and where its numbers are."""
+    """A figure of the page: its drawing, its caption, and where its numbers are."""
 
     section: str
     key: str
     svg: Markup
     caption: str
     label: str = ""
-    """On its switch, if it has one."""
+    """The text of its switch, if it has one."""
     order: int = 0
-    """Among its alternatives."""
+    """Its position among its alternatives."""
     numbers: str = ""
     """The key of the table that holds its numbers."""
     tables: Sequence[Table] = field(default=())
     """Tables that belong to it alone."""
     chosen: bool = False
-    """Shown first among its alternatives."""
+    """Whether it is the alternative that is shown first."""
 
     @property
     def size(self) -> int:
-        """Count the bytes of its drawing, caption and tables, roughly."""
+        """Estimate the bytes of its drawing, caption and tables."""
         cells = [cell for table in self.tables for row in table.rows for cell in row]
         tables = sum(len(f"{cell.text}{cell.below}".encode()) + 40 for cell in cells)
         return len(self.svg.encode()) + len(self.caption.encode()) + tables
@@ -81,14 +81,14 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A picture that can be drawn, with its name for readers in case it does not fit."""
+    """A picture that can be drawn, with the name that the page lists if it does not fit."""
 
     name: str
     draw: Callable[[], Picture]
 
 
 def front_plans(analysis: Analysis) -> list[Plan]:
-    """Plan the main figure at every radius, the objective radius first; none without trials."""
+    """Plan the main figure at every radius, nearest to the objective first; none without trials."""
     threat = analysis.results.threat
     if not analysis.found:
         return []
@@ -120,7 +120,7 @@ def panel_plans(analysis: Analysis) -> list[Plan]:
 
 
 def front_drawing(analysis: Analysis, figure: Figure, key: str, radius: float) -> str:
-    """Save the main figure as SVG, with the numbers of each configuration over its mark."""
+    """Save the main figure as SVG, with the numbers of each configuration at its mark."""
     caption = front_caption(analysis, radius)
     return svg(figure, key, front_title(analysis, radius), caption, _titles(analysis, radius))
 
@@ -172,7 +172,7 @@ def _plan(
     numbers: str = "",
     tables: Sequence[Table] = (),
 ) -> Plan:
-    """Plan one figure: `name` is its title, and what it is called where it does not fit."""
+    """Plan one figure. `name` is its title, and the name that the page lists if it does not fit."""
 
     def picture() -> Picture:
         return Picture(
@@ -188,20 +188,20 @@ def _plan(
 
 
 def _conditions(analysis: Analysis) -> str:
-    """List the attack, the images and the intervals of a panel, to end its caption."""
+    """Describe the attack, the images and the intervals of a panel, for the end of its caption."""
     estimand = ESTIMAND_TEXTS[analysis.estimand]
-    return f"{_measured(analysis)}; 95% intervals over {estimand}."
+    return f"{_measured(analysis)}; 95% intervals for {estimand}."
 
 
 def _measured(analysis: Analysis) -> str:
-    """List the attack and the images of a panel without intervals."""
+    """Describe the attack and the images of a panel without intervals."""
     threat = analysis.results.threat
     attack = attack_text(threat, threat.objective_radius)
     return f"{attack}; {count_text(analysis.results.num_test, 'test image')}"
 
 
 def _said(analysis: Analysis, kind: str) -> str:
-    """Return the first claim of this kind, to begin a caption, or an empty text."""
+    """Return the first claim of this kind, for the start of a caption, or an empty text."""
     claims = (f.text for f in analysis.findings if f.kind == kind and f.status == "claimed")
     text = next(claims, "")
     return f"{text.rstrip('.')}. " if text else ""
@@ -215,16 +215,17 @@ def _gap_plans(analysis: Analysis) -> list[Plan]:
     if any(rate.clean for rate in view.rates):
         caption = (
             "Exchange rates along the fitted fronts, on a log axis, with pointwise bands: robust "
-            "points gained per clean point given up. Open marks: knees, where the rate is that of "
-            f"the chord between the measured ends. {conditions}"
+            "points gained per clean point given up. Hollow markers: knees, where the rate equals "
+            f"that of the chord between the ends of the measured range. {conditions}"
         )
         draw = partial(fig_rate, results, view.rates)
         tables = (rate_table(analysis),)
         plans.append(_plan("gap", "rate", "exchange rates", caption, draw, tables=tables))
     if view.contrasts.hypervolumes:
         caption = (
-            "Mean attainable robust accuracy of each method, and its differences. Filled: the "
-            "primary contrast, not adjusted; hollow: the others, adjusted to hold together. "
+            "Mean attainable robust accuracy of each method, and differences between methods. "
+            "Filled: the primary contrast, with an interval that is not adjusted. Hollow: the "
+            "other contrasts, with intervals adjusted to hold together. "
             f"{conditions}"
         )
         compared = (
@@ -240,12 +241,12 @@ def _gap_plans(analysis: Analysis) -> list[Plan]:
 
 def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
     name = f"the gap between {method_text(gap.first)} and {method_text(gap.second)}"
-    cut = "What reaches out of the figure is in the table. " if is_cut(gap) else ""
+    cut = "The parts outside the figure are in the table. " if is_cut(gap) else ""
     caption = (
         f"{_said(analysis, 'gap') if number == 0 else ''}Robust accuracy of "
         f"{method_text(gap.first)} minus that of {method_text(gap.second)} at equal clean "
-        "accuracy. Band: simultaneous, chosen families; dashed: envelope over all families that "
-        "fit about as well; bar at the foot: the band excludes 0. "
+        "accuracy. Band: simultaneous, for the chosen families. Dashed: envelope over all families "
+        "that fit about as well. Bar at the bottom: the band excludes 0. "
         f"{cut}{_conditions(analysis)}"
     )
     draw, tables = (
@@ -256,7 +257,7 @@ def _gap_plan(analysis: Analysis, gap: Gap, number: int) -> Plan:
 
 
 def _strong_plans(analysis: Analysis) -> list[Plan]:
-    """Plan a front for each stronger attack in the study's norm: its own, of its numbers alone."""
+    """Plan a front for each stronger attack in the study's norm, from the numbers of it alone."""
     plans = []
     for number, tier in enumerate(analysis.tiers):
         own, threat = tier.analysis, tier.analysis.results.threat
@@ -264,8 +265,8 @@ def _strong_plans(analysis: Analysis) -> list[Plan]:
             continue
         radius, name = threat.objective_radius, f"the front under {threat.attack}"
         caption = (
-            f"The front under {threat.attack}, of the configurations attacked; it is not mixed "
-            f"with that of {analysis.results.threat.attack}. "
+            f"The front under {threat.attack}, of the configurations attacked. It holds no numbers "
+            f"of {analysis.results.threat.attack}. "
             f"{front_conditions(own, radius, own.estimand)}. "
             f"{front_reading(own, radius, own.estimand)}"
         )
@@ -282,8 +283,9 @@ def _response_plans(analysis: Analysis) -> list[Plan]:
         name = f"accuracy of {method_text(response.method)} against {symbol}"
         caption = (
             f"Clean (hollow) and robust accuracy of {method_text(response.method)} against "
-            f"{symbol}, on a log scale{' with 0 apart' if 0.0 in response.strengths else ''}. "
-            + ("Line: clean accuracy made non-increasing. " if response.clean_fit else "")
+            f"{symbol}, on a log scale"
+            f"{', with 0 set apart' if 0.0 in response.strengths else ''}. "
+            + ("Line: non-increasing fit to clean accuracy. " if response.clean_fit else "")
             + _conditions(analysis)
         )
         draw = partial(fig_response, analysis.results, response)
@@ -299,9 +301,9 @@ def _equivalence_plans(analysis: Analysis) -> list[Plan]:
         pair = f"{method_text(equivalence.sam)} in ε of {method_text(equivalence.adversarial)}"
         caption = (
             f"The training ε at which {method_text(equivalence.adversarial)} is as robust as "
-            f"{method_text(equivalence.sam)} with a ρ, at the same attack radius; 95% intervals, "
-            "the union over two ways to join the levels. Where the data only bound it, the "
-            f"bracket is drawn. {_conditions(analysis)}"
+            f"{method_text(equivalence.sam)} with a given ρ, at the same attack radius. Each "
+            "interval is the union over two ways to interpolate between the trained ε. Where the "
+            f"data only bound ε, a bracket is drawn. {_conditions(analysis)}"
         )
         draw = partial(fig_equivalence, analysis.results, equivalence)
         key = f"equivalence{number}"
@@ -314,11 +316,11 @@ def _attack_plans(analysis: Analysis) -> list[Plan]:
     if not any(margin.curve for margin in analysis.margins):
         return []
     caption = (
-        f"{_said(analysis, 'attack strength')}Accuracy against attack radius of each method's most "
-        "robust configuration as chosen; lines: fitted survival curves with pointwise bands. "
-        "Radius 0 is clean accuracy. White diamonds: where half of it is lost. "
-        f"{analysis.results.threat.attack}, {analysis.results.threat.norm}; "
-        f"{count_text(analysis.results.num_test, 'test image')}; 95% intervals over "
+        f"{_said(analysis, 'attack strength')}Accuracy against attack radius, of each method's "
+        "most robust configuration as chosen. Lines: fitted survival curves with pointwise bands. "
+        "Accuracy at radius 0 is clean accuracy. White diamonds: the radius at which half of it is "
+        f"lost. {analysis.results.threat.attack}, {analysis.results.threat.norm}; "
+        f"{count_text(analysis.results.num_test, 'test image')}; 95% intervals for "
         f"{ESTIMAND_TEXTS[analysis.estimand]}."
     )
     draw = partial(fig_margins, analysis.results, analysis.margins)
@@ -332,8 +334,9 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
         name = f"robust accuracy of {method_text(heat.method)} over ρ and ε"
         caption = (
             f"Robust accuracy of {method_text(heat.method)} over ρ and ε: "
-            f"{'mean ± standard error, in %' if heat.is_grid else 'the darker, the higher'}; "
-            "crossed where it is on the study's front in at least half of the replicates. "
+            f"{'mean ± standard error, in %' if heat.is_grid else 'darker is higher'}. "
+            "A cross marks a configuration that is on the study's front in at least half of the "
+            "replicates. "
             f"{_measured(analysis)}."
         )
         draw = partial(fig_heat, analysis.results, heat)
@@ -371,8 +374,8 @@ def _diagnostic_plans(analysis: Analysis) -> list[Plan]:
     if not fits:
         return []
     caption = (
-        "Distances of the configurations from their curves, in standard errors of seed noise; "
-        f"between −2 and 2 lie about 95% where a curve is right. {_measured(analysis)}."
+        "Distances of the configurations from their curves, in standard errors of seed noise. If a "
+        f"curve is right, about 95% of them lie between −2 and 2. {_measured(analysis)}."
     )
     draw = partial(fig_residuals, analysis.results, fits)
     return [_plan("diagnostics", "residuals", "residuals", caption, draw, numbers="gates")]

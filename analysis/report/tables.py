@@ -1,4 +1,4 @@
-"""The tables of a study as they are printed, and the cells that they share."""
+"""Tables of a study, and the cells that all tables share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,27 +25,27 @@ from analysis.results.words import (
 )
 
 REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-"""Clean accuracies that a reader may ask for."""
+"""Required clean accuracies that may become columns of the table of fronts."""
 ASKED = 4
-"""So many of them make columns."""
+"""At most so many of them become columns."""
 STANDARD_COST = 3.0
-"""Forward passes per training image and epoch: one forward, and a backward pass worth two."""
+"""Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One entry: what is printed, smaller print below it, and what it is sorted by."""
+    """One cell: what is printed, smaller print below it, and what it is sorted by."""
 
     text: str
     below: str = ""
     order: float | str = ""
     colour: str = ""
-    """Of the swatch before the text, if any."""
+    """Colour of the swatch before the text; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: its caption says what the numbers are, its columns which."""
+    """A table with its caption."""
 
     key: str
     caption: str
@@ -53,7 +53,7 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
     sortable: bool = False
     folded: str = ""
-    """What unfolds it, where it is not open from the start."""
+    """Heading that unfolds the table; empty if it is open from the start."""
 
 
 def front_table(analysis: Analysis) -> Table:
@@ -63,13 +63,14 @@ def front_table(analysis: Analysis) -> Table:
     asked = asked_for(analysis)
     return Table(
         key="fronts",
-        caption=f"Fronts at {attack_text(results.threat, results.threat.objective_radius)}, in %, "
-        f"on {count_text(results.num_test, 'test image')}, with 95% intervals over "
-        f"{ESTIMAND_TEXTS[view.estimand]}. Attained: the median attainment surface, below it its "
-        "pessimistic and optimistic edge; none where no configuration is this clean.",
+        caption=f"Fronts under {attack_text(results.threat, results.threat.objective_radius)}, in "
+        f"%, on {count_text(results.num_test, 'test image')}, with 95% intervals for "
+        f"{ESTIMAND_TEXTS[view.estimand]}. Attained: the robust accuracy of the median attainment "
+        "surface, with its pessimistic and optimistic edges below; none where no configuration "
+        "has this clean accuracy.",
         columns=(
             "Method",
-            "Stand for it",
+            "Configurations used",
             "Mean attainable robust accuracy",
             *(f"Attained at clean ≥ {100 * clean:g}%" for clean in asked),
         ),
@@ -86,7 +87,7 @@ def front_table(analysis: Analysis) -> Table:
 
 
 def count_table(results: Results, choice: Choice) -> Table:
-    """Count what ran and what did not, by method."""
+    """Build the table of counts: each method's configurations, and its trials by state."""
     states: tuple[str, ...] = ("missing", "failed", "given up")
     rows = []
     for front in choice.fronts:
@@ -109,14 +110,14 @@ def count_table(results: Results, choice: Choice) -> Table:
             "Configurations",
             "Done",
             *(s.capitalize() for s in states),
-            "Trial seconds, summed",
+            "Total seconds",
         ),
         rows=tuple(rows),
     )
 
 
 def absent_table(results: Results) -> Table:
-    """List each absent trial with its status and reason."""
+    """Build the table of absent trials, with their status and reason."""
     return Table(
         key="absent",
         caption="Trials without a result.",
@@ -136,7 +137,7 @@ def absent_table(results: Results) -> Table:
 
 
 def method_table(results: Results) -> Table:
-    """Build the table of the methods: their sides, and where configurations come from."""
+    """Build the table of methods: their sides, and the origin of their configurations."""
     return Table(
         key="methods",
         caption="Methods of this study.",
@@ -154,7 +155,7 @@ def method_table(results: Results) -> Table:
 
 
 def asked_for(analysis: Analysis) -> Array:
-    """Choose a few clean accuracies that tell the fronts apart: between their ends."""
+    """Choose a few required clean accuracies between the ends of the fronts."""
     clean = [corner[0] for front in analysis.primary.fronts.methods for corner in front.median]
     if not clean:
         return np.empty(0)
@@ -165,23 +166,23 @@ def asked_for(analysis: Analysis) -> Array:
 
 
 def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> Cell:
-    """Print a configuration: its method, and its values below."""
+    """Format a configuration: its method, with its values below."""
     return method_cell(results, c.method, values_text(c.values, 4))
 
 
 def method_cell(results: Results, method: str, below: str = "") -> Cell:
-    """Print a method with a swatch of its colour."""
+    """Format a method with a swatch of its colour."""
     style = method_styles(results.methods)[method]
     return Cell(text=method, below=below, order=method, colour=style.colour)
 
 
 def interval_cell(value: Interval) -> Cell:
-    """Print an accuracy in percent with its interval below."""
+    """Format an accuracy in percent, with its interval below."""
     return Cell(text=percent(value.estimate), below=interval_text(value), order=value.estimate)
 
 
 def spread_cell(over_seeds: Spread | None, printed: Callable[[float], str] = percent) -> Cell:
-    """Print a mean over seeds, with the least and the greatest seed below it."""
+    """Format a mean over seeds, with the lowest and the highest seed below."""
     if over_seeds is None:
         return Cell(text="–")
     ends = f"{printed(over_seeds.low)}–{printed(over_seeds.high)}"
@@ -190,13 +191,13 @@ def spread_cell(over_seeds: Spread | None, printed: Callable[[float], str] = per
 
 
 def difference_cell(difference: Interval) -> Cell:
-    """Print a difference in percentage points with its interval below."""
+    """Format a difference in percentage points, with its interval below."""
     below = ends_text(difference.low, difference.high)
     return Cell(text=points_text(difference.estimate), below=below, order=difference.estimate)
 
 
 def interval_text(value: Interval) -> str:
-    """Print the ends of an interval of an accuracy, in percent.
+    """Format the ends of an interval of an accuracy, in percent.
 
     >>> interval_text(Interval(estimate=0.5, low=0.45, high=0.55))
     '45.0–55.0'
@@ -205,17 +206,18 @@ def interval_text(value: Interval) -> str:
 
 
 def ends_text(low: float, high: float) -> str:
-    """Print the ends of an interval of a difference, in percentage points."""
+    """Format the ends of an interval of a difference, in percentage points."""
     return f"{points_text(low)} to {points_text(high)}"
 
 
-def more_text(count: int, nouns: str, file: str) -> str:
-    """Print how many rows a table leaves to a file; empty if it leaves none."""
-    return f" {count} more{nouns} stand in {file}." if count > 0 else ""
+def more_text(count: int, noun: str, file: str) -> str:
+    """Format how many rows of a table are only in a file; empty if there are none."""
+    verb = "is" if count == 1 else "are"
+    return f" {count_text(count, f'more {noun}')} {verb} in {file}." if count > 0 else ""
 
 
 def printed_share(share: float) -> str:
-    """Print a share of replicates, never as 0 or 1: they are some thousands, not all.
+    """Format a share of replicates, never as 0 or 1: a few thousand replicates do not show that.
 
     >>> printed_share(0.0), printed_share(0.456), printed_share(1.0)
     ('< 0.01', '0.46', '> 0.99')
@@ -224,7 +226,7 @@ def printed_share(share: float) -> str:
 
 
 def standard_steps(cost: float) -> str:
-    """Print a training cost in steps of standard training, which costs 3 passes per image.
+    """Format a training cost as a multiple of standard training, which costs 3 passes per image.
 
     >>> standard_steps(6.0), standard_steps(23.0)
     ('2 × standard', '7.7 × standard')

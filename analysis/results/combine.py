@@ -25,8 +25,8 @@ _SAME: tuple[tuple[str, Callable[[Results], object], str], ...] = (
     (
         "clean floor",
         lambda r: r.clean_floor,
-        "declare the same analysis.clean_floor in both, as areas with other floors are no "
-        "more comparable than other radii",
+        "declare the same analysis.clean_floor in both, as areas above different floors cannot "
+        "be compared",
     ),
 )
 """What studies must share: a name, how to read the value, and what to do where they differ."""

@@ -24,6 +24,7 @@ T = TypeVar("T")
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -41,6 +42,8 @@ LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
 """For what Ray keeps beside the data; its own default is 30 % of the machine's memory."""
 PATIENCE_SECONDS = 15.0
 """How long a signal waits for Ray to start, so that Ray can be ended in order."""
+START_ATTEMPTS = 3
+"""A busy machine may let Ray's processes wait for each other too long."""
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to accept a connection."""
 
@@ -105,14 +108,14 @@ def ray_session(
     Raises `ClusterError` if the cluster cannot be joined, is too small, or has several nodes that
     could not reach a store in a local file.
     """
-    for name, value in ENVIRONMENT.items():
+    for name, value in (ENVIRONMENT | _waits()).items():
         os.environ.setdefault(name, value)
     import ray  # seconds: only when there is something to run, and after the environment is set
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
     if is_joined():
-        _refuse_silent_address(os.environ["RAY_ADDRESS"])
+        _refuse_silent_address(_joined_address())
         options["address"] = os.environ["RAY_ADDRESS"]
         handed = (*ENVIRONMENT, *CREDENTIALS)
         variables = {name: os.environ[name] for name in handed if name in os.environ}
@@ -124,9 +127,10 @@ def ray_session(
         options["num_cpus"] = len(os.sched_getaffinity(0))
         options["object_store_memory"] = LEAST_OBJECT_STORE_BYTES + 2 * data_bytes
     ended = threading.Event()
+    done = _in_thread(meanwhile)
+    attempts = 1 if is_joined() else START_ATTEMPTS
     try:
-        started, done = _start(options, ended), _in_thread(meanwhile)
-        _await(started, done, interrupts)
+        attempt(lambda: _await(_start(options, ended), done, interrupts), ray.shutdown, attempts)
         _refuse_unreachable_store(store)
         resources = ray.cluster_resources()
         yield slots(spec, resources.get("CPU", 0), resources.get("GPU", 0))
@@ -134,6 +138,25 @@ def ray_session(
         ray.shutdown()
         ended.set()
         interrupts.retake()
+
+
+def attempt(start: Callable[[], None], undo: Callable[[], None], attempts: int) -> None:
+    """Call `start` until it raises no `ClusterError`, at most so often; `undo` what failed."""
+    for left in reversed(range(attempts)):
+        try:
+            return start()
+        except ClusterError:
+            if not left:
+                raise
+            undo()
+
+
+def _waits() -> dict[str, str]:
+    """Return how long Ray waits for its own processes: longer on a machine at work."""
+    load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
+    factor = min(5.0, max(1.0, load))
+    names = {"RAY_gcs_server_port_wait_time_s": 30, "RAY_worker_register_timeout_seconds": 60}
+    return {name: str(round(factor * seconds)) for name, seconds in names.items()}
 
 
 def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
@@ -208,11 +231,14 @@ def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts)
     done.result()
     try:
         started.result()
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones, too
         reason = " ".join(str(error).split())[:300]
-        if not is_joined():
-            raise ClusterError(f"Ray cannot be started on this machine: {reason}") from error
-        raise ClusterError(_unreachable(reason)) from error
+        if is_joined():
+            raise ClusterError(_unreachable(reason)) from error
+        raise ClusterError(
+            f"Ray could not be started on this machine in {START_ATTEMPTS} attempts: {reason}; run "
+            "the same command again once the machine is less busy and /tmp/ray has free space"
+        ) from error
 
 
 def _unreachable(reason: str) -> str:
@@ -223,6 +249,22 @@ def _unreachable(reason: str) -> str:
     )
 
 
+def _joined_address() -> str:
+    """Return the address of `RAY_ADDRESS`; for `auto` that of the cluster which Ray would join.
+
+    Raises `ClusterError` if there is none.
+    """
+    address = os.environ["RAY_ADDRESS"]
+    if address != "auto":
+        return address.removeprefix("ray://")
+    from ray._private.services import canonicalize_bootstrap_address  # as ray.init looks for one
+
+    try:
+        return canonicalize_bootstrap_address(address) or address
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(_unreachable(" ".join(str(error).split())[:200])) from error
+
+
 def _refuse_silent_address(address: str) -> None:
     """Raise `ClusterError` if nobody listens at an address: Ray would try for many minutes."""
     host, _, port = address.rpartition(":")
@@ -231,7 +273,7 @@ def _refuse_silent_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except OSError as error:
-        raise ClusterError(_unreachable(str(error))) from error
+        raise ClusterError(_unreachable(f"{address}: {error.strerror or error}")) from error
 
 
 def _refuse_unreachable_store(store: Store) -> None:

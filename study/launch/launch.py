@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from study.launch import cluster
 from study.launch.context import TrialContext
@@ -23,6 +23,7 @@ from study.plan import space
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan, open_configs
 from study.plan.space import Cell
+from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
     begin_study,
@@ -117,7 +118,9 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     folder = project / "runs"
     with Interrupts() as interrupts, hold_launch(folder / "launch.lock", spec.name):
         await_workers(folder / "workers.lock", WAIT_FOR_WORKERS_SECONDS)
-        ledger = Ledger(spec, store, launch_tags(project))
+        ledger = Ledger(
+            spec, store, launch_tags(project), lambda: interrupts.stopped_by is not None
+        )
         status: RunStatus = "FAILED"
         try:
             # A lease comes before the plan, as another machine may just be changing the records. On
@@ -167,8 +170,15 @@ class Ledger:
     There is a lease only on a store that other machines reach.
     """
 
-    def __init__(self, spec: StudySpec, store: Store, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        store: Store,
+        tags: Mapping[str, str],
+        is_stopped: Callable[[], bool],
+    ) -> None:
         self._spec = spec
+        self._is_stopped = is_stopped
         self._store = store
         self._tags = tags
         self._is_open = False
@@ -186,7 +196,8 @@ class Ledger:
         """
         if self._is_open:
             return
-        self.client = connect(self._store)
+        patient = PatientClient(connect(self._store), self._store, self._is_stopped)
+        self.client = cast("MlflowClient", patient)
         with recording(self._store):
             self.runs = open_study(self.client, self._store, self._spec, self._tags)
             view = view_tag(self._spec, self.runs)

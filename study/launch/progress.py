@@ -21,6 +21,8 @@ from study.search.searcher import StudySearcher
 from study.spec import StudySpec
 
 REFRESH_SECONDS = 0.5
+EVALUATION_COST = 0.5
+"""Of a trial that only evaluates, where standard training costs 3: a guess for the time left."""
 MAX_FRONT_ROWS = 8
 """Of a longer front the live view shows the rows of highest clean accuracy, to fit a screen."""
 
@@ -50,7 +52,10 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._begun: dict[str, float] = {}
         self._seconds = 0.0
         self._cost_measured = 0.0
-        self._cost_left = sum(relative_cost(config) for config in open_configs(spec, plan))
+        self._evaluated = {p.cell.key for p in plan.open_cells if p.source is not None}
+        """Keys of the cells of which stored networks are evaluated, and nothing is trained."""
+        trained = sum(relative_cost(config) for config in open_configs(spec, plan))
+        self._cost_left = trained + EVALUATION_COST * len(self._evaluated)
         self._objectives: dict[Configuration, dict[int, Objectives | None]] = {}
         for planned in plan.cells:
             known = planned.record.objectives if planned.record else None
@@ -100,7 +105,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         if result["complete"]:
             seconds = time.monotonic() - self._begun[trial.trial_id]
             self._seconds += seconds
-            self._cost_measured += relative_cost(cell.config)
+            self._cost_measured += self._cost(cell)
             self._done += 1
             objectives = (result["objective_clean"], result["objective_robust"])
             self._note(cell, objectives)
@@ -111,7 +116,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._say(
                 f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
             )
-        self._cost_left -= relative_cost(cell.config)
+        self._cost_left -= self._cost(cell)
         self._forget(trial.trial_id)
 
     def on_trial_error(
@@ -123,7 +128,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         is_left = bool(failures) and failures[-1][0] == cell
         if is_left:
             self._say(f"{self._count()} {self._name(cell)}: {failures[-1][1]}", True)
-            self._cost_left -= relative_cost(cell.config)
+            self._cost_left -= self._cost(cell)
         else:
             self._say(f"{self._name(cell)}: its worker was lost; the trial starts again", True)
         self._forget(trial.trial_id)
@@ -134,6 +139,9 @@ class Progress(tune.Callback):  # type: ignore[misc]
         if self._console.is_terminal and now - self._refreshed >= REFRESH_SECONDS:
             self._refreshed = now
             self._live.update(self._view(), refresh=True)
+
+    def _cost(self, cell: Cell) -> float:
+        return EVALUATION_COST if cell.key in self._evaluated else relative_cost(cell.config)
 
     def _forget(self, trial_id: str) -> None:
         for kept in (self._latest, self._cells, self._begun):

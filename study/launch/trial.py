@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from study.plan.cost import shape_key
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
 from study.records import runs, store
+from study.records.outages import connect_patiently
 from study.records.runs import TrialRun
 from study.records.values import (
     checkpoint_values,
@@ -48,6 +49,9 @@ from trainers.train import (
     new_state,
     train,
 )
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 T = TypeVar("T")
 
@@ -85,7 +89,8 @@ class Trial:
         torch.set_num_threads(context.spec.resources.cpu)
         self._canonical = space.canonical(self._cell.config, context.dataset.fingerprint)
         self._later_trials = self._count(seen)
-        self._client = store.connect(context.store)
+        self._patience = connect_patiently(context.store)
+        self._client = cast("MlflowClient", self._patience)
         self._state: TrainState
         self._keeps_state = True
         self._detected: set[str] = set()
@@ -155,6 +160,7 @@ class Trial:
     def kill(self, reason: str) -> None:
         """End the trial as KILLED."""
         self._release()
+        self._patience.seconds = 0.0  # nobody waits for a server now
         if self._run is not None:
             self._run.flush()
             self._run.kill(reason)
@@ -177,6 +183,7 @@ class Trial:
             naming.cell_name(self._context.spec, self._cell),
             self._tags(),
             run_params(self._context.spec, self._cell),
+            lambda: bool(store.silence(self._context.store)),
         )
         if self._source:
             self._epochs = self._restore(self._run)

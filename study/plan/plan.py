@@ -179,6 +179,7 @@ class _Stored:
     def __init__(self, spec: StudySpec, fingerprint: str, records: tuple[TrialRecord, ...]) -> None:
         self._is_best_read = spec.evaluation.checkpoint == "best"
         self._fingerprint = fingerprint
+        self.records = records
         self.by_key: dict[str, list[TrialRecord]] = defaultdict(list)
         """By the cell's key, earliest first."""
         self._networks: dict[str, list[TrialRecord]] = defaultdict(list)
@@ -293,30 +294,28 @@ def _plan_block(
     Methods that differ in their ranges alone share a block's key. Their suggestions are then told
     apart by the method that a trial was run for.
     """
-    by_key = stored.by_key
     searched = [
         record
-        for tried in by_key.values()
-        for record in tried
+        for record in stored.records
         if record.study == spec.name
         and record.block
         and (not is_shared or record.labels["method"] == block.method)
     ]
     own = {record.number: record for record in searched if record.block == block.key}
-    suggestions, left_out = [], 0
-    for number in sorted(own):
-        chosen = space.taught_values(block, own[number].canonical)
-        if chosen is None:
-            left_out += 1
-        else:
-            suggestions.append(space.suggested(block, chosen, number))
+    chosen = {number: space.taught_values(block, own[number].canonical) for number in sorted(own)}
+    suggestions = [
+        space.suggested(block, values, number)
+        for number, values in chosen.items()
+        if values is not None
+    ]
+    left_out = len(chosen) - len(suggestions)
     suggestions += _evaluable(spec, block, fingerprint, stored, searched, suggestions)
     suggested_keys = {
         cell.key
         for configuration in suggestions
         for cell in space.cells(spec, configuration, fingerprint)
     }
-    taught = _taught_points(spec, block, fingerprint, by_key, suggested_keys)
+    taught = _taught_points(spec, block, fingerprint, stored.by_key, suggested_keys)
     assert spec.search is not None
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)

@@ -17,6 +17,7 @@ from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
 from study.spec.settings import members_of
 from trainers.config import (
     ATTACKS,
+    LOSS_NUMERICS,
     NUMERICS_VERSION,
     Asam,
     Awp,
@@ -147,12 +148,15 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
     that 0 and 0.0 are one. The names of study and method are not in it. A setting at its default is
     in it only where `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
-    mean, and has to raise `NUMERICS_VERSION`.
+    mean, and has to raise `NUMERICS_VERSION`. The version of a loss follows it: 2.1.
     """
     plain = _plain(config)
     # Every trial records both checkpoints, so which of them a study reads decides no number.
     plain["evaluation"].pop("checkpoint", None)
-    return {**plain, "data": fingerprint, "numerics": NUMERICS_VERSION}
+    loss = type(config.method.loss)
+    # A whole number without one, as in the keys that are recorded.
+    versioned = f"{NUMERICS_VERSION}.{LOSS_NUMERICS[loss]}" if loss in LOSS_NUMERICS else None
+    return {**plain, "data": fingerprint, "numerics": versioned or NUMERICS_VERSION}
 
 
 def training_key(recorded: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import struct
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from study.plan.plan import LAST_ALONE_TAG, RunStatus, TrialRecord
+from study.plan.reasons import LOST_TAG
 from study.records.database import Database, RunRow, open_database
 from study.records.store import EXPERIMENT_TAG, Store, TrackingError, connect, recording
 from study.spec import StudySpec
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LOST_TAG = "lost"
-"""Of a run whose worker was lost: the last epoch that it reported."""
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
@@ -397,7 +396,10 @@ def log_report(
 
 
 class TrialRun:
-    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways."""
+    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways.
+
+    `is_away`: whether the tracking server is away now.
+    """
 
     def __init__(
         self,
@@ -406,10 +408,12 @@ class TrialRun:
         name: str,
         tags: Mapping[str, str],
         params: Mapping[str, object],
+        is_away: Callable[[], bool] = lambda: False,
     ) -> None:
         from mlflow.entities import Param  # seconds, which readers of the file do not need
 
         self._client = client
+        self._is_away = is_away
         self._pending: list[tuple[str, float, int]] = []
         self._flushed = time.monotonic()
         labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
@@ -419,9 +423,15 @@ class TrialRun:
         client.log_batch(self.id, params=logged)
 
     def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
-        """Record metrics at a step; they are sent together, at most every `flush_seconds`."""
+        """Record metrics at a step; they are sent together, at most every `flush_seconds`.
+
+        They are held back while the server is away, as no epoch has to wait for it.
+        """
         self._pending.extend((name, float(value), step) for name, value in metrics.items())
-        if time.monotonic() - self._flushed >= flush_seconds:
+        if time.monotonic() - self._flushed < flush_seconds:
+            return
+        self._flushed = time.monotonic()
+        if not self._is_away():
             self.flush()
 
     def flush(self) -> None:

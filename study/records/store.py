@@ -4,12 +4,15 @@ import hashlib
 import logging
 import os
 import re
+import socket
 import sqlite3
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -20,6 +23,8 @@ EXPERIMENT_TAG = "rhoeps"
 PLAIN_PATH = re.compile(r"[^%?#;\\\x00-\x1f\ud800-\udfff]*")
 """What the path of a database may hold: all else has a meaning in an address, or cannot be one."""
 
+ANSWER_SECONDS = 5.0
+"""How long a server may take to accept a connection."""
 PATIENCE_SECONDS = 30.0
 """How long the database file is waited for while somebody writes it."""
 
@@ -148,11 +153,34 @@ def placed(address: str, location: str, root: str) -> str:
     return f"{root}/{PurePath(location).name}{address.removeprefix(location)}"
 
 
+def silence(store: Store) -> str:
+    """Return why nobody answers at a server's address; empty if somebody does.
+
+    Stores that are files, and servers that are reached through a proxy, are taken to answer.
+    """
+    url = urlsplit(store.uri)
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    if store.is_local or not url.hostname or port is None:
+        return ""
+    if url.scheme in getproxies() and not proxy_bypass(url.hostname):
+        return ""
+    try:
+        socket.create_connection((url.hostname, port), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        return error.strerror or str(error) or type(error).__name__
+    return ""
+
+
 def connect(store: Store) -> "MlflowClient":
     """Open the store, making its schema where there is none.
 
     Raises `TrackingError` where it cannot be reached, read or written.
     """
+    if reason := silence(store):
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI: no server answers at {store.shown} ({reason}); start it, or "
+            "correct the address; what is finished is kept"
+        )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient  # 2 to 4 seconds: only where runs are read or written
@@ -233,10 +261,10 @@ class recording:  # noqa: N801 - used as a statement: `with recording(store):`
         if error is None or isinstance(error, TrackingError) or not is_store_failure(error):
             return
         reason = masked(" ".join(str(error).split()))[:300]
+        out = "free disk space" if self.store.is_local else "look at the server's log"
         raise TrackingError(
-            f"the MLflow store {self.store.shown} cannot be used: {reason}; free disk space, start "
-            "the server or correct MLFLOW_TRACKING_URI, then give the same command: what is "
-            "finished is kept"
+            f"the MLflow store {self.store.shown} cannot be used: {reason}; {out} or correct "
+            "MLFLOW_TRACKING_URI, then run the same command again: what is finished is kept"
         ) from error
 
 

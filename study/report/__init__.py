@@ -1,1 +1,1 @@
-"""Handing the records to the analysis, and filing its report."""
+"""Passing the records to the analysis, and filing its report in MLflow."""

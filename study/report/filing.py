@@ -1,7 +1,7 @@
-"""Reports go into MLflow through a process of their own, which imports it while they are made.
+"""A second process that logs reports to MLflow, and imports it while the report is being written.
 
-The two processes talk in lines of JSON: the store, then what to file, then the addresses in the
-UI or what went wrong. The second one ends when the first closes the line, however it ends.
+The processes exchange lines of JSON: first the store, then what to file; the answer is the
+addresses in the UI, or an error. The second process ends when the first closes the pipe.
 """
 
 import json
@@ -24,13 +24,13 @@ class Entry:
 
     study: str
     place: str
-    """Folder below the artifacts of the study's parent run."""
+    """Folder within the artifacts of the study's parent run."""
     note: str
-    """Replaces the run's note; empty: the note stays."""
+    """Replaces the run's note; if empty, the note stays."""
 
 
 class Filing:
-    """A process that files a report on the parent runs of its studies."""
+    """A process that logs a report to the parent runs of its studies."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -56,13 +56,13 @@ class Filing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the process; one that has filed ends by itself."""
+        """End the process; it has ended by itself if it has filed a report."""
         if kind is not None:
             self._process.kill()
         self._process.communicate()
 
     def file(self, folder: Path, entries: Sequence[Entry]) -> list[str]:
-        """File a report; give its address in the UI for each study that was ever launched.
+        """File a report; return its address in the UI for each study that was ever launched.
 
         Raises `TrackingError` if the store cannot be reached or written.
         """
@@ -72,7 +72,7 @@ class Filing:
             code = self._process.returncode
             raise TrackingError(
                 f"the report is in {folder}, but the process that files it in MLflow ended with "
-                f"code {code}; give the same command again"
+                f"code {code}; run the same command again"
             )
         found = json.loads(answer)
         if "error" in found:
@@ -80,7 +80,7 @@ class Filing:
         return list(found["addresses"])
 
     def _tell(self, words: dict[str, Any]) -> None:
-        """Send a line; a process that is gone is noticed when its answer is read."""
+        """Send a line. If the process has ended, the reader of its answer will notice."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(words) + "\n")
@@ -90,7 +90,7 @@ class Filing:
 
 
 def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[str]:
-    """Log a report for every study of the entries that was ever launched; give the addresses."""
+    """Log a report for each entry whose study was ever launched; return the addresses."""
     addresses = []
     for entry in entries:
         runs = find_study(client, entry.study)
@@ -100,7 +100,7 @@ def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[st
 
 
 def serve(lines: IO[str], answers: IO[str]) -> None:
-    """Be the process: connect to the store of the first line, file what the second one says."""
+    """Run the process: connect to the store in the first line, file the report in the second."""
     store = Store(**json.loads(lines.readline()))
     answer: dict[str, Any]
     try:

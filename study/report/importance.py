@@ -1,4 +1,4 @@
-"""Importance: how much each hyperparameter of a searched method mattered, by PED-ANOVA."""
+"""How important each hyperparameter of a searched method was, by PED-ANOVA."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from study.plan.plan import Plan, PlannedBlock, mean_objectives
 from study.spec import Range, StudySpec, Value, settings_of
 
 TOP = 0.25
-"""Share of the configurations that counts as the best: their values are set against all."""
+"""Share of the configurations that counts as the best; their values are compared with all."""
 LEAST = 20
-"""Fewer configurations give no importances: the best quarter has 5 then, as Optuna advises.
+"""With fewer configurations none is computed. The best quarter of 20 has 5, as Optuna advises.
 
 Simulated with two hyperparameters of which one matters: it came first in 99% of 150 searches of 20
 configurations (in 87% of 10), and in 91% with Optuna's own share of a tenth.
@@ -25,14 +25,14 @@ OBJECTIVES: tuple[Literal["clean", "robust"], ...] = ("clean", "robust")
 def measure_importances(spec: StudySpec, plan: Plan) -> tuple[Importance, ...]:
     """Measure the importances of every searched method, for clean and for robust accuracy.
 
-    From the configurations that the study's searches suggested and that are done with every seed:
-    their mean validation accuracies. A method of several search blocks pools them, each block's
-    accuracies less their mean: its lists were not searched. A method with fewer than `LEAST` such
-    configurations, or with one range, has none. Deterministic. Watanabe, Bansal and Hutter (2023),
-    IJCAI, arXiv 2304.10255.
+    Uses the mean validation accuracies of the configurations that the study's searches suggested
+    and that are done with every seed. The search blocks of a method are pooled after subtracting
+    each block's mean, as lists are not searched. A method with fewer than `LEAST` such
+    configurations, or with only one range, has no importances. Deterministic. Watanabe, Bansal and
+    Hutter (2023), IJCAI, arXiv 2304.10255.
 
-    Shares add up to 1 whether or not anything matters: where nothing does, simulated shares of two
-    hyperparameters lay anywhere from 0.05 to 0.95.
+    Shares add up to 1 even if no hyperparameter matters: simulated shares of two that did not
+    matter lay anywhere from 0.05 to 0.95.
     """
     objectives = {p.cell.key: p.record.objectives for p in plan.cells if p.record is not None}
     found: list[Importance] = []
@@ -61,7 +61,7 @@ def _points(
     planned: PlannedBlock,
     objectives: Mapping[str, tuple[float, float] | None],
 ) -> list[tuple[Mapping[str, float], tuple[float, float]]]:
-    """Return the places in the ranges and the centred objectives of the complete suggestions."""
+    """Return the positions in the ranges and the centred objectives of complete suggestions."""
     found = []
     for configuration in planned.suggestions:
         cells = space.cells(spec, configuration, fingerprint)
@@ -75,14 +75,14 @@ def _points(
 
 
 def _place(value: Value, limits: Range) -> float:
-    """Return the place of a value within its range: 0 at the low end, 1 at the high end."""
+    """Return the position of a value within its range: 0 at the low end, 1 at the high end."""
     scale = math.log if limits.log else float
     low, high = scale(limits.low), scale(limits.high)
     return (scale(float(value)) - low) / (high - low)
 
 
 def _shares(points: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, float]:
-    """Compute the shares, which add up to 1; nothing where no configuration is better."""
+    """Compute the shares, which add up to 1; empty if all configurations are equally good."""
     import optuna  # seconds: only for a large search
     from optuna.importance import PedAnovaImportanceEvaluator
 

@@ -1,4 +1,4 @@
-"""From records to a report: `read_results` for a notebook, `report_study` for the command."""
+"""From records to a report: `read_results` for notebooks, `report_studies` for the command."""
 
 import contextlib
 import csv
@@ -13,6 +13,7 @@ from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
+from study.plan.reasons import reasons
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
 from study.records.runs import (
@@ -35,28 +36,28 @@ from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import sample_hash
 
 MOST_HISTORIES = 100
-"""Of a study with more trials, only each method's chosen configuration is read epoch by epoch."""
+"""If a study has more trials, epochs are read only of each method's chosen configuration."""
 EPOCH_METRICS = ("train/accuracy", "validation/clean", "validation/robust")
 FINDINGS = "findings.md"
-"""The file of a report that becomes the run's note."""
-REST = "More stands in the report."
+"""The file of a report whose text becomes the run's note."""
+REST = "The report has more."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Where a report is, and which of its studies have nothing to report."""
+    """Where a report is, and which of its studies have no results."""
 
     page: Path
     address: str
     """The fragment of its address in the MLflow UI; empty if no study was ever launched."""
     without_results: tuple[str, ...]
-    """Studies of which no trial has a result."""
+    """Studies without a single finished trial."""
     kept: str = ""
-    """Why the report that stood there was not replaced; empty if nothing better stood there."""
+    """Why the previous report was not replaced; empty if it was, or if there was none."""
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
-    """Read what a study found, and all that it did not, from its records."""
+    """Read the results of a study from its records, including which cells have none."""
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
     store = find_store(project)
@@ -76,7 +77,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             )
             for planned in done
         )
-    evaluation = spec.evaluation
+    evaluation, why = spec.evaluation, reasons(spec, plan)
     declared = spec.analysis or AnalysisSpec()
     floor = declared.clean_floor
     results = Results(
@@ -90,7 +91,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
-        absent=tuple(_absent_trial(spec, p) for p in plan.cells if p.state != "done"),
+        absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
@@ -113,7 +114,7 @@ def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
 
 
 def report_study(spec: StudySpec, project: Path) -> Report:
-    """Write one study's report; as `report_studies` does."""
+    """Write the report of one study, as `report_studies` does."""
     return report_studies((spec,), project)
 
 
@@ -122,9 +123,9 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
-    that on the first study that was ever launched. Where a report of more trials stands already, it
-    is kept there and in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`,
-    or not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
+    that of the first study that was ever launched. If there is a report of more trials already, it
+    is kept, also in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`, or
+    not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
     """
     from analysis.results.combine import combine  # numpy: half a second of every other command
 
@@ -156,12 +157,12 @@ def count_reported(folder: Path) -> int:
 
 
 def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, ...]) -> Report:
-    """Keep a report of more trials, and write the one of fewer next to it, if it holds any."""
+    """Keep a report of more trials; write the new one beside it, unless it holds no trial."""
     fewer = folder.with_name(f"{folder.name}@fewer")
     page = _write(results, fewer) if results.trials else folder / "index.html"
     place = f"the new report is in reports/{fewer.name}" if results.trials else "none is written"
     kept = (
-        f"reports/{folder.name}: holds {held} trials, and only {len(results.trials)} are done as "
+        f"reports/{folder.name}: holds {held} trials, but only {len(results.trials)} are done as "
         f"the study is declared now; it is kept, and {place}; add --replace to replace it"
     )
     return Report(page=page, address="", without_results=empty, kept=kept)
@@ -179,16 +180,16 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
 
 
 def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
-    """Return where the report is filed for a study, with a note if the report is of it alone."""
+    """Return where to file the report for a study, with a note if it is about this study alone."""
     if len(specs) == 1:
         return Entry(study=spec.name, place="report", note=study_note(spec, folder))
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:
-    """Write what the parent run says of itself: where the report is, then its findings.
+    """Format the note of the parent run: where the report is, then its findings.
 
-    Lines that MLflow has no room for are left to the report.
+    Lines that do not fit into a note of MLflow are left out.
     """
     head = "The report is under Artifacts: `report/index.html`."
     if not (folder / FINDINGS).is_file():
@@ -205,7 +206,7 @@ def study_note(spec: StudySpec, folder: Path) -> str:
 def _read_attacks(
     spec: StudySpec, store: Store, done: Sequence[PlannedCell], dataset: Dataset
 ) -> dict[str, tuple[AttackRecord, ...]]:
-    """Read what attacks found, by the cell's key."""
+    """Read the results of attacks, by the cell's key."""
     checkpoint, samples = spec.evaluation.checkpoint, spec.autoattack.samples
     first_hash = hash_of_first(dataset.test)
     return {
@@ -224,7 +225,7 @@ def _trial_result(
     num_seeds: int,
     test_hash: str,
 ) -> TrialResult:
-    """Read one finished cell. `num_seeds`: of its configuration, done."""
+    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done."""
     record = planned.record
     assert record is not None
     assert record.objectives is not None
@@ -263,7 +264,7 @@ def _trial_result(
 def _histories(
     spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
 ) -> tuple[History, ...]:
-    """Read how trials trained: all of a small study, else those of the chosen configurations."""
+    """Read the epochs of all trials, or of the chosen configurations if there are many trials."""
     from analysis.fronts.choice import choose  # numpy, which a study without results spares
 
     runs = {trial.run for trial in results.trials}
@@ -314,10 +315,12 @@ def _history(
     )
 
 
-def _absent_trial(spec: StudySpec, planned: PlannedCell) -> AbsentTrial:
-    """Describe a cell without a result."""
+def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str]) -> AbsentTrial:
+    """Describe a cell without a result. why: by key, why open cells are open."""
     record, state = planned.record, planned.state
-    reason = record.reason if record else "not run yet"
+    reason = why.get(planned.cell.key, "") or (record.reason if record else "")
+    if record is not None and state in ("failed", "given up"):
+        reason = record.reason
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
@@ -345,7 +348,7 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
 
 
 def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
-    """Collect where the numbers come from, each kind once with all its values."""
+    """Collect where the numbers come from: data, network, commits, hardware, versions."""
     records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
     labels = [record.labels for record in records]
     sizes = ", ".join(
@@ -387,5 +390,5 @@ def _shown(values: Mapping[str, object]) -> str:
 
 
 def _distinct(values: Iterable[str]) -> str:
-    """Join what differs between trials; most often there is one value."""
+    """Join the distinct values; most often there is only one."""
     return ", ".join(sorted(set(values))) or "none"

@@ -1,1 +1,1 @@
-"""What to try next: Optuna studies rebuilt from the records."""
+"""What to try next, by Optuna studies that are rebuilt from the records."""

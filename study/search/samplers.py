@@ -1,6 +1,6 @@
-"""The samplers of Optuna by the names that studies.yaml gives them, and a search block's study.
+"""Optuna's samplers under their names in studies.yaml, and the Optuna study of a search block.
 
-A new sampler is a name in `study.spec.model.Sampler` and an entry of `SAMPLERS`.
+To add a sampler, add its name to `study.spec.model.Sampler` and an entry to `SAMPLERS`.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from study.plan.space import Block
 from study.spec import Sampler, StudySpec
 
 RANDOM_TRIALS = 10
-"""Points that TPE draws at random first, as Optuna does; at most half of a small budget."""
+"""Points that TPE first draws at random, Optuna's default; at most half of a small budget."""
 
 SAMPLERS: Mapping[Sampler, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, trials: TPESampler(

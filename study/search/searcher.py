@@ -1,4 +1,4 @@
-"""The one Ray Tune `Searcher`: missing cells first, then Optuna's suggestions, then finished."""
+"""The Ray Tune `Searcher` of a launch: missing cells first, then Optuna's suggestions."""
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ from study.search.samplers import distributions, new_study
 from study.spec import StudySpec, Value
 
 MAX_DUPLICATES = 20
-"""After so many suggestions that were seen before, a point not yet tried is drawn instead."""
+"""After so many repeated suggestions, a point not yet tried is taken instead."""
 MAX_LOSSES = 5
 """A cell whose worker was lost so often at one epoch is left to the next launch."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Hand out a plan's open cells, then what Optuna suggests, each with every seed.
+    """Hand out a plan's open cells, then the configurations that Optuna suggests, with every seed.
 
     Ray Tune asks `suggest` for one cell at a time and tells `on_trial_complete` how it ended. A
     cell whose worker was lost is handed out again, as that is no failure of its training. A
@@ -44,7 +44,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.last_lost: Cell | None = None
         """The cell whose worker was lost last."""
         self.is_stopping = False
-        """Set from outside; while it is true, no cell is handed out."""
+        """Set by the launch; while it is true, no cell is handed out."""
         self._spec = spec
         self._fingerprint = plan.fingerprint
         self._queue: deque[Cell] = deque(planned.cell for planned in plan.open_cells)
@@ -57,12 +57,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._epochs: Counter[str] = Counter()
         """The last epoch that each running trial reported."""
         self._pending: defaultdict[str, list[_Pending]] = defaultdict(list)
-        """The configurations that wait for a cell, by its key."""
+        """The configurations that wait for a cell, by the cell's key."""
         self._blocks = [self._rebuild(planned, plan) for planned in plan.blocks]
         self._await_grid(plan)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing to pickle: nobody restores the experiment state that Ray saves."""
+        """Return nothing to pickle, as the experiment state that Ray saves is never restored."""
         return {}
 
     @property
@@ -119,11 +119,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
     ) -> bool:
-        """Accept whatever Ray sets: the objectives are the study's."""
+        """Accept and ignore what Ray sets: the study decides the objectives."""
         return True
 
     def save(self, checkpoint_path: str) -> None:
-        """Write an empty file, as Ray expects one: the tracker holds all there is to know."""
+        """Write an empty file, as Ray expects one; everything needed is in MLflow."""
         Path(checkpoint_path).touch()
 
     def restore(self, checkpoint_path: str) -> None:
@@ -131,7 +131,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError("launch the study again: it continues from its records")
 
     def _rebuild(self, planned: PlannedBlock, plan: Plan) -> "_BlockSearch":
-        """Build a block's Optuna study from all that is known of its points."""
+        """Build a block's Optuna study from all its points with known results."""
         block = planned.block
         search = _BlockSearch(
             block=block,
@@ -154,7 +154,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 _teach(search, _chosen_values(block, configuration), objectives)
             elif not any(cell.state == "given up" for cell in found):
                 incomplete.append((configuration, found))
-        # After the finished points, so that a sampler that looks back when asked sees them all.
+        # After the finished points, so that the sampler sees them all when it is asked.
         for configuration, found in incomplete:
             search.study.enqueue_trial(_chosen_values(block, configuration))
             pending = _Pending(
@@ -190,7 +190,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                     self._pending[planned.cell.key].append(pending)
 
     def _ask(self) -> None:
-        """Queue every seed of a new suggestion, from the first block that has one left."""
+        """Queue every seed of a new suggestion, from the first block that has any left."""
         search = next((search for search in self._blocks if search.to_search > 0), None)
         if search is None:
             return
@@ -214,8 +214,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _new_point(self, search: "_BlockSearch") -> optuna.Trial | None:
         """Return a point that was not seen before, or None if the block has none left.
 
-        A sampler may repeat itself, above all on a small grid of whole numbers; after
-        `MAX_DUPLICATES` repetitions the lowest remaining point of such a grid is tried.
+        A sampler may repeat itself, most of all on a small grid of whole numbers. After
+        `MAX_DUPLICATES` repetitions the lowest remaining point of such a grid is returned.
         """
         asked = distributions(search.block)
         for _ in range(MAX_DUPLICATES):
@@ -239,7 +239,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return search.study.ask(asked)
 
     def _tell(self, cell: Cell, objectives: tuple[float, float] | None) -> None:
-        """Report a cell's end to every configuration that waits for it."""
+        """Pass a cell's result to every configuration that waits for it."""
         for pending in self._pending.pop(cell.key, []):
             search = pending.search
             pending.objectives[cell.seed] = objectives
@@ -255,7 +255,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 search.study.tell(pending.trial, state=TrialState.FAIL)
 
     def _is_awaited(self, pending: "_Pending") -> bool:
-        """Return whether a seed of the configuration is still to come."""
+        """Return whether a seed of the configuration is still awaited."""
         return any(pending is other for others in self._pending.values() for other in others)
 
 
@@ -285,7 +285,7 @@ def ray_config(cell: Cell, source: str = "") -> dict[str, Any]:
 
 @dataclass(kw_only=True)
 class _BlockSearch:
-    """A search block's Optuna study, and which of its points were seen."""
+    """A search block's Optuna study, and which of its points were tried."""
 
     block: Block
     study: optuna.Study
@@ -296,13 +296,13 @@ class _BlockSearch:
 
 @dataclass(kw_only=True)
 class _Pending:
-    """A configuration whose seeds are not all in, and the search that learns from it."""
+    """A configuration whose seeds are not all done, and the search that learns from it."""
 
     search: _BlockSearch
     trial: optuna.Trial | None = None
-    """The trial that Optuna was asked for; None for a configuration of the grid."""
+    """The trial that Optuna suggested; None for a configuration of the grid."""
     objectives: dict[int, tuple[float, float] | None] = field(default_factory=dict)
-    """By seed; None until it is in."""
+    """The objectives by seed; None until the seed is done."""
 
 
 def _teach(

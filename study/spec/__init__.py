@@ -1,7 +1,7 @@
-"""What is declared: studies.yaml, read and checked.
+"""The studies file, read and checked.
 
-`read_studies` is the way in. The parts of a `StudySpec` that hold no setting of their own are the
-dataclasses of `trainers.config`.
+Start at `read_studies`. The parts of a `StudySpec` that can hold neither a list nor a range
+are the dataclasses of `trainers.config`.
 """
 
 from study.spec.model import AnalysisSpec, Sampler, StudySpec, cell_config, settings_of

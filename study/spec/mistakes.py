@@ -1,7 +1,7 @@
-"""The mistakes in a studies file: found all at once, and worded as place, rule, value, way out.
+"""The mistakes in a studies file: all found at once, each with place, rule, value and way out.
 
-A check that reads several settings runs only when each of them is right by itself. So each mistake
-is noted, a good value takes its place, and validation begins again until it finds no more.
+A check that reads several settings can run only when each of them is valid by itself. So each
+mistake is noted and replaced by a valid value, and validation is repeated until it finds no more.
 """
 
 import copy
@@ -88,12 +88,12 @@ EXAMPLES["attack.pgd"] = EXAMPLES["attack"]["pgd"]  # with more steps than the s
 the last word of a place, or the last two where the last one alone has several meanings."""
 
 MOST_ROUNDS = 20
-"""Each round repairs what the one before found; a file that needs more is past helping."""
+"""Each round repairs what the previous one found; after so many, validation is given up."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
-"""Fields whose check reads another field: not judged while that one is itself a mistake."""
+"""Fields whose check reads another field: not checked while that field is itself a mistake."""
 _TYPES = {
     "float_type": "must be a number",
     "int_type": "must be a whole number",
@@ -114,7 +114,7 @@ _RANGE_KEYS = {"low", "high"}
 
 
 class Notes:
-    """The mistakes found so far, without those that may only follow from others."""
+    """The mistakes found so far, without those that may only be consequences of others."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -128,7 +128,7 @@ class Notes:
         return is_below or place in self._around
 
     def add(self, place: Place, text: str, judged_by: Iterable[Place] = ()) -> None:
-        """Add a mistake, unless it may follow from one that is noted."""
+        """Add a mistake, unless it may be a consequence of one that is already noted."""
         if any(self.touches(other) for other in (place, *judged_by)):
             return
         self.problems.append((place, self.source.line(place), text))
@@ -158,8 +158,8 @@ def validated(
 ) -> Model | None:
     """Validate the study `name`, and note its mistakes.
 
-    Returns the study, with good values in place of mistakes; None if it could not be repaired.
-    `known_keys` lists the keys that the grammar knows below a place, `folder` is the file's.
+    Returns the study, with valid values in place of mistakes; None if it could not be repaired.
+    `known_keys` lists the keys that are allowed below a place; `folder` is the folder of the file.
     """
     data: dict[str, Any] = copy.deepcopy(dict(declared))
     repaired: set[Place] = set()
@@ -173,7 +173,7 @@ def validated(
         meant = {(*p[:-1], nearest(str(p[-1]), known_keys((name, *p[:-1])))) for p in unknown}
         for error, place in zip(errors, places, strict=True):
             if error["type"] == "missing" and place in meant:
-                continue  # it is there, under a misspelled key
+                continue  # it is present, under a misspelled key
             known = known_keys((name, *place[:-1])) if place in unknown else ()
             text = _in_words(error, (name, *place), known)
             notes.add((name, *place), text, _judged_by((name, *place), error["type"]))
@@ -183,7 +183,7 @@ def validated(
 
 
 def good_value(keys: Sequence[str | int]) -> Any:
-    """Return a value that is right for the last of some keys, None if none is known."""
+    """Return a valid value for the last of some keys, None if none is known."""
     words = [str(key) for key in keys[-2:]]
     if words[:-1] == ["methods"]:
         return {}
@@ -197,6 +197,8 @@ def empty(place: Place) -> str:
 
 def shown(value: object) -> str:
     """Format a value of the file, short enough for a line."""
+    if value is None:
+        return "nothing"
     if isinstance(value, Mapping):
         ends = [key for key in value if key in _RANGE_KEYS]
         return f"{{{', '.join(ends)}}}" if ends else "a mapping" if value else "{}"
@@ -209,26 +211,28 @@ def shown(value: object) -> str:
 
 
 def nearest(key: str, known: Sequence[str]) -> str | None:
-    """Return the known key that was probably meant, None if no key is near."""
-    return next(iter(difflib.get_close_matches(key[:100], known, n=1, cutoff=0.6)), None)
+    """Return the known key that was probably meant, in any case; None if no key is near."""
+    folded = {name.casefold(): name for name in known}
+    match = difflib.get_close_matches(key[:100].casefold(), folded, n=1, cutoff=0.6)
+    return folded[match[0]] if match else None
 
 
 def _place(location: tuple[int | str, ...]) -> Place:
-    """Return a location without what pydantic adds to it: the tags of a setting's shapes."""
+    """Remove from a location the tags of a setting's shapes, which pydantic adds."""
     return tuple(part for part in location if not str(part).startswith("<"))
 
 
 def _judged_by(place: Place, kind: str) -> list[Place]:
-    """List the places that the trainers read when they judge a place."""
+    """List the other places that the trainers read when they check a place."""
     keys = [part for part in place if isinstance(part, str) and part not in ("low", "high")]
     others = _JUDGED_BY.get(keys[-1], ()) if kind == "trainers" else ()
     return [(*keys[:-1], other) for other in others]
 
 
 def _repair(data: dict[str, Any], place: Place, kind: str, repaired: set[Place]) -> None:
-    """Replace what stands at a place by a good value, or remove what has none.
+    """Replace the value at a place by a valid one, or remove it if no valid one is known.
 
-    Where that is not possible, or was done before and did not help, the place above is repaired.
+    If that is not possible, or did not help before, the place above is repaired.
     """
     for length in range(len(place), 0, -1):
         parent, key = _mapping_at(data, place[: length - 1]), place[length - 1]
@@ -248,7 +252,7 @@ def _repair(data: dict[str, Any], place: Place, kind: str, repaired: set[Place])
 
 
 def _mapping_at(data: dict[str, Any], place: Place) -> dict[str, Any] | None:
-    """Return the mapping at a place, None if anything else or nothing stands there."""
+    """Return the mapping at a place, None if there is none."""
     inner: Any = data
     for key in place:
         inner = inner.get(key) if isinstance(inner, dict) else None
@@ -256,7 +260,7 @@ def _mapping_at(data: dict[str, Any], place: Place) -> dict[str, Any] | None:
 
 
 def _in_words(error: Mapping[str, Any], place: Place, known: Sequence[str]) -> str:
-    """Format what is wrong at a place: the rule, the value, the way out."""
+    """Format a mistake at a place: the rule, the value, the way out."""
     kind, value = error["type"], error["input"]
     context = error.get("ctx", {})
     key = str(place[-1])
@@ -324,7 +328,7 @@ def _way_out(kind: str, value: object, place: Place) -> str:
 
 
 def _example(place: Place) -> str:
-    """Format a good entry for the key of a place as YAML; empty if none is known."""
+    """Format a valid entry for the key of a place as YAML; empty if none is known."""
     keys = [part for part in place if isinstance(part, str)]
     value = good_value(keys)
     return "" if value is None else f"{keys[-1]}: {_as_yaml(value)}"
@@ -339,7 +343,7 @@ def _as_yaml(value: object) -> str:
 
 
 def _dotted(place: Place) -> str:
-    """Format a place as the keys on the way to it; an odd key stands in quotes."""
+    """Format a place as its keys, joined by dots; an unusual key is quoted."""
     keys = [part for part in place if isinstance(part, str)]
     return ".".join(
         key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)

@@ -1,4 +1,4 @@
-"""What a study is made of: `StudySpec` and its parts, and the `TrainConfig` of each cell."""
+"""The parts of a study: `StudySpec`, what it holds, and the `TrainConfig` of each cell."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -45,7 +45,7 @@ from trainers.config import (
 )
 
 PRIMARY = "hypervolume_difference"
-"""The only kind of primary contrast: of mean robust accuracies over clean requirements."""
+"""The only kind of primary contrast: of mean robust accuracies over required clean accuracies."""
 
 Sampler = Literal["tpe", "nsga2", "gp", "random"]
 """The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
@@ -102,7 +102,7 @@ def _at_most_one(gpu: float) -> float:
 
 
 def _required(key: str, value: object) -> object:
-    """Refuse a key that is followed by nothing, even if it may be left out."""
+    """Refuse a key without a value, even if the key may be left out."""
     if value is None:
         raise rule_error(empty((key,)))
     return value
@@ -171,22 +171,22 @@ class SearchSpec(Part):
 
 
 class ResourcesSpec(Part):
-    """What one trial occupies."""
+    """The resources that one trial occupies."""
 
     cpu: Annotated[int, Ge(1)] = 1
     gpu: Annotated[float, Ge(0), AfterValidator(_at_most_one)] = 0.0
-    """One GPU, or the fraction of it that a trial takes; 0 trains on CPUs."""
+    """One GPU, or the fraction of one that a trial takes; 0 trains on the CPU."""
 
 
 class AutoAttackSpec(Part):
     """How `study evaluate` attacks the members of the fronts; no cell key depends on it."""
 
     samples: Annotated[int | Literal["all"], PlainValidator(_read_samples)] = "all"
-    """Number of test images, from the first; if not all, every number's name states it."""
+    """Number of test images, from the first; if not all, the name of every number states it."""
 
 
 class AnalysisSpec(Part):
-    """What is declared before the results are seen."""
+    """What the analysis must know before the results are seen."""
 
     primary: Annotated[tuple[str, str] | None, BeforeValidator(_read_primary)] = None
     """Methods whose fronts the primary contrast compares, as in `{hypervolume_difference:
@@ -194,7 +194,7 @@ class AnalysisSpec(Part):
     clean_floor: Annotated[
         Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(_required, "clean_floor"))
     ] = None
-    """Clean accuracy below which a configuration is of no interest; None: that of chance."""
+    """Clean accuracy below which a configuration is of no interest; None: the chance level."""
     margin: Annotated[
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
     ] = None
@@ -273,7 +273,7 @@ def cell_config(
 
 
 def known_keys(place: Place) -> Sequence[str]:
-    """List the keys that the grammar knows below a place."""
+    """List the keys that are allowed below a place."""
     match place:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]

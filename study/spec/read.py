@@ -1,12 +1,12 @@
 """Reading a studies file: `read_studies`, which finds every mistake at once.
 
-A file is read as YAML with lines, then validated study by study. Last come the checks of what the
-parts of a study must hold together.
+The file is read as YAML with the line of each value, then validated study by study. Last come the
+checks that concern several parts of a study.
 """
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from study.spec.source import Place, SpecError, read_yaml
 from trainers.config import ConfigError
 
 MOST_CELLS = 100_000
-"""Of one study, counted before they are made: a few long lists could fill the memory."""
+"""Of one study; counted before they are built, as a few long lists could fill the memory."""
 
 
 def read_studies(path: Path) -> dict[str, StudySpec]:
     """Read and check a studies file. Raises `SpecError` with a line for each of its mistakes.
 
-    A top-level key that starts with a dot is no study: it may hold what studies share (`&name`).
+    A top-level key that begins with a dot is not a study: it may hold what studies share (`&name`).
     """
     source = read_yaml(path)
     notes = Notes(source)
@@ -41,6 +41,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
         notes.add((), text)
     else:
         names = [name for name in source.data if not name.startswith(".")]
+        _check_case(names, (), notes)
         studies = {name: _study(name, path.parent, notes) for name in names}
         if not studies:
             notes.add((), "declares no study; write one, such as digits: {...}")
@@ -50,7 +51,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
 
 
 def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
-    """Validate one study, then check what its parts must hold together."""
+    """Validate one study, then run the checks that concern several of its parts."""
     declared = notes.source.data[name]
     if name_problem(name):
         notes.add((name,), name_problem(name))
@@ -59,12 +60,14 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
             key for key, item in StudySpec.model_fields.items() if item.is_required()
         )
         fault = "is empty" if declared is None else f"must be a mapping, got {shown(declared)}"
-        notes.add((name,), f"{fault}; give it {needed.removeprefix('name, ')}")
+        notes.add((name,), f"{fault}; it needs {needed.removeprefix('name, ')}")
         return None
     data = dict(declared)
     if "name" in data:
         text = f"unknown key; {name} is the study's name already, remove it"
         notes.add((name, "name"), text)
+    if isinstance(data.get("methods"), Mapping):
+        _check_case(data["methods"], (name, "methods"), notes)
     _check_search(name, data, notes)
     num_cells = _num_cells(data)
     if num_cells > MOST_CELLS:
@@ -81,8 +84,18 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     return spec
 
 
+def _check_case(names: Iterable[str], above: Place, notes: Notes) -> None:
+    """Check that no two names differ only in case: some disks take them for the same folder."""
+    first: dict[str, str] = {}
+    for name in names:
+        twin = first.setdefault(name.casefold(), name)
+        if twin != name:
+            text = f"differs from {twin} only in case; rename one of the two"
+            notes.add((*above, name), text)
+
+
 def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Collect what stands where settings stand, by method, whether it is right or wrong."""
+    """Collect the values of all settings by method, valid or not."""
     methods = declared.get("methods")
     settings: dict[str, list[Any]] = {}
     for name, method in methods.items() if isinstance(methods, Mapping) else ():
@@ -108,7 +121,7 @@ def _num_cells(declared: Mapping[str, Any]) -> int:
 
 
 def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
-    """Check that `search` is there if and only if some setting is a range, be it right or wrong."""
+    """Check that `search` is present if and only if some setting is a range, valid or not."""
     settings = _declared_settings(declared)
     searched = [
         method for method, items in settings.items() if any(isinstance(i, Mapping) for i in items)
@@ -145,7 +158,7 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
 
 
 def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
-    """Return all settings of a method, so that a default that is written out changes nothing."""
+    """Return all settings of a method, with the defaults of those that are left out."""
     sides: list[Any] = []
     for kind in SIDES:
         side: Side = getattr(method, kind)
@@ -169,7 +182,7 @@ def _check_cells(spec: StudySpec, notes: Notes) -> None:
 
 
 def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
-    """Return the place in the file of a refusal that concerns several parts of a cell."""
+    """Return the place in the file of an error that concerns several parts of a cell."""
     if error.field == "precision":
         return (spec.name, "training", error.field)
     if error.field in StudySpec.model_fields:

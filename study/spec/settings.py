@@ -62,7 +62,7 @@ RADIUS_FIELDS = (
 """Fields that may be written as a fraction, as papers write them: 8/255."""
 
 MOST_PROBLEMS = 100
-"""Nobody reads more mistakes than this at once."""
+"""The number of mistakes shown at once; nobody reads more."""
 _FRACTION = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?/ ?([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -117,14 +117,14 @@ class Side:
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
-    """Build the error of a broken rule, ours or the trainers'; its text is shown as it is."""
+    """Build the error of a broken rule, ours or the trainers'; its text is shown unchanged."""
     return PydanticCustomError(kind, "{text}", {"text": text})
 
 
 def rule_errors(
     problems: Sequence[tuple[Place, str]], kind: Literal["rule", "trainers"] = "rule"
 ) -> ValidationError:
-    """Build one error of several broken rules, each with its place."""
+    """Build one error from several broken rules, each with its place."""
     details = [
         InitErrorDetails(type=rule_error(text, kind), loc=place, input=None)
         for place, text in problems
@@ -186,7 +186,7 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
 
 
 def read_part(cls: type[T], shape: type[Part], value: object) -> T:
-    """Read a mapping as a trainers' dataclass; what that refuses is an error at its field."""
+    """Read a mapping as a trainers' dataclass; a value that it refuses is an error at its field."""
     if isinstance(value, cls):
         return value
     part = shape.model_validate(value)
@@ -197,14 +197,14 @@ def read_part(cls: type[T], shape: type[Part], value: object) -> T:
 
 
 def config_text(error: ConfigError) -> str:
-    """Format a refusal of the trainers as rule and value."""
+    """Format an error of the trainers as rule and value."""
     value = error.value
     shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
     return f"{error.rule}, got {shown}"
 
 
 def choices(setting: Setting) -> tuple[Value, ...]:
-    """List what a setting can be: its value, its list, or the two ends of its range."""
+    """List the values of a setting: its one value, its list, or the two ends of its range."""
     if isinstance(setting, tuple):
         return setting
     if isinstance(setting, Range):
@@ -213,13 +213,13 @@ def choices(setting: Setting) -> tuple[Value, ...]:
 
 
 def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
-    """Build the model of a mapping with one of several keys, such as `{sam: {...}}`."""
+    """Build the model of a mapping that has exactly one of several keys, such as `{sam: {...}}`."""
     optional = {name: (part, None) for name, part in parts.items()}
     return create_model(kind, __base__=Part, **optional)  # type: ignore[call-overload,no-any-return]
 
 
 def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]:
-    """Read `{sam: {rho: 0.1}}`, or a bare word where that is enough, as a name and its part."""
+    """Read `{sam: {rho: 0.1}}`, or just the word if it needs no settings, as name and part."""
     if isinstance(value, str):
         value = {value: {}}
     names = ", ".join(shape.model_fields)
@@ -251,7 +251,7 @@ def read_side(kind: str, value: object) -> Side:
 
 
 def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]:
-    """Yield what the trainers refuse among all combinations of lists and range ends."""
+    """Yield each error of the trainers among all combinations of lists and range ends."""
     names = [name for name, _ in side.settings]
     lists = [choices(setting) for _, setting in side.settings]
     for values in itertools.product(*lists):
@@ -262,7 +262,7 @@ def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]
 
 
 def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
-    """Return where in a side's settings the refused value stands."""
+    """Return the place of the refused value within a side's settings."""
     setting = settings.get(error.field)
     if isinstance(setting, Range):
         return (error.field, "low" if error.value == setting.low else "high")
@@ -296,7 +296,7 @@ def _setting_hint(name: str, hint: Any) -> Any:
 
 
 def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
-    """Return the type of one value; a field of a number or a word is read in one piece."""
+    """Return the type of one value; a field that takes a number or a word gets its own reader."""
     words = tuple(itertools.chain(*(get_args(m) for m in members if get_origin(m) is Literal)))
     is_radius = name in RADIUS_FIELDS
     if words and (float in members or int in members):
@@ -337,7 +337,7 @@ def _as_written(value: object) -> str:
 
 
 def _filled_list(hint: Any, default: Any) -> Any:
-    """Return the hint of a list, with a refusal of nothing that says what to write."""
+    """Return the hint of a list; a list left empty is refused with an example of what to write."""
     if get_origin(hint) is not tuple:
         return hint
     entry = ", ".join(map(str, default)) or "0.5"
@@ -351,7 +351,7 @@ def _filled_list(hint: Any, default: Any) -> Any:
 
 
 def _side_form(kind: str) -> type[Part]:
-    """Build the model of the sides of one kind, of which a method has one."""
+    """Build the model of one kind of side, of which a method has one."""
     parts = {}
     for name, cls in SIDES[kind].items():
         hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}

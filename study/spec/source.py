@@ -1,4 +1,4 @@
-"""A YAML file as plain values, each with its line; every ambiguous spelling is refused.
+"""A YAML file read as plain values, each with its line; ambiguous spellings are refused.
 
 Lists become tuples. Only `true` and `false` are booleans, and `1e-3` is a number. What YAML 1.1
 would quietly turn into something else (`on`, `010`, `12:30`, dates, `.nan`) is refused.
@@ -43,15 +43,15 @@ _REFUSED = (
 
 
 _SYNTAX = {
-    "'\\t'": "found a tab; indent with spaces",
-    "mapping values are not allowed": "found a colon too many; put text with a colon in quotes",
-    "expected <block end>": "this line does not fit those above it; check indent and dashes",
+    "'\\t'": "found a tab; write spaces instead",
+    "mapping values are not allowed": "found one colon too many; quote text that contains a colon",
+    "expected <block end>": "this line does not fit those above; check indentation and dashes",
     "expected ',' or": "the bracket opened in line {start} is not closed; close it, or add a comma",
     "unexpected end of stream": "a quote is opened but not closed; close it",
     "second occurrence": "a name (&name) is used twice; rename one",
     "undefined alias": "an alias (*name) has no &name before it; define it first, or quote the *",
 }
-"""Parts of PyYAML's messages, and what is said instead."""
+"""Parts of PyYAML's messages, and the text that replaces them."""
 
 
 class SpecError(ValueError):
@@ -64,7 +64,7 @@ class SpecError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The values of a file, the line of each, and what was refused while reading them."""
+    """The values of a file, the line of each, and the mistakes found while reading."""
 
     data: Any
     lines: dict[Place, int]
@@ -78,7 +78,7 @@ class Source:
 
 
 def read_yaml(path: Path) -> Source:
-    """Read a YAML file. Raises `SpecError` if not even its outline can be read."""
+    """Read a YAML file. Raises `SpecError` if its structure cannot be read."""
     text = _text(path)
     try:
         node = _Loader(text).get_single_node()
@@ -110,7 +110,7 @@ def _text(path: Path) -> str:
     except FileNotFoundError:
         raise SpecError(f"{path}: there is no such file; check its name and folder") from None
     except IsADirectoryError:
-        raise SpecError(f"{path}: is a folder; give the studies file inside it") from None
+        raise SpecError(f"{path}: is a folder; name the studies file inside it") from None
     except PermissionError:
         raise SpecError(f"{path}: this user may not read it; change its permissions") from None
     except (OSError, ValueError) as error:
@@ -133,7 +133,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
-    """Format where YAML's grammar is broken, as `:LINE: text`."""
+    """Format a YAML syntax error as `:LINE: text`."""
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     if "single document" in (error.context or ""):
@@ -144,11 +144,11 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
         if words in problem:
             line = start if words == "unexpected end of stream" else line
             return f":{line}: is not valid YAML, {explanation.format(start=start)}"
-    return f":{line}: is not valid YAML, {problem}; check indent, brackets and quotes"
+    return f":{line}: is not valid YAML, {problem}; check indentation, brackets and quotes"
 
 
 class _Loader(yaml.SafeLoader):
-    """Compose nodes, and leave the meaning of every unquoted scalar to `_plain`."""
+    """Compose nodes, and leave the interpretation of unquoted scalars to `_plain`."""
 
     yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}  # noqa: RUF012 the base's own shape
     depth = 0
@@ -167,7 +167,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _TooMuchError(Exception):
-    """A file that unfolds, through its aliases, to more than anybody means."""
+    """A file that its aliases expand to an unreasonable size."""
 
     def __init__(self, text: str, line: int) -> None:
         super().__init__(text)
@@ -180,7 +180,7 @@ class _RefusedError(Exception):
 
 @dataclass
 class _Reading:
-    """The conversion of nodes to values: aliases are unfolded, each place's line is kept."""
+    """The conversion of nodes to values: aliases are expanded, the line of each place is kept."""
 
     lines: dict[Place, int] = field(default_factory=dict)
     problems: list[tuple[Place, int, str]] = field(default_factory=list)
@@ -201,7 +201,7 @@ class _Reading:
             return None
 
     def _tally(self, node: yaml.Node, depth: int) -> None:
-        """Count a value, and refuse aliases that unfold without an end ("billion laughs")."""
+        """Count a value, and refuse aliases that expand without end ("billion laughs")."""
         self.count += 1
         line = node.start_mark.line + 1
         if depth > DEEPEST:
@@ -209,11 +209,11 @@ class _Reading:
                 "an alias (*name) stands inside the value that it names; write that out", line
             )
         if self.count > MOST_VALUES:
-            text = f"holds more than {MOST_VALUES} values, aliases unfolded; use fewer aliases"
+            text = f"holds more than {MOST_VALUES} values, aliases expanded; use fewer aliases"
             raise _TooMuchError(text, line)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        """Convert a mapping: its own keys first, then new ones of merged mappings (`<<`)."""
+        """Convert a mapping: its own keys first, then further keys of merged mappings (`<<`)."""
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if _is_merge(key_node):

@@ -1,7 +1,7 @@
-"""The commands `study evaluate` and `study diagnose`: what is missing, doing it, every end of it.
+"""The commands `study evaluate` and `study diagnose`: find what is missing, and do it.
 
-A unit of work is one network at one radius of one norm, attacked by AutoAttack; what is found is
-recorded on the run that trained the network. Done is what is recorded, so the same command resumes.
+A unit of work is one network, attacked by AutoAttack at one radius of one norm. Its result is
+recorded on the run that trained the network. A recorded unit is done, so the same command resumes.
 """
 
 import tempfile
@@ -39,7 +39,7 @@ from trainers.data.subset import sample_hash
 from trainers.evaluation.autoattack import attack_name, autoattack
 
 SEED = 0
-"""Of every attack: networks are compared under the same noise."""
+"""The seed of every attack, so that networks are compared under the same noise."""
 LIBRARIES = ("rhoeps", "torch", "pyautoattack", "numpy")
 
 Say = Callable[[str], None]
@@ -58,35 +58,35 @@ class Outcome:
     """How an evaluation or a diagnosis ended."""
 
     members: tuple[Member, ...]
-    """Empty: no configuration has all its seeds done, and there was nothing to look at."""
+    """Empty if no configuration has all its seeds done: there was nothing to do."""
     checklist: tuple[tuple[Cell, tuple[CheckRecord, ...]], ...]
-    """Of each network of the members, as it is recorded; empty where it is not."""
+    """The recorded checklist of each network of the members; empty if none is recorded."""
     failures: tuple[tuple[str, str], ...]
     """What failed, each with its reason."""
 
     @property
     def exit_code(self) -> int:
-        """0 if everything that is to be known is known, whatever it says; else 1."""
+        """0 if every result is recorded, whatever it is; 1 if something failed."""
         return 1 if self.failures else 0
 
 
 def evaluate(spec: StudySpec, project: Path, say: Say) -> Outcome:
     """Attack the members of the fronts by AutoAttack, then diagnose those that are complete.
 
-    `say` gets the plan and each unit's result as lines. Raises `HeldError` if a launch or another
-    evaluation is at work, `Interrupted` on a signal, `ClusterError`, `TrackingError` or `DataError`
-    if it cannot start. What is finished is kept in every case.
+    `say` prints a line: the plan, and the result of each unit. Raises `HeldError` if a launch or
+    another evaluation is running, `Interrupted` on a signal, and `ClusterError`, `TrackingError` or
+    `DataError` if it cannot start. Finished units are kept in every case.
     """
     return _work(spec, project, say, attacks=True)
 
 
 def diagnose(spec: StudySpec, project: Path, say: Say) -> Outcome:
-    """Run the checklist on the members of the fronts; otherwise as `evaluate`."""
+    """Run the checklist on the members of the fronts; the rest is as in `evaluate`."""
     return _work(spec, project, say, attacks=False)
 
 
 def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome:
-    """Do what is missing, under the lock of launches."""
+    """Do what is missing, while holding the lock of launches."""
     project = project.resolve()
     store = find_store(project)
     if not cluster.is_joined():
@@ -100,8 +100,8 @@ def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome
             return Outcome(members=(), checklist=(), failures=())
         if lacking:
             say(
-                f"{spec.name}: configurations without all their seeds are left out, {lacking} of "
-                f"them: study status {spec.name} says more"
+                f"{spec.name}: {lacking} configurations are left out, as not all their seeds are "
+                f"done; for details, run: study status {spec.name}"
             )
         dataset = load_data(spec.data, data_cache(project))
         rounds = Rounds(spec, dataset, say)
@@ -127,7 +127,7 @@ def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome
 
 
 class Rounds:
-    """The two rounds of work, and what failed in them."""
+    """The two rounds of work, and their failures."""
 
     def __init__(self, spec: StudySpec, dataset: Dataset, say: Say) -> None:
         self._spec = spec
@@ -157,7 +157,7 @@ class Rounds:
         pool.run(attack_network, units, tell)
 
     def check(self, pool: Pool, members: Sequence[Member], *, needs_attacks: bool) -> None:
-        """Diagnose every network whose checklist is not recorded, or knows less than there is.
+        """Diagnose every network whose checklist is missing or based on fewer records.
 
         `needs_attacks`: leave out those that are not attacked at every radius.
         """
@@ -183,7 +183,7 @@ class Rounds:
         pool.run(check_network, units, tell)
 
     def tell_outdated(self, members: Sequence[Member]) -> None:
-        """Report once how many checklists are outdated."""
+        """Print how many checklists are outdated, if any."""
         records = [[network.record for network in member.networks] for member in members]
         text = outdated_text(self._spec, records, self._samples)
         if text:
@@ -194,13 +194,13 @@ class Rounds:
         return is_attacked(unit.network.record, checkpoint, self._attack, unit.threat)
 
     def _judged(self) -> str:
-        """Format how much of the test set is attacked."""
+        """Format which part of the test set is attacked."""
         if self._samples == "all":
             return f"all {self._num_test} test images"
         return f"first {self._samples} of {self._num_test}"
 
     def _announce(self, units: Sequence[object]) -> None:
-        """Report how many units will run, and with what resources."""
+        """Print how many units will run, and with which resources."""
         if not units:
             self._say("nothing to do")
             return
@@ -210,7 +210,7 @@ class Rounds:
     def _tell(
         self, network: Network, what: str, found: str | None, ended: Ended[Any], total: int
     ) -> None:
-        """Report how a unit ended."""
+        """Print how a unit ended."""
         self._ended += 1
         name = naming.cell_name(self._spec, network.cell)
         count = f"[{self._ended:>{len(str(total))}}/{total}]"
@@ -233,10 +233,10 @@ def attack_units(spec: StudySpec, members: Sequence[Member], samples: Samples) -
 
 
 def attack_network(context: WorkContext, unit: AttackUnit) -> float:
-    """Attack a network and record what was found on its run; returns the accuracy.
+    """Attack a network, record the result on its run, and return the robust accuracy.
 
-    Raises `CheckpointError` for weights that cannot be read, `AttackError` for an attack that broke
-    its threat model, `TrackingError` for a store that cannot be written.
+    Raises `CheckpointError` if its weights cannot be read, `AttackError` if an attack leaves its
+    threat model, and `TrackingError` if the store cannot be written.
     """
     spec, dataset = context.spec, context.dataset
     client = connect(context.store)

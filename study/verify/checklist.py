@@ -1,4 +1,4 @@
-"""The checklist of several networks as a table: how many warn and fail, and why. All pure."""
+"""The checklist of several networks as a table: how many warn and fail, and why."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from study.records.attacks import CheckRecord
 
 VERDICTS = ("not run", "pass", "warn", "fail")
 """From the mildest to the worst."""
-SIGNS = "·: all pass; 2w: two networks warn; 1f: one fails; -: not run"
+SIGNS = "·: all pass; 2w: two networks warn; 1f: one network fails; -: not run"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checklist:
-    """What is printed of the checklist."""
+    """The checklist as it is printed."""
 
     legend: str
-    """What the rows of the checklist are called."""
+    """The names of the checklist's rows."""
     table: tuple[tuple[str, ...], ...]
-    """A line for each configuration, a column for each row of the checklist; the head first."""
+    """The head, then a line for each configuration; a column for each row of the checklist."""
     remarks: tuple[str, ...]
-    """Each failure, then each warning, spelt out; once for the seeds that it is the same for."""
+    """Each failure, then each warning, in words; once for all seeds that share it."""
 
 
 def make_checklist(networks: Iterable[tuple[str, int, Sequence[CheckRecord]]]) -> Checklist:
     """Gather the checks of networks, each with its configuration's name and its seed.
 
-    Of a row with several parts, a network counts with the worst.
+    If a row has several parts, the worst one counts.
     """
     names: dict[int, dict[str, None]] = {}
     verdicts: dict[str, dict[int, list[str]]] = {}

@@ -1,8 +1,8 @@
-"""The checklist of a study's networks: what is missing, one network's rows, and recording them.
+"""The checklist of a study's networks: which are missing, their rows, and recording them.
 
-Rows 1 to 10 are `trainers.diagnostics`' and need the network; row 12 and the second part of row 11
-are decided by what is recorded. The first part, the seeds, is `study.evidence`'s, as it depends on
-the study that reads it. A row of the checklist that fails is a finding, not an error.
+Rows 1 to 10 need the network and come from `trainers.evaluation`. Row 12 and the second part of row
+11 follow from the records. The first part of row 11, the seeds, comes from `study.records.evidence`
+as it depends on the study that reads it. A failed row of the checklist is a finding, not an error.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ from trainers.evaluation.diagnose import diagnose
 from trainers.evaluation.masking import Check, Limits, Verdict, graded, worst
 
 SEED = 0
-"""Decides the noise of every attack of the checklist."""
+"""The seed of the noise in every attack of the checklist."""
 ROBUST_OVERFITTING = Limits(0.02, 1.0)
-"""Row 11, a difference of accuracies: it never fails."""
+"""Of row 11, a difference of accuracies: the row can warn but never fail."""
 PROVENANCE = ("seed", "git_commit", "version.numerics", "version.torch")
 """Labels that a run must have for row 12."""
 NO_COMMIT = "none"
-"""What a launch outside git is labelled with."""
+"""The commit that a launch outside git is labelled with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,12 @@ class CheckUnit:
 
     network: Network
     rivals: tuple[Network, ...]
-    """Of the same configuration and other seeds."""
+    """The networks of the same configuration with other seeds."""
     basis: str
 
 
 def open_checks(spec: StudySpec, members: Sequence[Member], samples: Samples) -> list[CheckUnit]:
-    """List the networks whose checklist is not recorded, or was decided by less than there is."""
+    """List the networks whose checklist is missing or based on fewer records than there are."""
     units = []
     for member in members:
         for network in member.networks:
@@ -61,7 +61,7 @@ def open_checks(spec: StudySpec, members: Sequence[Member], samples: Samples) ->
 def check_network(context: WorkContext, unit: CheckUnit) -> str:
     """Run the checklist on a network and record it on the network's run; returns the verdict.
 
-    Raises `TrackingError` and `CheckpointError` where what it needs cannot be read.
+    Raises `TrackingError` or `CheckpointError` if a record or the weights cannot be read.
     """
     spec, record = context.spec, unit.network.record
     evaluation, dataset = spec.evaluation, context.dataset
@@ -101,9 +101,9 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
 
 
 def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -> Check:
-    """Row 11, second part: robust accuracy on validation at the best epoch and at the last.
+    """Compute row 11, second part: robust accuracy on validation at the best and the last epoch.
 
-    `metrics` are a finished trial's.
+    `metrics` are those of a finished trial.
     """
     best, last = (metrics[runs.objective_names(name)[1]] for name in ("best", "last"))
     place = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
@@ -120,10 +120,10 @@ def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -
 
 
 def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_hash: str) -> Check:
-    """Row 12: chosen on validation, and the run says what its numbers are numbers of.
+    """Compute row 12: chosen on validation, and the run records what its numbers belong to.
 
-    A trial reads the test set once, after its last epoch; what it is chosen by are the metrics of
-    validation. `sample_hash` names the test samples that the trial was judged on; empty: unknown.
+    A trial reads the test set once, after its last epoch; it is chosen by its validation metrics.
+    `sample_hash` identifies the test samples that the trial was evaluated on; empty: unknown.
     """
     chosen_by = runs.objective_names(evaluation.checkpoint)
     held = record.canonical.get("evaluation", {})
@@ -139,7 +139,7 @@ def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_h
     missing = [name.replace("git_", "") for name, is_there in is_held.items() if not is_there]
     numbers = {"missing": float(len(missing))}
     if missing:
-        text = f"Its run does not record {', '.join(missing)}: its numbers cannot be traced."
+        text = f"Its run does not record {', '.join(missing)}, so its numbers cannot be traced."
         return Check(number=12, name="provenance", verdict="fail", text=text, numbers=numbers)
     radii = ", ".join(f"{radius:.4g}" for radius in evaluation.radii)
     labels = record.labels

@@ -1,6 +1,6 @@
-"""Work on trained networks by Ray: as much at a time as there are slots, each by itself.
+"""Work on trained networks in Ray: independent units, as many at a time as there are slots.
 
-One session serves every round of work, and is started by the first that has any.
+One Ray session serves all rounds of work; the first round that has work starts it.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class WorkContext:
-    """What every piece of work shares, as Ray's object store carries it to the workers."""
+    """What all units of work share; Ray's object store carries it to the workers."""
 
     spec: StudySpec
     dataset: Dataset
     store: Store
     workers_lock: Path | None
-    """Held while a worker may write; None on a cluster, whose nodes share no locks."""
+    """Held while a worker may write; None on a cluster, whose nodes do not share locks."""
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +49,7 @@ class WorkContext:
 
 @dataclass(frozen=True, kw_only=True)
 class Ended(Generic[T]):
-    """How a piece of work ended: with what it found, or with the reason why it found nothing."""
+    """How a unit of work ended: with its result, or with the reason why it has none."""
 
     found: T | None
     reason: str
@@ -57,9 +57,9 @@ class Ended(Generic[T]):
 
 
 class Pool:
-    """Ray for as long as there is work; a signal ends it within a moment, and keeps what is done.
+    """A Ray session that lasts as long as there is work; a signal ends it, finished units are kept.
 
-    As a context it leaves nothing running. Signals are deferred from the start of Ray to its end.
+    A context manager that leaves nothing running. Signals are deferred while Ray runs.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Pool:
         self._shared: Any = None
 
     def __enter__(self) -> "Pool":
-        """Start nothing yet."""
+        """Return the pool; Ray starts with the first unit."""
         return self
 
     def __exit__(
@@ -98,10 +98,10 @@ class Pool:
         units: Sequence[U],
         tell: Callable[[U, Ended[T]], None],
     ) -> None:
-        """Do `work` on every unit and tell of each as it ends; a failure costs no other unit.
+        """Run `work` on every unit, and call `tell` as each ends; a failure affects no other unit.
 
-        Raises `Interrupted` on a signal, and `ClusterError` or `TrackingError` where nothing can
-        be started. A unit whose worker is lost is tried once more.
+        Raises `Interrupted` on a signal, and `ClusterError` or `TrackingError` if Ray or the store
+        cannot be used. A unit whose worker is lost is tried once more.
         """
         if not units:
             return
@@ -126,7 +126,7 @@ class Pool:
                 tell(flying.pop(reference), _outcome(reference))
 
     def _start(self) -> None:
-        """Start Ray, connect to the store beside it, and hand the data over, all once."""
+        """Start Ray, connect to the store meanwhile, and share the data, all once."""
         if self._shared is not None:
             return
         context = self._context
@@ -143,7 +143,7 @@ class Pool:
         self._shared = ray.put(context)
 
     def _open(self) -> None:
-        """Acquire the lease on a store that others reach, if the study was launched there."""
+        """Acquire the study's lease if the store is shared and the study was launched there."""
         client = connect(self._context.store)
         if not self._context.store.is_shared:
             return
@@ -165,7 +165,7 @@ class Pool:
 def load_network(context: WorkContext, network: Network) -> torch.nn.Module:
     """Build a trained network from its weights at the study's checkpoint.
 
-    Raises `CheckpointError` for weights that are missing, damaged or another cell's.
+    Raises `CheckpointError` if the weights are missing, damaged or of another cell.
     """
     record, cell = network.record, network.cell
     name = weights_file(context.spec.evaluation.checkpoint)
@@ -182,7 +182,7 @@ def load_network(context: WorkContext, network: Network) -> torch.nn.Module:
 
 
 def _attempt(context: WorkContext, work: Callable[[WorkContext, U], T], unit: U) -> Ended[T]:
-    """Do a piece of work in a Ray worker; what it raises becomes the reason."""
+    """Run one unit in a Ray worker; an exception becomes the reason of its failure."""
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         if context.workers_lock is not None:

@@ -1,10 +1,16 @@
 """The command as a user types it: what it prints, and its exit code."""
 
+import errno
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+
+from study.cli import _guarded
+from tests.study.conftest import TINY
+from trainers.data.cache import DataError
 
 COMMANDS = (
     *("list", "check", "plan", "launch", "status"),
@@ -21,6 +27,14 @@ MISTAKES = [
     ),
     pytest.param(("plan", "tiny", "--file", "no.yaml"), "no.yaml", id="file"),
     pytest.param(("check", "--file", "."), ".", id="directory"),
+    pytest.param(
+        ("plan", "Tiny"), "studies.yaml: has no study Tiny; did you mean tiny?", id="another case"
+    ),
+]
+USAGE = [
+    pytest.param(("plam", "tiny"), "No such command 'plam'. Did you mean 'plan'?", id="command"),
+    pytest.param(("report", "--replase"), "; did you mean --replace?", id="option"),
+    pytest.param(("ui", "--port", "99999"), "--port", id="port"),
 ]
 
 
@@ -42,6 +56,78 @@ def test_mistake_is_one_line_and_exit_code_two(
     assert code == 2
     assert output.startswith(expected)
     assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize(("words", "expected"), USAGE)
+def test_misspelled_command_or_option_gets_the_one_that_was_meant(
+    project: Any, words: tuple[str, ...], expected: str
+) -> None:
+    code, output = project.run(*words)
+    assert (code, "Traceback" in output) == (2, False), output
+    assert expected in output.splitlines()[-1]
+
+
+def test_command_in_capitals_is_the_command(project: Any) -> None:
+    assert project.run("LIST")[0] == 0
+
+
+def test_only_study_of_a_file_need_not_be_named(project: Any) -> None:
+    assert project.run("plan") == project.run("plan", "tiny")
+    code, output = project.run("report")
+    assert (code, output.splitlines()[-1]) == (1, "open: reports/tiny/index.html"), output
+    project.write(project.file.read_text() + TINY.replace("tiny:", "second:"))
+    for command in ("plan", "launch", "report"):
+        assert project.run(command) == (
+            2,
+            "studies.yaml: has several studies; name one of tiny, second\n",
+        )
+
+
+def test_outside_a_project_the_way_to_one_is_told_and_the_example_works(project: Any) -> None:
+    project.file.unlink()
+    code, output = project.run("plan")
+    assert (code, output.count("\n")) == (2, 1)
+    assert output.startswith(f"studies.yaml: there is no such file in {project.folder}; change to ")
+    assert output.endswith("or write one like the example of study check --help\n")
+    code, output = project.run("check", "--help")
+    lines = output.splitlines()
+    start = lines.index("  first:")
+    project.write("\n".join(line.removeprefix("  ") for line in lines[start:]))
+    code, output = project.run("check")
+    assert (code, output) == (0, "studies.yaml: first: no mistakes; next: study plan first\n")
+
+
+def test_check_refuses_what_a_launch_would_refuse(project: Any) -> None:
+    project.write(project.file.read_text().replace("name: digits", "name: npz:none.npz"))
+    code, output = project.run("check")
+    assert (code, output.count("\n")) == (2, 1), output
+    assert output.startswith(f"studies.yaml:3: tiny.data.name: {project.folder}/none.npz: must be")
+
+
+ENDS = [
+    pytest.param(DataError("no data"), 2, id="what is needed is missing"),
+    pytest.param(OSError(errno.ENOSPC, "No space left on device"), 1, id="the work failed"),
+]
+
+
+@pytest.mark.parametrize(("error", "code"), ENDS)
+def test_exit_code_tells_refused_from_failed(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work() -> None:
+        raise error
+
+    with pytest.raises(typer.Exit) as end:
+        _guarded(work)
+    assert end.value.exit_code == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_exit_codes_are_documented(project: Any) -> None:
+    _, output = project.run("--help")
+    text = " ".join(output.split())
+    for told in ("0 done", "1 the work failed", "2 refused before it began", "130 stopped"):
+        assert told in text
 
 
 def test_all_mistakes_of_a_file_are_told_at_once(project: Any) -> None:
@@ -84,7 +170,7 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
     code, output = project.run("report", "tiny")
     assert code == 1, output
     hint, last = output.splitlines()
-    assert hint == "tiny: no trial has a result; study plan tiny says why"
+    assert hint == "tiny: no trial has a result yet; to see why, run: study plan tiny"
     assert last == "open: reports/tiny/index.html"
     assert (project.folder / "reports" / "tiny" / "index.html").is_file()
 
@@ -96,7 +182,8 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -
     project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
     code, output = project.run("check")
     assert code == 0
-    assert output.startswith("warning: tiny.resources.gpu: asks for 0.5 per trial")
+    place = "warning: studies.yaml:16: tiny.resources.gpu"
+    assert output.startswith(f"{place}: must not exceed the GPUs of the machine, got 0.5 of 0; ")
     for command in ("plan", "launch", "evaluate"):
         code, output = project.run(command, "tiny")
         assert code == 2, output

@@ -12,7 +12,19 @@ import pytest
 import torch
 
 from trainers.checkpoint import CheckpointError, load_state, load_weights, save_state, save_weights
-from trainers.config import Asam, Awp, Gsam, Mart, Method, Noise, Pgd, Sam, Trades, TrainConfig
+from trainers.config import (
+    Asam,
+    Awp,
+    Gsam,
+    LookSam,
+    Mart,
+    Method,
+    Noise,
+    Pgd,
+    Sam,
+    Trades,
+    TrainConfig,
+)
 from trainers.data.dataset import Dataset
 from trainers.engine.program import forget_programs
 from trainers.train import TrainState, new_state, train
@@ -42,6 +54,10 @@ TRAININGS: dict[str, tuple[Method, dict[str, Any]]] = {
         {"optimizer": "adamw", "learning_rate": 1e-3, "ema_decay": 0.9, "gradient_clip": 0.5},
     ),
     "clipped": (Method(inputs=Noise(sigma=0.1)), {"gradient_clip": 0.1}),
+    "look_sam and trades, in the middle of a cycle": (
+        Method(weights=LookSam(rho=0.2, every=3), inputs=LINF, loss=Trades()),
+        {"optimizer": "adamw", "learning_rate": 1e-3, "ema_decay": 0.9},
+    ),
     "sam and trades": (Method(weights=Sam(rho=0.2), inputs=LINF, loss=Trades()), {}),
     "warm-ups": (Method(weights=Awp(gamma=0.01, warmup_epochs=1), inputs=SLOW, loss=Mart()), {}),
 }
@@ -145,6 +161,26 @@ def test_damaged_or_foreign_file_is_refused_by_name(
     averaged = make_config(METHOD, ema_decay=0.9)
     with pytest.raises(CheckpointError, match="is damaged"):
         load_state(io.BytesIO(whole), averaged, few_digits, cpu, "digest")
+
+
+def test_state_from_before_sides_remembered_is_loaded_or_refused_in_one_line(
+    make_config: MakeConfig, few_digits: Dataset, cpu: torch.device, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.pt"
+    for side in (Sam(rho=0.2), LookSam(rho=0.2)):
+        config = make_config(Method(weights=side))
+        save_state(path, new_state(config, few_digits, cpu), "digest")
+        content = torch.load(path, weights_only=True)
+        del content["side"]
+        torch.save(content, path)
+        if isinstance(side, Sam):
+            assert load_state(path, config, few_digits, cpu, "digest") is not None
+            continue
+        with pytest.raises(CheckpointError) as caught:
+            load_state(path, config, few_digits, cpu, "digest")
+        assert str(caught.value) == (
+            f"{path}: is damaged (side: needs 11 tensors, has 0); delete it to start anew"
+        )
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(

@@ -30,6 +30,7 @@ from trainers.config.training import (
     DEFAULT_DEPTHS,
     DEFAULT_WIDTHS,
     DETECTORS,
+    LOSS_NUMERICS,
     MODELS,
     NUMERICS_VERSION,
     OPTIMIZERS,
@@ -42,6 +43,7 @@ from trainers.config.training import (
     TrainConfig,
     TrainingConfig,
     check_batches,
+    check_image,
 )
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "DETECTORS",
     "INPUT_SIDES",
     "LOSSES",
+    "LOSS_NUMERICS",
     "MODELS",
     "NORMS",
     "NUMERICS_VERSION",
@@ -94,6 +97,7 @@ __all__ = [
     "check",
     "check_batches",
     "check_count",
+    "check_image",
     "check_number",
     "passes",
     "phase_of",

@@ -56,7 +56,7 @@ TORCHVISION_SETS = {
         ),
     ),
 }
-"""By the name that a study declares. Nothing else has to be told of a new one."""
+"""By the name that a study declares. A new entry needs no other change."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,12 @@ class DataConfig:
     name: str
     """`digits`, a name of `TORCHVISION_SETS`, `folder:PATH` or `npz:PATH`."""
     samples: int | Literal["all"] = "all"
-    """Training images to keep, as many of each class: validation images are not among them."""
+    """Training images to keep, balanced over the classes; validation images come on top."""
     test_samples: int | Literal["all"] = "all"
-    """Test images to keep, as many of each class."""
+    """Test images to keep, balanced over the classes."""
     augmentation: str = "auto"
     """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
-    random; `auto`: as is usual for the set, for others crop_flip where images are 32 × 32 RGB."""
+    random; `auto`, the usual one of the set, for your own sets crop_flip at 32 × 32 RGB."""
 
     def __post_init__(self) -> None:
         """Check the name's form and the counts."""

@@ -19,7 +19,7 @@ class CrossEntropy:
     tabulated: ClassVar[tuple[str, ...]] = ()
 
     label_smoothing: float = 0.0
-    """Share of the target that is spread over all classes, in [0, 1); attacks see none of it."""
+    """Share of the target that is spread over all classes, in [0, 1); attacks ignore it."""
 
     def __post_init__(self) -> None:
         """Check the share."""
@@ -36,6 +36,7 @@ class Trades:
     """The loss TRADES: cross-entropy on clean images, and β times KL to the crafted ones.
 
     Zhang et al. (2019), Theoretically principled trade-off between robustness and accuracy, eq. 5.
+    With crafted images of radius 0 it is standard training but for rounding.
     """
 
     images: ClassVar[int] = 2
@@ -59,7 +60,7 @@ class Mart:
     """The loss MART: boosted cross-entropy on crafted images, and β times a weighted KL.
 
     Wang et al. (2020), Improving adversarial robustness requires revisiting misclassified examples,
-    equation 10.
+    equation 10. With crafted images of radius 0 it is not standard training.
     """
 
     images: ClassVar[int] = 2

@@ -25,8 +25,8 @@ BALL_NUMBERS = ("epsilon", "step_size", "warmup_epochs")
 """Settings of a ball around an image that are numbers of a step."""
 
 Kind = Literal["none", "sharpness", "adversarial", "other"]
-"""What a side perturbs for: `sharpness` moves weights as SAM does, `adversarial` moves inputs
-against the network. Analyses compare methods of these two kinds with each other."""
+"""The purpose of a side: `sharpness` moves weights as SAM does, `adversarial` moves inputs against
+the network. Analyses compare methods of these two kinds with each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Sam:
 class Asam:
     """The weight side ASAM, official form: at w + ρ T² g / ‖T g‖ (Kwon et al. 2021, eq. 6).
 
-    T = |w| + η for tensors whose name contains `weight`, also a normalisation's scale; else 1.
+    T is |w| + η for tensors whose name contains `weight`, a normalisation's scale too, else 1.
     """
 
     kind: ClassVar[Kind] = "sharpness"
@@ -74,9 +74,9 @@ class Asam:
     tabulated: ClassVar[tuple[str, ...]] = ("rho", "eta")
 
     rho: float
-    """Radius relative to the weights, in [0, 10]; 0.5 for CIFAR-10 and 1.0 for CIFAR-100 there."""
+    """Relative to the weights, in [0, 10]; the paper has 0.5 (CIFAR-10) and 1.0 (CIFAR-100)."""
     eta: float = 0.01
-    """≥ 0; added to |w|, so that a weight of zero may move."""
+    """≥ 0; added to |w|, so that a weight of zero can move."""
 
     def __post_init__(self) -> None:
         """Check both numbers."""
@@ -90,7 +90,7 @@ class Asam:
 
 @dataclass(frozen=True, kw_only=True)
 class Gsam:
-    """The weight side GSAM: SAM's gradient less α times what of g is orthogonal to it.
+    """The weight side GSAM: SAM's gradient minus α times the part of g orthogonal to it.
 
     Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1.
     """
@@ -102,7 +102,7 @@ class Gsam:
     rho: float
     """Radius at the highest learning rate, in [0, 10]."""
     rho_min: float = 0.0
-    """Radius at learning rate 0, in [0, rho]: between them it is linear in the learning rate."""
+    """Radius at learning rate 0, in [0, rho]; in between it is linear in the learning rate."""
     alpha: float = 0.4
     """≥ 0."""
 
@@ -120,11 +120,11 @@ class Gsam:
 
 @dataclass(frozen=True, kw_only=True)
 class LookSam:
-    """The weight side LookSAM: SAM's gradient on every k-th step, and what lasts of it between.
+    """The weight side LookSAM: SAM's gradient on every k-th step, and part of it in between.
 
-    Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1. On
-    the steps between, the gradient g at the weights gets α ‖g‖ / ‖g_v‖ times g_v, which is what of
-    SAM's last gradient was orthogonal to the gradient of its own step.
+    Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1. A
+    step in between adds α ‖g‖ / ‖g_v‖ g_v to the gradient g at the weights. Here g_v is the part of
+    SAM's last gradient that was orthogonal to the gradient at the weights of that step.
     """
 
     kind: ClassVar[Kind] = "sharpness"
@@ -135,9 +135,10 @@ class LookSam:
     every: int = 5
     """Steps from one SAM gradient to the next (the paper's k), ≥ 1; 1 is SAM, bit for bit."""
     alpha: float = 0.7
-    """≥ 0; how much the remembered direction counts on the steps between."""
+    """≥ 0; length of the remembered part, relative to ‖g‖, on the steps in between."""
     active_from: float = 0.0
-    """Share of the training, in [0, 1), before which steps are those of standard training."""
+    """Share of the steps, in [0, 1), that are standard training before LookSAM begins; the last
+    step never is."""
 
     def __post_init__(self) -> None:
         """Check all numbers."""
@@ -162,8 +163,8 @@ class Awp:
     """The weight side AWP: each layer moves by γ ‖w_l‖ along its gradient (Wu et al. 2020, eq. 10).
 
     Layers are tensors of two or more dimensions whose name contains `weight`. The base optimiser
-    steps from w, as with SAM; the official code lets it step at the moved weights and moves them
-    back.
+    steps from w, as with SAM. In the official code it steps from the moved weights, which are then
+    moved back.
     """
 
     kind: ClassVar[Kind] = "other"
@@ -363,7 +364,7 @@ class Method:
 
     @property
     def is_single_step(self) -> bool:
-        """Return whether images are crafted by one gradient step: these may overfit suddenly."""
+        """Return whether one gradient step crafts images; such training may overfit suddenly."""
         return self.inputs.attack_steps == 1
 
     @property
@@ -390,7 +391,7 @@ def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
 
 
 def _ball_numbers(side: Pgd | FgsmRs | NFgsm, epochs: Any) -> dict[str, Any]:
-    """Return radius and step size after `epochs`, a tensor of as many as there are steps."""
+    """Return radius and step size of each step. epochs: (steps,), passed when the step ends."""
     is_warm = side.warmup_epochs == 0
     ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
     return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}

@@ -7,8 +7,8 @@ from typing import Literal
 from trainers.config.methods import Method, WeightSide
 
 Phase = Literal["act", "reuse", "rest"]
-"""What a weight side does at a step: `act` takes its whole gradient, `reuse` takes what it
-remembers of one instead, `rest` takes the gradient at the weights themselves."""
+"""What a weight side does at a step: `act` computes its full gradient, `reuse` adds what it
+remembers of the last one, `rest` uses the gradient at the weights alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +32,8 @@ def passes(method: Method, phase: Phase | None = None) -> Passes:
     """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7.
 
     phase: of the weight side; None averages over a training. A gradient with respect to weights
-    passes every image of the loss forwards and backwards: the crafted ones, and with TRADES and
-    MART the clean ones, too. Each gradient step of the input side is a pass forwards and one back.
+    passes every image of the loss forward and backward: the crafted ones, and with TRADES and MART
+    the clean ones too. Each gradient step of the input side is one pass forward and one back.
     """
     gradients = method.weights.gradients
     if phase is not None:
@@ -54,7 +54,8 @@ def phase_of(side: WeightSide, step: int, total: int) -> Phase:
     A side acts on every step unless it has a setting `every`, and from the beginning unless it has
     `active_from`. The host decides this, as a compiled or captured step has no branches.
     """
-    first = math.ceil(getattr(side, "active_from", 0.0) * total)
+    # Rounded, as 0.07 × 100 is above 7 in floating point; and no share leaves a side out.
+    first = min(math.ceil(round(getattr(side, "active_from", 0.0) * total, 6)), total - 1)
     if step < first:
         return "rest"
     return "act" if (step - first) % getattr(side, "every", 1) == 0 else "reuse"

@@ -13,10 +13,13 @@ from typing import Any, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 from trainers.config.data import DataConfig
+from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
+LOSS_NUMERICS: dict[type[Loss], int] = {Trades: 1, Mart: 1}
+"""Raised instead by a change that alters the numbers of one loss alone; part of its cells' keys."""
 
 OPTIMIZERS = ("sgd", "adamw")
 SCHEDULES = ("cosine", "step", "one_cycle")
@@ -30,10 +33,10 @@ DEFAULT_WIDTHS = {
     "vit": 192,
 }
 DEFAULT_DEPTHS = {"wide_resnet": 28, "vit": 6}
-"""Of the networks that have a choice of depth."""
+"""Of the networks whose depth can be chosen."""
 MODELS = tuple(DEFAULT_WIDTHS)
 ROUNDED_MODELS = ("preact_resnet18", "wide_resnet")
-"""Whose body may be trained in bfloat16."""
+"""Networks whose body may be trained in bfloat16."""
 NORM_LAYERS = ("batch", "group")
 
 
@@ -46,12 +49,12 @@ class ModelConfig:
     """Channels of the first stage; of `wide_resnet` the widening factor, of `vit` the values of a
     token. `DEFAULT_WIDTHS` has the usual one of each network."""
     depth: int = 0
-    """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of one depth."""
+    """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of fixed depth."""
     norm_layer: str = "batch"
-    """Batch normalisation, or group normalisation, which no other image of the batch enters."""
+    """`batch` normalisation, or `group` normalisation, which treats each image by itself."""
 
     def __post_init__(self) -> None:
-        """Check name, width and depth, and that a choice of layers applies."""
+        """Check name, width and depth, and that `norm_layer` has an effect."""
         check_choice(self.name, "name", MODELS)
         check_count(self.width, "width", 1)
         check_count(self.depth, "depth", 0)
@@ -89,20 +92,20 @@ class TrainingConfig:
     """Over all steps: `cosine`, half a cosine to 0; `step`, × 0.1 at each of `milestones`;
     `one_cycle`, up from 0 in two fifths of them and down to 0, both linearly."""
     precision: str = "float32"
-    """Of a deep network's body in training: between its stem and its last layer. Weights, inputs,
-    their gradients, losses and every evaluation are float32 in both."""
+    """Of a deep network's body, between its stem and its last layer, in training. Weights, inputs,
+    their gradients, losses and every evaluation are float32 whatever this is."""
     optimizer: str = "sgd"
     nesterov: bool = False
     """Whether SGD looks ahead along its momentum (Sutskever et al. 2013), as torch does."""
     milestones: tuple[float, ...] = (0.75, 0.9)
     """Fractions of the training at which the schedule `step` drops, increasing, in (0, 1)."""
     ema_decay: float | Literal["none"] = "none"
-    """Per step, in [0, 1), of an exponential moving average of weights and batch statistics,
-    which then is what is validated, kept and evaluated. It rises to this as (1 + t) / (10 + t)."""
+    """Decay per step, in [0, 1), of a moving average of weights and batch statistics, which is then
+    validated, kept and evaluated instead. It rises to this value as (1 + t) / (10 + t)."""
     gradient_clip: float | Literal["none"] = "none"
     """Largest l2 norm, over all weights, of the gradient that the base optimiser gets."""
     end_on: tuple[str, ...] = ("stuck",)
-    """Detectors that end a training as failed, in whatever order; a divergence always does."""
+    """Detectors that end a training as failed, in any order; a divergence always does."""
 
     def __post_init__(self) -> None:
         """Check every number against its range, and that no setting is without effect."""
@@ -126,7 +129,8 @@ class TrainingConfig:
             check_number(self.gradient_clip, "gradient_clip", rule, lambda x: x > 0)
         for name in self.end_on:
             check(name in DETECTORS, "end_on", f"each must be one of {', '.join(DETECTORS)}", name)
-        check(len(set(self.end_on)) == len(self.end_on), "end_on", "names each once", self.end_on)
+        is_once = len(set(self.end_on)) == len(self.end_on)
+        check(is_once, "end_on", "must name each once", self.end_on)
         in_order = tuple(name for name in DETECTORS if name in self.end_on)
         object.__setattr__(self, "end_on", in_order)  # an order decides nothing, so no key either
 
@@ -247,6 +251,17 @@ class TrainConfig:
         warmup, epochs = self.method.warmup_epochs, self.training.epochs
         rule = f"warmup_epochs must be below the {epochs} epochs of the training"
         check(warmup < epochs, "warmup_epochs", rule, warmup)
+
+
+def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:
+    """Refuse images that are too small for a network. image_shape: (C, H, W).
+
+    Raises `ConfigError`. Each network takes any number of channels and classes.
+    """
+    _, height, width = image_shape
+    if model.name == "small_cnn" and min(height, width) < 2:
+        rule = "small_cnn halves its images, which must be at least 2 × 2 pixels"
+        raise ConfigError("name", rule, f"{height} × {width}")
 
 
 def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:

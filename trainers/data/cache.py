@@ -1,9 +1,7 @@
 """All images of a data set as arrays, the cache that keeps them, and the refusal of bad data.
 
-A cache holds arrays only, never pickled objects, and each of its files is replaced at once, so that
-several processes may share it.
-
-Files that a reader sees whole or not at all, whenever their writer dies.
+A cache holds arrays only, never pickled objects. Each file is replaced at once, so a reader sees it
+whole or not at all whenever its writer dies, and several processes may share it.
 """
 
 import contextlib
@@ -11,7 +9,6 @@ import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -19,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-@contextmanager
+@contextlib.contextmanager
 def written_aside(path: Path) -> Iterator[IO[bytes]]:
     """Yield a file to write, which is forced to the disk and replaces `path` at the end.
 
@@ -54,7 +51,7 @@ class Decoded(NamedTuple):
 
 
 def from_cache(kept: Path) -> Decoded | None:
-    """Read decoded images; None where there are none, or the file is damaged."""
+    """Read decoded images. Returns None if there are none, or the file is damaged."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             kept_arrays = [arrays[name] for name in Decoded._fields]
@@ -67,24 +64,24 @@ def from_cache(kept: Path) -> Decoded | None:
 def to_cache(kept: Path, decoded: Decoded) -> None:
     """Keep decoded images; raises `DataError` where they cannot be written."""
     arrays: dict[str, Any] = decoded._asdict() | {"classes": np.array(decoded.classes)}
-    with _replacing(kept) as aside, aside.open("wb") as file:
+    with _replacing(kept) as file:
         np.savez(file, **arrays)
 
 
 def remembered(known: Path, find: Callable[[], str]) -> str:
-    """Return the hash that the file `known` holds; find it, and note it there, if it does not."""
+    """Return the hash that the file `known` holds. If it holds none, find it and write it there."""
     if known.exists():
         text = known.read_text().strip()
         if len(text) == 32:
             return text
     found = find()
-    with _replacing(known) as aside:
-        aside.write_text(found)
+    with _replacing(known) as file:
+        file.write(found.encode())
     return found
 
 
 def hash_of(lines: Sequence[str]) -> str:
-    """Return a hash of lines of text, in 32 hexadecimal digits."""
+    """Return a hash of lines of text: 32 hexadecimal digits."""
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
@@ -99,13 +96,8 @@ def writing(place: Path, way_out: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Yield a file to write to, which then replaces `path` at once."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with writing(path.parent, "free space there, or make it writable"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            yield aside
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write, as `written_aside`. Raises `DataError` where it cannot be written."""
+    way_out = "free space there, or make it writable"
+    with writing(path.parent, way_out), written_aside(path) as file:
+        yield file

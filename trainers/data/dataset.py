@@ -1,8 +1,8 @@
 """A data set as numpy arrays in three parts: training, validation, test.
 
-Nothing here needs torch to name a data set, so that it is fingerprinted at once. Images are uint8
-(N, C, H, W); dividing by `divisor` gives the pixel range [0, 1]. The split is decided by the data
-set, never by a trial: all trials of a study learn from, and are chosen on, the same images.
+Naming a data set needs no torch, so a fingerprint comes at once. Images are uint8 (N, C, H, W);
+dividing by `divisor` gives the pixel range [0, 1]. The data set decides the split, never a trial:
+all trials of a study are trained on, and chosen on, the same images.
 """
 
 from collections.abc import Callable
@@ -49,8 +49,8 @@ class Dataset:
     validation: Split
     test: Split
     mean: tuple[float, ...]
-    """Per channel over the training part as it is trained on, so after `samples` were chosen from
-    it; in units of the pixel range [0, 1]."""
+    """Per channel, over the training images that `samples` keeps; in units of the pixel range
+    [0, 1]."""
     std: tuple[float, ...]
     """As `mean`; 1 for a channel without variation."""
     augmentation: str
@@ -64,13 +64,13 @@ class Dataset:
 
 
 def load_data(config: DataConfig, cache: Path) -> Dataset:
-    """Load a data set; what is downloaded or decoded is kept below `cache`.
+    """Load a data set. What is downloaded or decoded is kept below `cache`.
 
-    The published sets are kept in the folder that the environment variable RHOEPS_DATA names, if it
-    names one. The validation part is the same whatever `samples` is.
-    The test part of a folder, whose files are read class by class, is put into a fixed order that
-    does not tell classes apart: its first samples are of all of them.
-    Raises `DataError` for data that cannot be had or used, and for more samples than there are.
+    Published sets are kept in the folder that the environment variable RHOEPS_DATA names, if it
+    names one. The validation part is the same whatever `samples` is. The test part of a folder,
+    whose files are read class by class, is shuffled into a fixed order, so that its first samples
+    are of all classes.
+    Raises `DataError` for data that cannot be found or used, and for more samples than there are.
     """
     reader = READERS[kind_of(config.name)]
     content = reader.content(config.name, cache)
@@ -108,17 +108,17 @@ def data_fingerprint(config: DataConfig, cache: Path) -> str:
     """Return a name of the content of a data set and of what the configuration makes of it.
 
     Cheap: the content of a published set is known before it is downloaded, that of a file or folder
-    is remembered below `cache`. What `auto` is follows from the content, so that only another
-    choice is named.
+    is remembered below `cache`. What `auto` means follows from the content, so the name has only
+    other choices in it.
     """
     content = READERS[kind_of(config.name)].content(config.name, cache)
     return _fingerprint(config, content)
 
 
 def num_validation(num_train: int) -> int:
-    """Return 1000, but never more than a fifth of the training images.
+    """Return the size of the validation part: 1000, but at most a fifth of the training images.
 
-    Every epoch is judged on all of them, so that more would cost time, and images to train on.
+    Every epoch is validated on all of them, so more would cost time, and images to train on.
     """
     return min(1000, num_train // 5)
 
@@ -142,12 +142,12 @@ def kind_of(name: str) -> str:
 
 
 def _path_of(name: str) -> Path:
-    """Return the path in the name of one's own data set."""
+    """Return the path in the name of a folder or an .npz file."""
     return Path(name.partition(":")[2]).expanduser()
 
 
 def _read_digits() -> Decoded:
-    """Read scikit-learn's 1797 handwritten digits, 8 × 8: 1297 and, for test, 500."""
+    """Read scikit-learn's 1797 handwritten digits of 8 × 8: 500 for test, 1297 for the rest."""
     # The file alone: importing scikit-learn takes one to two seconds.
     package = find_spec("sklearn")
     assert package is not None, "scikit-learn is a requirement"
@@ -165,17 +165,17 @@ class Reader(NamedTuple):
     """How the data sets of one kind are named and read."""
 
     content: Callable[[str, Path], str]
-    """(name, cache) to a name of the content, which changes with it."""
+    """(name, cache) to a name that changes with the content."""
     read: Callable[[str, str, Path], Decoded]
     """(name, content, cache) to all images and labels."""
     seed: str
     """Of the split into training and validation."""
     num_validation: Callable[[int], int] = num_validation
-    """Number of images that are not for test to that of the validation part."""
+    """Number of images outside the test part to the size of the validation part."""
     divisor: int = 255
     """The largest stored value."""
     is_sorted: bool = False
-    """Whether the test part is read class by class, and mixed for that reason."""
+    """Whether the test part is read class by class, and must be shuffled."""
 
 
 READERS = {
@@ -206,7 +206,7 @@ READERS = {
 
 
 def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, least: int) -> Split:
-    """Keep as many samples as a configuration wants, in balance."""
+    """Keep the samples that a configuration asks for, balanced over the classes."""
     if count == "all":
         return split
     there = len(split.labels)
@@ -235,14 +235,14 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
 
 
 def _usual_augmentation(name: str) -> str | None:
-    """Return what `auto` means for data known by name, or None for one's own."""
+    """Return what `auto` means for data known by name, or None for your own."""
     if name in TORCHVISION_SETS:
         return TORCHVISION_SETS[name].augmentation
     return "none" if kind_of(name) == "digits" else None
 
 
 def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
-    """Decide for images of one's own: as for CIFAR if they have its shape."""
+    """Return what `auto` means for your own images: as for CIFAR if they have its shape."""
     is_tiny = kind_of(config.name) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
     is_usual = image_shape == (3, 32, 32) or is_tiny
     return "crop_flip" if is_usual else "none"

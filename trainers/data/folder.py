@@ -1,14 +1,14 @@
-"""An image folder, decoded once and kept in a cache; `trainers.layouts` says how it is laid out.
+"""An image folder, decoded once and kept in a cache.
 
 The content is named by a SHA-256 over every file's name and bytes. That hash is remembered under
 one over names, sizes and modification times, so naming an unchanged folder reads no image again.
 
-Where the images of a folder lie: in a folder per class, or as Tiny-ImageNet has them.
+A folder has one of two layouts:
 
-- A folder per class: `train/<class>/*` and `test/<class>/*`. - Tiny-ImageNet:
-`train/<class>/images/*`, and `val/images/*` with `val/val_annotations.txt`, whose lines give
-file, class and box, with tabs between them. Its validation part is our test part, as its own test
-part has no labels and is not read. `words.txt`, if there, names the classes.
+- A folder per class: `train/<class>/*` and `test/<class>/*`.
+- Tiny-ImageNet: `train/<class>/images/*`, and `val/images/*` with `val/val_annotations.txt`, whose
+  lines hold file, class and box, separated by tabs. Its validation part is our test part: its own
+  test part has no labels and is not read. `words.txt`, if present, names the classes.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Part, class and file, the same on every machine."""
+        """Return part, class and file, the same on every machine."""
         return f"{self.part}/{self.label}/{self.path.name}"
 
 
@@ -50,7 +50,7 @@ class Layout(NamedTuple):
     entries: Callable[[Path], list[Entry]]
     """Lists training images, then test images, each class by class and by file name."""
     class_names: Callable[[Path, tuple[str, ...]], tuple[str, ...]]
-    """Takes the folder and the classes of its entries, as these call them."""
+    """Takes the folder and the classes of its entries; returns the names to print."""
 
 
 def layout_of(folder: Path) -> Layout:
@@ -64,7 +64,7 @@ def is_tiny_imagenet(folder: Path) -> bool:
 
 
 def _class_folders(folder: Path) -> list[Entry]:
-    """List every image file in a fixed order, and refuse what is not laid out as it must be."""
+    """List every image file in a fixed order. Raises `DataError` for another layout."""
     entries = []
     for part in ("train", "test"):
         for label in _class_places(folder / part):
@@ -79,7 +79,7 @@ def _class_folders(folder: Path) -> list[Entry]:
 
 
 def _tiny_imagenet(folder: Path) -> list[Entry]:
-    """As `_class_folders`, of Tiny-ImageNet; boxes beside the images are left alone."""
+    """List every image file as `_class_folders` does, of Tiny-ImageNet; boxes are ignored."""
     entries = []
     for place in _class_places(folder / "train"):
         images = _required(place / "images", "a folder of the class's images")
@@ -158,7 +158,7 @@ def _class_places(place: Path) -> list[Path]:
 
 
 def _images(place: Path) -> Iterator["os.DirEntry[str]"]:
-    """Go through the files of a folder that has images only, in no order."""
+    """Yield the files of a folder that may hold images only, in no particular order."""
     with os.scandir(place) as found:  # a tenth of the time of Path.stat, for tens of thousands
         for file in found:
             if file.name.startswith("."):
@@ -231,7 +231,7 @@ def fingerprint(folder: Path, cache: Path) -> str:
 
 
 def load(folder: Path, content: str, cache: Path) -> Decoded:
-    """Return the images of a folder whose fingerprint is `content`, from the cache if it can.
+    """Return the images of a folder whose fingerprint is `content`, from the cache if possible.
 
     Images come class by class, each class in the order of its file names; they have one channel if
     every image of the folder is grey, else three.
@@ -246,7 +246,7 @@ def load(folder: Path, content: str, cache: Path) -> Decoded:
 
 
 def _decode(entries: Sequence[Entry]) -> Decoded:
-    """Read every image: to one channel if all of them are grey, else to three."""
+    """Read every image, with one channel if all of them are grey, else with three."""
     first, is_grey = _open(entries[0].path), True
     arrays = np.empty((len(entries), 3, first.height, first.width), dtype=np.uint8)
     for array, entry in zip(arrays, entries, strict=True):
@@ -274,8 +274,8 @@ def _decode(entries: Sequence[Entry]) -> Decoded:
 
 
 def _open(path: Path) -> "Image.Image":
-    """Read one image into memory, or name the file that is none."""
-    # A tenth of a second, which naming a data set does not need.
+    """Read one image into memory. Raises `DataError`, naming the file, if it is no image."""
+    # Imported here: it takes a tenth of a second, and naming a data set does without.
     from PIL import Image, UnidentifiedImageError
 
     try:

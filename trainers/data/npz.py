@@ -1,4 +1,4 @@
-"""Arrays of one's own: an `.npz` with `train_x`, `train_y`, `test_x`, `test_y`, perhaps `classes`.
+"""Your own arrays: an `.npz` with `train_x`, `train_y`, `test_x`, `test_y`, perhaps `classes`.
 
 Images are uint8, pixels from 0 to 255, of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or
 3; labels are whole numbers 0 … K - 1. No pickled object is ever read.
@@ -23,7 +23,7 @@ SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
 
 
 def fingerprint(path: Path, cache: Path) -> str:
-    """Return a SHA-256 of the bytes of a file, remembered by its size and time."""
+    """Return a SHA-256 of the bytes of a file, remembered by its size and modification time."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -41,14 +41,14 @@ def fingerprint(path: Path, cache: Path) -> str:
 
 
 def load(path: Path) -> Decoded:
-    """Read and check a file; raises `DataError` where it is not as it must be."""
+    """Read and check a file. Raises `DataError` with the rule that it breaks."""
     arrays = _read(path)
     images = [_images(arrays[key], f"{path}: {key}") for key in ("train_x", "test_x")]
     shapes = [part.shape[1:] for part in images]
     if shapes[0] != shapes[1]:
         raise DataError(
             f"{path}: test_x: must have images of the shape of train_x, {_text(shapes[0])} as "
-            f"(C, H, W), got {_text(shapes[1])}; make them one"
+            f"(C, H, W), got {_text(shapes[1])}; make them equal"
         )
     labels = [
         _labels(arrays[key], len(part), f"{path}: {key}")

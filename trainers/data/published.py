@@ -33,7 +33,7 @@ TIMEOUT_SECONDS = 30.0
 """After which a server that sends nothing is given up."""
 CHUNK_BYTES = 1 << 18
 SHOWN_SECONDS = 0.2
-"""Between two looks of a person at the progress."""
+"""Between two updates of the printed progress."""
 ELSEWHERE = f"free space there, or set {VARIABLE} to a folder that has some and can be written"
 
 
@@ -79,7 +79,7 @@ def fetch(name: str, archives: Sequence[Archive], root: Path) -> None:
 def alone(lock: Path, doing: str) -> Iterator[None]:
     """Hold a lock, which the kernel frees if its holder dies, after waiting for another holder.
 
-    doing: what the other one may be at, for the person who waits.
+    doing: what the other holder may be doing, for the person who waits.
     """
     with writing(lock.parent, ELSEWHERE):
         lock.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def alone(lock: Path, doing: str) -> Iterator[None]:
 
 
 def _download(url: str, archive: Archive, root: Path) -> None:
-    """Fetch one archive from one place; `Unreachable` if that failed, or what came is damaged."""
+    """Fetch one archive from one server. Raises `Unreachable` if it fails or comes damaged."""
     path = root / archive.path
     aside = path.with_name(f"{path.name}.part")
     digest = hashlib.md5(usedforsecurity=False)
@@ -113,8 +113,8 @@ def _download(url: str, archive: Archive, root: Path) -> None:
 
 
 def _chunks(url: str, path: Path) -> Iterator[bytes]:
-    """Read a file from a server, and tell a person how far it is."""
-    import http.client  # here, as these take longer than naming a data set may
+    """Yield the content of a file on a server, and print the progress."""
+    import http.client  # here: importing these takes longer than naming a data set may
     import urllib.error
     import urllib.request
 
@@ -146,7 +146,7 @@ def _chunks(url: str, path: Path) -> Iterator[bytes]:
 def _missing(
     name: str, missing: Sequence[Archive], root: Path, failures: Sequence[str]
 ) -> DataError:
-    """Return the error of a failed download: what, from where, and what a person can do."""
+    """Build the error of a failed download: what, from where, and what a person can do."""
     folder = (root / missing[0].path).parent.absolute()
     files = ", ".join(f"{Path(a.path).name} (MD5 {a.md5})" for a in missing)
     return DataError(
@@ -246,7 +246,7 @@ def _cifar(torchvision_class: Any) -> Source:
 
 
 def _svhn(torchvision_class: Any) -> Source:
-    """Describe the street view house numbers, without their extra part: two files of Matlab."""
+    """Describe the street view house numbers without their extra part: two Matlab files."""
     parts = [torchvision_class.split_list[name] for name in ("train", "test")]
     archives = tuple(Archive(file, md5, (url,)) for url, file, md5 in parts)
 
@@ -287,7 +287,7 @@ def _decoded(images: list[Any], labels: list[Any], classes: Any) -> Decoded:
 
 @contextlib.contextmanager
 def _unpacking(place: Path) -> Iterator[Path]:
-    """Yield an empty folder, and remove it afterwards with what a killed process left there."""
+    """Yield an empty folder, also where a killed process left files, and remove it afterwards."""
     shutil.rmtree(place, ignore_errors=True)
     with writing(place.parent, ELSEWHERE):
         place.mkdir(parents=True)

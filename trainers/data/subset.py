@@ -1,7 +1,7 @@
 """Parts of a data set: splitting by class, balanced subsets, and the hash that names samples.
 
-Who goes where is decided by SHA-256 of a seed and a sample's position, which no version of a
-library can change, and never by the seed of a trial.
+Where a sample goes is decided by SHA-256 of a seed and its position, which no version of a library
+can change, and never by the seed of a trial.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ class Split:
 
 
 def sample_hash(split: Split) -> str:
-    """Return a hash of the samples of a part in their order. Comparable trials have equal ones."""
+    """Return a hash of the samples of a part, in order. Comparable trials have equal hashes."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
     digest.update(np.ascontiguousarray(split.images).tobytes())
     digest.update(np.ascontiguousarray(split.labels.astype("<i8")).tobytes())
@@ -33,7 +33,7 @@ def split_by_class(split: Split, num_second: int, seed: str) -> tuple[Split, Spl
     """Move `num_second` samples to a second part, each class in proportion (largest remainders).
 
     Every class keeps at least one sample in the first part. Within a class, samples are moved in
-    the order of their hashes; both parts keep the order in which samples stand.
+    the order of their hashes; both parts keep the order of the samples.
     """
     labels = split.labels
     is_second = np.zeros(len(labels), dtype=bool)
@@ -59,10 +59,10 @@ def balanced(split: Split, count: int, seed: str) -> Split:
 
     Samples are taken in rounds, each with the next one of every class in the order of their hashes.
     So the counts of two classes differ by at most one, unless all samples of the smaller are taken.
-    count: from 0 to the number of samples. The order in which samples stand is kept.
+    count: from 0 to the number of samples. The order of the samples is kept.
     """
     labels = split.labels
-    assert 0 <= count <= len(labels), "who asks knows the number of samples"
+    assert 0 <= count <= len(labels), "callers know the number of samples"
     rounds = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         positions = _shuffled(labels, int(label), seed)

@@ -23,7 +23,7 @@ SCHEMAS = (
 
 
 def torchvision_module(name: str) -> Any:
-    """Import `torchvision.NAME`, say `models`, and return it.
+    """Import `torchvision.NAME`, such as `models`, and return it.
 
     Raises `ImportError` if torchvision is not installed.
     """

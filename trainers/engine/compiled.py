@@ -81,7 +81,7 @@ def _written(network: Network) -> tuple[list[Tensor], ...]:
 
 
 def _copies(tensors: list[Tensor]) -> list[Tensor]:
-    """Copy tensors, parameters as parameters: torch.compile holds them for another type."""
+    """Copy tensors, parameters as parameters: to torch.compile these are another type."""
     contents = [tensor.detach().clone() for tensor in tensors]
     return [
         nn.Parameter(content) if isinstance(tensor, nn.Parameter) else content
@@ -92,9 +92,9 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 def compiled_classifier(view: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
     """Compile a network in evaluation mode for batches of the shape of `images`.
 
-    It reads the weights of now, and may be differentiated with respect to the images. Batches of
-    other sizes are run as they are, and so is a pass without a gradient, such as the clean one of
-    TRADES: one pass of many, which would take a compilation of its own.
+    It reads the current weights, and can be differentiated with respect to the images. Batches of
+    other sizes run uncompiled. So does a pass without a gradient, such as the clean one of TRADES:
+    it is one pass of many, and would need a compilation of its own.
     """
     size = len(images)
     graph = make_fx(view)(images)  # a code object of its own: torch.compile limits those of one

@@ -1,9 +1,9 @@
 """How passes are executed: which of the faster forms are used, and what makes numbers repeat.
 
 No choice made here changes a pass by more than the rounding of float32, as another processor would,
-so none of it belongs to a `TrainConfig`. A training multiplies roundings: two that are executed
-unlike end as two seeds of one configuration do, which is why `TrainState.engine` says what was
-used. The precision changes what is computed, and is part of the configuration.
+so none of it belongs to a `TrainConfig`. But a training amplifies rounding: two trainings that are
+executed differently end as far apart as two seeds of one configuration. So `TrainState.engine`
+records what was used. The precision changes what is computed, and is part of the configuration.
 """
 
 import hashlib
@@ -32,8 +32,8 @@ class Engine:
     compiled: Literal["when it pays", "always", "never"] = "when it pays"
     """Run steps of full batches through torch.compile (`compiles`)."""
     later_steps: int = 0
-    """Steps of the same shape that this process can expect after this training. A compilation
-    serves them, too."""
+    """Steps of the same shape that this process can expect after this training. One compilation
+    serves them too."""
 
 
 STEPS_THAT_REPAY = 20_000
@@ -57,7 +57,7 @@ def compiles(engine: Engine, device: torch.device, steps: int) -> bool:
 def classifier(
     model: nn.Module, image_shape: tuple[int, ...], device: torch.device, engine: Engine
 ) -> Classify:
-    """Return the network in evaluation mode, as it is now, differentiable by images alone."""
+    """Return the network as it is now, in evaluation mode; only images can be differentiated by."""
     view = evaluation_view(model)
     return narrowed(view, image_shape, device, engine) or view
 
@@ -65,7 +65,7 @@ def classifier(
 def narrowed(
     view: nn.Module, image_shape: tuple[int, ...], device: torch.device, engine: Engine
 ) -> NarrowClassifier | None:
-    """Return the fused form of a network in evaluation mode, where it may be used and applies."""
+    """Return the fused form of a network in evaluation mode, if it is allowed and there is one."""
     may_be = engine.narrow and device.type == "cpu"
     return narrow_classifier(view, image_shape) if may_be else None
 

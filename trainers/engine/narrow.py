@@ -32,16 +32,16 @@ CONVOLUTIONS = (1, 4, 8)
 COMPILERS = ("cc", "gcc", "clang")
 OPTIONS = ("-std=gnu11", "-O2", "-ffp-contract=fast", "-fPIC", "-shared")
 TARGETS = ("-march=native", "-mcpu=native")
-"""The first that the compiler knows is taken: older ones for ARM know only the second."""
+"""The first that the compiler accepts is used; older ones for ARM accept only the second."""
 PATIENCE_SECONDS = 60
-"""For a compilation, which takes one second or two."""
+"""For a compilation, which takes one or two seconds."""
 
 _failures: dict[tuple[str, ...], str] = {}
-"""By compiler: what could not be compiled last."""
+"""By compiler: the notice of its last failure."""
 
 
 class Shape(NamedTuple):
-    """What the C is compiled for; each field is a constant there, in capitals."""
+    """What narrow.c is compiled for; each field is a constant there, in capitals."""
 
     channels: int
     height: int
@@ -92,21 +92,21 @@ class NarrowClassifier:
     def refresh(self) -> None:
         """Read the current weights and running statistics of the view, which are written in place.
 
-        No gradient can be asked any more of logits from before.
+        Logits computed before can no longer be differentiated.
         """
         self._library.pack(*self._weights)
         self._num_refreshed += 1
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Classify; where a gradient may be asked, keep what it needs."""
+        """Classify. Where a gradient may be needed, keep what it takes."""
         if images.requires_grad and torch.is_grad_enabled():
             logits: Tensor = _Logits.apply(images, self)  # type: ignore[no-untyped-call]
             return logits
         return self._classify(images.detach(), None)
 
     def pullback(self, images: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Classify without autograd. Returns logits (B, K), and what takes a gradient with respect
-        to them, (B, K), to that with respect to the images, (B, C, H, W).
+        """Classify without autograd. Returns logits (B, K) and a function, from the gradient with
+        respect to them, (B, K), to that with respect to the images, (B, C, H, W).
         """
         kept = torch.empty(len(images), self._kept_bytes, dtype=torch.uint8)
         logits = self._classify(images.detach(), kept)
@@ -168,9 +168,9 @@ class _Logits(torch.autograd.Function):
 def narrow_classifier(view: nn.Module, image_shape: tuple[int, ...]) -> NarrowClassifier | None:
     """Return a faster form of an evaluation-mode `small_cnn` for images (C, H, W).
 
-    None where there is none: for another network, dtype, memory format or device, where the shape
-    is not one for which it is faster, and where nothing compiles (`compiler_notice` says why).
-    The storage of the view's weights and buffers must stay where it is.
+    Returns None for another network, dtype, memory format or device, for a shape at which it is not
+    faster, and where nothing compiles (`compiler_notice` says why). The storage of the view's
+    weights and buffers must stay where it is.
     """
     layers: list[Any] = list(view.children())
     channels, height, width = image_shape
@@ -195,9 +195,9 @@ def is_faster(shape: Shape) -> bool:
 
 
 def compiler_notice() -> str:
-    """Return one line on why something requested could not be compiled, or ''.
+    """Return one line that says why narrow.c could not be compiled, or ''.
 
-    The missing compiler is noticed at any time, a failed compilation once it has happened.
+    A missing compiler is noticed at any time, a failed compilation once it has happened.
     """
     compiler = _compiler()
     if compiler is not None:

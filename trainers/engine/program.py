@@ -31,7 +31,7 @@ from trainers.step.step import Memory, Network, Sides, Update, new_memory, new_s
 from trainers.step.weights import perturbing
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
-"""Kept in a process, on a device; the one that was not used for longest goes first."""
+"""Programs that a process keeps per device; the least recently used one is dropped first."""
 
 WARM_UPS = 3
 """Runs before the recording, in which cuDNN chooses kernels and memory is allocated."""
@@ -48,9 +48,9 @@ def program_for(
     engine: Engine,
     is_compiled: bool,
 ) -> "Program":
-    """Return the process's program for trainings of this shape, made at the first call.
+    """Return the process's program for trainings of this shape, built at the first call.
 
-    model: of the shape, to be copied.
+    model: any of this shape; it is copied.
     """
     key = _key(config, data, device, engine, is_compiled)
     program = _programs.pop(key, None) or Program(config, data, model, device, engine, is_compiled)
@@ -103,7 +103,7 @@ class Program:
         engine: Engine,
         is_compiled: bool,
     ) -> None:
-        self._data = data  # kept, so that nothing else gets its identity, which names the program
+        self._data = data  # kept alive, as the key of the program holds its id
         self._device = device
         self._is_captured = device.type == "cuda" and engine.captured
         self._may_compile = is_compiled
@@ -214,7 +214,7 @@ class Program:
                 input_gradient(attacked, cross_entropy_sum, images, labels)
                 self.network = self.network._replace(attacked=attacked)
                 self._attack = "torch.compile"
-        except Exception as error:  # torch raises many kinds, say where there is no C++ compiler
+        except Exception as error:  # torch raises many types, for example without a C++ compiler
             _notice("torch.compile failed", error)
             return update
         self.is_compiled = True
@@ -329,7 +329,7 @@ def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
-    """Return the training part on the device, copied once while it is the one in use."""
+    """Return the training part on the device; only the last one used is kept there."""
     for known, place, source in _sources:
         if known is data and place == device:
             return source

@@ -29,9 +29,9 @@ LEAST_CLASSES = {"apgd-ce": 2, "apgd-dlr": 3, "apgd-t": 4, "fab": 2, "fab-t": 2,
 """The attacks by AutoAttack's names, and how many classes each needs."""
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
 OF_FEW_CLASSES = ("apgd-ce", "fab", "square")
-"""In the place of `STANDARD`, whose second attack compares four logits."""
+"""Replaces `STANDARD`, whose second attack compares four logits."""
 PIXEL_ROUNDING = 2.0**-24
-"""How much a value in [0, 1] and its difference from another may be off in float32."""
+"""How far float32 may round a value in [0, 1] or its difference from another."""
 
 
 class AttackError(RuntimeError):
@@ -45,14 +45,14 @@ class AutoAttacked:
     attacks: tuple[str, ...]
     """(A,) in the order they ran, by AutoAttack's names."""
     bits: Bits
-    """(1 + A, n): row 0 without an attack, row 1 + a right after attacks 0 … a too. An attack runs
-    only on the samples that are still right, as in AutoAttack; the last row is the worst case."""
+    """(1 + A, n): row 0 without an attack, row 1 + a right after attacks 0 … a. An attack runs only
+    on the samples that are still right, as in AutoAttack; the last row is the worst case."""
     images: NDArray[np.float32]
     """(n, C, H, W) in [0, 1]: what broke a sample; the sample itself where nothing did. The last
     row of `bits` is how the evaluated network classifies these."""
     log: str
-    """What pyautoattack logged, its warnings among it, under a heading for each attack that ran;
-    its fractions are of the samples that this attack saw."""
+    """What pyautoattack logged, warnings included, under a heading for each attack that ran; its
+    fractions are of the samples that this attack saw."""
 
 
 def attack_name(num_classes: int) -> str:
@@ -130,17 +130,18 @@ def _check_threat(norm: str, radius: float, batch_size: int) -> None:
 
 
 def check_images(found: Tensor, clean: Tensor, norm: Norm, radius: float, name: str) -> None:
-    """Refuse what the attack `name` found unless finite, in [0, 1] and within the radius of clean.
+    """Raise `AttackError` unless images are finite, in [0, 1] and within the radius of clean ones.
 
-    Both (B, C, H, W). The radius may be exceeded by a factor of 1e-5, and by what float32 rounds a
-    value of [0, 1] by: at radius 0.0005 that is more than the factor (5e-5 times it, measured).
+    Both (B, C, H, W); name: of the attack that found them. The radius may be exceeded by 1e-5 of
+    itself, and by the rounding of float32 in [0, 1], which is more at small radii (measured: 5e-5
+    of a radius of 0.0005).
     """
 
     def refuse(is_wrong: Tensor, rule: str, worst: float) -> None:
         if is_wrong.any():
             raise AttackError(
                 f"{name}: {int(is_wrong.sum())} of {len(found)} returned images: {rule}, "
-                f"got {worst:.9g}; do not use its numbers, and look "
+                f"got {worst:.9g}; do not use its numbers, and check "
                 "whether logits and gradients are finite"
             )
 
@@ -157,7 +158,7 @@ def check_images(found: Tensor, clean: Tensor, norm: Norm, radius: float, name: 
 
 def _check_attacks(names: tuple[str, ...], num_classes: int) -> None:
     check(len(names) > 0, "attacks", "needs at least one attack", names)
-    check(len(set(names)) == len(names), "attacks", "names each once", names)
+    check(len(set(names)) == len(names), "attacks", "must name each once", names)
     for name in names:
         known = ", ".join(LEAST_CLASSES)
         check(name in LEAST_CLASSES, "attacks", f"each must be one of {known}", name)
@@ -175,8 +176,8 @@ def _adversary(
     device: torch.device,
     logger: logging.Logger,
 ) -> Any:
-    """Return AutoAttack with one of its attacks to run, and with its settings."""
-    from pyautoattack import AutoAttack  # heavy for what does not evaluate
+    """Build AutoAttack for one of its attacks, with its own settings."""
+    from pyautoattack import AutoAttack  # slow to import, and only evaluations need it
 
     common = {
         "norm": {"linf": "Linf", "l2": "L2"}[norm],
@@ -197,7 +198,7 @@ def _adversary(
 
 @contextmanager
 def _contained() -> Iterator[tuple[logging.Logger, io.StringIO]]:
-    """Undo what pyautoattack does to the process; give a logger, and what is written to it.
+    """Undo what pyautoattack does to the process; yield a logger and the text it collects.
 
     It seeds torch's global generators, of every CUDA device too, and ends the thread's tracing,
     which a debugger or the measurement of coverage may be doing.
@@ -216,7 +217,7 @@ def _contained() -> Iterator[tuple[logging.Logger, io.StringIO]]:
 def _is_right(
     view: Classify, images: Tensor, labels: Tensor, batch_size: int, device: torch.device
 ) -> Tensor:
-    """Images (n, C, H, W) and labels (n,) to (n,) bool, all on the CPU."""
+    """Return which images (n, C, H, W) are classified as labels (n,), all on the CPU."""
     with torch.no_grad():
         starts = range(0, len(images), batch_size)
         batches = [view(images[start : start + batch_size].to(device)) for start in starts]

@@ -1,9 +1,9 @@
 """Diagnose gradient masking: whether a network's robust numbers can be believed.
 
-`diagnose` runs the attacks of the checklist that one network decides, its first ten rows;
-`trainers.masking` has thresholds and sentences. A fail in rows 1 to 6 voids the robust numbers of
-the network. Diagnosing leaves its mode, buffers and gradients, and the global random state, as they
-were, and is decided by the seed, even for a network that draws from the global state.
+`diagnose` runs the first ten rows of the checklist, those that one network decides;
+`trainers.evaluation.masking` has thresholds and sentences. A fail in rows 1 to 6 voids the robust
+numbers of the network. Diagnosing leaves the network's mode, buffers and gradients, and the global
+random state, as they were. The seed decides it, even if the network draws from the global state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,9 +32,7 @@ from trainers.evaluation.masking import (
 )
 from trainers.evaluation.pgd import Attacked
 from trainers.evaluation.probes import (
-    LONG,
-    MANY,
-    SHORT,
+    SHORT_STEPS,
     Probe,
     accuracy_of,
     last_iterates,
@@ -47,10 +45,13 @@ __all__ = ["Check", "diagnose", "worst"]
 
 QUERIED = 100
 """Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
+MORE_STEPS, MORE_RESTARTS = 5, 10
+"""Times as many as the study's own attack has, row 7. From ten steps on they only add to it, as the
+step size stays a quarter of the radius; the starts are the same."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
 DIFFERENCES = ("apgd-t", "apgd-dlr")
-"""Row 9; the first that there are classes for. The second is weaker by itself: at linf 0.1 it left
+"""Row 9; the first that the number of classes allows. The second is the weaker: at linf 0.1 it left
 a network of standard training on the digits 26%, where cross-entropy left 15% and the first 11%."""
 
 
@@ -71,16 +72,16 @@ def diagnose(
 ) -> tuple[Check, ...]:
     """Check a network for gradient masking, at the objective radius unless a row says otherwise.
 
-    Twelve checks, in the order of their rows: rows 8 and 9 have two parts. What was not handed over
-    is not run, and its check says so.
+    Twelve checks, in the order of their rows: rows 8 and 9 have two parts. A check that lacks its
+    input is not run, and says so.
 
     bits: (1 + R, n), what `evaluate` found for this network on the whole split, raw; rows 2 and 10.
     strong: radius to AutoAttack's cumulative bits (1 + A, N), clean first and Square last, of the
     first N samples; rows 8 and 10. Without it Square attacks up to `QUERIED` samples. rivals:
     networks of the same configuration and other seeds; row 8. samples: how many the other attacks
-    see, evenly spread over the split; the limits are made for 500, and of 40 one sample is 2.5
-    points. Raises ValueError for bits of the wrong shape or radius, and
-    AttackError as `autoattack` does.
+    see, evenly spread over the split; the limits are made for 500, and one sample of 40 is 2.5
+    points. Raises ValueError for bits of the wrong shape or radius, and AttackError as `autoattack`
+    does.
     """
     _check_bits(bits, evaluation.radii, len(split.labels))
     _check_strong(strong, evaluation.radii, len(split.labels))
@@ -107,28 +108,31 @@ def _rows(
     rivals: Sequence[nn.Module],
 ) -> tuple[Check, ...]:
     """Run the checks, in the order of their rows."""
-    short, long, many = (_pgd(probe, attack, probe.view) for attack in (SHORT, LONG, MANY))
+    attack = evaluation.attack
+    longer = replace(attack, steps=MORE_STEPS * attack.steps)
+    more = replace(attack, restarts=MORE_RESTARTS * attack.restarts)
+    own, *stronger = (_pgd(probe, each, probe.view) for each in (attack, longer, more))
     clean = right(probe, probe.images)
-    other = [_pgd(probe, SHORT, scaled(probe.view, scale)) for scale in SCALES]
-    by_scale = dict(zip((1.0, *SCALES), _accuracies(short, *other), strict=True))
-    tried = (short, long, many, *other)
-    survivors = torch.stack([clean, *(attacked.is_right for attacked in tried)]).all(0)
+    other = [_pgd(probe, attack, scaled(probe.view, scale)) for scale in SCALES]
+    by_scale = dict(zip((1.0, *SCALES), _accuracies(own, *other), strict=True))
+    unscaled = torch.stack([clean, *(each.is_right for each in (own, *stronger))]).all(0)
+    survivors = torch.stack([unscaled, *(each.is_right for each in other)]).all(0)
     with torch.no_grad():
         num_classes = probe.view(probe.images[:1]).shape[1]
     sequence = attack_name(num_classes)
-    square, losses = _queries_and_losses(probe, survivors, strong, num_classes)
+    square, losses = _queries_and_losses(probe, survivors, unscaled, strong, num_classes)
     return (
-        soundness.returned_images(probe, many),
+        soundness.returned_images(probe, own, attack.title),
         _radius_order(evaluation, bits),
         soundness.grey_image(probe),
         soundness.attack_order(probe, clean),
         soundness.zero_gradients(probe),
         soundness.plain_forward(probe),
-        plateau(_accuracies(short, long, many), SHORT.title, probe.place),
+        plateau(_accuracies(own, *stronger), attack.title, probe.place),
         square,
         _transfer(probe, survivors, rivals),
         losses,
-        logit_scale(by_scale, SHORT.title, probe.place),
+        logit_scale(by_scale, attack.title, probe.place),
         _tier_gap(evaluation, bits, strong, sequence),
     )
 
@@ -159,9 +163,16 @@ def _tier_gap(
 
 
 def _queries_and_losses(
-    probe: Probe, survivors: Tensor, strong: Mapping[float, Bits], num_classes: int
+    probe: Probe,
+    survivors: Tensor,
+    unscaled: Tensor,
+    strong: Mapping[float, Bits],
+    num_classes: int,
 ) -> tuple[Check, Check]:
-    """Rows 8, Square, and 9, logit differences. survivors: right under every PGD, (n,)."""
+    """Rows 8, Square, and 9, logit differences.
+
+    survivors: right under every PGD, (n,); unscaled: under those on the logits as they are.
+    """
     index = even(QUERIED, len(probe.labels))
     few = replace(probe, split=take(probe.split, index))
     by_loss = _survivors(few, "apgd-ce")
@@ -172,6 +183,7 @@ def _queries_and_losses(
     if name is not None:
         by_difference = _survivors(few, name)
         white_box &= by_difference
+        by_loss &= unscaled.cpu().numpy()[index]
         accuracies = float(by_loss.mean()), float(by_difference.mean())
         losses = logit_differences(*accuracies, name, few.place)
     if strong:
@@ -198,12 +210,12 @@ def _survivors(probe: Probe, attack: str) -> Bits:
 
 
 def _transfer(probe: Probe, survivors: Tensor, rivals: Sequence[nn.Module]) -> Check:
-    """Row 8, second part; each rival's images are what PGD ends at, far beyond its own border."""
+    """Row 8, second part. A rival's images are those at which PGD ends, far beyond its border."""
     if not rivals:
         return not_run(8, "transfer", "needs the network of another seed")
     survives = survivors.clone()
     for rival in rivals:
-        crafted = last_iterates(probe, probe.see(rival, probe.engine), SHORT.steps)
+        crafted = last_iterates(probe, probe.see(rival, probe.engine), SHORT_STEPS)
         survives &= right(probe, crafted)
     share = accuracy_of(survivors & ~survives)
     return black_box("transfer", share, f"{probe.place}, after PGD (rivals: {len(rivals)})")

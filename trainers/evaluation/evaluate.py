@@ -1,4 +1,4 @@
-"""Judge a trained network: a correctness bit for every sample at every radius.
+"""Evaluate a trained network: a correctness bit for every sample at every radius.
 
 Evaluating leaves the network's mode, buffers and gradients, and the global random state, as they
 were. Letters: R radii, R2 radii of the other norm, n samples.
@@ -23,7 +23,7 @@ BATCH_SIZE = 500
 """Samples per evaluation batch."""
 STREAM = "test attack"
 OTHER_STREAM = "test attack of the other norm"
-"""What the noise of each norm is drawn by, so that it does not depend on the other norm."""
+"""The random streams of the two norms, so that the noise of one does not depend on the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Evaluation:
     clean: float
     """Accuracy without an attack."""
     robust: tuple[float, ...]
-    """(R,) accuracy at each radius, nested: right there, at all smaller radii, and unattacked."""
+    """(R,) accuracy at each radius, nested: right there, at all smaller radii and unattacked."""
     other_bits: Bits
     """(R2, n): as the attacked rows of `bits`, at the radii of the other norm, raw."""
     other_robust: tuple[float, ...]
@@ -67,10 +67,10 @@ def evaluate(
     device: torch.device,
     engine: Engine | None = None,
 ) -> Evaluation:
-    """Judge `model` on all samples of `split`, without an attack and at every radius.
+    """Evaluate `model` on all samples of `split`, without an attack and at every radius.
 
-    So too at the radii of the other norm, where `evaluation` has any: the same attack from noise of
-    its own.
+    If `evaluation` has radii of the other norm, the same attack runs there too, from noise of its
+    own.
     """
     view = classifier(model, split.images.shape[1:], device, engine or Engine())
 
@@ -113,7 +113,7 @@ def nested(bits: Bits) -> Bits:
 
 
 def accuracies(bits: Bits) -> tuple[float, tuple[float, ...]]:
-    """Clean accuracy, and the nested robust accuracy at each radius, from raw bits (1 + R, n)."""
+    """Return clean accuracy and nested robust accuracy at each radius. bits: (1 + R, n), raw."""
     clean, *robust = nested(bits).mean(axis=1).tolist()
     return clean, tuple(robust)
 
@@ -157,7 +157,7 @@ def adversarial_examples(
 
 
 def spread(split: Split, count: int) -> Split:
-    """Return at most `count` samples at even distances, so of all classes if these are in order."""
+    """Return at most `count` samples at even distances: of all classes if these are in order."""
     return take(split, even(count, len(split.labels)))
 
 

@@ -1,9 +1,9 @@
-"""What a checklist of gradient masking says of an evaluation: verdicts, thresholds, sentences.
+"""The checklist of gradient masking: its verdicts, thresholds and sentences.
 
 Athalye, Carlini and Wagner (2018), Obfuscated gradients give a false sense of security, section
 3.1, and Carlini et al. (2019), On evaluating adversarial robustness, section 5, list the signs; the
 rows and, unless marked, the thresholds are ours. All here is decided by numbers and bits alone;
-`trainers.diagnostics` runs the attacks. Letters: R radii, A attacks, n samples.
+`trainers.evaluation.diagnose` runs the attacks. Letters: R radii, A attacks, n samples.
 """
 
 import itertools
@@ -22,7 +22,7 @@ VERDICTS: tuple[Verdict, ...] = ("not run", "pass", "warn", "fail")
 
 
 class Limits(NamedTuple):
-    """A value above `warn` warns, above `fail` fails; equal to one it does not."""
+    """A value above `warn` warns, and one above `fail` fails; a value equal to a limit does not."""
 
     warn: float
     fail: float
@@ -36,8 +36,8 @@ ZERO_GRADIENTS = Limits(0, 0.05)
 """Row 5, a share of samples. Any warns in AutoAttack too (pyautoattack, check_zero_gradients)."""
 UNSOUND = Limits(0, 0)
 """Rows 1 and 6, a count: any fails."""
-PLATEAU = Limits(0.01, 0.03)
-"""Row 7, a difference of accuracies."""
+PLATEAU = Limits(0.01, math.inf)
+"""Row 7, a difference of accuracies: a weak attack is the study's choice, so none fails."""
 BLACK_BOX = Limits(0.002, 0.02)
 """Row 8, a share of samples. 0.2 points warn in AutoAttack too (pyautoattack, check_square_sr)."""
 AGREEMENT = Limits(0.02, 0.05)
@@ -45,7 +45,7 @@ AGREEMENT = Limits(0.02, 0.05)
 TIER_GAP = Limits(0.05, math.inf)
 """Row 10, a difference of accuracies: PGD is the weaker attack, so none fails."""
 SLACK = 1e-9
-"""Of a comparison with a limit: a single sample of 500 is 0.2 points, whatever its rounding."""
+"""Of a comparison with a limit, against rounding: one sample of 500 equals 0.2 points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Check:
     name: str
     verdict: Verdict
     text: str
-    """A sentence with its numbers, samples, attack and radius; why, where it was not run."""
+    """A sentence with its numbers, samples, attack and radius, or why it was not run."""
     numbers: Mapping[str, float]
     """Finite; shares and accuracies in [0, 1]. Empty where it was not run."""
 
@@ -87,14 +87,14 @@ def graded(
     meaning: str,
     numbers: Mapping[str, float],
 ) -> Check:
-    """Make a check of a value. text: what was found; meaning: of a warning or a failure."""
+    """Build a check of a value. text: what was found; meaning: what a warning or failure means."""
     verdict = grade(value, limits)
     said = f"{text}." if verdict == "pass" else f"{text}: {meaning}."
     return Check(number=number, name=name, verdict=verdict, text=said, numbers=numbers)
 
 
 def not_run(number: int, name: str, reason: str) -> Check:
-    """Make a check that says why it was not run."""
+    """Build a check that says why it was not run."""
     return Check(
         number=number, name=name, verdict="not run", text=f"Not run: {reason}.", numbers={}
     )
@@ -110,9 +110,10 @@ class Rise(NamedTuple):
     later: int
 
 
-def largest_rise(bits: Bits) -> Rise:
+def largest_rise(bits: Bits, ignored: Iterable[tuple[int, int]] = ()) -> Rise:
     """Find the two rows between which accuracy rises most, in standard errors. bits: (≥ 2, n).
 
+    ignored: pairs of rows, earlier and later, that are not compared.
     The standard error is that of the mean of paired differences, and at least 1/n: one sample that
     alone is right in the later row is a rise of one standard error.
 
@@ -122,7 +123,8 @@ def largest_rise(bits: Bits) -> Rise:
     values = bits.astype(np.float64)
     count = bits.shape[1]
     rises = []
-    for earlier, later in itertools.combinations(range(len(bits)), 2):
+    pairs = set(itertools.combinations(range(len(bits)), 2)) - set(ignored)
+    for earlier, later in sorted(pairs):
         each = values[later] - values[earlier]
         spread = math.sqrt(((each - each.mean()) ** 2).sum() / max(count - 1, 1) / count)
         difference = float(each.mean())
@@ -153,9 +155,12 @@ def radius_order(bits: Bits, radii: Sequence[float], attack: str) -> Check:
 
 
 def attack_order(bits: Bits, place: str) -> Check:
-    """Row 4: PGD ≤ FGSM ≤ noise ≤ clean. bits: (4, n), clean, noise, FGSM, PGD."""
+    """Row 4: PGD ≤ FGSM ≤ noise, both ≤ clean. bits: (4, n), clean, noise, FGSM, PGD.
+
+    Noise follows no gradient, so it may stand above clean: by chance, or after training on noise.
+    """
     names = ("clean", "noise", "FGSM", "PGD")
-    rise = largest_rise(bits)
+    rise = largest_rise(bits, ignored=[(0, 1)])
     accuracies = bits.mean(axis=1).tolist()
     listed = ", ".join(f"{n} {100 * a:.1f}%" for n, a in zip(names, accuracies, strict=True))
     weak, strong = names[rise.earlier], names[rise.later]
@@ -168,15 +173,13 @@ def attack_order(bits: Bits, place: str) -> Check:
         rise.standard_errors,
         RISE,
         found,
-        "an attack that follows gradients further finds less, so the gradients mislead"
-        if rise.later > 1
-        else "noise breaks less than nothing: by chance, or as it was trained on noise",
+        "an attack that follows gradients further finds less, so the gradients mislead",
         {"standard errors": rise.standard_errors, **dict(zip(names, accuracies, strict=True))},
     )
 
 
 def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
-    """Row 7. accuracies: under a short attack; with more steps; with more restarts."""
+    """Row 7. accuracies: under the study's own attack; with more steps; with more restarts."""
     base, of_steps, of_restarts = accuracies
     steps, restarts = base - of_steps, base - of_restarts
     return graded(
@@ -192,29 +195,31 @@ def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
 
 
 def logit_differences(by_loss: float, by_difference: float, attack: str, place: str) -> Check:
-    """Row 9, first part: accuracies under APGD on cross-entropy and on logit differences.
+    """Row 9, first part: accuracies under PGD and APGD on cross-entropy, and APGD on differences.
 
-    Only what cross-entropy leaves beyond the other counts: logit differences that are the weaker
-    loss, as DLR is on unmasked networks of three classes, mislead nothing that a study reports.
+    All attacks on cross-entropy count together, as APGD alone is too weak for a verdict: on the
+    digits, after AT at ε 0.02, it left 39%, and logit differences, with nine targets, 34%. Only
+    what cross-entropy leaves beyond the other counts: logit differences that are the weaker loss,
+    as DLR is on unmasked networks of three classes, mislead nothing that a study reports.
     """
     return graded(
         9,
         "logit differences",
         max(0.0, by_loss - by_difference),
         AGREEMENT,
-        f"APGD {place} leaves {100 * by_loss:.1f}% by cross-entropy and "
-        f"{100 * by_difference:.1f}% by logit differences ({attack})",
+        f"PGD and APGD on cross-entropy {place} leave {100 * by_loss:.1f}%, "
+        f"logit differences ({attack}) {100 * by_difference:.1f}%",
         "cross-entropy misleads its attack: judge by AutoAttack",
         {"by cross-entropy": by_loss, "by logit differences": by_difference},
     )
 
 
 def logit_scale(by_scale: Mapping[float, float], attack: str, place: str) -> Check:
-    """Row 9, second part: accuracies by what the attacked logits are multiplied by, 1 among them.
+    """Row 9, second part: accuracies by the factor on the attacked logits, 1 among them.
 
-    Only a fall counts. An attack that another scale weakens, as it does on unmasked networks,
-    overstates nothing: a network of standard training on the digits kept 14% at linf 0.1, and 28%
-    and 37% with logits × 0.1 and × 10.
+    Only a fall counts. Where another scale weakens the attack, as on unmasked networks, nothing is
+    overstated: a network of standard training on the digits kept 14% at linf 0.1, and 28% and 37%
+    with logits × 0.1 and × 10.
     """
     listed = ", ".join(f"{100 * a:.1f}% with logits × {scale:g}" for scale, a in by_scale.items())
     return graded(
@@ -231,8 +236,8 @@ def logit_scale(by_scale: Mapping[float, float], attack: str, place: str) -> Che
 def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) -> Check:
     """Row 8, first part: what Square breaks that no white-box attack broke, at the worst radius.
 
-    strong: radius to cumulative bits (1 + A, n), clean first and Square last, as AutoAttack has it.
-    strong_attack: the name of their sequence.
+    strong: radius to cumulative bits (1 + A, n), clean first and Square last, as in AutoAttack.
+    strong_attack: the name of the sequence of attacks.
     """
     shares = {radius: _share_only_last(bits) for radius, bits in strong.items()}
     radius = max(shares, key=shares.__getitem__)
@@ -242,7 +247,7 @@ def square_alone(strong: Mapping[float, Bits], norm: str, strong_attack: str) ->
 
 
 def black_box(name: str, share: float, place: str) -> Check:
-    """Row 8: the share of samples that an attack without this network's gradients breaks alone."""
+    """Row 8: the share of samples that only an attack without this network's gradients breaks."""
     return graded(
         8,
         name,
@@ -262,7 +267,7 @@ def tier_gap(
     norm: str,
     strong_attack: str,
 ) -> Check:
-    """Row 10: tier 2 minus tier 3, paired on the samples of tier 3, at the radius of most.
+    """Row 10: tier 2 minus tier 3, paired on the samples of tier 3, at the radius of most gap.
 
     bits: (1 + R, n), raw; strong: radius to cumulative bits (1 + A, N) of the first N samples.
     """
@@ -285,7 +290,7 @@ def tier_gap(
 
 
 def _share_only_last(bits: Bits) -> float:
-    """Share of samples that only the last attack broke. bits: (1 + A, n), cumulative."""
+    """Return the share of samples that only the last attack broke. bits: (1 + A, n), cumulative."""
     return float((bits[-2] & ~bits[-1]).mean())
 
 

@@ -115,7 +115,7 @@ def classified_right(logits: Tensor, labels: Tensor) -> Tensor:
 def _look(
     classify: Classify, images: Tensor, labels: Tensor, is_last: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return which images are classified right, (B,), and the gradient to follow from them."""
+    """Return which images are classified correctly, (B,), and the gradient to follow from each."""
     if is_last:
         with torch.no_grad():
             return classified_right(classify(images), labels), images

@@ -1,4 +1,4 @@
-"""What a diagnosis asks of a network: attacks on the same samples, each from the same starts."""
+"""What a diagnosis tries on a network: attacks on the same samples, each from the same starts."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -22,16 +22,15 @@ from trainers.step.losses import CROSS_ENTROPY
 from trainers.step.numbers import no_numbers
 
 STREAM = "diagnostics"
-SHORT = PgdAttack(steps=20, restarts=1)
+SHORT_STEPS = 20
+"""Of the single attacks of rows 4 and 8, whatever the study's own attack."""
 LONG = PgdAttack(steps=100, restarts=1)
-MANY = PgdAttack(steps=20, restarts=10)
-"""Row 7 compares the first with the others, which only add to it: the step size is a quarter of the
-radius in all, the starts are the same. The second judges row 3 too, the third row 1."""
+"""Judges row 3, so that a study's weak attack is not taken for a network that hides."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """A network, the samples it is asked about, and the threat. Letters: n samples."""
+    """A network, the samples it is tested on, and the threat. Letters: n samples."""
 
     model: nn.Module
     split: Split
@@ -44,28 +43,28 @@ class Probe:
 
     @cached_property
     def view(self) -> Classify:
-        """The network in evaluation mode, executed as in an evaluation."""
+        """Return the network in evaluation mode, executed as in an evaluation."""
         return self.see(self.model, self.engine)
 
     @cached_property
     def plain(self) -> Classify:
-        """The network in evaluation mode, operator by operator."""
+        """Return the network in evaluation mode, operator by operator."""
         return self.see(self.model, PLAIN)
 
     @cached_property
     def images(self) -> Tensor:
-        """(n, C, H, W) in [0, 1]."""
+        """Return the images, (n, C, H, W) in [0, 1]."""
         stored = torch.tensor(self.split.images, device=self.device)
         return stored.to(torch.float32) / self.divisor
 
     @cached_property
     def labels(self) -> Tensor:
-        """(n,)."""
+        """Return the labels, (n,)."""
         return torch.tensor(self.split.labels, device=self.device)
 
     @property
     def place(self) -> str:
-        """Where, in words."""
+        """Return norm, radius and number of samples in words."""
         return f"at {self.norm} {self.radius:g} on {len(self.split.labels)} samples"
 
     def see(self, model: nn.Module, engine: Engine) -> Classify:
@@ -81,7 +80,7 @@ def pgd(
     norm: Norm,
     radius: float,
 ) -> Attacked:
-    """Attack all samples; any iterate may break one. The starts are those of every other call."""
+    """Attack all samples; any iterate may break one. Every call starts from the same points."""
     batches = list(
         attacked_batches(
             classify,
@@ -99,16 +98,14 @@ def pgd(
 
 
 def last_iterates(probe: Probe, classify: Classify, steps: int) -> Tensor:
-    """Return the images (n, C, H, W) that PGD from one start ends at, whatever it met before."""
+    """Return the images (n, C, H, W) at which PGD from one start ends, whatever broke before."""
     radius = torch.tensor(probe.radius, device=probe.device)
     size = PgdAttack(steps=steps, restarts=1).relative_step_size
     numbers = no_numbers(probe.device)._replace(epsilon=radius, step_length=size * radius)
     ball = BALLS[probe.norm]
 
     def end(images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        return inputs.pgd(
-            CROSS_ENTROPY, ball, ball.start, steps, classify, images, labels, noise, numbers
-        )
+        return inputs.pgd(CROSS_ENTROPY, ball, steps, classify, images, labels, noise, numbers)
 
     return in_batches(end, probe.images, probe.labels, noise_of(probe, "last iterates"))
 
@@ -141,7 +138,7 @@ def right(probe: Probe, images: Tensor) -> Tensor:
 
 
 def in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """Join what a function returns of batches of tensors of equal lengths."""
+    """Apply a function to batches of tensors of equal lengths, and join what it returns."""
     batches = zip(*(torch.split(tensor, BATCH_SIZE) for tensor in tensors), strict=True)
     return torch.cat([function(*batch) for batch in batches])
 
@@ -152,12 +149,12 @@ def scaled(classify: Classify, factor: float) -> Classify:
 
 
 def accuracy_of(is_right: Tensor) -> float:
-    """Return the share of (n,) bool that holds."""
+    """Return the share of true values among (n,) bool."""
     return float(is_right.double().mean())
 
 
 def weights_hash(model: nn.Module) -> str:
-    """Return a hash of all weights and buffers of a network, on whichever device."""
+    """Return a hash of all weights and buffers of a network, the same on every device."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         array = tensor.detach().cpu().contiguous()
@@ -167,7 +164,7 @@ def weights_hash(model: nn.Module) -> str:
 
 
 class GradientCalls(TorchFunctionMode):
-    """Counts the calls inside it that ask for a gradient, those of torch.func among them."""
+    """Counts the calls inside it that ask for a gradient, including those of torch.func."""
 
     ASKING = (torch.autograd.grad, torch.autograd.backward, Tensor.backward)
 

@@ -1,6 +1,7 @@
 """Rows of the checklist that a network's own attacks decide: a fail here voids its robust numbers.
 
-Each function asks a probe and returns its `Check`; row 2 is decided by the evaluation's bits.
+Each function attacks through a probe and returns its `Check`. Row 2 is decided by the evaluation's
+bits, in `trainers.evaluation.masking`.
 """
 
 import math
@@ -14,8 +15,7 @@ from trainers.evaluation.masking import FAR, UNSOUND, ZERO_GRADIENTS, Check, gra
 from trainers.evaluation.pgd import Attacked
 from trainers.evaluation.probes import (
     LONG,
-    MANY,
-    SHORT,
+    SHORT_STEPS,
     GradientCalls,
     Probe,
     accuracy_of,
@@ -40,11 +40,11 @@ of the largest logit, below which rounding may decide a prediction in row 1."""
 SUMS_TO_ONE = 1e-5
 """How far from 1 the sum of probabilities may lie (AutoAttack's rule, check_range_output)."""
 BALL_ROUNDING = (1e-5, 1e-6)
-"""By which an image may leave the ball: relative to the radius, and of the pixel range, as float32
-near 1 is no finer."""
+"""How far an image may leave the ball: relative to the radius, and in the pixel range, as float32
+is no finer near 1."""
 
 
-def returned_images(probe: Probe, attacked: Attacked) -> Check:
+def returned_images(probe: Probe, attacked: Attacked, attack: str) -> Check:
     """Row 1. The bits are computed again, operator by operator, on the weights that are judged."""
     images, radius = attacked.images, probe.radius
     offsets = (images - probe.images).flatten(1)
@@ -69,9 +69,9 @@ def returned_images(probe: Probe, attacked: Attacked) -> Check:
         "returned images",
         sum(numbers.values()),
         UNSOUND,
-        f"Of the images of {MANY.title} {probe.place}, judged again by weights "
+        f"Of the images of {attack} {probe.place}, judged again by weights "
         f"{weights_hash(probe.model)}, {listed}",
-        "the attack, or what it judged by, is not what it says",
+        "the attack, or the network that it ran on, is not what it claims to be",
         numbers,
     )
 
@@ -79,8 +79,8 @@ def returned_images(probe: Probe, attacked: Attacked) -> Check:
 def grey_image(probe: Probe) -> Check:
     """Row 3. The start is uniform in the ball, so even zero gradients leave noise.
 
-    A sample of the class that the network finds in the grey image may be out of reach truly, as all
-    of its class are for a constant network; it is not counted.
+    A sample of the class that the network assigns to the grey image may truly be out of reach, as
+    all of that class are for a constant network; it is not counted.
     """
     attacked = pgd(probe, LONG, probe.view, norm="linf", radius=FAR_RADIUS)
     with torch.no_grad():
@@ -100,14 +100,14 @@ def grey_image(probe: Probe) -> Check:
 
 def attack_order(probe: Probe, clean: Tensor) -> Check:
     """Row 4. Each attack by the one image that it ends at, PGD too."""
-    last = last_iterates(probe, probe.view, SHORT.steps)
+    last = last_iterates(probe, probe.view, SHORT_STEPS)
     found = (right(probe, images) for images in (random_images(probe), one_step(probe), last))
     rows = [clean, *found]
     return masking.attack_order(torch.stack(rows).cpu().numpy(), probe.place)
 
 
 def zero_gradients(probe: Probe) -> Check:
-    """Row 5, at the images without an attack; not of a network that answers all with one class."""
+    """Row 5, at the unattacked images; not run if the network predicts one class for all."""
     with torch.no_grad():
         answers = in_batches(probe.view, probe.images).argmax(1)
     if (answers == answers[0]).all() and (probe.labels != probe.labels[0]).any():
@@ -132,7 +132,7 @@ def zero_gradients(probe: Probe) -> Check:
 
 
 def plain_forward(probe: Probe) -> Check:
-    """Row 6, operator by operator, as that is what the other forms are made from."""
+    """Row 6, operator by operator, as the faster forms are built from that one."""
     watch = GradientCalls()
     with torch.no_grad(), watch:
         outputs = torch.stack([in_batches(probe.plain, probe.images) for _ in range(FORWARDS)])

@@ -1,7 +1,7 @@
 """Networks that take images in [0, 1] and return logits; input normalisation is a layer inside.
 
-Each of ours is built with random weights of the usual kind: uniform in ±1/√fan-in for convolutions
-and linear layers, ones and zeros for normalisations. Torchvision's have the weights it draws.
+Each of ours starts from the usual random weights: uniform in ±1/√fan-in for convolutions and linear
+layers, ones and zeros for normalisations. Torchvision's start from the weights that it draws.
 """
 
 import copy
@@ -51,7 +51,7 @@ def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) 
 
 @contextmanager
 def _drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Copy `generator` into torch's global CPU generator, and restore that afterwards."""
+    """Draw from `generator` through torch's global CPU generator, which is restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(generator.get_state())
         yield
@@ -61,8 +61,8 @@ def _drawing_from(generator: torch.Generator) -> Iterator[None]:
 def evaluation_view(model: nn.Module) -> nn.Module:
     """Return the same network in evaluation mode: its own modules, the same weights and buffers.
 
-    Nothing of `model` is touched by using the view, and every later change of its weights shows.
-    Weights are detached (same storage), so that no gradient with respect to them is kept; every
+    Using the view changes nothing of `model`, and the view shows every later change of its weights.
+    Weights are detached (same storage), so that no gradient with respect to them is kept. Every
     layer computes in float32, whatever the precision of the training.
     """
     shared: dict[int, Tensor] = {
@@ -76,9 +76,9 @@ def evaluation_view(model: nn.Module) -> nn.Module:
 
 
 def small_cnn(config: ModelConfig, data: Dataset) -> nn.Module:
-    """Three 3 × 3 convolutions, each normalised, averaged over the image before the last layer.
+    """Build three normalised 3 × 3 convolutions, a mean over the image, and the last layer.
 
-    Weights lie channels last, which is faster for so few channels on a CPU.
+    Weights are stored channels last, which is faster for so few channels on a CPU.
     """
     norm = NORM_LAYERS[config.norm_layer]
     channels, _, _ = data.image_shape
@@ -112,4 +112,4 @@ TORCHVISION_NETWORKS: dict[str, Callable[[ModelConfig, Dataset], nn.Module]] = {
     "resnet18": resnet18,
     "vit": vit,
 }
-"""Which draw their weights from torch's global generator."""
+"""Networks that draw their weights from torch's global generator."""

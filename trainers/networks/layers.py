@@ -31,7 +31,7 @@ class Normalise(nn.Module):
 
 
 class GroupNorm(nn.GroupNorm):
-    """Normalise groups of channels of each image by themselves, in float32 in a rounded body too.
+    """Normalise each group of channels of each image, in float32 even in a bfloat16 body.
 
     Wu and He (2018), Group normalization, equations 1 to 4 and 7.
     """

@@ -1,5 +1,6 @@
-"""Residual networks that normalise before each convolution, for small images.
+"""Residual networks for small images.
 
+Two kinds normalise before each convolution: PreActResNet-18 and wide networks. The third is
 torchvision's ResNet-18, with the stem that is usual for small images.
 """
 
@@ -35,7 +36,7 @@ WIDE_STEM = 16
 
 
 def preact_resnet18(config: ModelConfig, data: Dataset) -> nn.Module:
-    """PreActResNet-18 for small images: four stages of two blocks, width … 8 · width channels.
+    """Build PreActResNet-18: four stages of two blocks, of width … 8 · width channels.
 
     The form used in published adversarial training: a 3 × 3 stem without pooling, and a last
     normalisation and ReLU before the average over the image. 11,172,170 weights at width 64 for ten
@@ -46,12 +47,12 @@ def preact_resnet18(config: ModelConfig, data: Dataset) -> nn.Module:
 
 
 def wide_resnet(config: ModelConfig, data: Dataset) -> nn.Module:
-    """WRN-depth-width: three stages of (depth − 4) / 6 blocks, of 16, 32 and 64 times the width.
+    """Build WRN-depth-width: three stages of (depth − 4) / 6 blocks, of 16, 32 and 64 · width.
 
     Zagoruyko and Komodakis (2016), Wide residual networks, table 1, without dropout; the form that
     TRADES and RobustBench train. 36,479,194 weights at depth 28 and width 10, 46,160,474 at depth
     34, for ten classes of RGB images. Theirs starts from He's normal weights, ours as
-    `trainers.models` says.
+    `trainers.networks.build` says.
     """
     stages = [16 * config.width * 2**stage for stage in range(3)]
     return _preactivated(config, data, WIDE_STEM, stages, blocks=(config.depth - 4) // 6)
@@ -60,7 +61,7 @@ def wide_resnet(config: ModelConfig, data: Dataset) -> nn.Module:
 def _preactivated(
     config: ModelConfig, data: Dataset, stem: int, stages: list[int], blocks: int
 ) -> nn.Module:
-    """Build stages of as many blocks, each but the first halving the image in its first block.
+    """Build a network of stages, each of `blocks` blocks; all but the first halve the image.
 
     stem, stages: numbers of channels.
     """

@@ -77,7 +77,7 @@ def transformer(
 class SelfAttention(nn.Module):
     """`nn.MultiheadAttention` of a sequence to itself, written out; weights under the same names.
 
-    torch's takes another way where no gradient is asked, so that the logits of an attack and of
+    torch's takes another path where no gradient is needed, so that the logits of an attack and of
     an evaluation would differ, and its fused backward pass adds in no fixed order on a GPU.
     Vaswani et al. (2017), Attention is all you need, equation 1 and section 3.2.2.
     """
@@ -93,7 +93,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool
     ) -> tuple[Tensor, None]:
-        """query: (B, T, width), which key and value must be; attention weights are never given."""
+        """query: (B, T, width); key and value must be the same. No attention weights come back."""
         assert query is key is value
         assert not need_weights
         batch, tokens, width = query.shape

@@ -24,7 +24,7 @@ class Draw(NamedTuple):
     """Everything random about one batch."""
 
     samples: Tensor
-    """(B,) int64: their numbers."""
+    """(B,) int64: their positions in the training part."""
     corner: Tensor
     """(B, 2) int64: upper left corner of each crop; empty without augmentation."""
     is_flipped: Tensor
@@ -50,7 +50,7 @@ def on_device(data: Dataset, device: torch.device) -> Source:
 
 
 def _padded(images: Tensor, width: int) -> Tensor:
-    """Reflect each image at its borders. By slices, as torch pads no uint8 by reflection."""
+    """Reflect each image at its borders. By slices, as torch cannot reflect uint8 images."""
     for dim in (2, 3):
         size = images.shape[dim]
         before = images.narrow(dim, 1, width).flip(dim)
@@ -65,7 +65,7 @@ def take(source: Source, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def take_cropped(source: Source, draw: Draw, *, border: int) -> tuple[Tensor, Tensor]:
-    """Gather a batch, each image cropped at its corner and perhaps mirrored, by one index.
+    """Gather a batch by one index, each image cropped at its corner and perhaps mirrored.
 
     border: pixels by which the source is padded.
     """

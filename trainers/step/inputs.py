@@ -1,9 +1,9 @@
 """The input side: what is done to images before the gradient with respect to the weights is taken.
 
 A side crafts x′ from images x in [0, 1], and x′ stays in [0, 1]. Randomness enters as a tensor
-drawn beforehand in units of the radius, so that crafting is a pure function. Gradients are asked
-for with respect to the images alone, of the *sum* of the losses: no weight's gradient is written,
-and a sample's x′ does not depend on the other samples of its batch.
+drawn beforehand in units of the radius, so that crafting is a pure function. The *sum* of the
+losses is differentiated, with respect to the images alone: no weight's gradient is written, and a
+sample's x′ does not depend on the other samples of its batch.
 """
 
 from collections.abc import Callable
@@ -27,24 +27,26 @@ TINY = 1e-30
 
 
 class Inner(NamedTuple):
-    """What an attack maximises; each loss has its own (`trainers.losses`)."""
+    """What an attack maximises; each loss has its own (`trainers.step.losses`)."""
 
     targets: Callable[[Classify, Tensor, Tensor], Tensor]
     """(classify, images, labels) to what the outputs are compared with, computed once."""
     sum_of_losses: SumOfLosses
     """Logits (B, K) and targets to the sum over the batch."""
     starts_near: bool
-    """Whether PGD starts at 0.001 standard normal noise, not at a uniform point of the ball."""
+    """Whether PGD attacks by `NEAR_BALLS`: from 0.001 normal noise, not a point of the ball."""
 
 
 class Ball(NamedTuple):
-    """The geometry of one norm; unit noise, a start from it, and one gradient step."""
+    """The geometry of one norm; unit noise, a start from it, and one gradient step.
+
+    Every image it returns lies in [0, 1] and, but for `ascend`, in the ball. The start of
+    `NEAR_BALLS` may leave both by as much as its noise.
+    """
 
     draw: Callable[[tuple[int, ...], torch.Generator], Tensor]
     start: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """(images, noise, radius): a uniform point of the ball around each image, within [0, 1]."""
-    near: Callable[[Tensor, Tensor, Tensor], Tensor]
-    """(images, normal noise, radius): `NEAR` times the noise away, in the ball and [0, 1]."""
+    """(images, noise, radius): the image that the first gradient is taken at."""
     move: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
     """(crafted, gradient, images, radius, step length): a step, projected, within [0, 1]."""
     ascend: Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -75,13 +77,10 @@ def crafting(side: InputSide, inner: Inner) -> Crafting:
         case NoInputs():
             return Crafting(draw_nothing, leave)
         case Pgd(norm=norm, steps=steps):
-            ball = BALLS[norm]
-            if inner.starts_near:
-                return Crafting(draw_normal, partial(pgd, inner, ball, ball.near, steps))
-            return Crafting(ball.draw, partial(pgd, inner, ball, ball.start, steps))
+            ball = (NEAR_BALLS if inner.starts_near else BALLS)[norm]
+            return Crafting(ball.draw, partial(pgd, inner, ball, steps))
         case FgsmRs(norm=norm):
-            ball = BALLS[norm]
-            return Crafting(ball.draw, partial(pgd, inner, ball, ball.start, 1))
+            return Crafting(BALLS[norm].draw, partial(pgd, inner, BALLS[norm], 1))
         case NFgsm(norm=norm, noise_scale=scale):
             return Crafting(BALLS[norm].draw, partial(n_fgsm, inner, BALLS[norm], scale))
         case Noise():
@@ -105,7 +104,6 @@ def add_noise(
 def pgd(
     inner: Inner,
     ball: Ball,
-    start: Callable[[Tensor, Tensor, Tensor], Tensor],
     steps: int,
     classify: Classify,
     images: Tensor,
@@ -120,7 +118,7 @@ def pgd(
     free, algorithm 3.
     """
     targets = inner.targets(classify, images, labels)
-    crafted = start(images, noise, numbers.epsilon)
+    crafted = ball.start(images, noise, numbers.epsilon)
     for _ in range(steps):
         gradient = input_gradient(classify, inner.sum_of_losses, crafted, targets)
         crafted = ball.move(crafted, gradient, images, numbers.epsilon, numbers.step_length)
@@ -140,7 +138,7 @@ def n_fgsm(
     """Move by one gradient step from a start that may lie outside the ball, without projection.
 
     De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
-    training, algorithm 1. Their l2 is not published; here start and step keep their lengths in it.
+    training, algorithm 1. They publish no l2 form; ours keeps the lengths of start and step.
     """
     targets = inner.targets(classify, images, labels)
     started = (images + noise_scale * numbers.epsilon * noise).clamp(0, 1)
@@ -177,11 +175,6 @@ def start_linf(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
     return _within_linf(images + radius * noise, images, radius)
 
 
-def near_linf(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
-    """Start `NEAR` times the noise away from each image, in the cube and [0, 1]."""
-    return _within_linf(images + NEAR * noise, images, radius)
-
-
 def ascend_linf(crafted: Tensor, gradient: Tensor, step_length: Tensor) -> Tensor:
     """Step by the sign of the gradient, within [0, 1]."""
     return (crafted + step_length * gradient.sign()).clamp(0, 1)
@@ -201,7 +194,7 @@ def _within_linf(crafted: Tensor, images: Tensor, radius: Tensor) -> Tensor:
 def draw_l2(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw uniformly from the volume of the unit ball, one ball per sample.
 
-    A normal direction, at a distance whose d-th power is uniform, d the values of a sample.
+    The direction is normal, and the d-th power of the distance uniform, for samples of d values.
     """
     direction = draw_normal(shape, generator)
     uniform = torch.empty(shape[0], device=generator.device).uniform_(generator=generator)
@@ -212,11 +205,6 @@ def draw_l2(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def start_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
     """Start at a uniform point of the ball around each image, within [0, 1]."""
     return (images + radius * noise).clamp(0, 1)
-
-
-def near_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
-    """Start `NEAR` times the noise away from each image, in the ball and [0, 1]."""
-    return _within_l2(NEAR * noise, images, radius)
 
 
 def ascend_l2(crafted: Tensor, gradient: Tensor, step_length: Tensor) -> Tensor:
@@ -231,11 +219,32 @@ def move_l2(
     return _within_l2(crafted - images + _along(gradient, step_length), images, radius)
 
 
-def _along(gradient: Tensor, step_length: Tensor) -> Tensor:
-    """Return the step of that length along each sample's gradient; none where it is zero.
+def move_l2_in_box(
+    crafted: Tensor, gradient: Tensor, images: Tensor, radius: Tensor, step_length: Tensor
+) -> Tensor:
+    """Step along the gradient's direction, into [0, 1], then back into the ball.
 
-    The factor is a power of two, so it rounds nothing; without it the squares of gradients below
-    1e-23, as confident networks have, would vanish from the norm.
+    The order of TRADES' published code. The image lies in [0, 1], so shortening the offset to the
+    ball keeps [0, 1]. Where the gradient is zero, their code steps along random noise instead.
+    """
+    moved = (crafted + _along(gradient, step_length)).clamp(0, 1)
+    return _within_l2(moved - images, images, radius)
+
+
+def start_near(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
+    """Start `NEAR` times the noise away from each image, as TRADES and MART publish it.
+
+    Not clamped: in [0, 1] half of the black and the white pixels would have no noise, and there the
+    gradient of the KL divergence has another sign.
+    """
+    return images + NEAR * noise
+
+
+def _along(gradient: Tensor, step_length: Tensor) -> Tensor:
+    """Return a step of that length along each sample's gradient; no step where it is zero.
+
+    The factor is a power of two, so it rounds nothing. Without it, the squares of gradients below
+    1e-23, which confident networks have, would underflow to zero in the norm.
     """
     scaled = gradient * 2.0**40
     return scaled * _per_sample(step_length / (_norms(scaled) + TINY), scaled)
@@ -262,6 +271,11 @@ def _per_sample(factors: Tensor, x: Tensor) -> Tensor:
 
 
 BALLS: dict[Norm, Ball] = {
-    "linf": Ball(draw_linf, start_linf, near_linf, move_linf, ascend_linf),
-    "l2": Ball(draw_l2, start_l2, near_l2, move_l2, ascend_l2),
+    "linf": Ball(draw_linf, start_linf, move_linf, ascend_linf),
+    "l2": Ball(draw_l2, start_l2, move_l2, ascend_l2),
 }
+NEAR_BALLS: dict[Norm, Ball] = {
+    "linf": BALLS["linf"]._replace(draw=draw_normal, start=start_near),
+    "l2": BALLS["l2"]._replace(draw=draw_normal, start=start_near, move=move_l2_in_box),
+}
+"""For PGD of the losses TRADES and MART."""

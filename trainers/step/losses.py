@@ -1,7 +1,7 @@
 """The loss: what the weights minimise on a batch, and what its attack maximises.
 
 Functions of one signature: (classify, images, crafted, labels, numbers) to the loss, 0-d, and the
-logits of the crafted images, (B, K). `classify` is called once for each image that must be known.
+logits of the crafted images, (B, K). `classify` is called once per set of images that is needed.
 """
 
 from functools import partial
@@ -14,6 +14,9 @@ from torch.nn import functional as F
 from trainers.config.losses import CrossEntropy, Loss, Mart, Trades
 from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
+
+BESIDE_ONE, IN_LOGARITHM, WEIGHT_OF_ALL = 1.0001, 1e-12, 1.0000001
+"""MART's constants, as its code has them; the first and the last stand for 1."""
 
 
 class LossOf(Protocol):
@@ -69,7 +72,8 @@ def trades(
     """
     clean = classify(images)
     logits = classify(crafted)
-    divergence = _kl(clean.log_softmax(1), logits.log_softmax(1)).mean()
+    log_p, log_q = clean.log_softmax(1), logits.log_softmax(1)
+    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1).mean()
     return F.cross_entropy(clean, labels) + numbers.beta * divergence, logits
 
 
@@ -79,24 +83,20 @@ def mart(
     """Compute the mean of boosted CE on x′ + β KL(p(x) ‖ p(x′)) (1 - p_y(x)).
 
     Boosted: -log p_y(x′) - log(1 - max over k ≠ y of p_k(x′)). Wang et al. (2020), Improving
-    adversarial robustness requires revisiting misclassified examples, equations 8 to 10. Their code
-    adds 1e-4 and 1e-12 inside logarithms; here 1 - p_k is a sum of the others' probabilities in
-    logarithms, so no constant is needed.
+    adversarial robustness requires revisiting misclassified examples, equations 8 to 10, with the
+    constants of their code. These bound the loss: log(1 - p) at 9.2, the divergence at 27.6.
     """
     clean = classify(images)
     logits = classify(crafted)
-    clean_log, log = clean.log_softmax(1), logits.log_softmax(1)
+    clean_log, q = clean.log_softmax(1), logits.softmax(1)
     classes = torch.arange(logits.shape[1], device=logits.device)
-    rival = log.masked_fill(classes == labels[:, None], -torch.inf).argmax(1)
-    margin = log.masked_fill(classes == rival[:, None], -torch.inf).logsumexp(1)
-    boosted = F.nll_loss(log, labels) - margin.mean()
-    p_label = clean_log.gather(1, labels[:, None]).squeeze(1).exp()
-    return boosted + numbers.beta * (_kl(clean_log, log) * (1 - p_label)).mean(), logits
-
-
-def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Compute KL(p ‖ q) of each row, (B,), from logarithms (B, K)."""
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)
+    rival = q.masked_fill(classes == labels[:, None], -torch.inf).max(1).values
+    boosted = F.cross_entropy(logits, labels) - (BESIDE_ONE - rival + IN_LOGARITHM).log().mean()
+    # p from its logarithm, which stays finite where p is 0.
+    p = clean_log.exp()
+    divergence = (p * (clean_log - (q + IN_LOGARITHM).log())).sum(1)
+    p_label = p.gather(1, labels[:, None]).squeeze(1)
+    return boosted + numbers.beta * (divergence * (WEIGHT_OF_ALL - p_label)).mean(), logits
 
 
 def the_labels(classify: Classify, images: Tensor, labels: Tensor) -> Tensor:

@@ -10,12 +10,12 @@ from torch import Tensor
 from trainers.config import InputSide, Loss, TrainConfig, TrainingConfig, WeightSide
 
 ONE_CYCLE_PEAK = 0.4
-"""Fraction of a one-cycle training that the learning rate rises (Wong et al. 2020, their code)."""
+"""Fraction of a one-cycle training in which the learning rate rises (Wong et al. 2020, code)."""
 ADAM_BETA2 = 0.999
 
 
 class Numbers(NamedTuple):
-    """Of one step; 0-d tensors on the device. 0 where nothing uses it."""
+    """The numbers of one step, 0-d tensors on the device; 0 where nothing uses one."""
 
     learning_rate: Tensor
     momentum: Tensor
@@ -78,7 +78,7 @@ def static(side: WeightSide | InputSide | Loss) -> tuple[object, ...]:
 
 
 def _factors(training: TrainingConfig, done: Tensor) -> Tensor:
-    """Return the learning rate in units of its highest. done: fraction of steps before each."""
+    """Return the learning rate relative to its highest. done: share of steps before each step."""
     match training.schedule:
         case "cosine":
             return (1 + torch.cos(math.pi * done)) / 2

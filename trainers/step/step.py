@@ -59,14 +59,14 @@ class Sides(NamedTuple):
     loss: LossOf
     descend: Descend
     clips: bool
-    """Whether long gradients are shortened."""
+    """Whether the gradient is clipped."""
 
 
 class Network(NamedTuple):
     """What a training writes, in fixed storage, and the same network as attacks see it."""
 
     model: nn.Module
-    """In training mode: its structure, for other weights than its own."""
+    """In training mode; it also gives the structure for weights other than its own."""
     classify: Callable[[Tensor], Tensor]
     """At its own weights, recording batch statistics."""
     attacked: Callable[[Tensor], Tensor]
@@ -100,9 +100,9 @@ class Sums(NamedTuple):
     """0-d tensors on the device, over the steps of an epoch; read once, at its end."""
 
     loss: Tensor
-    """Over samples."""
+    """Sum over samples."""
     correct: Tensor
-    """Of the crafted images, before the weights are updated."""
+    """Crafted images that were classified correctly before the update."""
     seen: Tensor
     is_finite: Tensor
 
@@ -128,7 +128,7 @@ def step(
 ) -> None:
     """Run one step: augment, craft x′ at w, compute the gradient by the weight side, update w.
 
-    updated: another form of `update`, if not the plain one.
+    updated: a faster form of `update`, if there is one.
     """
     stored, labels = sides.take(source, draw)
     images = stored.to(torch.float32) / numbers.divisor

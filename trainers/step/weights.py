@@ -1,9 +1,9 @@
-"""The weight side: at which weights the gradient is taken that the base optimiser receives.
+"""The weight side: it computes the gradient that the base optimiser receives.
 
-A side is given `loss_at(weights)`, which returns the loss (0-d) and the logits at those weights;
-with None, at the network's own, in which case batch statistics are recorded. It writes no weight.
-All sides have one signature, `Perturb`. Most ignore `memory`: tensors in fixed storage, which only
-a side that remembers reads and writes.
+A side is given `loss_at(weights)`, which returns the loss (0-d) and the logits at those weights.
+`loss_at(None)` uses the network's own weights and records batch statistics. No side writes weights.
+All sides have one signature, `Perturb`. Only a side that remembers uses `memory`, tensors in fixed
+storage that it reads and writes.
 """
 
 from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def perturbing(side: WeightSide, phase: Phase = "act") -> Perturb:
 
 
 def new_side_memory(side: WeightSide, weights: Sequence[Tensor]) -> list[Tensor]:
-    """Return what a side remembers before its first step: a zero for each weight, or nothing."""
+    """Return what a side remembers before its first step: a zero tensor per weight, or nothing."""
     return [torch.zeros_like(weight) for weight in weights] if type(side) in BETWEEN else []
 
 
@@ -149,7 +149,9 @@ def look_sam_between(
     """Compute g + α ‖g‖ / ‖g_v‖ g_v, with the g_v that `look_sam` remembered."""
     here = plain(loss_at, weights, names, numbers, memory)
     length = _norm(memory)
-    ratio = torch.where(length > 0, numbers.alpha * _norm(here.gradients) / length, 0)
+    # Of two equal gradients, a compiled step leaves the rounding as g_v, which must not be scaled.
+    is_moved = (length > 0) & (numbers.rho > 0)
+    ratio = torch.where(is_moved, numbers.alpha * _norm(here.gradients) / length, 0)
     gradients = torch._foreach_add(here.gradients, torch._foreach_mul(memory, ratio))
     return here._replace(gradients=tuple(gradients))
 
@@ -187,7 +189,7 @@ FUNCTIONS: dict[type[WeightSide], Perturb] = {
     Awp: awp,
 }
 BETWEEN: dict[type[WeightSide], Perturb] = {LookSam: look_sam_between}
-"""Of the sides that remember: what they do on the steps on which they do not act."""
+"""What the sides that remember do on the steps between two full gradients."""
 
 
 def _gradient_at(

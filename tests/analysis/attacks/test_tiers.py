@@ -172,7 +172,7 @@ def test_a_trial_attacked_at_some_radii_only_is_named_and_left_out(results: Resu
     found = analyse(replace(results, trials=trials), replicates=50)
     assert len(found.tiers[0].analysis.results.trials) == len(others)
     assert found.tiers[0].partial == ("“at” ε=0.1 seed 0",)
-    assert "Attacked at some of the radii only, and left out here: “at” ε=0.1 seed 0" in page(found)
+    assert "at only some of the radii, and therefore left out: “at” ε=0.1 seed 0" in page(found)
 
 
 def test_the_page_shows_the_tier_and_is_made_again_from_its_document(analysis: Analysis):
@@ -190,7 +190,7 @@ def test_without_a_stronger_attack_nothing_is_said_of_one(plain: Results):
     found = analyse(plain, replicates=50)
     text = page(found)
     assert found.tiers == ()
-    for word in ("AutoAttack", "Tiers of evaluation", "<h2>Diagnostics</h2>", "The other norm"):
+    for word in ("AutoAttack", "Tiers of evaluation", "<h2>Diagnostics</h2>", "Other norms"):
         assert word not in text
 
 
@@ -274,10 +274,8 @@ def test_a_tiers_fronts_are_chosen_on_validation_data_as_the_studys_are(
     assert shifts == [0, 1, 0, 0]
     text = page(found)
     assert "are chosen on the same validation data, under PGD-10, 1 restart, linf 0.1" in text
-    standing = (
-        "the members chosen on validation data (PGD-10, 1 restart) at radius 0.1 stand for it"
-    )
-    assert f"Of a search {standing}." in text
+    members = "the members chosen on validation data (PGD-10, 1 restart) at radius 0.1"
+    assert f"For a searched method, it is that of {members}." in text
 
 
 def blind(trial: TrialResult) -> TrialResult:
@@ -288,7 +286,7 @@ def test_a_tier_of_a_search_without_validation_data_says_so(draw: Callable[..., 
     found = analyse(searched_study(draw, num_validation=0), replicates=20)
     assert "as chosen on test data at radius 0.1" in strong_caption(found)
     (told,) = [f.text for f in found.findings if f.kind.startswith("hypervolume difference, Auto")]
-    assert "“sam” searched without validation data, not selected independently" in told
+    assert "“sam” was searched without validation data and not selected independently" in told
 
 
 def in_l2(results: Results, radii: tuple[float, ...]) -> Results:
@@ -337,8 +335,8 @@ def test_studies_with_other_radii_are_compared_at_those_they_share(
             np.mean([t.strong[0].survivors[at][-1] for t in own]), abs=1e-12
         )
     text, apart = tier_text(found, tier), sum(others) - 0.5
-    assert "evaluate again" not in text
-    assert f"Not evaluated in every trial, and in seeds.csv alone: l2 {apart:g}." in text
+    assert "Evaluate again" not in text
+    assert f"Not evaluated in every trial, and therefore only in seeds.csv: l2 {apart:g}." in text
     # Chosen in the study's own norm, which is said where it is another one.
     assert chosen_text(tier.analysis.results) == ("validation data (PGD-10, 1 restart) at linf 0.1")
     assert write_json(read_json(write_json(found))) == write_json(found)

@@ -233,7 +233,7 @@ def test_searches_are_drawn_with_their_members_thick(trained: Results):
     assert lines[-1].get_ydata()[-1] == 1
     assert lines[-1].get_alpha() == max(line.get_alpha() for line in lines)
     caption = parallel_caption(trained, found)
-    assert "“sam_at” 6 configurations" in caption
+    assert "“sam_at”: 6 configurations" in caption
     assert "validation" in caption
 
 
@@ -264,13 +264,13 @@ def test_bars_are_the_shares(trained: Results):
     [axes] = fig_importance(trained).axes
     assert [round(bar.get_width(), 6) for bar in axes.patches] == [75.0, 12.5, 25.0, 87.5]
     assert "whether or not anything matters" in importance_caption(trained)
-    assert "“sam_at” 24 configurations" in importance_caption(trained)
+    assert "“sam_at”: 24 configurations" in importance_caption(trained)
 
 
 def test_the_caption_names_both_attacks(trained: Results):
     caption = training_caption(trained, choose(trained))
     assert "PGD-10, 1 restart, linf 0.1 (solid)" in caption
-    assert "PGD-20, 1 restart, linf 0.1, at both checkpoints" in caption
+    assert "PGD-20, 1 restart, linf 0.1, means over seeds" in caption
 
 
 def test_equal_results_give_equal_bytes(trained: Results):

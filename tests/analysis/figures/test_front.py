@@ -21,7 +21,7 @@ from matplotlib.text import Annotation
 from analysis.analyse import analyse
 from analysis.curves.gaps import Gap
 from analysis.document import Analysis
-from analysis.figures.canvas import look, new_axes, png, svg
+from analysis.figures.canvas import layer, look, new_axes, png, svg
 from analysis.figures.examples import draw_examples
 from analysis.figures.front import _whole_words, fig_front, front_reading
 from analysis.figures.gaps import gap_limits, is_cut
@@ -154,7 +154,7 @@ def test_with_many_configurations_only_members_have_rings(
     cells += [("at", {"epsilon": 0.5}, 0.7, 0.2)]
     many = analyse(draw(cells, seeds=(0, 1), noise=0.0, num_test=1000), replicates=10)
     assert rings(many) < len(many.found)
-    assert "rings: 95% regions of front members' means" in front_reading(many, 0.1, many.estimand)
+    assert "regions of the means of front members" in front_reading(many, 0.1, many.estimand)
 
 
 def test_a_point_with_many_values_is_named_by_two():
@@ -242,6 +242,18 @@ def test_a_page_s_figure_has_a_layer_for_each_method_and_estimand(clear: Analysi
     alone = svg(fig_front(clear, 0.1), "key", "title", "words")
     assert "test-set" not in alone
     assert "layer:" not in drawn + alone
+
+
+def test_no_two_parts_of_a_figure_have_one_id(clear: Analysis):
+    # Without single seeds or members inside the figure, a layer may have nothing to draw.
+    figure = fig_front(clear, 0.1, header=False, layered=True)
+    for _ in range(2):
+        figure.axes[0].plot([], [], gid=layer("m0", "population"))
+    drawn = svg(figure, "key", "title", "words")
+    ids = re.findall(r'\bid="([^"]*)"', drawn)
+    assert len(ids) > 2
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"key-[\w-]+", name) for name in ids), ids
 
 
 def test_marks_carry_the_title_of_their_configuration(clear: Analysis):

@@ -68,7 +68,7 @@ def test_seeds_that_do_not_differ_support_no_claim(draw: Draw) -> None:
     )
     analysis = analyse(replace(results, trials=equal), replicates=100)
     assert not claims(analysis)
-    assert "the seeds of “at” do not differ, so its noise is unknown" in analysis.findings[0].text
+    assert "seeds of “at” do not differ, so its seed noise is unknown" in analysis.findings[0].text
     chosen = [f for f in analysis.findings if f.kind == "selection" and f.status == "bracketed"]
     assert all("no two seeds of a configuration differ" in f.reason for f in chosen)
 

@@ -210,7 +210,7 @@ def test_a_survival_curve_that_misses_the_data_claims_no_radius(known: Measured)
     missing = replace(fitted, fit=replace(fitted.fit, misfit=0.2))
     (found,) = margin_findings(results, [missing])
     assert found.status == "bracketed"
-    assert "omits the misfit of the curve: by the data, half is lost between" in found.reason
+    assert "omits the misfit of the curve: in the data, half is lost between" in found.reason
     assert found.reason in found.text
 
 

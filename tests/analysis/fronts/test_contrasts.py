@@ -325,7 +325,11 @@ def test_a_budget_admits_only_what_it_pays_for(draw: Draw):
     ("costs", "said", "status"),
     [
         ({"at": [13.0], "sam": [6.0]}, "every configuration of “at” costs more", "claimed"),
-        ({"at": [6.0], "sam": [6.0]}, "All configurations of both cost this much", "claimed"),
+        (
+            {"at": [6.0], "sam": [6.0]},
+            "of both methods cost this much",
+            "claimed",
+        ),
         ({"at": [6.0], "sam": [None]}, "training cost of “sam” is not recorded", "refused"),
     ],
     ids=["no equal cost", "equal", "unknown"],
@@ -371,7 +375,7 @@ def test_without_bits_only_this_test_set_is_spoken_of_with_its_resolution(draw: 
 def test_a_search_without_validation_data_is_marked(draw: Draw):
     results = draw(AT + SAM, sides=SIDES, searched=("sam",), num_validation=0)
     (said,) = of_kind(findings_of(results), "hypervolume difference")
-    assert "“sam” searched without validation data, not selected independently" in said.text
+    assert "“sam” was searched without validation data and not selected" in said.text
 
 
 EDGES = {

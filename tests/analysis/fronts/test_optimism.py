@@ -116,7 +116,7 @@ def test_sentences_name_the_data_and_the_optimism(draw: Draw):
     assert "not selected independently" in said.text
     held = selection.methods[0].held_out
     assert held is not None
-    assert f"{100 * held:.1f}% if each seed is read on a front chosen by the others" in said.text
+    assert f"{100 * held:.1f}% if each seed is evaluated on a front chosen by" in said.text
 
 
 @pytest.mark.parametrize(

@@ -317,7 +317,7 @@ def test_a_page_of_many_methods_and_radii_names_the_figures_that_do_not_fit(
     named = {f"{radius:g}" for radius in radii if f"figure at radius {radius:g}" in text}
     assert len(shown) + len(named) >= 8
     assert "Left out, so that this page stays small: the figure" in text
-    assert "more stand in findings.md" in text
+    assert "more in findings.md" in text
 
 
 def test_a_reason_that_no_file_can_hold_crashes_nothing(one_trial: Results):
@@ -391,7 +391,7 @@ def test_incomplete_configurations_are_listed_and_marked(
     marked = [row for row in table.rows if row[seeds].below == "incomplete"]
     assert [(row[seeds].text, row[place].text) for row in marked] == [("2/3", "–")] * 2
     text = " ".join(limit.text for limit in limits(digits, choose(digits)))
-    assert "2 configurations without every declared seed: marked incomplete and in no" in text
+    assert "2 configurations lack a declared seed and are marked incomplete" in text
 
 
 @pytest.mark.parametrize(
@@ -399,13 +399,13 @@ def test_incomplete_configurations_are_listed_and_marked(
     [
         (
             lambda r: r,
-            "chosen among 19 configurations on 200 validation images, robust accuracy under PGD-10",
+            "chosen among 19 configurations on 200 validation images, with robust accuracy under ",
         ),
         (without_validation, "not selected independently"),
         (DEGENERATE["one seed"], "Every configuration has one seed"),
         (DEGENERATE["one configuration"], "nothing was chosen"),
         (lambda r: r, "500 test images determine an accuracy of 50.0% to ±4.4"),
-        (lambda r: r, "2 of 57 trials have no result (“sam” 1 missing, “at” 1 failed)"),
+        (lambda r: r, "2 of 57 trials have no result (“sam”: 1 missing, “at”: 1 failed)"),
         (lambda r: r, "upper bound"),
         (all_missing, "55 of 55 trials have no result"),
     ],
@@ -603,7 +603,7 @@ def test_a_clean_accuracy_that_no_configuration_reaches_has_none(draw: Callable[
     results = draw([("at", {}, 0.9, 0.8), ("sam", {}, 0.99, 0.3)], num_validation=0, radii=(0.1,))
     table = front_table(analysed(results))
     at, sam = ({c: cell for c, cell in zip(table.columns, row, strict=True)} for row in table.rows)
-    assert "none where no configuration is this clean" in table.caption
+    assert "none where no configuration has this clean accuracy" in table.caption
     column = "Attained at clean ≥ 95%"
     assert (at[column].text, at[column].below) == ("none", "")
     assert sam[column].text != "none"
@@ -708,7 +708,7 @@ def test_a_swap_that_fails_puts_the_one_before_back(
 
 def test_a_folder_with_other_files_is_refused(digits: Results, tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ResultsError, match=r"thesis\.tex, which is no part of a report"):
+    with pytest.raises(ResultsError, match=r"thesis\.tex, which is not part of a report"):
         write_report(digits, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -769,7 +769,7 @@ def test_seeds_are_counted_by_method(digits: Results, own: tuple[int, ...] | Non
     results = replace(digits, methods=(replace(first, seeds=own), *others), trials=kept)
     assert declared_seeds_text(results) == says
     if own == (0, 1):
-        assert f"images, {says};" in table_tex(analysed(results))
+        assert f"images, {says}." in table_tex(analysed(results))
 
 
 def test_the_table_of_equivalent_radii_holds_each_rho_of_the_outcome(digits_analysis: Analysis):

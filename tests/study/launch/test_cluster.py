@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from study.launch.cluster import ClusterError, slots
+from study.launch.cluster import ClusterError, attempt, slots
 from study.spec import StudySpec
 
 Read = Callable[[str], StudySpec]
@@ -30,3 +30,19 @@ def test_a_trial_larger_than_the_machine_is_refused(read: Read) -> None:
         slots(read("  resources: {cpu: 3}\n"), 2, 0)
     with pytest.raises(ClusterError, match=r"tiny\.resources\.gpu: .* got 0\.5 of 0; set gpu: 0"):
         slots(read("  resources: {gpu: 0.5}\n"), 2, 0)
+
+
+def test_start_is_tried_again_after_a_failure_and_given_up_in_the_end() -> None:
+    failures = [ClusterError("slow"), ClusterError("slow")]
+    undone: list[int] = []
+
+    def start() -> None:
+        if failures:
+            raise failures.pop()
+
+    attempt(start, lambda: undone.append(1), 3)
+    assert undone == [1, 1]
+    failures[:] = [ClusterError("last"), ClusterError("slow"), ClusterError("slow")]
+    with pytest.raises(ClusterError, match="last"):
+        attempt(start, lambda: undone.append(1), 3)
+    assert len(undone) == 4

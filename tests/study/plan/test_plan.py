@@ -5,7 +5,15 @@ import pytest
 
 from study.plan import space
 from study.plan.cost import relative_cost, shape_key
-from study.plan.plan import Plan, TrialRecord, estimate_seconds, make_plan, mean_objectives
+from study.plan.plan import (
+    EVALUATED_TAG,
+    LAST_ALONE_TAG,
+    Plan,
+    TrialRecord,
+    estimate_seconds,
+    make_plan,
+    mean_objectives,
+)
 from study.plan.space import Cell, Configuration
 from study.spec import StudySpec
 
@@ -216,3 +224,88 @@ def test_relative_cost_counts_passes(read: Read) -> None:
     cells = [*grid_cells(spec), *space.cells(spec, suggestion(spec, 0.3, 0), DATA)]
     costs = {cell.configuration.method: relative_cost(cell.config) for cell in cells}
     assert costs == {"standard": 3, "sam": 6, "sam_at": 6 + 2 * 1}
+
+
+MORE_RADII = ("radii: [0.05, 0.1]", "radii: [0.02, 0.05, 0.1]")
+OTHER_OBJECTIVE = ("objective_radius: 0.1", "objective_radius: 0.05")
+
+
+def changed(read: Read, *replacements: tuple[str, str]) -> StudySpec:
+    text = read.text  # type: ignore[attr-defined]
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    return read(text=text)  # type: ignore[call-arg]
+
+
+def finished(spec: StudySpec) -> list[TrialRecord]:
+    """Every cell of a study, three suggestions among them, as finished trials."""
+    found = [suggestion(spec, 0.1 + number / 10, number) for number in range(3)]
+    cells = [*grid_cells(spec), *(c for f in found for c in space.cells(spec, f, DATA))]
+    return [record(cell, run=f"run {number}") for number, cell in enumerate(cells)]
+
+
+def test_cells_of_another_evaluation_are_evaluated_and_suggestions_kept(read: Read) -> None:
+    records = finished(read())
+    spec = changed(read, MORE_RADII)
+    plan = make_plan(spec, DATA, records)
+    assert plan.count("to evaluate") == plan.num_open == 12
+    assert plan.to_search == 0
+    assert len({planned.source.run for planned in plan.cells if planned.source}) == 12
+    [block] = plan.blocks
+    assert [made.number for made in block.suggestions] == [0, 1, 2]
+    assert block.next_number == 3
+    seconds, num_unknown = estimate_seconds(spec, plan, 1)
+    assert num_unknown == 0
+    assert seconds == pytest.approx(12 * 10.0 * (1 + 3) / (1 + 2)), "in proportion to the attacks"
+
+    again = [record(c.cell, run=f"new {c.cell.key}", started=2.0) for c in plan.cells]
+    assert make_plan(spec, DATA, [*records, *again]).num_open == 0
+
+
+@pytest.mark.parametrize("change", [("epochs: 3", "epochs: 4"), ("width: 2", "width: 3")])
+def test_another_training_is_never_taken_for_the_same(read: Read, change: tuple[str, str]) -> None:
+    plan = make_plan(changed(read, MORE_RADII, change), DATA, finished(read()))
+    assert [planned.source for planned in plan.cells] == [None] * 6
+    assert plan.to_search == 6
+
+
+def test_best_epoch_of_another_objective_is_trained_for_and_the_last_evaluated(read: Read) -> None:
+    records = finished(read())
+    plan = make_plan(changed(read, OTHER_OBJECTIVE), DATA, records)
+    assert plan.count("to evaluate") == 0
+    assert plan.to_search == 6, "suggestions for another objective are none for this one"
+    last = (OTHER_OBJECTIVE, ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}"))
+    assert make_plan(changed(read, *last), DATA, records).count("to evaluate") == 12
+
+
+def test_trial_that_knows_the_best_epoch_is_preferred_as_a_source(read: Read) -> None:
+    last = ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")
+    old, other = grid_cells(changed(read, last)), grid_cells(changed(read, OTHER_OBJECTIVE, last))
+    records = [
+        record(old[0], run="best known", started=1.0),
+        record(other[0], run="later", started=2.0),
+        record(old[0], run="last alone", started=3.0, labels={LAST_ALONE_TAG: "true"}),
+    ]
+    plan = make_plan(changed(read, MORE_RADII, last), DATA, records)
+    assert plan.cells[0].source is not None
+    assert plan.cells[0].source.run == "best known"
+
+
+def test_evaluation_that_failed_is_followed_by_a_training(read: Read) -> None:
+    records = finished(read())
+    spec = changed(read, MORE_RADII)
+    cell = grid_cells(spec)[0]
+    source = make_plan(spec, DATA, records).cells[0].source
+    assert source is not None
+    broken = failed(cell, labels={EVALUATED_TAG: source.run})
+    planned = make_plan(spec, DATA, [*records, broken]).cells[0]
+    assert (planned.state, planned.source) == ("failed", None)
+
+
+def test_time_of_an_evaluation_tells_nothing_of_a_training(read: Read) -> None:
+    spec = read()
+    cells = grid_cells(spec)
+    labels = {EVALUATED_TAG: "another"}
+    plan = make_plan(spec, DATA, [record(cells[0], seconds=1.0, labels=labels)])
+    assert plan.seconds_by_shape == {}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from study.plan import space
+from study.plan.reasons import LOST_TAG
 from study.records.runs import (
     BITS_FILE,
-    LOST_TAG,
     StudyRuns,
     TrialRun,
     _required_metrics,

@@ -48,7 +48,7 @@ def test_store_that_cannot_be_used_is_said(tmp_path: Path) -> None:
 def test_process_that_is_lost_is_said(store: Store, tmp_path: Path) -> None:
     with Filing(store) as filing:
         os.kill(filing._process.pid, signal.SIGKILL)
-        with pytest.raises(TrackingError, match=r"ended with code -9; give the same command"):
+        with pytest.raises(TrackingError, match=r"ended with code -9; run the same command again"):
             filing.file(tmp_path, [Entry(study="one", place="report", note="")])
 
 

@@ -293,7 +293,7 @@ def test_a_long_note_ends_with_a_whole_line_and_fits(tmp_path: Path, read: Read,
     note = reporting.study_note(declared(read, "noted"), tmp_path)
     assert len(note) <= MOST_NOTE_CHARACTERS
     *lines, blank, last = note.splitlines()
-    assert (blank, last) == ("", "More stands in the report.")
+    assert (blank, last) == ("", "The report has more.")
     assert set(lines[4:]) <= {line.strip()}
 
 
@@ -342,7 +342,7 @@ def test_a_report_of_more_trials_is_kept(
     assert first.page.read_bytes() == page
     assert report.page == project / "reports" / "kept@fewer" / "index.html"
     assert reporting.count_reported(report.page.parent) == held / 2
-    assert f"holds {held} trials, and only {held // 2} are done" in report.kept
+    assert f"holds {held} trials, but only {held // 2} are done" in report.kept
     assert report.address == "", "the one in MLflow is kept, too"
 
     none = declared(read, "kept", **{"radii: [0.05, 0.1]": "radii: [0.01, 0.1]"})

@@ -421,10 +421,15 @@ def test_the_example_of_every_attack_is_right(name):
 
 FILES = {
     "empty": (b"", " is empty; declare a study, such as digits: {...}"),
+    "only a byte order mark": (
+        b"\xef\xbb\xbf",
+        " is empty; declare a study, such as digits: {...}",
+    ),
+    "only a tab": (b" \n\t\n", "2: is not valid YAML, found a tab; write spaces instead"),
     "only a comment": (b"# nothing\n", " is empty; declare a study, such as digits: {...}"),
     "a list": (b"- a\n- b\n", "1: must be a mapping of studies, got a list; write digits: {...}"),
     "a number": (b"3\n", "1: must be a mapping of studies, got 3; write digits: {...}"),
-    "null": (b"null\n", "1: must be a mapping of studies, got None; write digits: {...}"),
+    "null": (b"null\n", "1: must be a mapping of studies, got nothing; write digits: {...}"),
     "no study": (b".shared: {a: 1}\n", "1: declares no study; write one, such as digits: {...}"),
     "not UTF-8": (
         b"digits:\n  about: caf\xe9\n",
@@ -441,7 +446,7 @@ FILES = {
     "open brackets": (
         b"[" * 200_000,
         "1: is not valid YAML, it is nested more than 32 levels deep; "
-        "check indent, brackets and quotes",
+        "check indentation, brackets and quotes",
     ),
     "alias bomb": (
         b"a: &a [x,x,x,x,x,x,x,x,x,x]\n"
@@ -449,7 +454,7 @@ FILES = {
             b"%c: &%c [%s]\n" % (this, this, b",".join([b"*%c" % before] * 10))
             for before, this in zip(b"abcdefgh", b"bcdefghi", strict=True)
         ),
-        "1: holds more than 50000 values, aliases unfolded; use fewer aliases",
+        "1: holds more than 50000 values, aliases expanded; use fewer aliases",
     ),
 }
 
@@ -466,7 +471,7 @@ def test_a_merge_bomb_is_refused(tmp_path):
         f".k{i}: &k{i} {{<<: [{', '.join([f'*k{i - 1}'] * 9)}]}}\n" for i in range(1, 20)
     )
     [message] = messages(tmp_path, bomb)
-    assert "aliases unfolded" in message
+    assert "aliases expanded" in message
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path):
@@ -482,7 +487,7 @@ def test_a_missing_file_is_named_as_it_was_given(tmp_path, monkeypatch):
 
 
 def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(SpecError, match="is a folder; give the studies file inside it"):
+    with pytest.raises(SpecError, match="is a folder; name the studies file inside it"):
         read_studies(tmp_path)
 
 

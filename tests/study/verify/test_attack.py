@@ -337,7 +337,7 @@ def test_nothing_launched_is_one_line_with_the_next_command(project: Any) -> Non
     code, output = project.run("evaluate", "tiny")
     assert code == 2, output
     assert output == (
-        "tiny: no configuration has all its seeds done yet; launch it first: study launch tiny\n"
+        "tiny: no configuration has finished with all its seeds yet; run: study launch tiny\n"
     )
 
 

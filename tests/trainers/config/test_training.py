@@ -95,7 +95,7 @@ REFUSED: dict[str, tuple[type[Any], dict[str, Any], str, str]] = {
         TrainingConfig,
         TRAINING | {"end_on": ("stuck", "stuck")},
         "end_on",
-        "names each once",
+        "must name each once",
     ),
     "data": (DataConfig, {"name": "imagenet"}, "name", "folder:PATH or npz:PATH"),
     "data without a path": (DataConfig, {"name": "folder:"}, "name", "folder:PATH"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainers.config import Gsam, Method, Pgd, TrainConfig
+from trainers.config import Gsam, LookSam, Method, Pgd, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.engine.compiled import compiled_classifier
 from trainers.engine.engine import Engine
@@ -76,6 +76,23 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
         for ours, theirs in zip(compiled.memory.averages, plain.memory.averages, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-2, atol=1e-3)
     assert counters["stats"]["unique_graphs"] == 2  # the update, the attack
+
+
+def test_compiled_look_sam_agrees_with_operators_and_at_radius_zero_with_standard_training(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    """One compilation for each phase serves both. Few steps, so that rounding stays what it is."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    settings = {"epochs": 2, "learning_rate": 0.01}
+    for rho in (0.2, 0.0):
+        look = make_config(Method(weights=LookSam(rho=rho, every=2)), **settings)
+        twin = look if rho else make_config(**settings)
+        compiled, plain = run(look, few_digits, ALWAYS), run(twin, few_digits, NEVER)
+        assert compiled.engine["update"] == "torch.compile"
+        for ours, theirs in zip(compiled.model.parameters(), plain.model.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2  # act, reuse
 
 
 def test_passes_without_a_gradient_and_of_other_sizes_take_no_compilation(

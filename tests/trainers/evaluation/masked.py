@@ -19,6 +19,17 @@ class Quantise(nn.Module):
         return (images * self.levels).round() / self.levels
 
 
+class Saturate(nn.Module):
+    """Push each pixel to black or white, smoothly; in float32 the gradient of most is zero."""
+
+    def __init__(self, gain: float) -> None:
+        nn.Module.__init__(self)
+        self.gain = gain
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 0.5 + 0.5 * torch.tanh(self.gain * (images - 0.5))
+
+
 class Noisy(nn.Module):
     """Add noise from the global generator."""
 
@@ -75,6 +86,10 @@ def large_logits(model: nn.Module, factor: float) -> nn.Module:
 
 def quantised(model: nn.Module, levels: int) -> nn.Module:
     return nn.Sequential(Quantise(levels), copy.deepcopy(model))
+
+
+def saturated(model: nn.Module, gain: float) -> nn.Module:
+    return nn.Sequential(Saturate(gain), copy.deepcopy(model))
 
 
 def noisy(model: nn.Module, size: float) -> nn.Module:

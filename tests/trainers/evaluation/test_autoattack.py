@@ -292,7 +292,7 @@ def test_images_on_the_border_of_the_ball_are_let_through(radius: float) -> None
     [
         ("10", {"attacks": ("pgd",)}, "attacks: each must be one of apgd-ce, .*got 'pgd'"),
         ("10", {"attacks": ()}, "attacks: needs at least one"),
-        ("10", {"attacks": ("square", "square")}, "attacks: names each once"),
+        ("10", {"attacks": ("square", "square")}, "attacks: must name each once"),
         ("10", {"radius": 0.0}, "radius: must be > 0, got 0"),
         ("10", {"radius": math.nan}, "radius: must be > 0, got nan"),
         ("10", {"norm": "l1"}, "norm: must be one of linf, l2, got 'l1'"),

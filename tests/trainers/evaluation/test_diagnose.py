@@ -35,7 +35,6 @@ from trainers.evaluation.masking import (
 )
 from trainers.evaluation.pgd import Attacked
 from trainers.evaluation.probes import (
-    MANY,
     Probe,
     last_iterates,
     pgd,
@@ -266,8 +265,8 @@ def test_few_classes_and_l2_are_diagnosed(
 
 
 def test_returned_images_are_judged_for_ball_box_number_and_bits(probe: Probe) -> None:
-    attacked = pgd(probe, MANY, probe.view, norm="linf", radius=RADIUS)
-    assert returned_images(probe, attacked).verdict == "pass"
+    attacked = pgd(probe, EVALUATION.attack, probe.view, norm="linf", radius=RADIUS)
+    assert returned_images(probe, attacked, "PGD").verdict == "pass"
     white, dark, grey = (
         int((probe.images.flatten(1) == value).any(1).nonzero()[0]) for value in (1.0, 0.0, 0.5)
     )
@@ -276,7 +275,7 @@ def test_returned_images_are_judged_for_ball_box_number_and_bits(probe: Probe) -
         images = attacked.images.clone()
         images[index][probe.images[index] == value] = value + change
         is_right = right(probe, images)
-        check = returned_images(probe, Attacked(is_right, images))
+        check = returned_images(probe, Attacked(is_right, images), "PGD")
         assert check.verdict == "fail"
         return {name: number for name, number in check.numbers.items() if number}
 
@@ -284,7 +283,7 @@ def test_returned_images_are_judged_for_ball_box_number_and_bits(probe: Probe) -
     assert counts(white, 1.0, RADIUS * 0.5) == {"outside [0, 1]": 1}
     assert counts(dark, 0.0, -RADIUS * 0.5) == {"outside [0, 1]": 1}
     assert counts(grey, 0.5, math.nan)["not finite"] == 1
-    check = returned_images(probe, attacked._replace(is_right=~attacked.is_right))
+    check = returned_images(probe, attacked._replace(is_right=~attacked.is_right), "PGD")
     assert check.verdict == "fail"
     assert check.numbers["other bits"] > 50
 
@@ -297,21 +296,21 @@ def test_another_seed_starts_elsewhere(probe: Probe) -> None:
 
 
 def test_bits_of_other_weights_are_noticed(probe: Probe) -> None:
-    attacked = pgd(probe, MANY, probe.view, norm="linf", radius=RADIUS)
+    attacked = pgd(probe, EVALUATION.attack, probe.view, norm="linf", radius=RADIUS)
     other = copy.deepcopy(probe.model)
     with torch.no_grad():
         next(other.parameters()).neg_()
-    assert returned_images(replace(probe, model=other), attacked).numbers["other bits"] > 0
+    assert returned_images(replace(probe, model=other), attacked, "PGD").numbers["other bits"] > 0
     assert weights_hash(other) != weights_hash(probe.model)
     assert weights_hash(copy.deepcopy(other)) == weights_hash(other)
 
 
 def test_images_of_l2_may_use_their_ball_and_no_more(probe: Probe) -> None:
     round_probe = replace(probe, norm="l2", radius=0.5)
-    attacked = pgd(round_probe, MANY, round_probe.view, norm="l2", radius=0.5)
-    assert returned_images(round_probe, attacked).verdict == "pass"
+    attacked = pgd(round_probe, EVALUATION.attack, round_probe.view, norm="l2", radius=0.5)
+    assert returned_images(round_probe, attacked, "PGD").verdict == "pass"
     smaller = replace(round_probe, radius=0.45)
-    assert returned_images(smaller, attacked).numbers["outside the ball"] > 30
+    assert returned_images(smaller, attacked, "PGD").numbers["outside the ball"] > 30
 
 
 def test_a_share_of_zero_gradients_is_found(probe: Probe) -> None:
@@ -423,13 +422,15 @@ def test_a_rise_is_found_between_any_two_radii_and_paired() -> None:
 ORDERS = [
     ((0.9, 0.8, 0.5, 0.4), "pass"),
     ((0.9, 0.9, 0.9, 0.9), "pass"),
-    ((0.9, 0.904, 0.5, 0.4), "warn"),
-    ((0.9, 0.92, 0.5, 0.4), "fail"),
+    ((0.9, 0.904, 0.5, 0.4), "pass"),
+    ((0.9, 0.99, 0.5, 0.4), "pass"),
+    ((0.9, 0.99, 0.904, 0.4), "warn"),
+    ((0.9, 0.99, 0.92, 0.4), "fail"),
     ((0.9, 0.8, 0.82, 0.4), "fail"),
     ((0.9, 0.8, 0.5, 0.52), "fail"),
     ((0.5, 0.4, 0.3, 0.6), "fail"),
 ]
-"""Accuracies on 500 samples: clean, noise, FGSM, PGD."""
+"""Accuracies on 500 samples: clean, noise, FGSM, PGD. Noise may stand above clean."""
 
 
 @pytest.mark.parametrize(("accuracies", "verdict"), ORDERS)
@@ -438,8 +439,6 @@ def test_stronger_attacks_leave_less(accuracies: tuple[float, ...], verdict: str
 
 
 FALLS = {
-    "steps": (lambda v: plateau((0.5, 0.5 - v, 0.5), "", ""), 0.01, 0.03),
-    "restarts": (lambda v: plateau((0.5, 0.5, 0.5 - v), "", ""), 0.01, 0.03),
     "black box": (lambda v: black_box("", v, ""), 0.002, 0.02),
     "differences better": (lambda v: logit_differences(0.5 + v, 0.5, "", ""), 0.02, 0.05),
     "scale": (lambda v: logit_scale({1: 0.5, 0.1: 0.6, 10: 0.5 - v}, "", ""), 0.02, 0.05),
@@ -453,6 +452,15 @@ def test_limits_hold_at_their_edges(
 ) -> None:
     values = (warn, warn + 1e-4, fail, fail + 1e-4)
     assert [judge(value).verdict for value in values] == ["pass", "warn", "warn", "fail"]
+
+
+@pytest.mark.parametrize(
+    ("fall", "verdict"), [(0, "pass"), (0.01, "pass"), (0.0101, "warn"), (0.9, "warn")]
+)
+def test_a_weak_attack_warns_and_never_fails(fall: float, verdict: str) -> None:
+    """More steps or restarts that break more say nothing of the network."""
+    assert plateau((0.9, 0.9 - fall, 0.9), "", "").verdict == verdict
+    assert plateau((0.9, 0.9, 0.9 - fall), "", "").verdict == verdict
 
 
 def test_logit_differences_that_only_weaken_the_attack_pass() -> None:

@@ -19,6 +19,7 @@ from trainers.config import (
     Sam,
     TrainConfig,
     check_batches,
+    check_image,
 )
 from trainers.data.dataset import Dataset
 from trainers.evaluation.evaluate import evaluate
@@ -45,6 +46,7 @@ WITH_NORMS = {
 }
 every_network = pytest.mark.parametrize("sizes", WITH_NORMS.values(), ids=WITH_NORMS)
 SHAPE = (1, 8, 8)
+SMALL_SHAPES = [(1, 1, 1), (3, 1, 5), (3, 5, 1), (1, 2, 2), (3, 2, 3)]
 
 
 def build(sizes: dict[str, object], data: Dataset, seed: int = 0) -> nn.Module:
@@ -384,3 +386,22 @@ def test_small_cnn_halves_the_image_once_and_then_averages(digits: Dataset) -> N
         if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AdaptiveAvgPool2d):
             shapes.append(tuple(x.shape[1:]))
     assert shapes == [(4, 8, 8), (8, 8, 8), (8, 4, 4), (8, 4, 4), (8, 1, 1)]
+
+
+@pytest.mark.parametrize("shape", SMALL_SHAPES, ids=str)
+@pytest.mark.parametrize("name", SMALLEST)
+def test_an_image_is_refused_exactly_where_the_network_cannot_take_it(
+    make_images: MakeImages, name: str, shape: tuple[int, int, int]
+) -> None:
+    config = ModelConfig(name=name, **SMALLEST[name])  # type: ignore[arg-type]
+    try:
+        check_image(config, shape)
+        is_refused = False
+    except ConfigError:
+        is_refused = True
+    try:
+        build(SMALLEST[name] | {"name": name}, make_images(shape))(images_for(shape, 3))
+        fails = False
+    except RuntimeError:
+        fails = True
+    assert is_refused == fails

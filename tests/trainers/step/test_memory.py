@@ -160,6 +160,40 @@ def test_look_sam_resumed_equals_uninterrupted_bit_for_bit(
     assert any(tensor.abs().sum() > 0 for tensor in whole.memory.side)
 
 
+def test_interleaved_trainings_keep_memories_of_their_own(
+    make_config: MakeConfig, few_digits: Dataset
+) -> None:
+    """Both are of one shape, so one program holds them in turn; its last memory is not the next."""
+    methods = [Method(weights=LookSam(rho=rho, every=5)) for rho in (0.2, 0.05)]
+    configs = [make_config(method, seed=seed) for seed, method in enumerate(methods)]
+    alone = [run(config, few_digits) for config in configs]
+    states = [new_state(config, few_digits, CPU) for config in configs]
+    loops = [
+        train(config, few_digits, CPU, state, PLAIN)
+        for config, state in zip(configs, states, strict=True)
+    ]
+    for _ in zip(*loops, strict=True):
+        pass
+    for ours, theirs in zip(states, alone, strict=True):
+        assert_equal(tensors(ours), tensors(theirs))
+        assert_equal(ours.memory.side, theirs.memory.side)
+
+
+def test_at_radius_zero_a_remembered_rounding_error_is_not_scaled_to_a_step() -> None:
+    """A compiled step may round two equal gradients differently, so it remembers more than 0."""
+    weights = [torch.tensor([1.0, -2.0], requires_grad=True)]
+    memory = [torch.tensor([1e-9, 1e-9])]
+
+    def loss_at(moved: list[Tensor] | None) -> tuple[Tensor, Tensor]:
+        (w,) = weights if moved is None else moved
+        return w @ w / 2, torch.zeros(1, 2)
+
+    for rho in (0.0, 0.1):
+        numbers = no_numbers(CPU)._replace(rho=torch.tensor(rho), alpha=torch.tensor(0.7))
+        (between,) = look_sam_between(loss_at, weights, ["w"], numbers, memory).gradients
+        assert torch.equal(between, weights[0].detach()) == (rho == 0)
+
+
 def test_what_is_remembered_is_orthogonal_to_the_gradient_and_sets_the_length_of_the_step() -> None:
     """On ½ wᵀ A w, where g = A w and SAM's gradient is A (w + ρ g / ‖g‖)."""
     matrix = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
@@ -184,6 +218,22 @@ def test_what_is_remembered_is_orthogonal_to_the_gradient_and_sets_the_length_of
     (between,) = look_sam_between(loss_at, weights, ["w"], numbers, memory).gradients
     assert (between - g).norm() == pytest.approx(float(0.7 * g.norm()), rel=1e-12)
     assert (between - g) @ memory[0] > 0
+
+
+def test_traced_for_compilation_it_equals_operators(
+    make_config: MakeConfig, few_digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all three phases, and for a second trial of the shape. Traced, but run by operators."""
+    monkeypatch.setattr(torch, "compile", lambda graph, **options: graph)
+    for rho in (0.2, 0.05):
+        side = LookSam(rho=rho, every=2, active_from=0.2)
+        config = make_config(Method(weights=side), learning_rate=0.01)
+        traced = run(config, few_digits, Engine(narrow=False, compiled="always"))
+        plain = run(config, few_digits)
+        assert traced.engine["update"] == "torch.compile"
+        pairs = zip(traced.memory.side, plain.memory.side, strict=True)
+        for ours, theirs in [*pairs, *zip(tensors(traced), tensors(plain), strict=True)]:
+            torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
 def test_before_its_share_of_the_training_a_side_is_standard_training(
@@ -211,7 +261,22 @@ def test_phases_are_counted_from_where_a_side_begins() -> None:
     # The third letters of rest, act and reuse: s, t and u.
     assert phases(LookSam(rho=0.1, every=3)) == "tuutuutu"
     assert phases(LookSam(rho=0.1, every=2, active_from=0.5)) == "sssstutu"
+    assert phases(LookSam(rho=0.1, every=3, active_from=0.5)) == "sssstuut"
+    assert phases(LookSam(rho=0.1, every=9)) == "tuuuuuuu"
     assert phases(Sam(rho=0.1)) == "t" * 8
+
+
+def test_a_share_of_the_steps_is_counted_exactly_and_leaves_the_last_one() -> None:
+    def begins(share: float, total: int) -> int:
+        side = LookSam(rho=0.1, active_from=share)
+        return [phase_of(side, step, total) for step in range(total)].index("act")
+
+    for total in (1, 7, 50, 100):
+        assert begins(0.0, total) == 0
+        assert begins(0.999, total) == total - 1
+        for first in range(total):  # 0.07 × 100 is above 7, and so for some others
+            assert begins(first / total, total) == first
+    assert begins(0.071, 100) == 8
 
 
 def test_cost_is_between_standard_training_and_sam() -> None:

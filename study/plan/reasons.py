@@ -1,0 +1,128 @@
+"""Why a cell is open: what its own trials say, and which settings an earlier result had."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from study.plan.plan import Plan, PlannedCell, TrialRecord, knows_best_epoch
+from study.plan.space import Cell, canonical, training_key
+from study.spec import StudySpec
+
+LOST_TAG = "lost"
+"""Of a run whose worker was lost: the last epoch that it reported."""
+MANY_LOSSES = 5
+"""Lost workers at one epoch that no longer look like chance."""
+MOST_SETTINGS = 3
+"""Changed settings that are named; the rest is counted."""
+NEVER_RUN = "not run yet"
+
+
+def reasons(spec: StudySpec, plan: Plan) -> dict[str, str]:
+    """Return why each open cell is open, by its key."""
+    tried: dict[str, list[TrialRecord]] = {}
+    others: dict[tuple[str, str, str], list[TrialRecord]] = {}
+    declared = {planned.cell.key for planned in plan.cells}
+    for record in plan.records:
+        tried.setdefault(record.cell_key, []).append(record)
+        if record.is_complete and record.study == spec.name and record.cell_key not in declared:
+            others.setdefault(_place(record), []).append(record)
+    return {
+        planned.cell.key: _reason(
+            spec,
+            planned,
+            canonical(planned.cell.config, plan.fingerprint),
+            tried.get(planned.cell.key, []),
+            others.get(_place_of(planned.cell), []),
+        )
+        for planned in plan.open_cells
+    }
+
+
+def _reason(
+    spec: StudySpec,
+    planned: PlannedCell,
+    wanted: Mapping[str, Any],
+    tried: list[TrialRecord],
+    others: list[TrialRecord],
+) -> str:
+    """Return why a cell is open: its own last trial first, then what was run in its place."""
+    if planned.source is not None:
+        changed = changes(planned.source.canonical, wanted)
+        return f"trained, but evaluated under other settings: {changed}" if changed else "trained"
+    if tried:
+        return _ending(tried)
+    if not others:
+        return NEVER_RUN
+    nearest = min(others, key=lambda record: len(list(_differences(record.canonical, wanted))))
+    text = f"finished under other settings: {changes(nearest.canonical, wanted)}"
+    is_trained = training_key(nearest.canonical) == training_key(wanted)
+    if (
+        is_trained
+        and not knows_best_epoch(nearest, wanted)
+        and spec.evaluation.checkpoint == "best"
+    ):
+        text += (
+            "; the epoch that is best by these was not stored, so it is trained again; with "
+            "checkpoint: last it would only be evaluated"
+        )
+    return text
+
+
+def _ending(tried: list[TrialRecord]) -> str:
+    """Return how the last trial of a cell ended."""
+    last = tried[-1]
+    if last.status == "RUNNING":
+        return "running"
+    if last.status == "FAILED":
+        return f"failed: {last.reason}"
+    if LOST_TAG not in last.labels:
+        return last.reason or "stopped before its end"
+    epoch = last.labels[LOST_TAG]
+    losses = sum(record.labels.get(LOST_TAG) == epoch for record in tried)
+    text = f"its worker was lost after epoch {epoch}"
+    if losses >= MANY_LOSSES:
+        text += f", {losses} times; is the machine short of memory?"
+    return text
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Format which settings differ between two canonical forms: `training.epochs 10 → 20`."""
+    found = list(_differences(old, new))
+    shown = [f"{path} {_shown(a)} → {_shown(b)}" for path, a, b in found[:MOST_SETTINGS]]
+    more = len(found) - MOST_SETTINGS
+    return ", ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the paths at which two canonical forms differ, each with both values."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        if old != new:
+            yield path, old, new
+        return
+    for name in dict.fromkeys((*old, *new)):
+        yield from _differences(old.get(name), new.get(name), f"{path}.{name}".lstrip("."))
+
+
+def _shown(value: Any) -> str:
+    """Format a setting's value; one that is left out has its default."""
+    if value is None:
+        return "default"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, Mapping):
+        return json.dumps(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:24]
+
+
+def _place(record: TrialRecord) -> tuple[str, str, str]:
+    """Return what a trial was run for: method, chosen values and seed."""
+    return (
+        record.labels.get("method", ""),
+        record.labels.get("values", ""),
+        record.labels.get("seed", ""),
+    )
+
+
+def _place_of(cell: Cell) -> tuple[str, str, str]:
+    configuration = cell.configuration
+    return configuration.method, json.dumps(dict(configuration.values)), str(cell.seed)

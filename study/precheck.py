@@ -1,0 +1,128 @@
+"""What would fail at launch though the studies file is valid: its data, and the machine.
+
+Data of one's own and the digits are read as a launch would read them. A published set is not
+loaded, as `study check` downloads nothing. Nothing here imports torch, unless a GPU is asked for.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.launch import cluster
+from study.launch.launch import data_cache, project_folder
+from study.spec import StudySpec
+from study.spec.mistakes import Notes
+from study.spec.source import read_yaml
+from trainers.config import TORCHVISION_SETS, ConfigError, DataConfig, check_batches, check_image
+from trainers.data.dataset import DataError, Dataset, load_data
+
+LEAST_FREE_BYTES = 1024**3
+"""Fewer are soon filled by the weights and records of a study."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What this machine has for trials."""
+
+    cpus: int
+    gpus: int
+    free_bytes: int
+    """On the disk of the project's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreseen:
+    """What is in the way of a launch, as lines of place, rule, value and way out."""
+
+    mistakes: tuple[str, ...]
+    """A launch would fail."""
+    warnings: tuple[str, ...]
+    """A launch would fail on this machine, or not do what was probably meant."""
+
+
+def this_machine(specs: Iterable[StudySpec], project: Path) -> Machine:
+    """Measure this machine. GPUs are counted only if a study asks for one."""
+    gpus = 0
+    if any(spec.resources.gpu > 0 for spec in specs):
+        import torch  # seconds: only where a GPU is asked for
+
+        gpus = torch.cuda.device_count()
+    free_bytes = shutil.disk_usage(project).free
+    return Machine(cpus=len(os.sched_getaffinity(0)), gpus=gpus, free_bytes=free_bytes)
+
+
+def foresee(specs: Iterable[StudySpec], file: Path, machine: Machine) -> Foreseen:
+    """Find what would fail when the studies of a valid file are launched."""
+    source = read_yaml(file)
+    mistakes, warnings = Notes(source), Notes(source)
+    project = project_folder(file)
+    loaded: dict[DataConfig, Dataset | DataError] = {}
+    for spec in specs:
+        if not cluster.is_joined():
+            _check_resources(spec, machine, warnings)
+        if spec.data.name in TORCHVISION_SETS:
+            continue
+        if spec.data not in loaded:
+            loaded[spec.data] = _load(spec.data, data_cache(project))
+        found = loaded[spec.data]
+        if isinstance(found, DataError):
+            place, text = _data_mistake(found)
+            mistakes.add((spec.name, "data", place), text)
+        else:
+            _check_fit(spec, found, mistakes, warnings)
+    told = warnings.messages(file)
+    if machine.free_bytes < LEAST_FREE_BYTES:
+        told = (*told, _disk_warning(project, machine.free_bytes))
+    return Foreseen(mistakes=mistakes.messages(file), warnings=told)
+
+
+def _load(config: DataConfig, cache: Path) -> Dataset | DataError:
+    try:
+        return load_data(config, cache)
+    except DataError as error:
+        return error
+
+
+def _data_mistake(error: DataError) -> tuple[str, str]:
+    """Split an error of the data into the key below `data` that it concerns, and its text."""
+    text = str(error)
+    for key in ("samples", "test_samples", "augmentation"):
+        if text.startswith(f"data.{key}: "):
+            return key, text.removeprefix(f"data.{key}: ")
+    return "name", text
+
+
+def _check_fit(spec: StudySpec, data: Dataset, mistakes: Notes, warnings: Notes) -> None:
+    """Check the network and the batch size against the images."""
+    num_train, batch_size = len(data.train.labels), spec.training.batch_size
+    try:
+        check_image(spec.model, data.image_shape)
+    except ConfigError as error:
+        text = f"{error.rule}, got {error.value}; choose another network or larger images"
+        mistakes.add((spec.name, "model", error.field), text)
+    place = (spec.name, "training", "batch_size")
+    try:
+        check_batches(spec.model, batch_size, num_train)
+    except ConfigError as error:
+        mistakes.add(place, f"{error.rule}, got {error.value}; change it by one")
+    if batch_size > num_train:
+        rule = f"is larger than the {num_train} training images, so each batch holds all of them"
+        warnings.add(place, f"{rule}, got {batch_size}; lower it")
+
+
+def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:
+    """Check that a trial fits into this machine; the file may be meant for another one."""
+    try:
+        cluster.slots(spec, machine.cpus, machine.gpus)
+    except cluster.ClusterError as error:
+        place, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
+        warnings.add((spec.name, *place.split(".")), text)
+
+
+def _disk_warning(project: Path, free_bytes: int) -> str:
+    return (
+        f"{project}: should have at least {LEAST_FREE_BYTES / 1e9:.1f} GB free for weights and "
+        f"records, got {free_bytes / 1e9:.1f} GB; free some, or move the project to another disk"
+    )

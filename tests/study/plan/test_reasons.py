@@ -1,0 +1,144 @@
+"""Why cells are open: no reason may be false."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from study.plan import space
+from study.plan.plan import TrialRecord, make_plan
+from study.plan.reasons import LOST_TAG, MANY_LOSSES, NEVER_RUN, changes, reasons
+from study.plan.space import Cell
+from study.spec import StudySpec
+
+Read = Callable[..., StudySpec]
+DATA = "some-data"
+
+
+def first_cell(spec: StudySpec) -> Cell:
+    return space.cells(spec, space.grid_configurations(spec)[1], DATA)[0]
+
+
+def finished(cell: Cell, **changed: Any) -> TrialRecord:
+    configuration = cell.configuration
+    labels = {
+        "method": configuration.method,
+        "values": json.dumps(dict(configuration.values)),
+        "seed": str(cell.seed),
+    }
+    made = TrialRecord(
+        run="run",
+        study="tiny",
+        cell_key=cell.key,
+        block="",
+        number=-1,
+        canonical=space.canonical(cell.config, DATA),
+        status="FINISHED",
+        reason="",
+        would_repeat=False,
+        objectives=(0.9, 0.5),
+        is_complete=True,
+        started=1.0,
+        seconds=10.0,
+        metrics={},
+        labels=labels,
+        artifacts="",
+    )
+    extra = changed.pop("labels", {})
+    return replace(made, labels=labels | extra, **changed)
+
+
+def why(spec: StudySpec, *records: TrialRecord) -> str:
+    found = reasons(spec, make_plan(spec, DATA, records))
+    return found[first_cell(spec).key]
+
+
+OPEN = {"is_complete": False, "objectives": None}
+ENDINGS: list[Any] = [
+    pytest.param([], NEVER_RUN, id="none"),
+    pytest.param(
+        [{"reason": "its file a/bits.npz is gone"}], "its file a/bits.npz is gone", id="files gone"
+    ),
+    pytest.param([{"status": "FAILED", "reason": "diverged"}], "failed: diverged", id="failed"),
+    pytest.param(
+        [{"status": "KILLED", "reason": "its launch was killed"}],
+        "its launch was killed",
+        id="killed",
+    ),
+    pytest.param(
+        [{"status": "KILLED", "reason": "its worker was lost: x", "labels": {LOST_TAG: "3"}}],
+        "its worker was lost after epoch 3",
+        id="lost",
+    ),
+    pytest.param(
+        [{"status": "KILLED", "labels": {LOST_TAG: "3"}}] * MANY_LOSSES,
+        "its worker was lost after epoch 3, 5 times; is the machine short of memory?",
+        id="lost often",
+    ),
+    pytest.param(
+        [{"status": "KILLED", "labels": {LOST_TAG: str(epoch)}} for epoch in range(9)],
+        "its worker was lost after epoch 8",
+        id="lost often, but each time further on",
+    ),
+]
+
+
+@pytest.mark.parametrize(("trials", "expected"), ENDINGS)
+def test_cell_is_open_for_what_its_last_trial_ended_by(
+    read: Read, trials: list[dict[str, Any]], expected: str
+) -> None:
+    spec = read()
+    cell = first_cell(spec)
+    records = [
+        finished(cell, started=float(at), **(OPEN | trial)) for at, trial in enumerate(trials)
+    ]
+    assert why(spec, *records) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "epochs: 3",
+            "epochs: 4",
+            "finished under other settings: training.epochs 3 → 4",
+        ),
+        (
+            "radii: [0.05, 0.1]",
+            "radii: [0.1]",
+            "trained, but evaluated under other settings: evaluation.radii [0.05, 0.1] → [0.1]",
+        ),
+        (
+            "objective_radius: 0.1",
+            "objective_radius: 0.05",
+            "finished under other settings: evaluation.objective_radius 0.1 → 0.05; the epoch that "
+            "is best by these was not stored, so it is trained again; with checkpoint: last it "
+            "would only be evaluated",
+        ),
+        ("rho: [0.1, 0.2]", "rho: [0.3]", NEVER_RUN),
+        ("seeds: [0, 1]", "seeds: [5]", NEVER_RUN),
+    ],
+    ids=["training", "evaluation", "objective", "new value", "new seed"],
+)
+def test_cell_is_open_for_what_was_edited(read: Read, old: str, new: str, expected: str) -> None:
+    before = finished(first_cell(read()))
+    spec = read(text=read.text.replace(old, new))  # type: ignore[attr-defined]
+    assert why(spec, before) == expected
+
+
+def test_result_that_is_still_declared_is_no_reason_for_another_cell(read: Read) -> None:
+    spec = read()
+    configuration = space.grid_configurations(spec)[1]
+    one, two = space.cells(spec, configuration, DATA)
+    found = reasons(spec, make_plan(spec, DATA, [finished(one)]))
+    assert found[two.key] == NEVER_RUN
+    assert one.key not in found
+
+
+def test_many_changes_are_counted() -> None:
+    old = {"a": 1, "b": {"c": 0.5, "d": "x"}, "e": [1, 2]}
+    new = {"a": 2, "b": {"c": 0.25}, "e": [1], "f": 3}
+    assert changes(old, new) == "a 1 → 2, b.c 0.5 → 0.25, b.d x → default, and 2 more"
+    assert changes(old, old) == ""

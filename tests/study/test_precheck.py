@@ -1,0 +1,147 @@
+"""What would fail at launch is found before, each thing in one line with its place."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.precheck import LEAST_FREE_BYTES, Foreseen, Machine, foresee
+from study.spec import StudySpec, read_studies
+
+Read = Callable[..., StudySpec]
+AMPLE = Machine(cpus=8, gpus=1, free_bytes=LEAST_FREE_BYTES)
+
+
+def write_images(path: Path, side: int, count: int = 20, **other: Any) -> None:
+    images = np.arange(count * side * side, dtype=np.int64).reshape(count, side, side) % 256
+    labels = np.arange(count) % 2
+    arrays = {
+        "train_x": images.astype(np.uint8),
+        "train_y": labels,
+        "test_x": images.astype(np.uint8),
+        "test_y": labels,
+    }
+    np.savez(path, **arrays | other)
+
+
+@pytest.fixture
+def look(tmp_path: Path, read: Any) -> Callable[..., Foreseen]:
+    """Look ahead for the study `tiny` with a text replaced."""
+
+    def look_ahead(old: str, new: str, machine: Machine = AMPLE) -> Foreseen:
+        assert old in read.text
+        spec = read(text=read.text.replace(old, new))
+        return foresee([spec], tmp_path / "studies.yaml", machine)
+
+    return look_ahead
+
+
+def line(tmp_path: Path, found: tuple[str, ...]) -> str:
+    """Return the only line without the file's name."""
+    [text] = found
+    assert len(text.splitlines()) == 1
+    return text.removeprefix(f"{tmp_path}/studies.yaml:")
+
+
+def test_valid_study_on_a_fitting_machine_has_nothing_in_its_way(look: Any) -> None:
+    assert look("tiny:", "tiny:") == Foreseen(mistakes=(), warnings=())
+
+
+DATA = {
+    "no file": ("npz:none.npz", "none.npz: must be an .npz that can be read"),
+    "no folder": ("folder:none", "none/train: must be a folder with a folder of images per class"),
+    "other arrays": ("npz:other.npz", "other.npz: needs the arrays train_x, train_y"),
+    "floats": ("npz:floats.npz", "floats.npz: train_x: must be uint8"),
+    "other labels": ("npz:labels.npz", "labels.npz: train_y: must have one label for each of the"),
+}
+
+
+@pytest.mark.parametrize(("name", "told"), DATA.values(), ids=DATA)
+def test_missing_and_misshapen_data_is_found_at_its_key(
+    look: Any, tmp_path: Path, name: str, told: str
+) -> None:
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    write_images(tmp_path / "floats.npz", 8, train_x=np.zeros((20, 8, 8)))
+    write_images(tmp_path / "labels.npz", 8, train_y=np.zeros(3, dtype=np.int64))
+    found = look("name: digits", f"name: {name}")
+    assert line(tmp_path, found.mistakes).startswith(f"3: tiny.data.name: {tmp_path}/{told}")
+
+
+def test_more_samples_than_there_are_is_found_at_its_own_key(look: Any, tmp_path: Path) -> None:
+    found = look("{name: digits}", "{name: digits, test_samples: 501}")
+    told = "3: tiny.data.test_samples: must lie between 1 and the 500 test images, got 501; "
+    assert line(tmp_path, found.mistakes).startswith(told)
+
+
+def test_network_that_cannot_take_the_images_is_found(look: Any, tmp_path: Path) -> None:
+    write_images(tmp_path / "points.npz", 1)
+    found = look("name: digits", "name: npz:points.npz")
+    assert found.mistakes == (
+        f"{tmp_path}/studies.yaml:4: tiny.model.name: small_cnn halves its images, which must be "
+        "at least 2 × 2 pixels, got 1 × 1; choose another network or larger images",
+    )
+
+
+def test_last_batch_of_one_image_is_a_mistake(look: Any, tmp_path: Path) -> None:
+    found = look("batch_size: 250", "batch_size: 333")
+    told = "5: tiny.training.batch_size: must not leave a last batch of one of the 1000 training"
+    assert line(tmp_path, found.mistakes).startswith(told)
+
+
+def test_batch_larger_than_the_training_part_is_a_warning(look: Any, tmp_path: Path) -> None:
+    found = look("batch_size: 250", "batch_size: 5000")
+    assert line(tmp_path, found.warnings) == (
+        "5: tiny.training.batch_size: is larger than the 1000 training images, so each batch holds "
+        "all of them, got 5000; lower it"
+    )
+    assert found.mistakes == ()
+
+
+LACKING = {
+    "cpus": ("{cpu: 9}", "cpu: must not exceed the CPUs of the machine, got 9 of 8; ask for fewer"),
+    "gpus": ("{gpu: 1}", "gpu: must not exceed the GPUs of the machine, got 1 of 0; set gpu: 0"),
+}
+
+
+@pytest.mark.parametrize(("declared", "told"), LACKING.values(), ids=LACKING)
+def test_resources_that_the_machine_lacks_are_warnings(
+    look: Any, tmp_path: Path, declared: str, told: str
+) -> None:
+    machine = replace(AMPLE, gpus=0)
+    found = look("  search:", f"  resources: {declared}\n  search:", machine)
+    assert line(tmp_path, found.warnings).startswith(f"13: tiny.resources.{told}")
+    assert found.mistakes == ()
+
+
+def test_cluster_to_join_is_not_judged_by_this_machine(
+    look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    assert look("  search:", "  resources: {cpu: 9}\n  search:").warnings == ()
+
+
+def test_nearly_full_disk_is_a_warning(look: Any, tmp_path: Path) -> None:
+    found = look("tiny:", "tiny:", replace(AMPLE, free_bytes=LEAST_FREE_BYTES // 2))
+    assert found.warnings == (
+        f"{tmp_path}: should have at least 1.1 GB free for weights and records, got 0.5 GB; free "
+        "some, or move the project to another disk",
+    )
+
+
+def test_published_data_is_not_downloaded_to_check_it(look: Any, tmp_path: Path) -> None:
+    assert look("name: digits", "name: cifar10") == Foreseen(mistakes=(), warnings=())
+    assert [path.name for path in tmp_path.iterdir()] == ["studies.yaml"]
+
+
+def test_all_studies_are_looked_at_and_their_mistakes_are_told_together(
+    tmp_path: Path, read: Any
+) -> None:
+    file = tmp_path / "studies.yaml"
+    second = read.text.replace("tiny:", "second:").replace("batch_size: 250", "batch_size: 333")
+    file.write_text(read.text.replace("digits", "npz:none.npz") + second, encoding="utf-8")
+    found = foresee(read_studies(file).values(), file, AMPLE)
+    places = [message.split(": ")[1] for message in found.mistakes]
+    assert places == ["tiny.data.name", "second.training.batch_size"]
