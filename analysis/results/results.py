@@ -188,7 +188,7 @@ def _check_trial(results: Results, trial: TrialResult) -> None:
     threat, cell = results.threat, _cell(trial)
     if len(trial.robust) != len(threat.radii):
         raise ResultsError(
-            f"{cell}: needs a robust accuracy for each of the {len(threat.radii)} radii, "
+            f"{cell}: needs one robust accuracy for each of the {len(threat.radii)} radii, "
             f"got {len(trial.robust)}"
         )
     validation = (trial.validation_clean, trial.validation_robust)

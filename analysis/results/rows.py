@@ -57,19 +57,19 @@ class Row:
     """One row of a table."""
 
     place: str
-    """Where it stands, for messages: `table.csv:5`."""
+    """Where it is, for messages: `table.csv:5`."""
     cells: Mapping[str, Value]
     """By column; blank cells are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A table as it was found, each cell plain, none judged."""
+    """A table as it was read: plain cells, not yet checked."""
 
     name: str
     """The path of the file, or `rows`."""
     header: str
-    """Where the columns stand, for messages."""
+    """Where the column names are, for messages."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     separator: str = ","

@@ -122,7 +122,8 @@ def bits_of(
     counted = accuracies(bits)
     if np.abs(counted - given).max() > AGREEMENT:
         shown = ", ".join(f"{value:.4f}" for value in counted)
-        text = f"array {name} has the accuracies {shown}, the row others; are they of this row?"
+        text = f"array {name} has the accuracies {shown}, but the row has others; "
+        text += "does the array belong to this row?"
         problems.add(row.place, text, "bits")
         return None
     return bits
@@ -167,8 +168,8 @@ class TrialRows:
             self._problems.add(row.place, "is blank; name the method", "method")
         if found is None or found < 0:
             got = "nothing" if seed is None else seed
-            text = f"must be a whole number from 0 on, got {got}; write 0 if there is one"
-            self._problems.add(row.place, text, "seed")
+            text = f"must be a whole number of at least 0, got {got}; write 0 if there is only "
+            self._problems.add(row.place, f"{text}one seed", "seed")
             return method, -1
         return method, found
 
@@ -244,7 +245,7 @@ class TrialRows:
         cell = row.cells.get(column)
         found = None if cell is None else number(cell)
         if cell is not None and (found is None or found < 0):
-            text = f"must be a number from 0 on, or blank, got {cell}; correct it"
+            text = f"must be a number of at least 0, or blank, got {cell}; correct it"
             self._problems.add(row.place, text, column)
         return found
 
@@ -255,7 +256,7 @@ class TrialRows:
             if larger > smaller + ROUNDING:
                 text = (
                     f"is {larger:g}, above {before} with {smaller:g}; an image is right only "
-                    "if it is so at all smaller radii too: count so, or drop the radius"
+                    "if it is right at all smaller radii; count it so, or drop the radius"
                 )
                 self._problems.add(row.place, text, after)
                 return True
@@ -358,7 +359,7 @@ def _options(given: Mapping[str, Any]) -> Options:
     for name in ("num_test", "num_validation", "num_classes"):
         count = getattr(told, name)
         if count is not None and (not hasattr(count, "__index__") or count < 1):
-            raise TableError(f"{name} must be a whole number from 1 on, got {count!r}")
+            raise TableError(f"{name} must be a whole number of at least 1, got {count!r}")
     if told.norm not in NORMS:
         raise TableError(f"norm must be one of {', '.join(NORMS)}, got {told.norm!r}")
     if told.checkpoint not in CHECKPOINTS:

@@ -127,7 +127,7 @@ def test_another_norm_is_nested_and_names_its_attack(plain: Results):
             assert value.estimate == pytest.approx(np.mean(robust))
         assert one.robust[1].estimate <= one.robust[0].estimate
     text = page(found)
-    assert "<h2>The other norm</h2>" in text
+    assert "<h2>Other norms</h2>" in text
     assert "Robust accuracy in % under PGD-20, 1 restart, l2, on 100 test images" in text
     assert "robust_l2_0.5_mean" in configurations_csv(found)
     assert page(read_json(write_json(found))) == text

@@ -325,7 +325,7 @@ MISSAVED: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a thousand seconds": (
         lambda t: t.replace("epsilon", "seconds", 1).replace("8/255,0", '"1,234",0', 1),
-        "table.csv:6: seconds: must be a number from 0 on, or blank, got 1,234; correct it",
+        "table.csv:6: seconds: must be a number of at least 0, or blank, got 1,234; correct it",
     ),
     "more than all": (
         lambda t: in_percent(t).replace("95%", "9500%", 1),

@@ -18,7 +18,7 @@ def first_changed(results: Results, **changes: object) -> Results:
 REFUSED = {
     "a robust accuracy for each radius": (
         lambda r: first_changed(r, robust=(0.2,)),
-        "needs a robust accuracy for each of the 4 radii, got 1",
+        "needs one robust accuracy for each of the 4 radii, got 1",
     ),
     "fractions": (lambda r: first_changed(r, clean=99.0), "must be fractions in [0, 1]"),
     "no NaN": (lambda r: first_changed(r, clean=float("nan")), "must be fractions in [0, 1]"),

@@ -283,14 +283,14 @@ BAD = {
         lambda t: t.replace("0.01\n", "0.3\n"),
         [
             "table.csv:2: robust_8/255: is 0.3, above robust_4/255 with 0.2; an image is right "
-            "only if it is so at all smaller radii too: count so, or drop the radius"
+            "only if it is right at all smaller radii; count it so, or drop the radius"
         ],
     ),
     "robust above clean": (
         lambda t: t.replace("0.85,0.7", "0.6,0.7"),
         [
             "table.csv:6: robust_4/255: is 0.7, above clean with 0.6; an image is right only if "
-            "it is so at all smaller radii too: count so, or drop the radius"
+            "it is right at all smaller radii; count it so, or drop the radius"
         ],
     ),
     "a trial twice": (
@@ -307,9 +307,10 @@ BAD = {
     "an odd seed": (
         lambda t: t.replace("sam,0.1,,0,", "sam,0.1,,0.5,").replace("at,,8/255,0,", "at,,8/255,,"),
         [
-            "table.csv:4: seed: must be a whole number from 0 on, got 0.5; write 0 if there is one",
-            "table.csv:6: seed: must be a whole number from 0 on, got nothing; "
-            "write 0 if there is one",
+            "table.csv:4: seed: must be a whole number of at least 0, got 0.5; "
+            "write 0 if there is only one seed",
+            "table.csv:6: seed: must be a whole number of at least 0, got nothing; "
+            "write 0 if there is only one seed",
         ],
     ),
     "an infinite value": (
@@ -406,10 +407,10 @@ OPTIONS = {
         "table.csv: has no column loss to ignore; it has method, rho, epsilon, seed, clean, "
         "robust_4/255, robust_8/255",
     ),
-    "no images": ({"num_test": 0}, "num_test must be a whole number from 1 on, got 0"),
+    "no images": ({"num_test": 0}, "num_test must be a whole number of at least 1, got 0"),
     "images as text": (
         {"num_test": "1000"},
-        "num_test must be a whole number from 1 on, got '1000'",
+        "num_test must be a whole number of at least 1, got '1000'",
     ),
     "the command's word": (
         {"images": 9},
@@ -502,7 +503,7 @@ BAD_BITS = {
     ),
     "of another row": (
         {"1": BITS, "2": BITS * 0},
-        "row 2: bits: array 2 has the accuracies 0.0000, 0.0000, 0.0000, the row others",
+        "row 2: bits: array 2 has the accuracies 0.0000, 0.0000, 0.0000, but the row has others",
     ),
     "objects": ({"1": np.array([{}])}, "bits.npz: is not an .npz file of plain arrays"),
     "nothing": ({"sample_hash": np.array("a")}, "bits.npz: holds no array of shape"),
