@@ -21,16 +21,19 @@ MEASURES = re.compile(
 )
 """Words in the name of a column of numbers that is an outcome, a time or a progress."""
 SETTINGS = re.compile(
-    "alpha|beta|coef|coefficient|decay|factor|fn|function|gamma|lambda|limit|max|scale|scheduler?|"
-    "size|smoothing|temperature|threshold|type|warmup|weights?"
+    "alpha|beta|coef|coefficient|decay|eps|factor|fn|function|gamma|lambda|limit|lr|max|scale|"
+    "scheduler?|size|smoothing|temperature|threshold|type|warmup|weights?"
 )
 """Words beside them in the name of a setting after all, as in `loss_weight` or `step_size`."""
 RECORDS = re.compile(
-    "artifact_uri|(git_)?commit|created(_at)?|date|datetime|((run|trial|experiment)_)?id|"
-    "gpu_(count|type)|host(name)?|job_type|log_?dir|output_dir|(run_)?name|node_ip|notes|number|pid|"
-    "(start|end)_time|state|sweep|tags|timestamp|updated|url|user(name)?|uuid"
+    "artifact_uri|(git_)?commit|created(_at)?|date|datetime|done|duration|elapsed|"
+    "((run|trial|experiment)_)?id|gpu_(count|type)|host(name)?|job_type|log_?dir|output_dir|"
+    "(run_)?name|node_ip|notes|number|pid|source_(name|type)|(start|end)_time|state|sweep|tags|"
+    "timestamp|updated|url|user(name)?|uuid"
 )
 """Whole names of columns that trackers keep of a run."""
+GROUPS = re.compile(r"_|(tags|metrics|system)[./]")
+"""How the names of columns begin that a tracker groups as its own, or as results."""
 MOST_TWICE = 0.1
 """Share of rows that may be another's twin without a column that still counts as an outcome: some
 runs are logged twice."""
@@ -77,7 +80,7 @@ def _is_named_as_outcome(name: str, rows: Rows) -> bool:
     if not cells:
         return False
     words = [word.lower() for word in _WORDS.findall(name)]
-    if name.startswith("_") or RECORDS.fullmatch("_".join(words)):
+    if GROUPS.match(name) or RECORDS.fullmatch("_".join(words)):
         return True
     is_measure = any(map(MEASURES.fullmatch, words)) and not any(map(SETTINGS.fullmatch, words))
     # A column `loss` that says ce or trades is a setting; one with numbers is not.

@@ -99,11 +99,11 @@ def test_the_command_takes_what_the_messages_propose(
 OUTCOMES = [
     *("train_loss", "test_loss", "loss", "runtime", "Runtime", "val acc", "valAccuracy", "top1"),
     *("_step", "_timestamp", "step", "epoch", "Total CPU time", "time_total_s", "metrics.error"),
-    *("Name", "run_id", "Created", "hostname", "_wandb"),
+    *("Name", "run_id", "Created", "hostname", "_wandb", "Source Name", "Duration", "tags.user"),
 ]
 SETTINGS = [
     *("epochs", "warmup_epochs", "steps", "step_size", "learning_rate", "weight_decay"),
-    *("loss_weight", "loss_beta", "label_smoothing", "max_step", "beta", "momentum", "alpha"),
+    *("loss_weight", "loss_beta", "label_smoothing", "max_step", "beta", "momentum", "lr_step"),
     *("batch_size", "depth", "params.rho", "lr_schedule", "temperature"),
 ]
 
@@ -122,6 +122,12 @@ def test_a_column_named_like_an_outcome_is_refused(name: str):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_column_named_like_a_setting_is_a_hyperparameter(name: str):
     assert values(read_table(one_column(name), num_test=9))[0] == {name: 1}
+
+
+@pytest.mark.parametrize("name", ["Duration", "Name", "tags.user", "State"])
+def test_a_record_of_a_run_is_refused_in_words_too(name: str):
+    [message] = refused(one_column(name, ("1 min", "2 min")))
+    assert message.startswith(f"rows: {name}: is named like results or records of the run; ignore")
 
 
 def test_a_loss_in_words_is_a_setting_and_a_blank_column_is_nothing():
