@@ -1,6 +1,7 @@
 # make demo   set up, run the study `digits` on this machine, write reports/digits/index.html
 # make test   set up, run every check
 # make check  the same checks without the slow tests, in an environment that stands
+# make gpu    on a machine with a GPU: its tests and benchmarks, within eight minutes; needs torch, installs nothing
 # make clean  remove the environment; what was recorded in runs/ stays
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test check checks clean
+.PHONY: demo test check checks gpu clean
 
 demo: $(VENV)/installed
 	$(BIN)/study launch digits
@@ -31,6 +32,10 @@ checks:
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(SELECTED)
+
+# Such a machine may have a Python of its own with torch, and nothing else of this environment.
+gpu:
+	$(firstword $(wildcard $(BIN)/python) $(PYTHON)) benchmarks/gpu.py
 
 define PREPARE
 test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

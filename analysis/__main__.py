@@ -21,11 +21,12 @@ EPILOG = """examples:
   python -m analysis reports/digits/front.json -o again
 
 A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, such
-as robust_8/255. Accuracies are fractions. An image is robust at a radius only if it is classified
-correctly at all smaller radii, too. Optional columns: validation_clean, validation_robust, cost,
-seconds, run, status, reason, weights, inputs, bits. Any other column is a hyperparameter. If it
-looks like an outcome or a record of the run (train_loss, runtime), it is an error: --ignore it, or
-list all --hyperparameters. Columns with other names are read by --rename.
+as robust_8/255. Accuracies are fractions, or percentages with their sign. An image is robust at a
+radius only if it is classified correctly at all smaller radii, too. Optional columns:
+validation_clean, validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any
+other column is a hyperparameter. If it looks like an outcome or a record of the run (train_loss,
+runtime), it is an error: --ignore it, or list all --hyperparameters. Columns with other names are
+read by --rename.
 
 Without the columns weights and inputs, a method with rho above 0 counts as SAM, one with epsilon
 above 0 as adversarial training, any other as standard training.

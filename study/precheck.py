@@ -1,7 +1,8 @@
 """What would fail at launch though the studies file is valid: its data, and the machine.
 
-Data of one's own and the digits are read as a launch would read them. A published set is not
-loaded, as `study check` downloads nothing. Nothing here imports torch, unless a GPU is asked for.
+Data of one's own and the digits are read as a launch would read them. A published set is
+read only if it is there, as `study check` downloads nothing. Nothing here imports torch, unless a
+GPU is asked for.
 """
 
 import os
@@ -17,6 +18,8 @@ from study.spec.mistakes import Notes
 from study.spec.source import read_yaml
 from trainers.config import TORCHVISION_SETS, ConfigError, DataConfig, check_batches, check_image
 from trainers.data.dataset import DataError, Dataset, load_data
+from trainers.data.doubts import doubts
+from trainers.data.published import is_decoded
 
 LEAST_FREE_BYTES = 1024**3
 """Fewer are soon filled by the weights and records of a study."""
@@ -58,21 +61,28 @@ def foresee(specs: Iterable[StudySpec], file: Path, machine: Machine) -> Foresee
     source = read_yaml(file)
     mistakes, warnings = Notes(source), Notes(source)
     project = project_folder(file)
+    cache = data_cache(project)
+    doubtful: list[str] = []
+    doubted: dict[DataConfig, tuple[str, ...]] = {}
     loaded: dict[DataConfig, Dataset | DataError] = {}
     for spec in specs:
         if not cluster.is_joined():
             _check_resources(spec, machine, warnings)
-        if spec.data.name in TORCHVISION_SETS:
+        if spec.data.name in TORCHVISION_SETS and not is_decoded(spec.data.name, cache):
             continue
         if spec.data not in loaded:
-            loaded[spec.data] = _load(spec.data, data_cache(project))
+            loaded[spec.data] = _load(spec.data, cache)
         found = loaded[spec.data]
         if isinstance(found, DataError):
             place, text = _data_mistake(found)
             mistakes.add((spec.name, "data", place), text)
         else:
             _check_fit(spec, found, mistakes, warnings)
-    told = warnings.messages(file)
+            if spec.data not in doubted:
+                doubted[spec.data] = doubts(found)
+            # Not among the notes, which keep one text of a place.
+            doubtful += [f"{spec.name}.data: {doubt}" for doubt in doubted[spec.data]]
+    told = (*warnings.messages(file), *doubtful)
     if machine.free_bytes < LEAST_FREE_BYTES:
         told = (*told, _disk_warning(project, machine.free_bytes))
     return Foreseen(mistakes=mistakes.messages(file), warnings=told)

@@ -132,6 +132,7 @@ def tier_results(results: Results, design: TierDesign) -> Results:
         is_comparison=True,  # no contrast of this tier was declared beforehand
         histories=(),
         importances=(),
+        data_doubts=(),
     )
 
 

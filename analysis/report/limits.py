@@ -46,6 +46,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other attacks", text=_attack_text(results)),
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_standard_limits(results, found),
+        *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
         *_absence_limits(results, choice),
     )
 
@@ -192,6 +193,10 @@ def _choice_text(results: Results, choice: Choice, configurations: int) -> str:
         f"There are no validation data. The best of {among} were chosen on the same test images "
         "that measure them. They are not selected independently and look better than they are."
     )
+
+
+def _sentence(clause: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}."
 
 
 def _absent_text(results: Results) -> str:

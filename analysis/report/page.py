@@ -36,6 +36,7 @@ MOST_LIMITS = 3
 GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
+    "Data",
     "Other attacks",
     "Other seeds",
     "Other images",

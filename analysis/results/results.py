@@ -5,7 +5,7 @@ Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import Literal
 
@@ -94,6 +94,10 @@ class Results:
     """True if several studies are combined, of which no contrast was declared beforehand."""
     histories: tuple[History, ...] = ()
     importances: tuple[Importance, ...] = ()
+    data_doubts: tuple[str, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.data_doubts)}
+    )
+    """What is seldom meant in the data, each as a clause that ends without a full stop."""
 
     def __post_init__(self) -> None:
         """Refuse results that cannot be analysed together."""

@@ -33,6 +33,7 @@ from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
 from trainers.config import INPUT_SIDES, VALIDATION_ATTACK, WEIGHT_SIDES, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
+from trainers.data.doubts import doubts
 from trainers.data.subset import sample_hash
 
 MOST_HISTORIES = 100
@@ -98,6 +99,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         margin=declared.margin,
         primary=declared.primary,
         importances=measure_importances(spec, plan),
+        data_doubts=doubts(dataset),
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))

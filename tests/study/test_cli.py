@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 
@@ -188,6 +189,24 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -
         code, output = project.run(command, "tiny")
         assert code == 2, output
         assert output.startswith("tiny.resources.gpu: must not exceed the GPUs of the machine")
+
+
+def test_check_warns_of_data_that_are_not_what_they_seem(project: Any) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    arrays = {"train_x": images, "train_y": labels, "test_y": labels[:6]}
+    np.savez(project.folder / "own.npz", test_x=images[4:10], **arrays)
+    studies = project.file.read_text().replace("name: digits", "name: npz:own.npz")
+    project.write(studies.replace("tiny:", "first:") + studies.replace("tiny:", "second:"))
+    code, output = project.run("check")
+    assert code == 0
+    lines = output.splitlines()
+    assert lines[-1].startswith("studies.yaml: first, second: no mistakes")
+    for name in ("first", "second"):
+        (line,) = (line for line in lines if line.startswith(f"warning: {name}.data: "))
+        assert "6 of the 6 test images are also training or validation images" in line
+        assert "the first is test image 0" in line
 
 
 def test_ui_without_runs_says_what_to_do(project: Any) -> None:

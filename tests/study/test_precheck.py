@@ -10,6 +10,8 @@ import pytest
 
 from study.precheck import LEAST_FREE_BYTES, Foreseen, Machine, foresee
 from study.spec import StudySpec, read_studies
+from trainers.data.cache import Decoded, to_cache
+from trainers.data.published import fingerprint
 
 Read = Callable[..., StudySpec]
 AMPLE = Machine(cpus=8, gpus=1, free_bytes=LEAST_FREE_BYTES)
@@ -68,6 +70,39 @@ def test_missing_and_misshapen_data_is_found_at_its_key(
     write_images(tmp_path / "labels.npz", 8, train_y=np.zeros(3, dtype=np.int64))
     found = look("name: digits", f"name: {name}")
     assert line(tmp_path, found.mistakes).startswith(f"3: tiny.data.name: {tmp_path}/{told}")
+
+
+def test_every_doubt_about_the_data_is_a_warning_of_each_study(read: Any, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 60, (20, 8, 8), dtype=np.uint8)
+    write_images(tmp_path / "seen.npz", 8, train_x=images, test_x=images)
+    text = read.text.replace("name: digits", "name: npz:seen.npz")
+    specs = [read(text=text.replace("tiny:", f"{name}:", 1)) for name in ("first", "second")]
+    found = foresee(specs, tmp_path / "studies.yaml", AMPLE)
+    assert found.mistakes == ()
+    for name in ("first", "second"):
+        start = f"{name}.data: "
+        told = [text.removeprefix(start) for text in found.warnings if text.startswith(start)]
+        assert [text[:20] for text in told] == [
+            "no pixel of the trai",
+            "no pixel of the test",
+            "20 of the 20 test im",
+        ]
+
+
+def test_a_published_set_is_doubted_if_it_is_there_and_never_downloaded(
+    look: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RHOEPS_DATA", str(tmp_path))
+    for proxy in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9/")
+    assert look("name: digits", "name: cifar10") == Foreseen(mistakes=(), warnings=())
+    images = np.random.default_rng(0).integers(0, 256, (50, 3, 32, 32), dtype=np.uint8)
+    labels = np.arange(50) % 2
+    decoded = Decoded(images, labels, images[10:19], labels[10:19], ("cat", "dog"))
+    to_cache(tmp_path / f"{fingerprint('cifar10')}.npz", decoded)
+    found = look("name: digits", "name: cifar10")
+    assert found.mistakes == ()
+    assert any(text.startswith("tiny.data: 9 of the 9 test images") for text in found.warnings)
 
 
 def test_more_samples_than_there_are_is_found_at_its_own_key(look: Any, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def remembered(known: Path, find: Callable[[], str]) -> str:
 
 def hash_of(lines: Sequence[str]) -> str:
     """Return a hash of lines of text: 32 hexadecimal digits."""
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+    # Linux allows any bytes in a file's name; Python holds those that are no UTF-8 as surrogates.
+    text = "\n".join(lines).encode(errors="surrogateescape")
+    return hashlib.sha256(text).hexdigest()[:32]
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     decoded = reader.read(config.name, content, cache)
     seed, divisor = reader.seed.format(name=config.name), reader.divisor
     num_second = reader.num_validation(len(decoded.train_labels))
+    _check_pixels(config.name, decoded)
     whole = Split(images=decoded.train_images, labels=decoded.train_labels)
     train, validation = split_by_class(whole, num_second, seed)
     if len(validation.labels) == 0:
@@ -203,6 +204,17 @@ READERS = {
         is_sorted=True,
     ),
 }
+
+
+def _check_pixels(name: str, decoded: Decoded) -> None:
+    """Refuse images that are black to a network: no attack radius fits them."""
+    for part, images in (("train", decoded.train_images), ("test", decoded.test_images)):
+        if images.max() <= 1:
+            raise DataError(
+                f"{name}: {part}: pixels must use the range from 0 to 255, got none above "
+                f"{images.max()}; if they were fractions or a mask of 0 and 1, multiply by 255 "
+                "before they become uint8"
+            )
 
 
 def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, least: int) -> Split:

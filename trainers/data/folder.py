@@ -12,7 +12,9 @@ A folder has one of two layouts:
 """
 
 import hashlib
+import io
 import os
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -154,6 +156,14 @@ def _class_places(place: Path) -> list[Path]:
             raise DataError(
                 f"{label}: only folders, one per class, may stand here; move the file into one"
             )
+        try:
+            label.name.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(label).decode(errors="backslashreplace")
+            raise DataError(
+                f"{shown}: the name of a class must be UTF-8, as it is recorded and printed; "
+                "rename the folder"
+            ) from error
     return labels
 
 
@@ -211,6 +221,10 @@ TINY_IMAGENET = Layout("tiny-imagenet 1", _tiny_imagenet, _first_words)
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 DEEP_MODES = "images must have at most 8 bits per channel"
+ORIENTATION = 0x0112
+"""The EXIF tag that says how a photograph must be turned or mirrored to be shown."""
+MARKS = (b"exif", b"Exif", b"eXIf", b"EXIF", b"xmp", b"XMP", b"II*\0", b"MM\0*")
+"""One of these stands in every file that has this tag; the last two begin a TIFF."""
 
 
 def fingerprint(folder: Path, cache: Path) -> str:
@@ -220,13 +234,11 @@ def fingerprint(folder: Path, cache: Path) -> str:
     stats = [f"{entry.name}\0{entry.stamp}" for entry in entries]
 
     def find() -> str:
-        contents = [
-            f"{entry.name}\0{hashlib.sha256(entry.path.read_bytes()).hexdigest()}"
-            for entry in entries
-        ]
+        contents = [f"{entry.name}\0{_content(entry.path)}" for entry in entries]
         return hash_of([layout.format, *contents])
 
-    known = hash_of([layout.format, str(folder.resolve()), *stats])
+    # What earlier versions remembered does not know which photographs are turned.
+    known = hash_of([layout.format, "turned", str(folder.resolve()), *stats])
     return remembered(cache / f"folder-{known}.fingerprint", find)
 
 
@@ -243,6 +255,29 @@ def load(folder: Path, content: str, cache: Path) -> Decoded:
         decoded = _decode(layout.entries(folder))
         to_cache(kept, decoded)
     return decoded._replace(classes=layout.class_names(folder, decoded.classes))
+
+
+def _content(path: Path) -> str:
+    """Return a name of the bytes of an image, and of how it is turned if it is."""
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if not any(mark in content for mark in MARKS):
+        return digest
+    from PIL import Image  # a tenth of a second, for photographs alone
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            orientation = _orientation(image)
+    except (OSError, SyntaxError, ValueError, struct.error):
+        return digest  # a fingerprint needs no image that can be read; `_open` names the mistake
+    # An upright image keeps the name it had when turned ones were read as they are stored.
+    return digest if orientation == 1 else f"{digest}\0turned {orientation}"
+
+
+def _orientation(image: "Image.Image") -> int:
+    """Return how an image must be turned or mirrored: 2 to 8 as in EXIF, 1 for not at all."""
+    found = image.getexif().get(ORIENTATION, 1)
+    return found if found in range(2, 9) else 1
 
 
 def _decode(entries: Sequence[Entry]) -> Decoded:
@@ -274,17 +309,19 @@ def _decode(entries: Sequence[Entry]) -> Decoded:
 
 
 def _open(path: Path) -> "Image.Image":
-    """Read one image into memory. Raises `DataError`, naming the file, if it is no image."""
+    """Read one image into memory, as viewers show it. Raises `DataError` if it is no image."""
     # Imported here: it takes a tenth of a second, and naming a data set does without.
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             image.load()
+            if _orientation(image) != 1:
+                ImageOps.exif_transpose(image, in_place=True)
             if image.mode in GREY_MODES + COLOUR_MODES:
                 return image.convert("L" if image.mode in GREY_MODES else "RGB")
             mode = image.mode
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
             f"{path}: must be an image that can be read ({reason}); replace or delete the file"

@@ -2,11 +2,16 @@
 
 Images are uint8, pixels from 0 to 255, of shape (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or
 3; labels are whole numbers 0 … K - 1. No pickled object is ever read.
+
+A test part that stands class by class is shuffled into a fixed order, as that of a folder is, so
+that its first samples are of all classes. The fingerprint of such a file says so; those of all
+other files are what they would be without this rule.
 """
 
 import hashlib
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.data.cache import DataError, Decoded, hash_of, remembered
+from trainers.data.subset import Split, is_grouped, mixed
 
 FORMAT = "npz 1"
 """Changes when the same file would give other arrays, or another split."""
+GROUPED_FORMAT = "npz 1 mixed"
+"""As `FORMAT`, for a file whose test part stands class by class and is shuffled."""
 KEYS = ("train_x", "train_y", "test_x", "test_y")
 CHANNELS = (1, 3)
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
@@ -32,11 +40,15 @@ def fingerprint(path: Path, cache: Path) -> str:
     def find() -> str:
         try:
             with path.open("rb") as file:
-                return hash_of([FORMAT, hashlib.file_digest(file, "sha256").hexdigest()])
+                content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise _unreadable(path, error) from error
+        return hash_of([GROUPED_FORMAT if _has_grouped_test(path) else FORMAT, content])
 
-    known = hash_of([FORMAT, str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)])
+    # Both formats: what earlier versions remembered of a grouped file lacks the second one.
+    known = hash_of(
+        [FORMAT, GROUPED_FORMAT, str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]
+    )
     return remembered(cache / f"npz-{known}.fingerprint", find)
 
 
@@ -56,23 +68,35 @@ def load(path: Path) -> Decoded:
     ]
     num_classes = _check_classes(path, labels[0], labels[1])
     classes = _class_names(path, arrays, num_classes)
-    return Decoded(images[0], labels[0], images[1], labels[1], classes)
+    test = Split(images=images[1], labels=labels[1])
+    if is_grouped(test.labels):
+        test = mixed(test, "npz test")
+    return Decoded(images[0], labels[0], test.images, test.labels, classes)
 
 
-def _read(path: Path) -> dict[str, NDArray[Any]]:
+def _has_grouped_test(path: Path) -> bool:
+    """Return whether `load` shuffles the test part of a file. False for a file that it refuses."""
+    try:
+        labels = _read(path, ("test_y",))["test_y"]
+    except DataError:
+        return False  # a fingerprint needs no file that can be used; `load` names the mistake
+    return labels.ndim == 1 and labels.dtype.kind in "iu" and is_grouped(labels)
+
+
+def _read(path: Path, needed: Sequence[str] = KEYS) -> dict[str, NDArray[Any]]:
     missing: list[str] = []
     try:
         with path.open("rb") as file, zipfile.ZipFile(file):  # np.load reads other files, too
             file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
-                missing += [key for key in KEYS if key not in archive]
-                keys = [key for key in (*KEYS, "classes") if key in archive]
+                missing += [key for key in needed if key not in archive]
+                keys = [key for key in (*needed, "classes") if key in archive]
                 arrays = {key: archive[key] for key in keys}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise _unreadable(path, error) from error
     if missing:
         raise DataError(
-            f"{path}: needs the arrays {', '.join(KEYS)}, lacks {', '.join(missing)}; add them"
+            f"{path}: needs the arrays {', '.join(needed)}, lacks {', '.join(missing)}; add them"
         )
     return arrays
 

@@ -185,6 +185,11 @@ def fingerprint(name: str) -> str:
     return f"{name}-{hash_of([FORMAT, name, *TORCHVISION_SETS[name].md5s])[:8]}"
 
 
+def is_decoded(name: str, cache: Path) -> bool:
+    """Return whether a data set is loaded without a download or a pickle."""
+    return (data_root(cache) / f"{fingerprint(name)}.npz").is_file()
+
+
 def load(name: str, cache: Path) -> Decoded:
     """Return a data set, from the cache below the data root, else from its archives.
 

@@ -42,6 +42,18 @@ def split_by_class(split: Split, num_second: int, seed: str) -> tuple[Split, Spl
     return _kept(split, ~is_second), _kept(split, is_second)
 
 
+def is_grouped(labels: NDArray[np.int64]) -> bool:
+    """Return whether the samples stand class by class, so that the first ones are of one class.
+
+    >>> [is_grouped(np.array(labels)) for labels in ([1, 1, 0], [1, 0, 1], [0, 0], [1, 0])]
+    [True, False, False, False]
+    """
+    num_classes = len(np.unique(labels))
+    num_changes = np.count_nonzero(labels[1:] != labels[:-1])
+    # Where each class has one sample, every order is of this kind.
+    return bool(1 < num_classes < len(labels) and num_changes == num_classes - 1)
+
+
 def mixed(split: Split, seed: str) -> Split:
     """Sort samples by their hashes, so that the first ones are of all classes.
 

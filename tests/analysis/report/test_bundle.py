@@ -736,6 +736,22 @@ def test_the_main_figure_is_near_and_all_limits_are_in_the_page(digits: Results)
         assert f"<b>{bound.topic}.</b>" in section
 
 
+def test_doubts_about_the_data_are_limits_and_leave_other_documents_as_they_were(
+    digits: Results,
+):
+    plain = analysed(digits)
+    assert "data_doubts" not in write_json(plain)
+    doubtful = replace(digits, data_doubts=("3 test images are seen; delete them", "one; add"))
+    bounds = gravest_first(limits(doubtful, choose(doubtful)), on_validation=True)
+    texts = [bound.text for bound in bounds if bound.topic == "Data"]
+    assert texts == ["3 test images are seen; delete them.", "One; add."]
+    assert [bound.topic for bound in bounds[:2]] == ["Absent trials", "Data"]
+    assert len(bounds) == len(limits(digits, choose(digits))) + 2
+    results = replace(plain.results, data_doubts=doubtful.data_doubts)
+    again = read_json(write_json(replace(plain, results=results)))
+    assert again.results.data_doubts == doubtful.data_doubts
+
+
 def test_a_choice_on_test_data_is_the_gravest_limit(digits: Results):
     bounds = limits(digits, choose(digits))
     assert gravest_first(bounds, on_validation=False)[0].topic == "Other choices"

@@ -77,6 +77,11 @@ def test_a_margin_holds_if_all_declare_it(one: Results, two: Results):
     assert combine([replace(one, margin=0.01), replace(two, margin=0.01)]).margin == 0.01
 
 
+def test_a_doubt_about_the_data_is_kept_once(one: Results, two: Results):
+    first, second = (replace(r, data_doubts=d) for r, d in ((one, ("a", "b")), (two, ("b", "c"))))
+    assert combine([first, second]).data_doubts == ("a", "b", "c")
+
+
 def test_no_primary_contrast_is_taken_over(one: Results, two: Results):
     assert combine([replace(one, primary=("at", "sam")), two]).primary is None
 

@@ -188,6 +188,18 @@ def test_an_epoch_that_lacks_a_metric_is_left_out(store: Any, client: Any, read:
     assert read_epochs(client, run.id, ()) == {}
 
 
+def test_results_carry_the_doubts_about_the_data(tmp_path: Path, read: Read) -> None:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    arrays = {"train_x": images, "train_y": labels, "test_y": labels[:6]}
+    np.savez(tmp_path / "own.npz", test_x=images[:6], **arrays)
+    spec = declared(read, "fresh", digits=f"npz:{tmp_path / 'own.npz'}")
+    (doubt,) = reporting.read_results(spec, tmp_path).data_doubts
+    assert doubt.startswith("6 of the 6 test images")
+    assert reporting.read_results(declared(read, "other"), tmp_path).data_doubts == ()
+
+
 def test_a_study_that_was_never_launched_has_no_histories(tmp_path: Path, read: Read) -> None:
     results = reporting.read_results(declared(read, "fresh"), tmp_path)
     assert (results.trials, results.histories, results.importances) == ((), (), ())

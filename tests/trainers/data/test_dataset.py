@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from trainers.config import AUGMENTATIONS, TORCHVISION_SETS, DataConfig
-from trainers.data.cache import DataError
+from trainers.data import folder
+from trainers.data.cache import DataError, hash_of
 from trainers.data.dataset import (
     DIGITS_FINGERPRINT,
     Dataset,
@@ -300,6 +301,93 @@ def test_the_name_and_the_samples_of_a_folder_are_those_of_earlier_versions(tmp_
         "4b3cb47f15ab1059",
         "3e6ad9c5155d3f19",
     ]
+
+
+ORIENTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    3: lambda stored: stored[::-1, ::-1],
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    8: lambda stored: np.rot90(stored),
+}
+"""EXIF 2.3, table of tag 274: from the stored pixels (H, W, C) to those shown."""
+
+
+@pytest.mark.parametrize(("number", "shown"), ORIENTATIONS.items(), ids=map(str, ORIENTATIONS))
+@pytest.mark.parametrize("form", ["png", "tiff"])
+def test_a_photograph_is_read_as_it_is_shown(
+    number: int, shown: Callable[[np.ndarray], np.ndarray], form: str, make_folder: MakeFolder
+) -> None:
+    place = make_folder(size=(6, 4))
+    shape = (6, 4, 3) if number >= 5 else (4, 6, 3)
+    stored = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    _save_photograph(stored, place / "test" / "dog" / f"photo.{form}", number)
+    found = {image.tobytes() for image in load(place).test.images}
+    assert np.ascontiguousarray(shown(stored).transpose(2, 0, 1)).tobytes() in found
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp", "tiff"])
+def test_only_a_turned_photograph_changes_what_a_folder_is_named(
+    form: str, make_folder: MakeFolder
+) -> None:
+    place = make_folder(size=(6, 6))
+    photo = place / "test" / "dog" / f"photo.{form}"
+    for number in (1, 6):
+        _save_photograph(np.zeros((6, 6, 3), np.uint8), photo, number)
+        entries = folder.CLASS_FOLDERS.entries(place)
+        contents = [hashlib.sha256(entry.path.read_bytes()).hexdigest() for entry in entries]
+        stated = [
+            f"{entry.name}\0{content}" for entry, content in zip(entries, contents, strict=True)
+        ]
+        earlier = hash_of(["folder 2", *stated])
+        # What a version that read photographs as they are stored remembered.
+        cache, stamps = place.parent / "cache", [f"{e.name}\0{e.stamp}" for e in entries]
+        known = hash_of(["folder 2", str(place.resolve()), *stamps])
+        cache.mkdir(exist_ok=True)
+        (cache / f"folder-{known}.fingerprint").write_text(earlier)
+        found = data_fingerprint(folder_config(place), cache)
+        assert (found == f"{earlier}-mixed") == (number == 1)
+
+
+def _save_photograph(stored: np.ndarray, path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(stored).save(path, exif=exif)
+
+
+def test_images_whose_names_are_not_utf8_are_read(make_folder: MakeFolder) -> None:
+    place = make_folder()
+    first = load(place)
+    pixels = np.full((4, 6, 3), 77, dtype=np.uint8)
+    Image.fromarray(pixels).save(place / "plain.png")
+    os.rename(place / "plain.png", os.fsencode(place / "test" / "dog") + b"/caf\xe9.png")
+    data = load(place)
+    assert data.fingerprint != first.fingerprint
+    assert (data.test.images == 77).all(axis=(1, 2, 3)).sum() == 1
+
+
+def test_the_name_of_a_folder_above_need_not_be_utf8(make_folder: MakeFolder) -> None:
+    place = make_folder()
+    elsewhere = Path(os.fsdecode(os.fsencode(place.parent) + b"/caf\xe9"))
+    place.rename(elsewhere)
+    assert len(load(elsewhere).test.labels) == 5
+
+
+def test_a_class_whose_name_is_not_utf8_is_one_line(make_folder: MakeFolder) -> None:
+    place = make_folder()
+    for part in ("train", "test"):
+        os.rename(place / part / "dog", os.fsencode(place / part) + b"/caf\xe9")
+    with pytest.raises(DataError, match="the name of a class must be UTF-8") as caught:
+        load(place)
+    assert str(caught.value).encode().startswith(os.fsencode(place / "train" / "caf\\xe9: "))
+
+
+def test_a_folder_of_masks_of_zero_and_one_is_refused(make_folder: MakeFolder) -> None:
+    place = make_folder(mode="L")
+    for path in place.glob("train/*/*.png"):
+        Image.new("L", (6, 4), 1).save(path)
+    with pytest.raises(DataError, match=r"images: train: pixels must use the range") as caught:
+        load(place)
+    assert "\n" not in str(caught.value)
 
 
 def test_samples_are_taken_from_what_is_not_validation(digits: Dataset) -> None:

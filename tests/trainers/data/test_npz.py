@@ -1,5 +1,6 @@
 """Tests of arrays of one's own in an `.npz`."""
 
+import hashlib
 import os
 import pickle
 from collections.abc import Callable
@@ -11,9 +12,10 @@ import pytest
 
 from trainers.config import DataConfig
 from trainers.data import npz
-from trainers.data.cache import DataError
+from trainers.data.cache import DataError, hash_of
 from trainers.data.dataset import Dataset, data_fingerprint, load_data
-from trainers.data.subset import sample_hash
+from trainers.data.doubts import doubts
+from trainers.data.subset import is_grouped, sample_hash
 
 REAL = "RHOEPS_CIFAR10_NPZ"
 """Names an `.npz` with the whole of CIFAR-10."""
@@ -139,6 +141,72 @@ def test_a_file_that_is_no_archive_of_arrays_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_test_part_that_stands_class_by_class_is_shuffled(tmp_path: Path) -> None:
+    given = arrays((100, 4, 6, 3))
+    given["test_x"], given["test_y"] = given["train_x"][::-1], np.arange(100) // 50
+    data = load(saved(tmp_path, **given))
+    assert set(data.test.labels[:20].tolist()) == {0, 1}
+    expected = given["test_x"].transpose(0, 3, 1, 2)
+    pairs = [
+        {(int(label), image.tobytes()) for label, image in zip(labels, images, strict=True)}
+        for labels, images in (
+            (data.test.labels, data.test.images),
+            (given["test_y"], expected),
+        )
+    ]
+    assert pairs[0] == pairs[1]
+    few = load(saved(tmp_path, **given), test_samples=10)
+    assert not is_grouped(few.test.labels)
+
+
+ORDERS = {
+    "mixed": ([0, 1, 0, 1, 0, 1], "npz 1"),
+    "nearly sorted": ([0, 0, 1, 1, 1, 0], "npz 1"),
+    "one class": ([1, 1, 1, 1, 1, 1], "npz 1"),
+    "sorted": ([0, 0, 0, 1, 1, 1], "npz 1 mixed"),
+    "sorted downwards": ([1, 1, 1, 1, 0, 0], "npz 1 mixed"),
+}
+
+
+@pytest.mark.parametrize(("labels", "form"), ORDERS.values(), ids=ORDERS)
+def test_only_a_sorted_test_part_changes_what_a_file_is_named(
+    labels: list[int], form: str, tmp_path: Path
+) -> None:
+    given = arrays(test_y=np.array(labels))
+    path = saved(tmp_path, **given)
+    stat, content = path.stat(), hashlib.sha256(path.read_bytes()).hexdigest()
+    # What a version without this rule remembered of the file.
+    (tmp_path / "cache").mkdir()
+    stamp = [str(path.resolve()), str(stat.st_size), str(stat.st_mtime_ns)]
+    known = hash_of(["npz 1", *stamp])
+    (tmp_path / "cache" / f"npz-{known}.fingerprint").write_text(hash_of(["npz 1", content]))
+    data = load(path)
+    assert data.fingerprint == hash_of([form, content])
+    is_kept = np.array_equal(data.test.images, given["test_x"].transpose(0, 3, 1, 2))
+    assert is_kept == (form == "npz 1")
+
+
+def test_a_file_that_cannot_be_used_is_named_and_then_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, **arrays(test_y=None))
+    assert len(data_fingerprint(DataConfig(name=f"npz:{path}"), tmp_path)) == 32
+    with pytest.raises(DataError, match="lacks test_y; add them"):
+        load(path)
+
+
+BLACK = {"train_x": "train", "test_x": "test"}
+
+
+@pytest.mark.parametrize(("key", "part"), BLACK.items(), ids=BLACK)
+def test_images_without_a_pixel_above_one_are_refused(key: str, part: str, tmp_path: Path) -> None:
+    given = arrays()
+    given[key] = (given[key] / 255).astype(np.uint8)  # fractions that were cast
+    given[key][0] = 1
+    with pytest.raises(DataError, match=rf"npz: {part}: pixels must .* got none above 1; if they"):
+        load(saved(tmp_path, **given))
+    given[key][0, 0, 0, 0] = 2
+    assert load(saved(tmp_path, **given)).divisor == 255
+
+
 OBJECTS = np.array([{}] * 20, dtype=object)
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "a missing array": ({"test_x": None, "test_y": None}, "lacks test_x, test_y; add them"),
@@ -207,4 +275,5 @@ def test_the_real_cifar10_has_its_published_statistics(tmp_path: Path) -> None:
     assert data.mean == pytest.approx(mean, abs=0.01)
     whole = load_data(DataConfig(name=f"npz:{path}"), tmp_path)
     assert len(whole.train.labels) == 49_000
+    assert doubts(whole) == ()
     assert sample_hash(whole.validation) == sample_hash(data.validation)

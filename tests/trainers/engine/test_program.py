@@ -25,8 +25,7 @@ from trainers.config import (
 )
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import PLAIN, Engine
-from trainers.engine.program import MOST_PROGRAMS, Program, _key, _programs, forget_programs
-from trainers.step.batches import Draw
+from trainers.engine.program import MOST_PROGRAMS, _key, _programs, forget_programs
 from trainers.step.losses import Minimised, cross_entropy, minimised
 from trainers.step.numbers import Numbers, schedule
 from trainers.step.step import step
@@ -231,34 +230,3 @@ def test_the_memory_format_said_is_that_of_the_weights(
 ) -> None:
     config = make_config(model="preact_resnet18", width=2, epochs=1)
     assert run(config, few_digits, Engine()).engine["memory_format"] == "contiguous"
-
-
-PREACT = {"model": "preact_resnet18", "width": 2, "precision": "bfloat16"}
-
-
-ADAMW = {"optimizer": "adamw", "ema_decay": 0.9, "gradient_clip": 0.5}
-SETTINGS = {"small_cnn": {}, "small_cnn by adamw": ADAMW, "preact_resnet18": PREACT}
-
-
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)], ids=["as stored", "cropped"])
-@pytest.mark.parametrize("pair", METHODS.values(), ids=METHODS)
-def test_a_step_neither_waits_for_its_device_nor_leaves_it(
-    pair: tuple[Method, Method],
-    shape: tuple[int, int, int],
-    settings: dict[str, Any],
-    make_config: MakeConfig,
-    make_images: Callable[..., Dataset],
-) -> None:
-    """On the device that has shapes and no values, reading one fails, as does any other device."""
-    data, meta = make_images(shape), torch.device("meta")
-    config = make_config(pair[0], batch_size=12, **settings)
-    model = new_state(config, data, CPU).model.to(meta)
-    program = Program(config, data, model, meta, Engine(captured=False), is_compiled=False)
-    program.load(model, program.network.memory)
-    places = torch.zeros((12, 2), dtype=torch.int64, device=meta)
-    noise = torch.zeros((12, *shape), device=meta)
-    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise)
-    program.run(schedule(config, 24, 255)[0, 0].float().to(meta), draw, "act")
-    with pytest.raises(RuntimeError, match="meta"):
-        program.sums.loss.item()
