@@ -172,13 +172,15 @@ def rows(results: Sequence[Result]) -> list[tuple[str, str, str]]:
 
 def main() -> None:
     """Run the parts, print the table and write it; exit with 1 where one did not pass."""
-    import machine  # with torch, after the options were read
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the results")
     parser.add_argument("--only", nargs="+", help="parts to run, by name; all, unless given")
     told = parser.parse_args()
+    if not _is_installed("torch"):
+        sys.exit(f"gpu: needs torch, which {sys.executable} does not have; install it there")
+    import machine  # with torch, which may not be there
+    import torch
+
     if not torch.cuda.is_available():
         sys.exit(
             f"gpu: needs a GPU, and torch {torch.__version__} finds none here; "

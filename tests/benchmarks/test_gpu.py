@@ -100,6 +100,14 @@ def test_without_a_gpu_one_line_says_so() -> None:
     assert line.startswith("gpu: needs a GPU, and torch ")
 
 
+def test_without_torch_one_line_says_so() -> None:
+    bare = [sys.executable, "-S", str(gpu.HERE / "gpu.py")]  # without installed packages
+    done = subprocess.run(bare, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gpu: needs torch, which ")
+
+
 def test_the_gpu_tests_are_collected_without_the_projects_settings() -> None:
     """A machine that only trains may have pytest without the plugins that the settings name."""
     plain = ("-p", "no:timeout", "-p", "no:xdist", "--collect-only")
