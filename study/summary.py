@@ -10,7 +10,7 @@ from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
-from study.plan.times import estimate
+from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
 from study.spec import StudySpec
 from study.verify.checklist import SIGNS, make_checklist
@@ -79,14 +79,18 @@ def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
 
     On a cluster to join, where `num_slots` is None, only the number of trials counts.
     """
-    seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
-    is_long = num_slots is not None and seconds > LONG_SECONDS
+    found = estimate(spec, plan, num_slots or 1)
+    is_long = num_slots is not None and found.high > LONG_SECONDS
     if plan.num_open <= MANY_TRIALS and not is_long:
         return ""
-    if num_unknown == plan.num_open or num_slots is None:
+    if found.num_unknown == plan.num_open or num_slots is None:
         return f"{plan.num_open:,} trials of unknown length"
-    at_least = "at least" if num_unknown else "about"
-    return f"{plan.num_open:,} trials, {at_least} {_duration(seconds)}"
+    more = f", and {found.num_unknown:,} of unknown length" if found.num_unknown else ""
+    return f"{plan.num_open - found.num_unknown:,} trials, {_length(found)}{more}"
+
+
+def _length(found: Estimate) -> str:
+    return f"about {' to '.join(dict.fromkeys((_duration(found.low), _duration(found.high))))}"
 
 
 def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
@@ -95,8 +99,7 @@ def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     if found.num_unknown == plan.num_open:
         return "unknown, as no trial on these data and this network has been measured yet"
     one_at_a_time = " one at a time" if num_slots is None else ""
-    ends = list(dict.fromkeys((_duration(found.low), _duration(found.high))))
-    known = f"about {' to '.join(ends)}{one_at_a_time}, from measured trials"
+    known = f"{_length(found)}{one_at_a_time}, from measured trials"
     return known + (f"; {found.num_unknown} more of unknown length" if found.num_unknown else "")
 
 

@@ -46,16 +46,6 @@ def test_large_launch_needs_a_yes(
     assert summary.ask(spec, plan, slots) == (refusal if expected else "")
 
 
-def test_partly_measured_large_launch_takes_at_least_its_known_time(
-    read: Read, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = read()
-    other_shape = [cell for cell in grid_cells(spec) if cell.configuration.method == "standard"]
-    plan = make_plan(spec, DATA, [record(other_shape[0], seconds=100 * HOUR)])
-    monkeypatch.setattr(sys, "stdin", None)
-    assert summary.ask(spec, plan, 2).startswith("tiny: 11 trials, at least 100 h: must be")
-
-
 def test_front_is_headed_by_the_radius_as_the_report_prints_it(
     read: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
