@@ -85,8 +85,8 @@ def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
         return ""
     if found.num_unknown == plan.num_open or num_slots is None:
         return f"{plan.num_open:,} trials of unknown length"
-    more = f", and {found.num_unknown:,} of unknown length" if found.num_unknown else ""
-    return f"{plan.num_open - found.num_unknown:,} trials, {_length(found)}{more}"
+    rest = f" without {found.num_unknown:,} of unknown length" if found.num_unknown else ""
+    return f"{plan.num_open:,} trials, {_length(found)}{rest}"
 
 
 def _length(found: Estimate) -> str:

@@ -16,7 +16,7 @@ LARGE = [
     pytest.param(1200, 1, None, "1,200 trials of unknown length", id="many"),
     pytest.param(1000, 1, None, "", id="not many"),
     pytest.param(61, 2, HOUR, "60 trials, about 30 h", id="long"),
-    pytest.param(49, 2, HOUR, "", id="a day"),
+    pytest.param(48, 2, HOUR, "", id="below a day"),
     pytest.param(61, None, HOUR, "", id="long on a cluster of unknown size"),
     pytest.param(1201, None, HOUR, "1,200 trials of unknown length", id="many on a cluster"),
 ]
@@ -44,6 +44,17 @@ def test_large_launch_needs_a_yes(
     monkeypatch.setattr(sys, "stdin", None)
     refusal = f"tiny: {expected}: must be confirmed, but there is no terminal; add --yes"
     assert summary.ask(spec, plan, slots) == (refusal if expected else "")
+
+
+def test_trials_of_unknown_length_are_counted_beside_the_known_time(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read()
+    [first, *_] = grid_cells(spec)
+    plan = make_plan(spec, DATA, [record(first, seconds=100 * HOUR)])
+    monkeypatch.setattr(sys, "stdin", None)
+    expected = "tiny: 11 trials, about 100 h without 10 of unknown length: must be confirmed"
+    assert summary.ask(spec, plan, 2).startswith(expected)
 
 
 def test_front_is_headed_by_the_radius_as_the_report_prints_it(
