@@ -60,7 +60,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 
 def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
-    """Ask on the terminal whether to start a large launch; return why not, empty if it may."""
+    """Return why a large launch may not start, after a question on the terminal; else empty."""
     large = _large_launch(spec, plan, num_slots)
     if not large:
         return ""
