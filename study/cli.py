@@ -93,6 +93,31 @@ PLAIN_TEXT = {
 """What replaces the special characters of our messages where the terminal's encoding lacks them."""
 
 
+def _print_version(is_wanted: bool) -> None:
+    """Print the version and exit, if it is asked for."""
+    if is_wanted:
+        from importlib.metadata import version  # here, so that the commands are quick
+
+        print(f"rhoeps {version('rhoeps')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    file: StudiesFile = DEFAULT_FILE,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Read the options before the command; a file that stands there is the command's default."""
+    assert isinstance(context.command, Commands)
+    context.default_map = {name: {"file": str(file)} for name in context.command.commands}
+
+
 @app.command("list")
 def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
     """List the studies in the file, one line each.
@@ -157,23 +182,26 @@ def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     def show() -> None:
         # Here, so that --help is quick.
-        from study.launch import cluster
         from study.launch.launch import current_plan, project_folder
         from study.summary import print_plan
 
-        num_slots = None if cluster.is_joined() else cluster.local_slots(spec)
         current = current_plan(spec, project_folder(file))
-        print_plan(spec, current, num_slots)
+        print_plan(spec, current, _num_slots(spec))
         print(f"next: {_next_command(spec, current, file)}")
 
     _guarded(show)
 
 
 @app.command()
-def launch(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+def launch(
+    name: StudyName = None,
+    file: StudiesFile = DEFAULT_FILE,
+    yes: Annotated[bool, typer.Option("--yes", help="Launch without asking first.")] = False,
+) -> None:
     """Run the trials that are missing.
 
-    Run the same command again to resume, or to extend a study that was edited.
+    Run the same command again to resume, or to extend a study that was edited. A launch of more
+    than 1,000 trials, or of more than a day by the estimate of study plan, asks first.
 
     Example: study launch digits
     """
@@ -181,16 +209,19 @@ def launch(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     def run() -> int:
         # Here, so that --help is quick.
-        from study.launch import cluster
         from study.launch import launch as launching
-        from study.summary import print_outcome, print_plan
+        from study.summary import ask, print_outcome, print_plan
 
         def announce(planned: "Plan") -> None:
-            num_slots = None if cluster.is_joined() else cluster.local_slots(spec)
-            print_plan(spec, planned, num_slots)
+            print_plan(spec, planned, _num_slots(spec))
             sys.stdout.flush()
 
-        outcome = launching.launch(spec, launching.project_folder(file), announce)
+        project = launching.project_folder(file)
+        # Asked before the launch takes its locks, so that no other one waits for the answer.
+        refusal = "" if yes else ask(spec, launching.current_plan(spec, project), _num_slots(spec))
+        if refusal:
+            _leave(refusal)
+        outcome = launching.launch(spec, project, announce)
         print_outcome(spec, outcome)
         print(f"next: {_after_launch(spec, outcome, file)}")
         return outcome.exit_code
@@ -409,6 +440,13 @@ def _leave(message: str) -> NoReturn:
     """Print what is wrong, and exit with the code of a user's mistake."""
     print(message, file=sys.stderr)
     raise typer.Exit(2)
+
+
+def _num_slots(spec: "StudySpec") -> int | None:
+    """Return how many trials run at a time; None on a cluster that is still to be joined."""
+    from study.launch import cluster  # here, so that --help is quick
+
+    return None if cluster.is_joined() else cluster.local_slots(spec)
 
 
 def _file_option(file: Path) -> str:

@@ -1,5 +1,6 @@
 """What the commands print: a plan, the state of a study, and how a launch ended."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +17,9 @@ from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
 """Failed cells that are listed one by one; the others are only counted."""
+
+MANY_TRIALS, LONG_SECONDS = 1000, 24 * 3600.0
+"""A launch of more than either is confirmed first."""
 
 
 def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
@@ -53,6 +57,36 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         what += f"; {to_evaluate} of them only evaluate stored networks"
     print(f"to run: {what}")
     print(f"time: {_estimate(spec, plan, num_slots)}")
+
+
+def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+    """Ask on the terminal whether to start a large launch; return why not, empty if it may."""
+    large = _large_launch(spec, plan, num_slots)
+    if not large:
+        return ""
+    if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
+        return f"{spec.name}: {large}: must be confirmed, but there is no terminal; add --yes"
+    try:
+        answer = input(f"Launch {large}? [y/N] ")
+    except EOFError:  # Ctrl-D
+        answer = ""
+        print()
+    return "" if answer.strip().lower() in ("y", "yes") else "nothing was launched"
+
+
+def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+    """Format a launch that is to be confirmed: `1,200 trials, about 30 h`; empty for any other.
+
+    On a cluster to join, where `num_slots` is None, only the number of trials counts.
+    """
+    seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
+    is_long = num_slots is not None and seconds > LONG_SECONDS
+    if plan.num_open <= MANY_TRIALS and not is_long:
+        return ""
+    if num_unknown == plan.num_open or num_slots is None:
+        return f"{plan.num_open:,} trials of unknown length"
+    at_least = "at least" if num_unknown else "about"
+    return f"{plan.num_open:,} trials, {at_least} {_duration(seconds)}"
 
 
 def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
@@ -147,9 +181,9 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
     front, num_known = front_so_far(per_seed)
     if not front:
         return
-    radius = f"robust ({spec.evaluation.norm} {spec.evaluation.objective_radius:.4g})"
+    threat = naming.threat_name(spec.evaluation.norm, spec.evaluation.objective_radius)
     print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {num_known}:")
-    rows: list[Sequence[str]] = [("", "clean", radius)]
+    rows: list[Sequence[str]] = [("", "clean", f"robust ({threat})")]
     for configuration, (clean, robust) in front:
         name = naming.configuration_name(spec, configuration)
         rows.append((name, f"{clean:.1%}", f"{robust:.1%}"))
@@ -197,4 +231,4 @@ def _seeds(spec: StudySpec) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"

@@ -1,10 +1,13 @@
 """SIGINT and SIGTERM during a launch: the first one ends it quietly, the second one at once."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
+
+ENDED = b"\nending at once; what is finished is kept; run the same command again to continue\n"
 
 
 class Interrupted(BaseException):
@@ -19,8 +22,8 @@ class Interrupts:
     """Handle the signals of a launch, from its beginning to its end.
 
     A signal raises `Interrupted` at once, except during work under `deferred`, which has to look at
-    `stopped_by` itself. After the first signal the usual handlers are back, so that a second one
-    ends the process.
+    `stopped_by` itself. A second signal ends the process, with a word: after it the usual handlers
+    are back.
     """
 
     HANDLED = (signal.SIGINT, signal.SIGTERM)
@@ -63,7 +66,16 @@ class Interrupts:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self.stopped_by = signal.Signals(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for handled in self.HANDLED:
+            signal.signal(handled, _end)
         if not self._is_deferred:
             raise Interrupted(self.stopped_by)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End the process as the signal does by default."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with contextlib.suppress(OSError):  # not `print`, which a signal may have broken into
+        os.write(2, ENDED)
+    signal.raise_signal(number)

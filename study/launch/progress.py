@@ -37,6 +37,8 @@ class Progress(tune.Callback):  # type: ignore[misc]
         console: Console | None = None,
     ) -> None:
         self._spec = spec
+        evaluation = spec.evaluation
+        self._threat = naming.threat_name(evaluation.norm, evaluation.objective_radius)
         self._searcher = searcher
         self._console = console or Console()
         self._total = plan.num_open
@@ -162,9 +164,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         return naming.cell_name(self._spec, cell)
 
     def _accuracies(self, clean: float, robust: float) -> str:
-        evaluation = self._spec.evaluation
-        attack = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
-        return f"validation clean {clean:.1%}, robust {robust:.1%} ({attack})"
+        return f"validation clean {clean:.1%}, robust {robust:.1%} ({self._threat})"
 
     def _view(self) -> RenderableType:
         """Draw the whole live view."""
@@ -180,8 +180,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def _running_table(self) -> Table:
         table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        radius = f"{self._spec.evaluation.norm} {self._spec.evaluation.objective_radius:.4g}"
-        for title in ("running", "epoch", "validation clean", f"robust at {radius}"):
+        for title in ("running", "epoch", "validation clean", f"robust at {self._threat}"):
             table.add_column(title, header_style="dim")
         for trial_id, cell in self._cells.items():
             latest = self._latest.get(trial_id)

@@ -1,5 +1,6 @@
 """What methods, configurations and cells are called in runs, tables and messages."""
 
+from analysis.results.words import value_text
 from study.plan import space
 from study.plan.space import Cell, Configuration
 from study.spec import Range, StudySpec
@@ -42,6 +43,11 @@ def settings_text(spec: StudySpec, method: str) -> str:
     return "; ".join(told)
 
 
+def threat_name(norm: str, *radii: float) -> str:
+    """Format a norm and its radii as reports do: `linf 8/255`, `l2 0.25, 0.5`."""
+    return f"{norm} {', '.join(map(_short, radii))}"
+
+
 def _declared(value: object) -> str:
     """Format what is declared for a setting: a value, a grid or a range."""
     if isinstance(value, Range):
@@ -57,5 +63,5 @@ def network_name(model: ModelConfig) -> str:
 
 
 def _short(value: object) -> str:
-    # Four digits tell values of one grid apart, and keep a name within a column.
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    # As reports print it. Four digits tell values of one grid apart, and keep a name in a column.
+    return value_text(value, 4) if isinstance(value, float) else str(value)

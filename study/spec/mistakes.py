@@ -310,6 +310,8 @@ def _way_out(kind: str, value: object, place: Place) -> str:
             return "; the divisor of a fraction must not be 0"
         if kind == "float_type" and number is not None:
             return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+    if kind == "tuple_type" and place[-1] in RADIUS_FIELDS and isinstance(value, int | float):
+        return f"; did you mean [{value:g}/255]?" if 1 < value <= 255 else _for_example(place)
     in_methods = place[1:2] == ("methods",)
     if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
         if isinstance(place[-1], int) and in_methods:
@@ -323,6 +325,10 @@ def _way_out(kind: str, value: object, place: Place) -> str:
             return "; a list may hold plain values only"
         if not in_methods and kind in _SCALARS:
             return "; only settings under methods have lists"
+    return _for_example(place)
+
+
+def _for_example(place: Place) -> str:
     written = _example(place)
     return f"; write for example {written}" if written else ""
 

@@ -190,10 +190,12 @@ def read_part(cls: type[T], shape: type[Part], value: object) -> T:
     if isinstance(value, cls):
         return value
     part = shape.model_validate(value)
+    given = {name: getattr(part, name) for name in shape.model_fields}
     try:
-        return cls(**{name: getattr(part, name) for name in shape.model_fields})
+        return cls(**given)
     except ConfigError as error:
-        raise rule_errors([((error.field,), config_text(error))], "trainers") from None
+        text = config_text(error) + _meant_text(_meant(cls, given, given.get(error.field), error))
+        raise rule_errors([((error.field,), text)], "trainers") from None
 
 
 def config_text(error: ConfigError) -> str:
@@ -201,6 +203,44 @@ def config_text(error: ConfigError) -> str:
     value = error.value
     shown = f"[{', '.join(map(repr, value))}]" if isinstance(value, tuple) else repr(value)
     return f"{error.rule}, got {shown}"
+
+
+def _meant_text(numbers: Sequence[float]) -> str:
+    """Return the question whether whole numbers of a radius were meant as 255ths.
+
+    >>> _meant_text([8, 16]), _meant_text([])
+    ('; did you mean 8/255, 16/255?', '')
+    """
+    listed = ", ".join(f"{number:g}/255" for number in numbers)
+    return f"; did you mean {listed}?" if listed else ""
+
+
+def _meant(
+    cls: type[Any], values: Mapping[str, Any], setting: Any, error: ConfigError
+) -> list[float]:
+    """List the numbers of a refused radius, from 1 to 255, that are legal when divided by 255.
+
+    Empty if the refused value is none of them, or if none is above 1. `cls` refused `values`, and
+    `setting` is what the file holds for the refused field.
+    """
+    if error.field not in RADIUS_FIELDS:
+        return []
+
+    def is_legal(entry: Any) -> bool:
+        try:
+            cls(**{**values, error.field: entry})
+        except ConfigError as other:
+            return other.field != error.field
+        return True
+
+    numbers = [n for n in choices(setting) if isinstance(n, int | float) and 1 <= n <= 255]
+    refused = values.get(error.field)
+    if isinstance(refused, tuple):  # a list that is judged as a whole
+        divided = tuple(n / 255 if n in numbers else n for n in refused)
+        numbers = numbers if is_legal(divided) else []
+    else:
+        numbers = [number for number in numbers if is_legal(number / 255)]
+    return numbers if error.value in numbers and max(numbers) > 1 else []
 
 
 def choices(setting: Setting) -> tuple[Value, ...]:
@@ -242,7 +282,7 @@ def read_side(kind: str, value: object) -> Side:
     side = Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
     problems: dict[Place, str] = {}
     for place, text in _refused_settings(SIDES[kind][name], side):
-        problems[(name, *place)] = text
+        problems.setdefault((name, *place), text)
         if len(problems) == MOST_PROBLEMS:
             break
     if problems:
@@ -253,22 +293,29 @@ def read_side(kind: str, value: object) -> Side:
 def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]:
     """Yield each error of the trainers among all combinations of lists and range ends."""
     names = [name for name, _ in side.settings]
-    lists = [choices(setting) for _, setting in side.settings]
+    settings = dict(side.settings)
+    lists = [choices(setting) for setting in settings.values()]
     for values in itertools.product(*lists):
+        chosen = dict(zip(names, values, strict=True))
         try:
-            cls(**dict(zip(names, values, strict=True)))
+            cls(**chosen)
         except ConfigError as error:
-            yield _place(dict(side.settings), error), config_text(error)
+            setting = settings.get(error.field)
+            meant = _meant(cls, chosen, setting, error)
+            # One message for all the numbers that are meant as 255ths.
+            place = _place(error.field, setting, meant[0] if meant else error.value)
+            if isinstance(setting, Range) and len(meant) == 2:
+                place = (error.field,)
+            yield place, config_text(error) + _meant_text(meant)
 
 
-def _place(settings: dict[str, Setting], error: ConfigError) -> Place:
-    """Return the place of the refused value within a side's settings."""
-    setting = settings.get(error.field)
+def _place(field: str, setting: Setting | None, value: object) -> Place:
+    """Return the place of a refused value within a side's settings."""
     if isinstance(setting, Range):
-        return (error.field, "low" if error.value == setting.low else "high")
-    if isinstance(setting, tuple) and error.value in setting:
-        return (error.field, setting.index(error.value))
-    return (error.field,)
+        return (field, "low" if value == setting.low else "high")
+    if isinstance(setting, tuple) and value in setting:
+        return (field, setting.index(value))
+    return (field,)
 
 
 def _shape(value: object) -> str:

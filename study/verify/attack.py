@@ -149,7 +149,8 @@ class Rounds:
         self._announce(units)
 
         def tell(unit: AttackUnit, ended: Ended[float]) -> None:
-            place = f"{self._attack} {unit.threat.norm} {unit.threat.radius:.4g}, {self._judged()}"
+            threat = naming.threat_name(unit.threat.norm, unit.threat.radius)
+            place = f"{self._attack} {threat}, {self._judged()}"
             found = None if ended.found is None else f"{ended.found:.1%}"
             self._tell(unit.network, place, found, ended, len(units))
 
@@ -276,7 +277,4 @@ def _networks(members: Sequence[Member]) -> str:
 
 def _threats(spec: StudySpec) -> str:
     """Format the norms and radii: `linf 0.05, 0.1 and l2 0.5`."""
-    return " and ".join(
-        f"{norm} {', '.join(f'{radius:.4g}' for radius in radii)}"
-        for norm, radii in spec.evaluation.threats
-    )
+    return " and ".join(naming.threat_name(norm, *radii) for norm, radii in spec.evaluation.threats)

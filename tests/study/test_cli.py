@@ -1,7 +1,12 @@
 """The command as a user types it: what it prints, and its exit code."""
 
 import errno
+import os
+import pty
 import re
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +89,71 @@ def test_only_study_of_a_file_need_not_be_named(project: Any) -> None:
         )
 
 
+def test_file_is_named_before_the_command_or_after_it(project: Any) -> None:
+    named = str(project.file.rename(project.folder / "other.yaml"))
+    code, output = project.run("plan", "--file", named)
+    assert code == 0, output
+    assert output.endswith(f"next: study launch tiny --file {named}\n")
+    assert project.run("--file", named, "plan", "tiny") == (code, output)
+    assert project.run("--file", "no.yaml", "PLAN", "--file", named) == (code, output)
+    code, output = project.run("--file", "no.yaml", "plan")
+    assert (code, output) == (2, "no.yaml: there is no such file; check its name and folder\n")
+
+
+def test_version_is_the_installed_one(project: Any) -> None:
+    assert project.run("--version") == (0, f"rhoeps {version('rhoeps')}\n")
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_help_tells_of_each_command_in_whole_lines(project: Any, columns: str) -> None:
+    code, output = project.run("--help", COLUMNS=columns)
+    assert code == 0
+    assert max(map(len, output.splitlines())) <= 80
+    for name in COMMANDS:
+        [line] = re.findall(rf"^  {name} +(.+)$", output, re.MULTILINE)
+        assert line.endswith("."), line
+        assert not line.endswith(("..", "…")), line
+
+
+def test_large_launch_asks_on_a_terminal_and_needs_yes_elsewhere(project: Any) -> None:
+    project.write(project.file.read_text().replace("seeds: [0, 1]", f"seeds: {list(range(200))}"))
+    assert project.run("launch", seconds=60) == (
+        2,
+        "tiny: 1,200 trials of unknown length: must be confirmed, but there is no terminal; "
+        "add --yes\n",
+    )
+    assert not (project.folder / "runs").exists()
+    _, output = project.run("launch", "--yes", RAY_ADDRESS="127.0.0.1:9")
+    assert "to run: 1200 trials" in output
+    assert "RAY_ADDRESS: no cluster can be joined" in output
+
+
+@pytest.mark.parametrize("answer", ["\n", "n\n", "\x04"], ids=["enter", "no", "end"])
+def test_large_launch_is_not_begun_without_a_yes(project: Any, answer: str) -> None:
+    project.write(project.file.read_text().replace("seeds: [0, 1]", f"seeds: {list(range(200))}"))
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "study", "launch"]
+    ends = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+    with subprocess.Popen(words, cwd=project.folder, **ends) as process:  # type: ignore[call-overload]
+        os.close(theirs)
+        output = ""
+        while "[y/N]" not in output:
+            output += os.read(ours, 1000).decode()
+        os.write(ours, answer.encode())
+        assert process.wait(60) == 2
+    output += os.read(ours, 1000).decode()
+    os.close(ours)
+    assert "Launch 1,200 trials of unknown length? [y/N] " in output
+    assert output.endswith("nothing was launched\r\n")
+    assert not (project.folder / "runs").exists()
+
+
 def test_outside_a_project_the_way_to_one_is_told_and_the_example_works(project: Any) -> None:
     project.file.unlink()
     code, output = project.run("plan")
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith(f"studies.yaml: there is no such file in {project.folder}; change to ")
+    assert ", name a file with --file, or " in output
     assert output.endswith("or write one like the example of study check --help\n")
     code, output = project.run("check", "--help")
     lines = output.splitlines()

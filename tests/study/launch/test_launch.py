@@ -230,6 +230,19 @@ def test_ctrl_c_ends_a_launch_quietly_with_every_state_true(project: Any) -> Non
     assert_interrupted(project, launcher, signal.SIGINT)
 
 
+def test_second_ctrl_c_ends_a_launch_at_once_with_a_word(project: Any) -> None:
+    project.write(grid(epochs=100_000, seeds="[0, 1]"))
+    launcher = project.start("launch", "grid")
+    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    os.killpg(launcher.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(launcher.pid, signal.SIGINT)
+    output, _ = launcher.communicate(timeout=60)
+    assert launcher.returncode == 128 + signal.SIGINT, output
+    assert "Traceback" not in output
+    assert "ending at once; what is finished is kept; run the same command again" in output
+
+
 def assert_interrupted(
     project: Any, launcher: "subprocess.Popen[str]", number: signal.Signals
 ) -> None:

@@ -56,6 +56,16 @@ def test_finished_trial_is_one_plain_line_without_a_terminal(read: Read) -> None
     assert line == expected
 
 
+def test_radius_is_printed_as_the_report_prints_it(read: Read) -> None:
+    radii = "radii: [0.05, 0.1], objective_radius: 0.1"
+    text = read.text.replace(radii, "radii: [8/255], objective_radius: 8/255")  # type: ignore[attr-defined]
+    launch = Launch(read(text=text), is_terminal=False)
+    launch.finish(launch.start("one"), 0.987, 0.123)
+    launch.start("two")
+    assert "robust 12.3% (linf 8/255), 0.0 s\n" in launch.output.getvalue()
+    assert "robust at linf 8/255" in launch.view()
+
+
 def test_failure_is_a_line_with_its_reason_in_any_output(read: Read) -> None:
     for is_terminal in (False, True):
         launch = Launch(read(), is_terminal)

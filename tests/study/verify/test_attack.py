@@ -39,9 +39,9 @@ from study.records.runs import (
 )
 from study.records.store import Store, connect, find_store
 from study.spec import StudySpec, read_studies
-from study.verify.attack import AttackUnit, Outcome, attack_network, attack_units
+from study.verify.attack import AttackUnit, Outcome, Rounds, attack_network, attack_units
 from study.verify.diagnosis import CheckUnit, check_network
-from study.verify.pool import WorkContext, load_network
+from study.verify.pool import Ended, WorkContext, load_network
 from trainers.checkpoint import CheckpointError, load_weights, save_weights
 from trainers.config import Norm
 from trainers.data.dataset import Dataset, load_data
@@ -175,6 +175,25 @@ def test_units_are_every_network_at_every_norm_and_radius(read: Read) -> None:
         units = attack_units(study, find_members(plan_with(study, objectives)), "all")
         found = [(unit.network.cell.seed, unit.threat.norm, unit.threat.radius) for unit in units]
         assert found == [(seed, *threat) for seed in (0, 1) for threat in threats]
+
+
+class EndedPool:
+    """A pool in which every unit ends at once."""
+
+    def run(self, work: object, units: Any, tell: Callable[..., None]) -> None:
+        for unit in units:
+            tell(unit, Ended(found=0.25, reason="", seconds=1.0))
+
+
+def test_radii_of_an_evaluation_are_printed_as_the_report_prints_them(read: Read) -> None:
+    radii = "radii: [0.05, 0.1], objective_radius: 0.1"
+    text = read.text.replace(radii, "radii: [8/255, 0.1], objective_radius: 8/255")  # type: ignore[attr-defined]
+    spec = read(text=text)
+    members = find_members(plan_with(spec, {"standard": ((0.9, 0.5), (0.9, 0.5))}))
+    lines: list[str] = []
+    Rounds(spec, load_data(spec.data, Path()), lines.append).attack(EndedPool(), members)  # type: ignore[arg-type]
+    assert "at linf 8/255, 0.1: 4 units" in lines[0]
+    assert lines[2].startswith("[1/4] standard seed=0: AutoAttack linf 8/255, all 500 test images")
 
 
 def test_findings_are_no_error_and_failures_are() -> None:

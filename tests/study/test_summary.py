@@ -1,0 +1,67 @@
+"""What the commands print of a study, and the question before a large launch."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from study import summary
+from study.plan.plan import make_plan
+from study.spec import StudySpec
+from tests.study.plan.test_plan import DATA, grid_cells, record
+
+Read = Callable[..., StudySpec]
+HOUR = 3600.0
+LARGE = [
+    pytest.param(1200, 1, None, "1,200 trials of unknown length", id="many"),
+    pytest.param(1000, 1, None, "", id="not many"),
+    pytest.param(61, 2, HOUR, "60 trials, about 30 h", id="long"),
+    pytest.param(49, 2, HOUR, "", id="a day"),
+    pytest.param(61, None, HOUR, "", id="long on a cluster of unknown size"),
+    pytest.param(1201, None, HOUR, "1,200 trials of unknown length", id="many on a cluster"),
+]
+
+
+def standard_alone(read: Read, seeds: int) -> StudySpec:
+    text: str = read.text  # type: ignore[attr-defined]
+    start, rest = text.split("    sam: ")
+    text = start + "  evaluation:" + rest.split("  evaluation:")[1]
+    return read(text=text.replace("[0, 1]", str(list(range(seeds)))))
+
+
+@pytest.mark.parametrize(("seeds", "slots", "seconds", "expected"), LARGE)
+def test_large_launch_needs_a_yes(
+    read: Read,
+    monkeypatch: pytest.MonkeyPatch,
+    seeds: int,
+    slots: int | None,
+    seconds: float | None,
+    expected: str,
+) -> None:
+    spec = standard_alone(read, seeds)
+    measured = [record(grid_cells(spec)[0], seconds=seconds)] if seconds else []
+    plan = make_plan(spec, DATA, measured)
+    monkeypatch.setattr(sys, "stdin", None)
+    refusal = f"tiny: {expected}: must be confirmed, but there is no terminal; add --yes"
+    assert summary.ask(spec, plan, slots) == (refusal if expected else "")
+
+
+def test_partly_measured_large_launch_takes_at_least_its_known_time(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = read()
+    other_shape = [cell for cell in grid_cells(spec) if cell.configuration.method == "standard"]
+    plan = make_plan(spec, DATA, [record(other_shape[0], seconds=100 * HOUR)])
+    monkeypatch.setattr(sys, "stdin", None)
+    assert summary.ask(spec, plan, 2).startswith("tiny: 11 trials, at least 100 h: must be")
+
+
+def test_front_is_headed_by_the_radius_as_the_report_prints_it(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    radii = "radii: [0.05, 0.1], objective_radius: 0.1"
+    text = read.text.replace(radii, "radii: [2/255, 8/255], objective_radius: 8/255")  # type: ignore[attr-defined]
+    spec = read(text=text)
+    plan = make_plan(spec, DATA, [record(cell) for cell in grid_cells(spec)])
+    summary.print_status(spec, plan)
+    assert "robust (linf 8/255)\n" in capsys.readouterr().out
