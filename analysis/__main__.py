@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,13 +16,23 @@ from analysis.results.words import count_text
 
 EPILOG = """examples:
   python -m analysis table.csv -o report --images 10000 --classes 10 --attack "AutoAttack"
+  python -m analysis export.csv -o report --images 10000 --rename algo=method acc=clean \\
+      pgd=robust_8/255 --hyperparameters rho epsilon
   python -m analysis reports/digits/front.json -o again
 
 A table has one row for each trial, with the columns method, seed, clean and robust_<radius>, such
-as robust_8/255. Accuracies are fractions. An image is robust at a radius only if it is classified
-correctly at all smaller radii, too. Optional columns: validation_clean, validation_robust, cost,
-seconds, run, status, reason, weights, inputs, bits. Any other column is a hyperparameter. A
-front.json holds a whole report and takes no option but -o.
+as robust_8/255. Accuracies are fractions, or percentages with their sign. An image is robust at a
+radius only if it is classified correctly at all smaller radii, too. Optional columns:
+validation_clean, validation_robust, cost, seconds, run, status, reason, weights, inputs, bits. Any
+other column is a hyperparameter. If it looks like an outcome or a record of the run (train_loss,
+runtime), it is an error: --ignore it, or list all --hyperparameters. Columns with other names are
+read by --rename.
+
+Without the columns weights and inputs, a method with rho above 0 counts as SAM, one with epsilon
+above 0 as adversarial training, any other as standard training.
+
+Cells are separated by commas, semicolons or tabs. In the last two cases decimals may have commas.
+A front.json holds a whole report and takes no option but -o.
 """
 
 
@@ -59,6 +70,7 @@ def _reported(told: argparse.Namespace) -> Path:
     """Write the report of a table."""
     given = {name: value for name, value in vars(told).items() if value is not None}
     source, out = given.pop("source"), given.pop("out")
+    given["rename"] = dict(given.get("rename", ()))
     several = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
     results = read_table(source, bits=given.pop("bits", None), **given | several)
     print(_said(results))
@@ -84,6 +96,8 @@ def _rerendered(told: argparse.Namespace) -> Path:
 def _said(results: Results) -> str:
     """Describe how a table was understood, including what was assumed by default."""
     threat = results.threat
+    names = dict.fromkeys(name for trial in results.trials for name in trial.values)
+    sides = ", ".join(f"{note.name} = {note.sides}" for note in results.methods)
     radii = ", ".join(f"{value:g}" for value in threat.radii)
     counts = (
         count_text(len(results.trials), "trial"),
@@ -96,7 +110,8 @@ def _said(results: Results) -> str:
     return (
         f"{results.study}: {', '.join(counts)}; {threat.attack}, {threat.norm}, radii {radii}, "
         f"objective {threat.objective_radius:g}; reference point at clean accuracy "
-        f"{results.clean_floor:g}"
+        f"{results.clean_floor:g}; sides: {sides}; hyperparameters: "
+        f"{', '.join(names) or 'none'}"
     )
 
 
@@ -139,12 +154,37 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", choices=("best", "last"), help="checkpoint measured; by default last")
     add("--bits", type=Path, metavar="FILE", help="correctness bits of each row, an .npz file")
     add("--searched", nargs="+", metavar="METHOD", help="methods whose values a search suggested")
-    add("--ignore", nargs="+", metavar="COLUMN", help="columns that are not hyperparameters")
+    _add_columns(parser)
     add("--margin", type=_share, help="smallest difference of robust accuracy that matters")
     add("--primary", nargs=2, metavar="METHOD", help="methods of the primary contrast")
     add("--study", help="name of the study; by default that of the file")
     add("--about", help="a sentence about the study")
     return parser
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what the columns of a table are."""
+    # Extended, so that the options of two messages can be pasted one after the other.
+    add = partial(parser.add_argument, nargs="+", action="extend")
+    add("--ignore", metavar="COLUMN", help="columns to leave out, such as losses and run times")
+    add(
+        "--rename",
+        type=_names,
+        metavar="OLD=NEW",
+        help="read the column OLD as NEW, say acc=clean pgd=robust_8/255",
+    )
+    add(
+        "--hyperparameters",
+        metavar="COLUMN",
+        help="all columns that are hyperparameters; other unknown columns are left out",
+    )
+
+
+def _names(text: str) -> tuple[str, str]:
+    old, _, new = text.rpartition("=")
+    if not old or not new:
+        raise argparse.ArgumentTypeError(f"must be OLD=NEW, as acc=clean, got {text}")
+    return old, new
 
 
 def _count(text: str) -> int:

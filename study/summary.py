@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from study.launch.launch import Outcome
 from study.plan import naming
 from study.plan.fronts import front_so_far
-from study.plan.plan import CellState, Plan, estimate_seconds
+from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
+from study.plan.times import estimate
 from study.records.attacks import CheckRecord
 from study.spec import StudySpec
 from study.verify.checklist import SIGNS, make_checklist
@@ -56,12 +57,13 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format how long a launch would take, and how much of that is unknown."""
-    seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
-    if num_unknown == plan.num_open:
-        return "unknown, as no trial of this kind has been measured yet"
+    found = estimate(spec, plan, num_slots or 1)
+    if found.num_unknown == plan.num_open:
+        return "unknown, as no trial on these data and this network has been measured yet"
     one_at_a_time = " one at a time" if num_slots is None else ""
-    known = f"about {_duration(seconds)}{one_at_a_time}, from measured trials of the same kind"
-    return known + (f"; {num_unknown} more of unknown length" if num_unknown else "")
+    ends = list(dict.fromkeys((_duration(found.low), _duration(found.high))))
+    known = f"about {' to '.join(ends)}{one_at_a_time}, from measured trials"
+    return known + (f"; {found.num_unknown} more of unknown length" if found.num_unknown else "")
 
 
 def print_status(spec: StudySpec, plan: Plan) -> None:

@@ -27,8 +27,8 @@ from analysis.results.words import count_text, method_text, percent, value_text,
 WARN_ERRORS, FAIL_ERRORS = 1.0, 3.0
 """Standard errors of the paired difference above which a rise of raw accuracy warns, and fails."""
 UNLUCKY_WARN, UNLUCKY_FAIL = 0.01, 0.03
-"""Attacks at smaller radii are further starts of a larger one. Like further restarts, they may not
-lower its accuracy by more than this."""
+"""Attacks at smaller radii act as further restarts of a larger one. They may not lower its accuracy
+by more than this."""
 GREY_RADIUS = 0.5
 """At this linf radius every image can become uniformly grey."""
 GREY_WARN, GREY_FAIL = 0.02, 0.10
@@ -36,7 +36,7 @@ GREY_WARN, GREY_FAIL = 0.02, 0.10
 TAIL_WARN, TAIL_FAIL = 0.02, 0.10
 """Accuracy at the largest radius in excess of what survival curves of the smaller ones leave."""
 TAIL_ERRORS = 3.0
-"""The excess must be so many standard errors, too: a curve through few points predicts roughly."""
+"""Standard errors that the excess must reach, too: a curve through few points predicts roughly."""
 TAIL_RADII = 4
 """Fewest radii: with three, a curve of two parameters would be fitted to two."""
 

@@ -18,7 +18,7 @@ class OtherAccuracies:
     """One configuration's robust accuracies, nested: means over seeds with intervals."""
 
     row: int
-    """Of the study's configurations."""
+    """Its position among the study's configurations."""
     seeds: int
     robust: tuple[Interval, ...]
     """(R,)"""

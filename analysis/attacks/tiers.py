@@ -62,7 +62,7 @@ class AttackedTwice:
     """A configuration at a radius under both attacks; accuracies are means over the same seeds."""
 
     row: int
-    """Of the tier's configurations."""
+    """Its position among the tier's configurations."""
     radius: float
     weaker: Interval
     """Under the evaluation attack, on the samples that the stronger attack saw."""
@@ -82,7 +82,7 @@ class MethodLoss:
     method: str
     radius: float
     rows: tuple[int, ...]
-    """Of the tier's configurations."""
+    """Their positions among the tier's configurations."""
     lost: Interval
     kept: tuple[float, float] | None
     """The least and the greatest share of the weaker attack's accuracy that a configuration keeps;
@@ -261,7 +261,7 @@ def _reduced(
     design: TierDesign,
     samples: int,
 ) -> Results:
-    """Return the same trials under the evaluation attack, on the first so many samples.
+    """Return the same trials under the evaluation attack, on the first `samples` test samples.
 
     A sample counts as right at a radius if it is right at every smaller one that was run, too.
     """

@@ -58,7 +58,8 @@ CERTAIN = 0.99
 points of one falling curve, and the rule beyond a peak."""
 ALL = "all its configurations"
 STRONGEST_CORRELATION = 0.999
-"""Of clean and robust errors: a singular covariance would leave distances undefined."""
+"""The limit of the correlation of clean and robust errors: with a singular covariance distances are
+undefined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +83,11 @@ class FamilyFit:
 
     family: FamilyName
     names: tuple[str, ...]
-    """Of the parameters."""
+    """The names of the parameters."""
     parameters: tuple[float, ...]
     """Natural units."""
     covariance: tuple[tuple[float, ...], ...]
-    """Of the parameters over the replicates; empty where there are none."""
+    """Covariance of the parameters over the replicates; empty where there are none."""
     chi2: float
     """χ²⊥, the squared whitened distance to the curve."""
     chi2_sampson: float

@@ -27,15 +27,15 @@ OFFSETS = (
 DIFFERENCE = 1e-5
 """Step of forward differences in θ, whose entries are of order 1."""
 ITERATIONS, SEARCHED = 25, 60
-"""Of the fits of replicates, which start near their optimum, and of the six starts."""
+"""The most steps of a replicate's fit, which starts near its optimum, and of the six starts."""
 POLISHED = 4
-"""At most so many ends of the six starts are brought to an optimum: the best of each kind."""
+"""At most this many ends of the six starts are brought to an optimum: the best of each kind."""
 ALIKE = 0.05
 """Difference in θ below which two ends are of one kind."""
 DAMPING, ON_SUCCESS, ON_FAILURE = 0.01, 0.2, 6.0
 """Levenberg–Marquardt: the first λ, and its factors."""
 LARGEST_STEP = 1.0
-"""In every entry of θ: e-fold in a parameter."""
+"""The longest step in every entry of θ: a factor e in a parameter."""
 CONVERGED = 1e-6
 """Relative decrease of the cost below which a fit has converged."""
 SETTLED = 1e-9

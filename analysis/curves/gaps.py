@@ -1,8 +1,8 @@
 """Gaps: how far apart two fitted fronts are at equal clean accuracy, and where they cross.
 
-All of it comes from the replicates of the fits, replicate b of one front with replicate b of the
-other, so that what moves both fronts alike cancels. Nothing is computed through a front whose fit
-was refused.
+Everything is computed from the replicates of the fits. Replicate b of one front is paired with
+replicate b of the other, so that what moves both fronts alike cancels. Nothing is computed
+through a front whose fit was refused.
 """
 
 from dataclasses import dataclass, replace

@@ -15,7 +15,7 @@ from analysis.results.trials import Array, Bits
 from analysis.results.words import count_text, percent
 
 LEAST_CONFIGURATIONS = 5
-"""Fewer distinct points hardly determine a bent line of three parameters, if at all."""
+"""Fewer distinct points hardly determine a curve of three parameters, if at all."""
 APART = 2.0
 """Standard errors of a difference by which configurations count as distinct."""
 LEAST_SEEDS, LEAST_RESIDUALS = 2, 10
@@ -23,7 +23,7 @@ LEAST_SEEDS, LEAST_RESIDUALS = 2, 10
 LEAST_SPAN = 6.0
 """Standard errors that the points must span: three from each end to their middle."""
 LARGEST_CONDITION = 1e3
-"""Of the Jacobian with unit columns; identified toy fits have 6 to 50."""
+"""The largest condition of the Jacobian with unit columns; identified toy fits have 6 to 50."""
 LEAST_CONVERGED = 0.95
 """Share of replicates: an interval of 95% must not rest on fits that failed."""
 ACROSS = 60

@@ -16,9 +16,9 @@ GRID = 60
 SURE = 0.95
 """The place of a knee is quoted if at least this share of the replicates has one."""
 DIVERGED = 1e4
-"""Exchange rates from here on belong to the end of a curve, where it falls vertically."""
+"""Exchange rates above this belong to the end of a curve, where it falls vertically."""
 BISECTIONS = 40
-"""Of a grid step: its width then is far below the rounding of an accuracy."""
+"""Bisections of a grid step; its width is then far below the rounding of an accuracy."""
 
 Numbers = tuple[float, ...]
 

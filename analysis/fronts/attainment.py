@@ -30,9 +30,9 @@ Corners = tuple[tuple[float, float], ...]
 OPTIMISTIC, MEDIAN, PESSIMISTIC = TAILS[0] / 100, 0.5, TAILS[1] / 100
 """Shares of replicates that attain a surface."""
 GRID = 36
-"""Surfaces are read for drawing at twice so many clean accuracies: exact there, never above."""
+"""Surfaces are drawn from twice this many clean accuracies: exact there, never above elsewhere."""
 DECIMALS = 6
-"""Of the corners: a ten-thousandth of a point, which no figure shows."""
+"""Decimals of the corners: a ten-thousandth of a point, which no figure shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class Membership:
     """One configuration: where it lies, how surely, and how often it is on a front."""
 
     row: int
-    """Of `configurations(results)`."""
+    """Its position in `configurations(results)`."""
     method: str
     clean: Interval
     robust: Interval
     """At the radius of the fronts."""
     covariance: tuple[tuple[float, float], tuple[float, float]]
-    """Of (clean, robust) over the replicates: the 95% region of the mean is its ellipse."""
+    """Covariance of (clean, robust) over the replicates; its ellipse is the mean's 95% region."""
     on_study_front: float
     """P: the share of replicates in which no configuration of any method dominates it."""
     on_method_front: float
@@ -69,9 +69,9 @@ class FrontSurface:
     median: Corners
     """What half of the replicates attain at each clean accuracy, read on a grid."""
     optimistic: Corners
-    """The same of 2.5% of the replicates."""
+    """What 2.5% of the replicates attain."""
     pessimistic: Corners
-    """The same of 97.5% of the replicates."""
+    """What 97.5% of the replicates attain."""
     hull: Corners
     """Reachable by randomising between networks: the concave hull of the means that enter."""
     attainable: Interval

@@ -33,7 +33,7 @@ class MethodFront:
     """Mean attainable robust accuracy, a fraction: the mean over the complete seeds, or that of
     the members' test means where no seed is complete."""
     attainable_by_seed: tuple[float, ...]
-    """The same of each complete seed."""
+    """The same for each complete seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Choice:
 
     on_validation: bool
     fronts: tuple[MethodFront, ...]
-    """One for each method of the study, in its order, without configurations too."""
+    """One for each method of the study, in its order, also for those without configurations."""
     study_front: frozenset[Key]
     """Ranked configurations that no ranked one of any method dominates."""
 
@@ -60,15 +60,15 @@ def choose(results: Results) -> Choice:
 
 
 def ranked(found: tuple[ConfigurationResult, ...]) -> tuple[ConfigurationResult, ...]:
-    """Keep the configurations with every declared seed, or all if there is none."""
+    """Keep the configurations with every declared seed, or all if none has every one."""
     return tuple(c for c in found if c.complete) or found
 
 
 def choice_values(found: tuple[ConfigurationResult, ...], results: Results) -> Array:
     """Return the (N, 2) clean and robust means that configurations are chosen by.
 
-    Validation means where there are validation data, test means else; rounded until equal totals
-    over the seeds are equal.
+    Validation means where there are validation data, else test means. They are rounded, so that
+    equal totals over the seeds give equal means.
     """
     rows = [
         (c.validation_clean.mean, c.validation_robust.mean)

@@ -31,7 +31,7 @@ from analysis.results.results import Results, compared, primary_pair
 from analysis.results.trials import Array
 
 MOST_BUDGETS = 8
-"""So many training costs are compared at most, spread over those that occur."""
+"""At most this many training costs are compared, spread over those that occur."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ class Hypervolume:
     rows: tuple[int, ...]
     """Configurations that enter."""
     which: str
-    """Said of them: `all its configurations`, `the members chosen on validation`."""
+    """Their description: `all its configurations`, `the members chosen on validation`."""
     value: Interval
 
 
@@ -212,9 +212,9 @@ class Contrasts:
     contrasts: tuple[Contrast, ...]
     """Every two methods with results, the primary pair first."""
     costs: tuple[CostContrast, ...]
-    """Of the pairs that the study compares."""
+    """One for each pair that the study compares."""
     dominances: tuple[MethodDominance, ...]
-    """Of the pairs that the study compares."""
+    """One for each pair that the study compares."""
 
     @property
     def primary(self) -> Contrast | None:

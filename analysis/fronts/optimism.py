@@ -27,7 +27,7 @@ class Chosen:
     """A member of a method's front: an arrow from where it was chosen to where it is read."""
 
     row: int
-    """Of `configurations(results)`."""
+    """Its position in `configurations(results)`."""
     validation: Point | None
     """None without validation data: it was chosen where it is read."""
     test: Point
@@ -44,7 +44,7 @@ class MethodSelection:
     method: str
     searched: bool
     configurations: int
-    """N, among which was chosen."""
+    """N, how many it was chosen from."""
     members: tuple[Chosen, ...]
     """From the clean to the robust end."""
     best: int | None
@@ -52,7 +52,7 @@ class MethodSelection:
     overstatement: float | None
     """By how much the most robust of N on test looks too robust; None without any noise known.
     Mean over replicates of max_i r_bi minus r of the means at the i that had the maximum: the
-    means stand for the truth, which makes it a little too small, as they are spread by noise."""
+    means stand for the truth. Noise spreads them, which makes this a little too small."""
     attainable: float
     """Mean attainable robust accuracy of all configurations' test means: the raw front."""
     attainable_bias: float | None
@@ -77,7 +77,7 @@ class Selection:
     configurations: int
     """N of the whole study."""
     overstatement: float | None
-    """As of a method: of the most robust of all N on test."""
+    """As for a method: by how much the most robust of all N on test looks too robust."""
     methods: tuple[MethodSelection, ...]
     """Methods with results, in the order of the study."""
 
@@ -92,7 +92,7 @@ def measure_selection(
     radius, estimand = results.threat.objective_radius, replicates.default
     means, drawn = points_at(results, replicates, radius, estimand)
     if replicates.freedom == 0:
-        # Noise of the images alone would pass for all there is.
+        # Else the noise of the images alone would pass for all the noise there is.
         drawn = np.broadcast_to(means, drawn.shape)
     return Selection(
         radius=radius,

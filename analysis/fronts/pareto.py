@@ -192,7 +192,7 @@ def dominance_shares(first: Array, second: Array) -> Array:
 def attainment_surfaces(replicates: Array, shares: Sequence[float], clean: Array) -> list[Array]:
     """Find several attainment surfaces at once, at given clean accuracies.
 
-    The same as `attainment_surface` of each share wherever `clean` holds every clean accuracy that
+    Equal to `attainment_surface` of each share wherever `clean` holds every clean accuracy that
     occurs; on a coarser grid its heights at the grid are exact and its steps stand at the grid,
     never above the true surface.
     replicates: (B, N, 2); 0 < share <= 1; clean: (G,) rising. Returns, for each share, the corners

@@ -22,9 +22,9 @@ from analysis.results.trials import Array, nested_bits
 COUNT = 2000
 """Replicates of a report."""
 LEAST_FREEDOM = 10
-"""With fewer than so many Σ(k - 1) a method's own residuals are too few to stand for its noise."""
+"""Where Σ(k - 1) is below this, a method's own residuals are too few to estimate its noise."""
 LEAST_VARIANCE = 1e-4
-"""Of the scale a(1 - a) of a robust accuracy, so that residuals near 0 and 1 are not blown up."""
+"""The least scale a(1 - a) of a robust accuracy: residuals near 0 and 1 must not be blown up."""
 CHUNK = 250
 """Replicates whose sample weights are held in memory at a time."""
 
@@ -129,7 +129,7 @@ def residual_scales(means: Array) -> Array:
     """Return s_i, by which residuals are divided: 1 for clean, √max(m(1 - m), 1e-4) for robust.
 
     means: (N, 1 + R); returns the same shape. Seed noise of a robust accuracy shrinks towards 0
-    and 1 like that of a share does; that of a clean accuracy does not.
+    and 1 as that of a share does; that of a clean accuracy does not.
 
     >>> residual_scales(np.array([[0.9, 0.5, 0.0]]))
     array([[1.  , 0.5 , 0.01]])
@@ -202,7 +202,7 @@ def _draw_seed_noise(
     """Draw δ (B, N, 1 + R)."""
     noise = np.zeros((count, *scales.shape))
     for row, (pool, k) in enumerate(zip(pools, counts, strict=True)):
-        # A lone seed says nothing of seed noise: without a pool it has none.
+        # A lone seed says nothing about seed noise: without a pool it has none.
         if len(pool):
             drawn = pool[rng.integers(len(pool), size=(count, k))]
             noise[:, row] = scales[row] * drawn.mean(axis=1)
@@ -229,7 +229,7 @@ def _seed_covariances(
 def _draw_sample_means(
     rng: np.random.Generator, found: Sequence[ConfigurationResult], count: int
 ) -> Array:
-    """Draw t (B, N, 1 + R): the accuracies on the samples as weighted anew.
+    """Draw t (B, N, 1 + R): the accuracies on the reweighted samples.
 
     Equal rows of q are multiplied once, so that they give equal numbers to the last bit; the first
     row, of ones, gives the sum that the weights are divided by.
@@ -247,7 +247,7 @@ def _draw_sample_means(
 
 
 def _sample_shares(found: Sequence[ConfigurationResult]) -> tuple[Array32, NDArray[np.intp]]:
-    """Return the different rows of q (U, n), ones first, and which of them each accuracy is."""
+    """Return the distinct rows of q (U, n), ones first, and the index of each accuracy's row."""
     first = found[0].trials[0].bits
     assert first is not None, "population replicates need bits"
     ones = np.ones(first.shape[1], dtype=np.float32)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 LEVEL = 0.95
-"""Of every interval, band and region."""
+"""The coverage of every interval, band and region."""
 TAILS = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
 """The percentiles of replicates that an interval ends at."""
 
@@ -23,7 +23,7 @@ class Interval:
     """An estimate with its 95% interval, in the units of the estimate."""
 
     estimate: float
-    """Of the data themselves, not the mean of the replicates."""
+    """From the data themselves, not the mean of the replicates."""
     low: float
     """The lower end."""
     high: float
@@ -49,13 +49,13 @@ class Finding:
     estimand: Estimand | None = None
     """What the interval covers; None if it has none."""
     range: tuple[float, float] | None = None
-    """Of clean accuracy (or strength) over which it holds."""
+    """The range of clean accuracy (or strength) over which it holds."""
     n: str = ""
     """Configurations × seeds and images."""
     interval_method: str = ""
     """How the interval was made: percentiles, or simultaneous over how many."""
     family: str = ""
-    """Of the fitted curve that the number was read off; empty without one."""
+    """The family of the fitted curve that the number was read off; empty without one."""
     reason: str = ""
     """Why it is bracketed or refused, with the numbers, and the way out."""
     primary: bool = False

@@ -94,7 +94,7 @@ def falling(values: Array, weights: Array | None = None) -> Array:
 Join = Literal["pchip", "linear"]
 """How neighbouring levels are joined. Neither overshoots: both are monotone between levels."""
 STEPS = 60
-"""At most, of a search that ends when all have arrived; a bisection alone would need 43."""
+"""The most steps of a search that ends once all targets are found; bisection alone needs 43."""
 
 
 def invert(levels: Array, heights: Array, targets: Array, join: Join) -> Array:
@@ -135,8 +135,8 @@ def invert(levels: Array, heights: Array, targets: Array, join: Join) -> Array:
 def _invert_cubics(first: Array, last: Array, goals: Array) -> Array:
     """Solve p(t) = goal for the rising cubics with p(0) = 0, p(1) = 1 and these end slopes.
 
-    first, last, goals: (K,); returns t (K,) in [0, 1]. Newton's steps, a bisection where one would
-    leave the bracket.
+    first, last, goals: (K,); returns t (K,) in [0, 1]. Newton's method, with a bisection where a
+    step would leave the bracket.
     """
     cubic, square = first + last - 2.0, 3.0 - 2.0 * first - last
     at, low, high = goals.copy(), np.zeros_like(goals), np.ones_like(goals)

@@ -19,13 +19,13 @@ from analysis.results.trials import Array
 SurvivalName = Literal["weibull", "log-logistic"]
 FAMILIES: tuple[SurvivalName, ...] = ("weibull", "log-logistic")
 STEPS = 25
-"""Of Fisher scoring, at most; 8 are usual from a regression, 4 from a nearby fit."""
+"""The most steps of Fisher scoring; 8 are usual from a regression, 4 from a nearby fit."""
 SMALL = 1e-7
 """Fitted once every step of ln λ and ln κ is below this."""
 SHAPES = (0.05, 50.0)
-"""Of κ: beyond, the curve is a level or a cliff between two radii, and has no fit."""
+"""The limits of κ: beyond them the curve is flat, or a cliff between two radii, and has no fit."""
 _LEAST = 1e-12
-"""Of a cell's probability: a smaller one is rounding."""
+"""The least probability of a cell: a smaller one is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def survival(family: SurvivalName, radii: Array, scale: Array, shape: Array) -> 
     >>> survival("weibull", np.array([0.0, 1.0]), np.array([1.0]), np.array([2.0])).round(4)
     array([[1.    , 0.3679]])
     """
-    # Far beyond λ nothing is left, whatever the power: it need not overflow.
+    # Far beyond λ nothing is left, so the power is capped before it overflows.
     power = np.minimum(radii / scale[:, np.newaxis], 1e6) ** shape[:, np.newaxis]
     kept: Array = np.exp(-power) if family == "weibull" else 1.0 / (1.0 + power)
     return kept

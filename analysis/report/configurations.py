@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from analysis.document import Analysis
 from analysis.findings.phrases import ESTIMAND_TEXTS
 from analysis.inference.claims import Interval
-from analysis.report.data_files import alarms_of, csv_text, evidence_columns, mean_of
+from analysis.report.data_files import alarms_of, csv_text, evidence_columns, mean_of, median_of
 from analysis.report.tables import (
     Cell,
     Table,
@@ -119,7 +119,7 @@ def _caption(analysis: Analysis) -> str:
         f"{'validation' if on_validation else 'test'} data. Cost: forward passes per training "
         "image and epoch, where a backward pass counts 1 to the inputs alone and 2 to weights and "
         "inputs; below it, the multiple of standard training, which costs 3. Seconds: wall time of "
-        "one trial."
+        "the training, the median over seeds."
     )
 
 
@@ -195,7 +195,7 @@ def _front_columns(analysis: Analysis) -> list[Column]:
 def _trial_columns(analysis: Analysis) -> list[Column]:
     """Return the columns of the cost of trials and of their alarms."""
     cost = [mean_of([trial.cost for trial in c.trials]) for c in analysis.found]
-    seconds = [mean_of([trial.seconds for trial in c.trials]) for c in analysis.found]
+    seconds = [median_of([trial.seconds for trial in c.trials]) for c in analysis.found]
     alarmed = alarms_of(analysis)
     return [
         Column(

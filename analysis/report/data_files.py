@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from io import StringIO
+from statistics import median
 
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis
@@ -106,6 +107,16 @@ def mean_of(numbers: list[float | None]) -> float | None:
     """
     known = [number for number in numbers if number is not None]
     return sum(known) / len(known) if known else None
+
+
+def median_of(numbers: list[float | None]) -> float | None:
+    """Return the median of the known numbers, or None if none is known.
+
+    >>> median_of([1.0, None, 3.0, 9.0])
+    3.0
+    """
+    known = [number for number in numbers if number is not None]
+    return median(known) if known else None
 
 
 def alarms_of(analysis: Analysis) -> Mapping[int, tuple[str, ...]]:

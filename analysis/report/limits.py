@@ -45,6 +45,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other images", text=_resolution_text(results, choice)),
         Limit(topic="Other attacks", text=_attack_text(results)),
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
+        *_standard_limits(results, found),
         *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
         *_absence_limits(results, choice),
     )
@@ -120,6 +121,22 @@ def _attack_text(results: Results) -> str:
         f"at the radii of this report, and a stronger attack may lower it.{attacked} Nothing is "
         f"said about {rest}."
     )
+
+
+def _standard_limits(results: Results, found: list[ConfigurationResult]) -> list[Limit]:
+    """Return what a study without a network that was trained without perturbation cannot say."""
+    plain = {note.name for note in results.methods if note.kind == "standard"}
+    strengths = [[c.values[n] for n in ("rho", "epsilon") if n in c.values] for c in found]
+    is_off = [bool(values) and not any(values) for values in strengths]
+    if any(is_off) or any(c.method in plain for c in found):
+        return []
+    text = (
+        "No configuration is standard training (no weight side and no input side, or ρ and ε "
+        "equal to 0). What the methods gain over it in robust accuracy, or pay in clean accuracy, "
+        "cannot be computed, and an equivalent ε below the smallest ε has no lower end. A row of "
+        "standard training for each seed would add both."
+    )
+    return [Limit(topic="Standard training", text=text)]
 
 
 def _by_robustness(results: Results, choice: Choice) -> list[ConfigurationResult]:

@@ -31,11 +31,11 @@ INSIDE = 0.95
 RATIO = 2.0
 """Neighbouring levels of a run differ by no more than this factor: a wider step hides the curve."""
 TRUE_SLOPE = 2.0
-"""Of the linear model at small ρ: a hypothesis for networks."""
+"""The slope in the linear model at small ρ: a hypothesis for networks."""
 NARROW = 1.0
 """An interval of the slope that is this wide, or wider, confirms nothing."""
 FEWEST, SPREAD = 3, 2.0
-"""A slope needs at least so many values, over at least this factor in ρ."""
+"""A slope needs at least this many values, over at least this factor in ρ."""
 ROOM = 1e-9
 """Relative tolerance: 0.1 and 0.05 still have a ratio of 2."""
 
@@ -52,7 +52,7 @@ class Slope:
     rows: tuple[int, ...]
     """The SAM configurations behind it, up to the most robust one."""
     range: tuple[float, float]
-    """Of ρ."""
+    """The least and the greatest of their ρ."""
     verdict: Verdict
 
 
@@ -61,7 +61,7 @@ class Equivalent:
     """The training ε that one SAM configuration is worth."""
 
     row: int
-    """Of `configurations(results)`."""
+    """Its position in `configurations(results)`."""
     rho: float | None
     """None if the configuration has no such value."""
     robust: Interval

@@ -26,7 +26,7 @@ from analysis.results.words import count_text, percent, value_text
 
 FEWEST_RADII = 3
 FEWEST_CELLS, FEWEST_IMAGES = 3, 5
-"""At least so many steps between radii must lose so many images each: two parameters need three
+"""At least 3 steps between radii must lose at least 5 images each: two parameters need three
 counts, and a count below five is too small to fit."""
 MOST_ROWS = 100
 """If there are more configurations, only those that are drawn are fitted."""
@@ -70,7 +70,7 @@ class Margin:
     """How robust accuracy of one configuration falls with the attack radius."""
 
     row: int
-    """Of `configurations(results)`."""
+    """Its position in `configurations(results)`."""
     estimand: Estimand
     seed_noise: bool
     """False where no configuration has two seeds: intervals then hold for this network alone."""
@@ -106,7 +106,7 @@ def measure_margins(
     if not rows:
         return ()
     radii = np.array(results.threat.radii)
-    # Where nothing is right, the gate refuses whatever comes of the fit.
+    # Where no image is right, the gate refuses whatever the fit returns.
     means = _fittable(np.minimum.accumulate(replicates.means, axis=1))
     fits = [fit_survival(family, radii, means) for family in FAMILIES]
     return tuple(

@@ -33,7 +33,7 @@ class Peak:
     best: float
     """The positive strength of the highest mean."""
     share: float | None
-    """Of replicates with a peak inside the range, or still rising; None if not computed."""
+    """Share of replicates with a peak inside the range, or still rising; None if not computed."""
     reason: str
     """Why no more is known, with the numbers; empty for a peak."""
 
@@ -44,7 +44,7 @@ class Response:
 
     method: str
     name: str
-    """Of the strength, as in `values`."""
+    """The name of the strength, as in `values`."""
     radius: float
     estimand: Estimand
     seed_noise: bool
@@ -60,7 +60,7 @@ class Response:
     clean_fit: tuple[Interval, ...]
     """The same clean accuracies made non-increasing, against ε; empty against other strengths."""
     peak: Peak | None
-    """Of robust accuracy; None without a positive strength."""
+    """The peak of robust accuracy; None without a positive strength."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 import difflib
 import math
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from analysis.results.hyperparameters import hyperparameters
 from analysis.results.rows import Problems, Rows, radius
 
 REQUIRED = ("method", "seed", "clean")
@@ -27,7 +29,7 @@ OTHER_NAMES = {
 }
 """What other people call the columns that a table needs."""
 MOST_NAMED = 12
-"""Columns of a table that a message lists."""
+"""The most columns of a table that a message lists."""
 ROBUST, VALIDATION = "robust_", "validation_robust"
 
 
@@ -42,42 +44,75 @@ class Columns:
     values: tuple[str, ...]
 
 
+def arranged(
+    rows: Rows, rename: Mapping[str, str], ignore: Sequence[str], problems: Problems
+) -> Rows:
+    """Leave out the columns to ignore, then give others the names of this module.
+
+    `rename`: the new name by the old one.
+    """
+    has = ", ".join(rows.columns)
+    for name in (*ignore, *rename):
+        if name not in rows.columns:
+            verb = "ignore" if name in ignore else "rename"
+            problems.add(rows.name, f"has no column {name} to {verb}; it has {has}")
+    kept = [name for name in rows.columns if name not in ignore]
+    renamed = {name: rename.get(name, name) for name in kept}
+    for new in dict.fromkeys(rename.values()):
+        old = [name for name in kept if renamed[name] == new]
+        if len(old) > 1:
+            text = f"is the new name of {' and '.join(old)}; ignore all but one (--ignore)"
+            problems.add(rows.header, text, new)
+    return replace(
+        rows,
+        columns=tuple(dict.fromkeys(renamed.values())),
+        rows=tuple(
+            replace(row, cells={renamed[n]: cell for n, cell in row.cells.items() if n in renamed})
+            for row in rows.rows
+        ),
+    )
+
+
 def read_columns(
-    rows: Rows, asked: float | None, ignore: Sequence[str], problems: Problems
+    rows: Rows, asked: float | None, declared: Sequence[str], problems: Problems
 ) -> Columns:
     """Sort the columns by what they hold, and note mistakes in their names.
 
-    `asked` is the objective radius, None for the rule of `analysis.results.table.Options`; `ignore`
-    names columns that are left out.
+    `asked` is the objective radius; None: by the rule of `Options.objective_radius`. `declared`
+    are the hyperparameters, if the user lists them.
     """
     for name in REQUIRED:
         if name not in rows.columns:
             problems.add(rows.header, f"needs a column {name}; {_remedy(name, rows.columns)}")
     robust = _radii(rows, ROBUST, problems)
     validated = _radii(rows, f"{VALIDATION}_", problems)
-    values = []
+    unknown = []
     for name in rows.columns:
-        is_result = name in RESERVED or name.startswith((ROBUST, f"{VALIDATION}_")) or not name
-        if is_result or name in ignore:
+        if name in RESERVED or name.startswith((ROBUST, f"{VALIDATION}_")) or not name:
             continue
-        meant = _meant(name)
+        meant = "" if name in declared else _meant(name)
         # Where a needed column is missing, the message about it names this one.
         needed = meant in REQUIRED or (meant.startswith(ROBUST) and not robust)
         if meant and (meant in rows.columns or not needed):
-            text = f"is no column of a table; did you mean {meant}? Rename it, or ignore it "
-            text += "(--ignore)"
+            text = f"is not a known column; did you mean {meant}? Rename it "
+            text += f"({_rename(name, meant)}), or ignore it (--ignore {shlex.quote(name)})"
             problems.add(rows.header, text, name)
-        values.append(name)
+        else:
+            unknown.append(name)
     if not robust:
         text = f"needs a column {ROBUST}<radius>, as in robust_0.031 or robust_8/255; "
         problems.add(rows.header, text + _remedy(ROBUST, rows.columns))
+    # What looks like an outcome may be a column that is missing under its own name.
+    is_whole = robust and set(REQUIRED) <= set(rows.columns)
+    values = hyperparameters(rows, unknown, declared, problems) if is_whole else ()
+    if not robust:
         return Columns(robust={}, objective_radius=0.0, validation=None, values=())
     objective = _objective(rows, asked, tuple(robust.values()), tuple(validated.values()), problems)
     return Columns(
         robust=robust,
         objective_radius=objective,
         validation=_validation(rows, validated, objective, problems),
-        values=tuple(values),
+        values=values,
     )
 
 
@@ -96,19 +131,30 @@ def _plain(name: str) -> str:
 
 def _remedy(name: str, columns: Sequence[str]) -> str:
     """Return how to get a missing column: by renaming what looks like it, or by adding it."""
-    shown = f"{ROBUST}<radius>" if name == ROBUST else name
+    example = f"{ROBUST}8/255" if name == ROBUST else name
     like = [
         column
         for column in columns
         if column not in RESERVED
         and not column.startswith(ROBUST)
-        and (_plain(column) in OTHER_NAMES.get(name, ()) or _meant(column).startswith(name))
+        and (
+            # As in pgd20: the number is that of its steps.
+            _plain(column).rstrip("0123456789_") in OTHER_NAMES.get(name, ())
+            or _meant(column).startswith(name)
+        )
     ]
     if like:
-        return f"rename {like[0]} if it is that"
+        radius_too = ", with its radius" if name == ROBUST else ""
+        return f"if {like[0]} is that, rename it{radius_too} ({_rename(like[0], example)})"
     if name == "seed":
         return "add it, 0 in each row if every configuration was trained once"
-    return f"the table has {', '.join(columns[:MOST_NAMED])}; rename one, or add {shown}"
+    shown = ", ".join(columns[:MOST_NAMED])
+    return f"the table has {shown}; rename one (--rename NAME={example}), or add it"
+
+
+def _rename(name: str, meant: str) -> str:
+    """Format the option that renames a column, as a shell reads it."""
+    return f"--rename {shlex.quote(f'{name}={meant}')}"
 
 
 def _radii(rows: Rows, start: str, problems: Problems) -> dict[str, float]:
@@ -117,7 +163,8 @@ def _radii(rows: Rows, start: str, problems: Problems) -> dict[str, float]:
     for name in (name for name in rows.columns if name.startswith(start)):
         value = radius(name.removeprefix(start).strip())
         if value is None:
-            text = f"must end in a radius above 0, as in {start}0.031 or {start}8/255; rename it"
+            text = f"must end in a radius above 0, as in {start}0.031 or {start}8/255; rename it "
+            text += f"(--rename), or ignore it (--ignore {shlex.quote(name)})"
             problems.add(rows.header, text, name)
         elif value in found.values():
             problems.add(rows.header, f"has radius {value:g}, as another column has; drop it", name)

@@ -1,4 +1,4 @@
-"""Methods: what is known of each, and as what it is compared."""
+"""Methods: what is known about each, and as what kind it is compared."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ def side_names(sides: str) -> frozenset[str]:
 
 
 def named_kind(sides: str) -> MethodKind:
-    """Return the kind of a method of which only the names of its sides are known.
+    """Return the kind of a method from the names of its sides alone.
 
     >>> named_kind("sam + none"), named_kind("pgd"), named_kind("none"), named_kind("sam + pgd")
     ('sharpness', 'adversarial', 'standard', 'other')
@@ -45,7 +45,7 @@ _KINDS: Mapping[tuple[SideKind, SideKind], MethodKind] = {
     ("none", "adversarial"): "adversarial",
 }
 """Kinds of methods by the kinds of their weight side and input side."""
-# Where the names alone say the same, a `front.json` has no keys for the kinds.
+# A `front.json` has keys for the kinds only where the names of the sides do not imply them.
 ADDED_TO_NAMES: Mapping[str, Written] = {
     "written": lambda note: note.kind != named_kind(note.sides)
 }
@@ -54,7 +54,7 @@ ADDED_TO_NAMES: Mapping[str, Written] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MethodNote:
-    """What is known of a method beside its trials: it decides comparisons, colour and marker."""
+    """What is known about a method besides its trials; decides comparisons, colour and marker."""
 
     name: str
     sides: str

@@ -35,16 +35,16 @@ class ThreatModel:
     """What robust accuracies were measured against."""
 
     attack: str
-    """Against which test accuracies stand, as it is printed: `PGD-20, 1 restart`."""
+    """The attack that test accuracies were measured under, as printed: `PGD-20, 1 restart`."""
     validation_attack: str
-    """The same of validation accuracies, often weaker: `PGD-10, 1 restart`."""
+    """The same for validation accuracies, often a weaker one: `PGD-10, 1 restart`."""
     norm: Norm
     radii: tuple[float, ...]
     """(R,), strictly increasing, > 0, in units of the pixel range [0, 1]."""
     objective_radius: float
     """One of `radii`."""
     chosen_at: tuple[Norm, float] | None = None
-    """Of a tier alone: norm and radius of the validation accuracies, which the study chose by; None
+    """For a tier alone: norm and radius of the validation accuracies that the study chose by. None
     where these are `norm` and `objective_radius`."""
 
     def __post_init__(self) -> None:
@@ -185,14 +185,14 @@ def _check_methods(results: Results) -> None:
                 f"{note.name}: its seeds must be some of the study's {results.seeds}, got {own}"
             )
         if own is not None and len(set(own)) < len(own):
-            raise ResultsError(f"{note.name}: each of its seeds stands once, got {own}")
+            raise ResultsError(f"{note.name}: list each of its seeds once, got {own}")
 
 
 def _check_trial(results: Results, trial: TrialResult) -> None:
     threat, cell = results.threat, _cell(trial)
     if len(trial.robust) != len(threat.radii):
         raise ResultsError(
-            f"{cell}: needs a robust accuracy for each of the {len(threat.radii)} radii, "
+            f"{cell}: needs one robust accuracy for each of the {len(threat.radii)} radii, "
             f"got {len(trial.robust)}"
         )
     validation = (trial.validation_clean, trial.validation_robust)

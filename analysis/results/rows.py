@@ -4,7 +4,7 @@ import csv
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,13 @@ MOST_PROBLEMS = 100
 """More mistakes than this are counted, not shown."""
 WORKBOOK = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """What the files of spreadsheet programs start with."""
+SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = tuple(SEPARATOR_NAMES)
+"""What separates cells; commas where two of them split the header into equally many columns."""
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _WHOLE = re.compile(r"[-+]?\d+")
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?\s*%?")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}([,.'\u2019_\s]\d{3})+([.,]\d+)?")
 _NOT_FINITE = re.compile(r"[-+]?(nan|inf|infinity)", re.IGNORECASE)
 _MISSING_TYPES = ("NAType", "NaTType")
 """What data frames hold where a cell is blank, besides NaN."""
@@ -30,7 +35,7 @@ class TableError(ResultsError):
 
 
 class Problems:
-    """The mistakes found so far, so that one reading tells them all."""
+    """The mistakes found so far, so that one reading reports all of them."""
 
     def __init__(self) -> None:
         self._messages: list[str] = []
@@ -52,25 +57,31 @@ class Row:
     """One row of a table."""
 
     place: str
-    """Where it stands, for messages: `table.csv:5`."""
+    """Where it is, for messages: `table.csv:5`."""
     cells: Mapping[str, Value]
     """By column; blank cells are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """A table as it was found, each cell plain, none judged."""
+    """A table as it was read: plain cells, not yet checked."""
 
     name: str
     """The path of the file, or `rows`."""
     header: str
-    """Where the columns stand, for messages."""
+    """Where the column names are, for messages."""
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    separator: str = ","
+    """Between the cells of a line."""
 
 
 def read_rows(source: Any, problems: Problems) -> Rows:
-    """Read the rows of a CSV file (a path), of a data frame, or of dicts."""
+    """Read the rows of a CSV file (a path), of a data frame, or of dicts.
+
+    A CSV file is separated by commas, semicolons or tabs. Decimal commas are read only where
+    commas do not separate the cells, and only in `with_points`.
+    """
     if isinstance(source, str | Path):
         return _csv_rows(Path(source), problems)
     records = source.to_dict("records") if hasattr(source, "to_dict") else source
@@ -93,14 +104,53 @@ def read_rows(source: Any, problems: Problems) -> Rows:
     )
 
 
-def number(value: Value) -> float | None:
-    """Read a cell as a finite number, also as papers write it; None if it is none.
+def with_points(rows: Rows, problems: Problems) -> Rows:
+    """Read decimal commas as points, in a file whose cells are not separated by commas.
 
-    >>> number("0.5"), number("8/255") == 8 / 255, number("auto"), number("nan")
-    (0.5, True, None, None)
+    1,234 may be a thousand or a decimal. It is a decimal where no number of the file has a point;
+    where one has, the table is refused.
+    """
+    if rows.separator == ",":
+        return rows
+    texts = [
+        (row.place, name, cell)
+        for row in rows.rows
+        for name, cell in row.cells.items()
+        if isinstance(cell, str)
+    ]
+    comma = next((text for text in texts if _DECIMAL_COMMA.fullmatch(text[2])), None)
+    point = next((text for text in texts if "." in text[2] and number(text[2]) is not None), None)
+    if comma and point:
+        there = f"{point[2]} in {point[0]}, {point[1]}, has a point"
+        text = f"{comma[2]} has a comma and {there}; write each decimal with a point"
+        problems.add(comma[0], text, comma[1])
+    if not comma or point:
+        return rows
+    return replace(
+        rows,
+        rows=tuple(
+            replace(row, cells={name: _with_point(cell) for name, cell in row.cells.items()})
+            for row in rows.rows
+        ),
+    )
+
+
+def _with_point(cell: Value) -> Value:
+    is_decimal = isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell)
+    return str(cell).replace(",", ".") if is_decimal else cell
+
+
+def number(value: Value) -> float | None:
+    """Read a cell as a finite number, a fraction or a percentage; None if it is none of these.
+
+    >>> number("0.5"), number("8/255") == 8 / 255, number("50%"), number("auto"), number("nan")
+    (0.5, True, 0.5, None, None)
     """
     if not isinstance(value, str):
         return float(value) if math.isfinite(value) else None
+    if value.endswith("%"):
+        share = number(value[:-1].strip())
+        return None if share is None else share / 100
     over, slash, under = value.partition("/")
     if slash:
         parts = number(over.strip()), number(under.strip())
@@ -131,7 +181,7 @@ def radius(text: str) -> float | None:
 
 
 def whole(value: Value) -> int | None:
-    """Read a cell as a whole number; None if it is none.
+    """Read a cell as a whole number; None if it is not one.
 
     >>> whole("3"), whole(3.0), whole("3.5"), whole("three")
     (3, 3, None, None)
@@ -146,6 +196,9 @@ def values_of(column: str, rows: Sequence[Row], problems: Problems) -> list[Valu
     for row, cell in zip(rows, cells, strict=True):
         if cell is not None and _is_not_finite(cell):
             problems.add(row.place, f"must be finite or blank, got {cell}", column)
+        elif isinstance(cell, str) and number(cell) is None and _is_miswritten(cell):
+            text = f"must be written like 1000 or 0.5, got {cell}; correct it, or ignore the "
+            problems.add(row.place, f"{text}column (--ignore)", column)
     given = [cell for cell in cells if cell is not None]
     if any(number(cell) is None for cell in given):
         return [None if cell is None else str(cell) for cell in cells]
@@ -158,6 +211,11 @@ def _is_whole_text(cell: Value) -> bool:
     return isinstance(cell, str) and _WHOLE.fullmatch(cell) is not None
 
 
+def _is_miswritten(cell: str) -> bool:
+    """Return whether a text is a number with a decimal comma or with marks between thousands."""
+    return bool(_DECIMAL_COMMA.fullmatch(cell) or _THOUSANDS.fullmatch(cell))
+
+
 def _is_not_finite(cell: Value) -> bool:
     if isinstance(cell, str):
         return _NOT_FINITE.fullmatch(cell) is not None
@@ -166,7 +224,9 @@ def _is_not_finite(cell: Value) -> bool:
 
 def _csv_rows(path: Path, problems: Problems) -> Rows:
     # Line ends are kept, since a quoted cell may hold one; strict, since a lax reader guesses.
-    table = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    lines = _text(path).splitlines(keepends=True)
+    separator = max(SEPARATORS, key=lambda mark: _header_length(lines, mark))
+    table = csv.reader(lines, delimiter=separator, strict=True)
     rows: list[Row] = []
     header: list[str] | None = None
     try:
@@ -178,7 +238,8 @@ def _csv_rows(path: Path, problems: Problems) -> Rows:
                 continue
             place = f"{path}:{table.line_num}"
             if len(cells) != len(header):
-                text = f"has {len(cells)} cells, the header {len(header)}; quote cells with commas"
+                text = f"has {len(cells)} cells, the header {len(header)}; quote each cell with "
+                text += f"{SEPARATOR_NAMES[separator]} in it, and write decimals with a point"
                 problems.add(place, text)
             rows.append(Row(place=place, cells=_cells(zip(header, cells, strict=False))))
     except csv.Error as error:
@@ -187,7 +248,22 @@ def _csv_rows(path: Path, problems: Problems) -> Rows:
         raise TableError(f"{path}: is empty; it needs a line of column names, then rows")
     if not rows:
         problems.add(str(path), "has no rows below its column names; add one for each trial")
-    return Rows(name=str(path), header=f"{path}:1", columns=tuple(header), rows=tuple(rows))
+    return Rows(
+        name=str(path),
+        header=f"{path}:1",
+        columns=tuple(header),
+        rows=tuple(rows),
+        separator=separator,
+    )
+
+
+def _header_length(lines: Sequence[str], separator: str) -> int:
+    """Return into how many cells a mark separates the first line that is not blank."""
+    table = csv.reader(lines, delimiter=separator, strict=True)
+    try:
+        return next((len(cells) for cells in table if any(cell.strip() for cell in cells)), 0)
+    except csv.Error:
+        return 0
 
 
 def _text(path: Path) -> str:
@@ -195,7 +271,7 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
         if content.startswith(WORKBOOK):
             raise TableError(f"{path}: is a workbook or an archive; save its sheet as UTF-8 CSV")
-        # Spreadsheet programs begin UTF-8 with a mark that is no part of the first column's name.
+        # Spreadsheet programs begin UTF-8 with a mark that is not part of the first column's name.
         return content.decode("utf-8-sig")
     except IsADirectoryError as error:
         raise TableError(f"{path}: is a folder; name a CSV file") from error
@@ -210,13 +286,12 @@ def _text(path: Path) -> str:
 
 
 def _header(path: Path, columns: list[str], problems: Problems) -> list[str]:
-    """Check the column names: a table in one column was separated by something else."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs")):
-        if len(columns) == 1 and separator in columns[0]:
-            raise TableError(f"{path}:1: is separated by {name}; save it separated by commas")
+    """Check the column names."""
     for column in dict.fromkeys(columns):
         if columns.count(column) > 1:
-            problems.add(f"{path}:1", "stands twice in the header; keep one column", column or "''")
+            problems.add(
+                f"{path}:1", "appears twice in the header; keep one of the columns", column or "''"
+            )
     if "" in columns:
         problems.add(f"{path}:1", "has a column without a name; name it, or delete it")
     return columns
@@ -231,7 +306,7 @@ def _plain(cell: Any) -> Value | None:
     """Read a cell as number or text; None if it is blank, as NaN is in data frames."""
     if cell is None or type(cell).__name__ in _MISSING_TYPES:
         return None
-    # Numbers of numpy and pandas become Python's own, so that their types can be told apart.
+    # Convert numbers of numpy and pandas to Python's own, so that int and float can be told apart.
     if hasattr(cell, "item"):
         cell = cell.item()
     if isinstance(cell, bool):

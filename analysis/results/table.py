@@ -5,8 +5,13 @@ or `robust_8/255`: accuracies on the test images, as fractions, robust ones agai
 this and all smaller radii. Optional: `validation_clean` and `validation_robust`, `cost`, `seconds`,
 `run`, `status` (`done`, else the row is an absent trial), `reason`, `weights` and `inputs` (the
 method's sides, say `sam` and `pgd`), `bits` (names the row's array in the file of bits). Any other
-column is a hyperparameter, blank where the row's method has none. A report's `seeds.csv` is such a
-table.
+column is a hyperparameter, blank where the row's method has none; one that looks like an outcome
+(`train_loss`, `runtime`) is refused until it is ignored or all hyperparameters are listed. Columns
+with other names may be renamed while reading. A report's `seeds.csv` is such a table; its numbers
+under stronger attacks and in other norms are refused until they are ignored.
+
+A file is separated by commas, semicolons or tabs. With semicolons or tabs it may have decimal
+commas. Percentages are read as fractions; numbers with marks between thousands are refused.
 
 The correctness bits of the rows may be given in an `.npz` file. It holds one array (1 + R, n) of
 booleans, or of 0 and 1, for each row: first without an attack, then at each radius, rising; the n
@@ -18,7 +23,7 @@ names the test samples, so that studies can be compared.
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +32,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from analysis.results.columns import Columns, read_columns
+from analysis.results.columns import Columns, arranged, read_columns
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results, ThreatModel
 from analysis.results.rows import (
@@ -39,6 +44,7 @@ from analysis.results.rows import (
     read_rows,
     values_of,
     whole,
+    with_points,
 )
 from analysis.results.trials import (
     ROUNDING,
@@ -69,7 +75,7 @@ class BitFile:
 
 
 def read_bit_file(path: Path) -> BitFile:
-    """Read a file of bits; raises `TableError` if it is none."""
+    """Read a file of bits; raises `TableError` if it is not one."""
     try:
         content = path.read_bytes()
         # Files come from anywhere, and a pickle runs what it holds.
@@ -79,7 +85,7 @@ def read_bit_file(path: Path) -> BitFile:
         raise TableError(f"{path}: is a folder; name an .npz file") from error
     except (ValueError, KeyError, EOFError, BadZipFile) as error:
         raise TableError(
-            f"{path}: is no .npz file of plain arrays; write it with numpy.savez"
+            f"{path}: is not an .npz file of plain arrays; write it with numpy.savez"
         ) from error
     except OSError as error:
         raise TableError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -102,7 +108,7 @@ def bits_of(
     """Return a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
     name = str(row.cells.get("bits", row_number))
     if name not in file.arrays:
-        text = f"{file.path} has no array {name}; add it, or name the row's array here"
+        text = f"{file.path} has no array {name}; add it, or write the name of the row's array here"
         problems.add(row.place, text, "bits")
         return None
     array, shape = file.arrays[name], (len(given), file.num_samples)
@@ -116,7 +122,8 @@ def bits_of(
     counted = accuracies(bits)
     if np.abs(counted - given).max() > AGREEMENT:
         shown = ", ".join(f"{value:.4f}" for value in counted)
-        text = f"array {name} has the accuracies {shown}, the row others; are they of this row?"
+        text = f"array {name} has the accuracies {shown}, but the row has others; "
+        text += "does the array belong to this row?"
         problems.add(row.place, text, "bits")
         return None
     return bits
@@ -126,7 +133,7 @@ STATES = ("done", "missing", "failed", "given up")
 
 
 class TrialRows:
-    """Reads the rows, one after the other, and what can be told only of all of them."""
+    """Reads the rows one by one, then checks what only all rows together show."""
 
     def __init__(
         self, rows: Rows, columns: Columns, file: BitFile | None, problems: Problems
@@ -148,25 +155,10 @@ class TrialRows:
                 self._read_absent(row, method, values, seed, status)
             first = places.setdefault((configuration_key(method, values), seed), row.place)
             if first != row.place and method and seed >= 0:
-                text = "the same method, values and seed as in"
-                problems.add(row.place, f"has {text} {first}; each trial has one row, delete one")
+                text = f"has the same method, values and seed as in {first}; each trial has one "
+                text += "row: delete one, or add the hyperparameter that differs"
+                problems.add(row.place, text)
         self._tell_percent()
-        self._tell_apart(rows.header, read)
-
-    def _tell_apart(self, header: str, read: Mapping[str, Sequence[Value | None]]) -> None:
-        """Note columns that make a configuration of every row: identifiers, times, losses."""
-        every: list[TrialResult | AbsentTrial] = [*self.trials, *self.absent]
-        found = {configuration_key(trial.method, trial.values) for trial in every}
-        if len(found) < len(every) or len({trial.seed for trial in every}) < 2:
-            return
-        for name, cells in read.items():
-            given = [cell for cell in cells if cell is not None]
-            if len(given) > 2 and len(set(given)) == len(given):
-                text = (
-                    "differs in every row, so no configuration has two seeds; if it is no "
-                    "hyperparameter, ignore it (--ignore), else number each one's seeds from 0"
-                )
-                self._problems.add(header, text, name)
 
     def _name(self, row: Row) -> tuple[str, int]:
         """Read method and seed; an empty name or -1 where they are a mistake."""
@@ -176,13 +168,13 @@ class TrialRows:
             self._problems.add(row.place, "is blank; name the method", "method")
         if found is None or found < 0:
             got = "nothing" if seed is None else seed
-            text = f"must be a whole number from 0 on, got {got}; write 0 if there is one"
-            self._problems.add(row.place, text, "seed")
+            text = f"must be a whole number of at least 0, got {got}; write 0 if there is only "
+            self._problems.add(row.place, f"{text}one seed", "seed")
             return method, -1
         return method, found
 
     def _status(self, row: Row) -> str:
-        """Read the status: done where there is none, nothing where it is a mistake."""
+        """Read the status: done where the cell is blank, an empty text where it is a mistake."""
         status = str(row.cells.get("status", "done")).lower().replace("_", " ")
         if status in STATES:
             return status
@@ -233,7 +225,7 @@ class TrialRows:
         self.trials.append(trial)
 
     def _fractions(self, row: Row, columns: Sequence[str]) -> list[float] | None:
-        """Read accuracies; None if one is a mistake."""
+        """Read accuracies; None if one of them is a mistake."""
         read: list[float] = []
         for column in columns:
             cell = row.cells.get(column)
@@ -242,10 +234,7 @@ class TrialRows:
                 self._above_one.append((row.place, column, found))
             elif found is None or found < 0:
                 got = "nothing" if cell is None else cell
-                out = "a trial without results has another status than done" if cell is None else ""
-                share = number(str(cell).removesuffix("%").strip())
-                if str(cell).endswith("%") and share is not None:
-                    out = f"write {share / 100:g}"
+                out = "if the trial has no results, change its status" if cell is None else ""
                 text = f"must be a fraction in [0, 1], got {got}{'; ' if out else ''}{out}"
                 self._problems.add(row.place, text, column)
             else:
@@ -256,7 +245,7 @@ class TrialRows:
         cell = row.cells.get(column)
         found = None if cell is None else number(cell)
         if cell is not None and (found is None or found < 0):
-            text = f"must be a number from 0 on, or blank, got {cell}; correct it"
+            text = f"must be a number of at least 0, or blank, got {cell}; correct it"
             self._problems.add(row.place, text, column)
         return found
 
@@ -267,14 +256,14 @@ class TrialRows:
             if larger > smaller + ROUNDING:
                 text = (
                     f"is {larger:g}, above {before} with {smaller:g}; an image is right only "
-                    "if it is so at all smaller radii too: count so, or drop the radius"
+                    "if it is right at all smaller radii; count it so, or drop the radius"
                 )
                 self._problems.add(row.place, text, after)
                 return True
         return False
 
     def _tell_percent(self) -> None:
-        """Word all accuracies above 1 as one mistake: most often they are in percent."""
+        """Report all accuracies above 1 as one mistake: most often they are in percent."""
         if self._above_one:
             place, column, value = self._above_one[0]
             more = len(self._above_one) - 1
@@ -291,22 +280,22 @@ OPTION_NAMES = {
     "validation_images": "num_validation",
     "classes": "num_classes",
 }
-"""What options are called by the command, and here."""
+"""The name of an option in the command, and its field of `Options`."""
 NORMS, CHECKPOINTS = ("linf", "l2"), ("best", "last")
 UNNAMED_ATTACK = "an unnamed attack"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a table does not say of itself."""
+    """What a table does not say about itself."""
 
     study: str = ""
     """Name of the study; by default the file's."""
     about: str = ""
     attack: str = UNNAMED_ATTACK
-    """Against which the accuracies stand, as it is printed, say `PGD-20, 1 restart`."""
+    """The attack that robust accuracies were measured under, as printed: `PGD-20, 1 restart`."""
     validation_attack: str = ""
-    """By default the attack."""
+    """The attack of validation accuracies; by default the same."""
     norm: Literal["linf", "l2"] = "linf"
     objective_radius: float | None = None
     """By default the radius of the one column `validation_robust_<radius>`; else the middle one
@@ -322,7 +311,12 @@ class Options:
     searched: tuple[str, ...] = ()
     """Methods whose configurations a search suggested."""
     ignore: tuple[str, ...] = ()
-    """Columns that are neither results nor hyperparameters."""
+    """Columns that are neither results nor hyperparameters, as the table names them."""
+    rename: Mapping[str, str] = field(default_factory=dict)
+    """The name of a column here by its name in the table: `{"acc": "clean"}`."""
+    hyperparameters: tuple[str, ...] = ()
+    """All columns that are hyperparameters, by their names here; the other unknown ones are left
+    out. By default every unknown column, and one that looks like an outcome is an error."""
     margin: float | None = None
     primary: tuple[str, str] | None = None
 
@@ -331,16 +325,17 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
     """Read results from a table: the path of a CSV file, a data frame, or a list of dicts.
 
     `options` are the fields of `Options`. `bits` is an `.npz` file with an array (1 + R, n) of
-    correctness bits for each row, see `analysis.bit_file`. Raises `TableError`, a `ResultsError`,
-    with a message for each mistake.
+    correctness bits for each row, as described at the head of this module. Raises `TableError`,
+    a `ResultsError`, with a message for each mistake.
 
     >>> rows = [{"method": "sam", "rho": 0.1, "seed": 0, "clean": 0.9, "robust_0.1": 0.4}]
     >>> read_table(rows, num_test=1000).trials[0].robust
     (0.4,)
     """
     told, problems = _options(options), Problems()
-    rows = read_rows(source, problems)
-    columns = read_columns(rows, told.objective_radius, told.ignore, problems)
+    found = arranged(read_rows(source, problems), told.rename, told.ignore, problems)
+    rows = with_points(found, problems)
+    columns = read_columns(rows, told.objective_radius, told.hyperparameters, problems)
     problems.check()  # without columns, every row would be a mistake
     file = read_bit_file(Path(bits)) if bits is not None else None
     _check_options(rows, columns, told, file, problems)
@@ -358,38 +353,35 @@ def _options(given: Mapping[str, Any]) -> Options:
     odd = [name for name in given if name not in known]
     if odd:
         near = difflib.get_close_matches(OPTION_NAMES.get(odd[0], odd[0]), [*known], n=1)
-        said = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise TableError(f"{odd[0]} is no option of a table; {said}")
+        said = f"did you mean {near[0]}?" if near else f"the options are {', '.join(known)}"
+        raise TableError(f"{odd[0]} is not an option of read_table; {said}")
     told = Options(**given)
     for name in ("num_test", "num_validation", "num_classes"):
         count = getattr(told, name)
         if count is not None and (not hasattr(count, "__index__") or count < 1):
-            raise TableError(f"{name} must be a whole number from 1 on, got {count!r}")
+            raise TableError(f"{name} must be a whole number of at least 1, got {count!r}")
     if told.norm not in NORMS:
         raise TableError(f"norm must be one of {', '.join(NORMS)}, got {told.norm!r}")
     if told.checkpoint not in CHECKPOINTS:
         raise TableError(f"checkpoint must be one of best, last, got {told.checkpoint!r}")
-    for name in ("searched", "ignore"):
+    for name in ("searched", "ignore", "hyperparameters"):
         if isinstance(getattr(told, name), str):
             raise TableError(f"{name} must be a list of names, got the text {getattr(told, name)}")
+    if not isinstance(told.rename, Mapping):
+        raise TableError(f"rename must map old names to new ones, got {told.rename!r}")
     return told
 
 
 def _check_options(
     rows: Rows, columns: Columns, told: Options, file: BitFile | None, problems: Problems
 ) -> None:
-    """Raise an error that asks for what a table cannot say."""
+    """Note the options that the table needs, and those that do not fit it."""
     if told.num_test is None and file is None:
-        text = "on how many test images its accuracies stand is not in a table; say so"
+        text = "the number of test images is not in a table; give it"
         problems.add(rows.name, f"{text} (--images N, num_test=N)")
     if columns.validation and told.num_validation is None:
-        text = "on how many images its validation accuracies stand is not in a table; say so"
+        text = "the number of validation images is not in a table; give it"
         problems.add(rows.name, f"{text} (--validation-images N, num_validation=N)")
-    for name in told.ignore:
-        if name not in rows.columns:
-            problems.add(
-                rows.name, f"has no column {name} to ignore; it has {', '.join(rows.columns)}"
-            )
     methods = {str(row.cells.get("method")) for row in rows.rows}
     for name in (*told.searched, *(told.primary or ())):
         if name not in methods:

@@ -1,6 +1,6 @@
 """Trials: the result of one configuration with one seed, and all that is known of it besides.
 
-Besides its accuracies a trial may have correctness bits, accuracies in another norm and under
+Besides its accuracies, a trial may have correctness bits, accuracies in another norm and under
 stronger attacks, checks of its evaluation, problems detected in training, and a history of its
 epochs. Accuracies are fractions in [0, 1].
 
@@ -50,10 +50,10 @@ class History:
     test_best: tuple[float, float] | None
     """Test clean and robust accuracy (objective radius) of the checkpoint `best`."""
     test_last: tuple[float, float] | None
-    """The same of the checkpoint `last`."""
+    """The same for the checkpoint `last`."""
 
     def __post_init__(self) -> None:
-        """Refuse entries that are not one for each epoch, or no accuracies."""
+        """Refuse columns that lack an entry for an epoch, and entries outside [0, 1]."""
         place = f"history of {self.method} seed {self.seed}"
         columns = (self.train_accuracy, self.validation_clean, self.validation_robust)
         if {len(column) for column in columns} != {len(self.epochs)}:
@@ -88,7 +88,7 @@ class Importance:
     """As it is printed: `PED-ANOVA`."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that are no shares."""
+        """Refuse shares that are negative or do not add up to 1."""
         shares = self.shares.values()
         if not shares or min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
             raise ResultsError(
@@ -142,7 +142,7 @@ class StrongResult:
     radii: tuple[float, ...]
     """(R,), strictly increasing, some of those of the evaluation attack in this norm."""
     samples: int
-    """m, the first so many test samples were attacked."""
+    """m: the first m test samples were attacked."""
     parts: tuple[str, ...]
     """The A attacks it is made of, in the order in which they ran."""
     clean: float
@@ -205,7 +205,7 @@ def check_other_norm(cell: str, other: OtherNorm, norm: str, clean: float, num_t
     """Refuse accuracies of another norm that do not fit their trial; raises `ResultsError`."""
     place = f"{cell}, {other.norm}"
     if other.norm == norm:
-        raise ResultsError(f"{place}: the other norm must be another one than the study's {norm}")
+        raise ResultsError(f"{place}: the other norm must differ from the study's {norm}")
     _check_radii(place, other.radii)
     _check_nested(place, clean, other.robust, len(other.radii))
     _check_shape(place, other.bits, (len(other.radii), num_test))
@@ -249,7 +249,7 @@ def check_checks(cell: str, checks: tuple[Check, ...]) -> None:
     """Refuse two verdicts of one check, and numbers below 1; raises `ResultsError`."""
     named = [(check.number, check.name) for check in checks]
     if len(set(named)) < len(named) or min(named, default=(1, ""))[0] < 1:
-        raise ResultsError(f"{cell}: each check stands once, numbered from 1 on, got {named}")
+        raise ResultsError(f"{cell}: list each check once, numbered from 1; got {named}")
 
 
 def _check_radii(place: str, radii: tuple[float, ...]) -> None:
@@ -309,7 +309,7 @@ class TrialResult:
     sample_hash: str | None = None
     """A hash of the test samples in their order: equal for all trials that carry bits."""
     seconds: float | None = None
-    """Wall time of the trial."""
+    """Wall time of the training."""
     cost: float | None = None
     """Training cost in forward passes per training sample and epoch (standard training is 3)."""
     run: str = ""

@@ -87,7 +87,7 @@ def resolution(accuracy: float, samples: int) -> float:
 
 
 def shortened(text: str, length: int) -> str:
-    """Cut a text that is longer, and say so with an ellipsis.
+    """Cut a longer text, and mark the cut with an ellipsis.
 
     >>> shortened("a_very_long_method", 10)
     'a_very_lo…'

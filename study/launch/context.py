@@ -28,5 +28,7 @@ class TrialContext:
     """Where the states of cells are kept while they are trained."""
     expected_trials: Mapping[str, float]
     """Open cells at the launch per slot, by shape of training (`study.plan.cost`)."""
+    began: float
+    """When the launch began, in seconds since the epoch."""
     workers_lock: Path | None
     """Held while a worker lives; None on a cluster, whose nodes share no locks."""

@@ -21,8 +21,9 @@ from study.launch.locks import Lease, await_workers, hold_launch
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
 from study.plan.cost import shape_key
-from study.plan.plan import Plan, RunStatus, make_plan, open_configs
+from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
+from study.plan.times import open_configs
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -256,6 +257,7 @@ def _run(
     interrupts: Interrupts,
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch has to end."""
+    began = time.time()
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not cluster.is_joined():  # what torch.compile made serves every worker, and later launches
@@ -268,18 +270,18 @@ def _run(
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
     # Single cells may fail, say for memory; a fifth of them means that the study is broken.
-    max_failures = max(3, math.ceil(0.2 * plan.num_open))
+    most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
     with interrupts.deferred():
         try:
             with session as num_slots:
                 interrupts.check()
                 begin_study(ledger.client, ledger.runs)
-                watch = Watch(
-                    searcher, ledger.client, ledger.runs, interrupts, ledger.lease, max_failures
-                )
+                watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
-                context = _context(spec, plan, project, store, ledger.runs, dataset, num_slots)
+                context = _context(
+                    spec, plan, project, store, ledger.runs, dataset, num_slots, began
+                )
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # ray's own, into the live view
@@ -314,6 +316,7 @@ def _context(
     runs: StudyRuns,
     dataset: Dataset,
     num_slots: int,
+    began: float,
 ) -> TrialContext:
     """Collect what the launch's trials share."""
     folder = project / "runs"
@@ -328,6 +331,7 @@ def _context(
         tags=launch_tags(project),
         states=states,
         expected_trials=expected_trials(spec, plan, num_slots),
+        began=began,
         workers_lock=None if cluster.is_joined() else folder / "workers.lock",
     )
 

@@ -13,16 +13,14 @@ from rich.text import Text
 
 from study.launch.callbacks import RayTrial
 from study.plan import naming
-from study.plan.cost import relative_cost
 from study.plan.fronts import Objectives, front_so_far
-from study.plan.plan import Plan, mean_objectives, open_configs
+from study.plan.plan import Plan, mean_objectives
 from study.plan.space import Cell, Configuration
+from study.plan.times import TimeLeft
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
 
 REFRESH_SECONDS = 0.5
-EVALUATION_COST = 0.5
-"""Of a trial that only evaluates, where standard training costs 3: a guess for the time left."""
 MAX_FRONT_ROWS = 8
 """Of a longer front the live view shows the rows of highest clean accuracy, to fit a screen."""
 
@@ -40,22 +38,15 @@ class Progress(tune.Callback):  # type: ignore[misc]
     ) -> None:
         self._spec = spec
         self._searcher = searcher
-        self._num_slots = num_slots
         self._console = console or Console()
         self._total = plan.num_open
         self._done = 0
         self._started = time.monotonic()
         self._refreshed = 0.0
-        # By Ray's trial id, of the trials that are running: last result, cell, beginning.
+        # By Ray's trial id, of the trials that are running: last result, cell.
         self._latest: dict[str, dict[str, Any]] = {}
         self._cells: dict[str, Cell] = {}
-        self._begun: dict[str, float] = {}
-        self._seconds = 0.0
-        self._cost_measured = 0.0
-        self._evaluated = {p.cell.key for p in plan.open_cells if p.source is not None}
-        """Keys of the cells of which stored networks are evaluated, and nothing is trained."""
-        trained = sum(relative_cost(config) for config in open_configs(spec, plan))
-        self._cost_left = trained + EVALUATION_COST * len(self._evaluated)
+        self._time = TimeLeft(spec, plan, num_slots)
         self._objectives: dict[Configuration, dict[int, Objectives | None]] = {}
         for planned in plan.cells:
             known = planned.record.objectives if planned.record else None
@@ -85,8 +76,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
     def on_trial_start(
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
     ) -> None:
-        """Record when a trial began, and its cell, before the searcher drops it."""
-        self._begun[trial.trial_id] = time.monotonic()
+        """Record a trial's cell, before the searcher drops it."""
         self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
 
     def on_trial_result(
@@ -103,9 +93,8 @@ class Progress(tune.Callback):  # type: ignore[misc]
             return
         cell = self._cells[trial.trial_id]
         if result["complete"]:
-            seconds = time.monotonic() - self._begun[trial.trial_id]
-            self._seconds += seconds
-            self._cost_measured += self._cost(cell)
+            seconds = result["seconds"]
+            self._time.end(cell, seconds or None)
             self._done += 1
             objectives = (result["objective_clean"], result["objective_robust"])
             self._note(cell, objectives)
@@ -113,10 +102,10 @@ class Progress(tune.Callback):  # type: ignore[misc]
             found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
             self._say(f"{self._count()} {self._name(cell)}: {found}")
         else:
+            self._time.end(cell, None)
             self._say(
                 f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
             )
-        self._cost_left -= self._cost(cell)
         self._forget(trial.trial_id)
 
     def on_trial_error(
@@ -128,7 +117,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         is_left = bool(failures) and failures[-1][0] == cell
         if is_left:
             self._say(f"{self._count()} {self._name(cell)}: {failures[-1][1]}", True)
-            self._cost_left -= self._cost(cell)
+            self._time.end(cell, None)
         else:
             self._say(f"{self._name(cell)}: its worker was lost; the trial starts again", True)
         self._forget(trial.trial_id)
@@ -140,11 +129,8 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._refreshed = now
             self._live.update(self._view(), refresh=True)
 
-    def _cost(self, cell: Cell) -> float:
-        return EVALUATION_COST if cell.key in self._evaluated else relative_cost(cell.config)
-
     def _forget(self, trial_id: str) -> None:
-        for kept in (self._latest, self._cells, self._begun):
+        for kept in (self._latest, self._cells):
             kept.pop(trial_id, None)
 
     def _note(self, cell: Cell, objectives: Objectives | None) -> None:
@@ -224,11 +210,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
         yield table
 
     def _time_left(self) -> str:
-        """Estimate the time left from this launch's pace, each trial weighed by its passes."""
-        if not self._cost_measured:
-            return "time left not known yet"
-        pace = self._seconds / self._cost_measured / self._num_slots
-        return f"about {_clock(self._cost_left * pace)} left"
+        """Format the time left, by what trials of the same kind took."""
+        running = [
+            (cell, self._latest.get(trial, {}).get("epoch", 0) / cell.config.training.epochs)
+            for trial, cell in self._cells.items()
+        ]
+        seconds = self._time.left(running)
+        return "time left not known yet" if seconds is None else f"about {_clock(seconds)} left"
 
 
 def _clock(seconds: float) -> str:

@@ -13,6 +13,7 @@ import torch
 from study.launch.context import TrialContext
 from study.plan.plan import TrialRecord, knows_best_epoch
 from study.plan.space import Cell
+from study.plan.times import TRAINING, VALIDATION
 from study.records import runs
 from study.records.attacks import FOLDER, METRIC_WORDS
 from study.records.values import EPOCH_FIELDS
@@ -114,7 +115,7 @@ def _epoch(
 def _kept_metrics(record: TrialRecord) -> dict[str, float]:
     """Return the metrics of the training's cost, and of attacks on its networks."""
     words = tuple(METRIC_WORDS.values())
-    kept = ("seconds", "cost/passes_per_sample", "cost/total_")
+    kept = ("seconds", "cost/passes_per_sample", "cost/total_", TRAINING, VALIDATION)
     return {
         name: value
         for name, value in record.metrics.items()

@@ -24,6 +24,7 @@ from study.plan import naming, space
 from study.plan.cost import shape_key
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
+from study.plan.times import EVALUATION, START
 from study.records import runs, store
 from study.records.outages import connect_patiently
 from study.records.runs import TrialRun
@@ -34,6 +35,7 @@ from study.records.values import (
     epoch_values,
     hardware,
     run_params,
+    time_values,
 )
 from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
 from trainers.data.subset import sample_hash
@@ -79,7 +81,6 @@ class Trial:
         """
         self._run: TrialRun | None = None
         self._context = context
-        self._started = time.monotonic()
         self._saved = time.monotonic()
         self._cell = _rebuild_cell(context, ray_config)
         self._source = str(ray_config["source"])
@@ -100,6 +101,7 @@ class Trial:
     def _count(self, seen: Counter[str]) -> float:
         """Count this trial in `seen`, and return how many more of its shape this worker expects."""
         shape = shape_key(self._canonical)
+        self._is_first = not seen  # of its worker
         seen[shape] += 1
         return max(0.0, self._context.expected_trials.get(shape, 0.0) - seen[shape])
 
@@ -110,7 +112,7 @@ class Trial:
             checkpoint = self._cell.config.evaluation.checkpoint
             known = runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
             if known is not None:
-                return _complete(known)
+                return _complete(known, 0.0)
             self._open()
         assert self._epochs is not None
         assert self._run is not None
@@ -185,6 +187,7 @@ class Trial:
             run_params(self._context.spec, self._cell),
             lambda: bool(store.silence(self._context.store)),
         )
+        self._start_seconds = time.time() - self._context.began
         if self._source:
             self._epochs = self._restore(self._run)
             return
@@ -272,17 +275,23 @@ class Trial:
             metrics = dict(self._restored.metrics)
         with tempfile.TemporaryDirectory(prefix="rhoeps-") as name:
             folder = Path(name)
+            started = time.monotonic()
             metrics |= _judge(self._context, self._cell, state, self._device, folder)
+            evaluation_seconds = time.monotonic() - started
             resolved = json.dumps(self._resolved(), indent=2, sort_keys=True)
             (folder / "config.json").write_text(resolved + "\n", encoding="utf-8")
+            if self._is_first:
+                metrics[START] = self._start_seconds
             if self._restored is None:
-                metrics["seconds"] = time.monotonic() - self._started
+                metrics |= time_values(state.metrics, evaluation_seconds)
             else:
+                metrics[EVALUATION] = evaluation_seconds
                 copy_attacks(self._client, self._source, folder)
             run.finish(metrics, folder)
         self._with_states(lambda: self._context.states.delete(self._cell.key))
         clean, robust = runs.objective_names(config.evaluation.checkpoint)
-        return _complete((metrics[clean], metrics[robust]))
+        seconds = evaluation_seconds if self._restored else metrics["seconds"]
+        return _complete((metrics[clean], metrics[robust]), seconds)
 
     def _resolved(self) -> dict[str, Any]:
         """Return the cell's whole configuration, with the names that no number depends on."""
@@ -355,10 +364,11 @@ def _draw_adversarial(examples: Examples, context: TrialContext) -> bytes:
     )
 
 
-def _complete(objectives: tuple[float, float]) -> dict[str, Any]:
-    """Return Ray's result of a finished cell, with the objectives that the search learns from."""
+def _complete(objectives: tuple[float, float], seconds: float) -> dict[str, Any]:
+    """Return Ray's result of a finished cell: what the search learns from, and what it took."""
     clean, robust = objectives
-    return {"done": True, "complete": True, "objective_clean": clean, "objective_robust": robust}
+    found = {"objective_clean": clean, "objective_robust": robust, "seconds": seconds}
+    return {"done": True, "complete": True, **found}
 
 
 def _rebuild_cell(context: TrialContext, ray_config: Mapping[str, Any]) -> Cell:

@@ -45,6 +45,13 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def setting_key(canonical: Mapping[str, Any]) -> str:
+    """Return what trainings have in common whose times are in proportion to their passes."""
+    setting = {name: canonical[name] for name in ("data", "model")}
+    batch_size = canonical["training"]["batch_size"]
+    return json.dumps({**setting, "batch_size": batch_size}, sort_keys=True)
+
+
 def relative_cost(config: TrainConfig) -> float:
     """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
     return passes(config.method).cost

@@ -3,14 +3,12 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, Literal
 
 from study.plan import space
-from study.plan.cost import evaluation_work, shape_key
 from study.plan.space import Block, Cell, Configuration
 from study.spec import StudySpec, Value
-from trainers.config import TrainConfig
 
 MAX_FAILURES_OF_A_CELL = 2
 """A cell that failed this often is given up: it is listed, and not launched again."""
@@ -98,8 +96,6 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     blocks: tuple[PlannedBlock, ...]
     seeds: int
-    seconds_by_shape: Mapping[str, float]
-    """Median wall time of the finished trials of each shape."""
     records: tuple[TrialRecord, ...]
     """The trials of every study in the store, earliest first."""
 
@@ -146,10 +142,6 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     """
     records = tuple(sorted(records, key=lambda record: record.started))
     stored = _Stored(spec, fingerprint, records)
-    seconds: dict[str, list[float]] = defaultdict(list)
-    for record in records:
-        if record.is_complete and EVALUATED_TAG not in record.labels:
-            seconds[shape_key(record.canonical)].append(record.seconds)
     declared = space.search_blocks(spec, fingerprint)
     blocks = tuple(
         _plan_block(spec, block, fingerprint, stored, _is_shared(block, declared))
@@ -168,7 +160,6 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
         ),
         blocks=blocks,
         seeds=len(spec.seeds),
-        seconds_by_shape={shape: median(times) for shape, times in seconds.items()},
         records=records,
     )
 
@@ -212,50 +203,6 @@ def knows_best_epoch(record: TrialRecord, canonical: Mapping[str, Any]) -> bool:
     decisive = ("norm", "objective_radius")
     is_same = all(ours[name] == theirs[name] for name in decisive)
     return is_same and LAST_ALONE_TAG not in record.labels
-
-
-def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
-    """List what a launch will train; a point not suggested yet is the corner of its ranges."""
-    configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
-    for planned in plan.blocks:
-        corner = space.suggested(
-            planned.block, {name: limits.high for name, limits in planned.block.ranges}, 0
-        )
-        config = space.train_config(spec, corner, spec.seeds[0])
-        configs.extend([config] * (planned.to_search * plan.seeds))
-    return configs
-
-
-def estimate_seconds(spec: StudySpec, plan: Plan, slots: int) -> tuple[float, int]:
-    """Estimate the wall time of a launch from the medians of measured trials of the same shape.
-
-    Returns the seconds, for `slots` trials at a time, and the number of trials whose shape was
-    never measured: they are not in the sum. What is only evaluated takes what remained of its
-    first trial beside the epochs, in proportion to the attacks.
-    """
-    configs = open_configs(spec, plan)
-    shapes = [shape_key(space.canonical(config, plan.fingerprint)) for config in configs]
-    known = [plan.seconds_by_shape[shape] for shape in shapes if shape in plan.seconds_by_shape]
-    evaluated = [
-        evaluation_seconds(planned.source, space.canonical(planned.cell.config, plan.fingerprint))
-        for planned in plan.open_cells
-        if planned.source is not None
-    ]
-    # At least the longest trial, which more slots make no faster.
-    seconds = max(sum((*known, *evaluated)) / max(1, slots), *known, *evaluated, 0.0)
-    return seconds, len(shapes) - len(known)
-
-
-def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> float:
-    """Estimate how long the networks of a finished trial take to be evaluated as `canonical` says.
-
-    An upper estimate: the start of the first trial's worker is in it.
-    """
-    epochs = source.canonical["training"]["epochs"]
-    rest = source.seconds
-    if EVALUATED_TAG not in source.labels:
-        rest -= epochs * source.metrics.get("cost/epoch_seconds", 0.0)
-    return max(0.0, rest) * evaluation_work(canonical) / evaluation_work(source.canonical)
 
 
 def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:

@@ -6,11 +6,13 @@ import platform
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from study.plan import space
 from study.plan.space import Cell
+from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
 from study.spec import SIDES, StudySpec
 from trainers.config import Passes, TrainConfig
@@ -127,6 +129,19 @@ def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, fl
         "cost/total_weight_backward_passes": total.weight_backward,
         "cost/passes_per_sample": total.cost / (num_train * len(history)),
     }
+
+
+def time_values(history: Sequence[EpochMetrics], evaluation_seconds: float) -> dict[str, float]:
+    """Return what a trial took: all epochs at their median, which the first one may exceed.
+
+    The first epoch of a worker may have compiled something. `seconds` is the sum.
+    """
+    found = {
+        TRAINING: len(history) * median(epoch.seconds for epoch in history),
+        VALIDATION: len(history) * median(epoch.validation_seconds for epoch in history),
+        EVALUATION: evaluation_seconds,
+    }
+    return {**found, "seconds": sum(found.values())}
 
 
 def hardware(device: torch.device) -> str:

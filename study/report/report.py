@@ -14,6 +14,7 @@ from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
 from study.records.runs import (
@@ -251,7 +252,7 @@ def _trial_result(
         validation_robust=record.objectives[1],
         bits=bits[evaluation.checkpoint],
         sample_hash=str(bits["sample_hash"]),
-        seconds=metrics["seconds"],
+        seconds=training_seconds(record),
         cost=metrics["cost/passes_per_sample"],
         run=record.run,
         other=evidence.other_norm(evaluation, metrics, bits),

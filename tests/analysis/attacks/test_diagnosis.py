@@ -127,7 +127,7 @@ def test_another_norm_is_nested_and_names_its_attack(plain: Results):
             assert value.estimate == pytest.approx(np.mean(robust))
         assert one.robust[1].estimate <= one.robust[0].estimate
     text = page(found)
-    assert "<h2>The other norm</h2>" in text
+    assert "<h2>Other norms</h2>" in text
     assert "Robust accuracy in % under PGD-20, 1 restart, l2, on 100 test images" in text
     assert "robust_l2_0.5_mean" in configurations_csv(found)
     assert page(read_json(write_json(found))) == text
@@ -138,7 +138,7 @@ def test_another_norm_is_nested_and_names_its_attack(plain: Results):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"norm": "linf"}, "must be another one than the study's linf"),
+        ({"norm": "linf"}, "must differ from the study's linf"),
         ({"radii": (1.0, 0.5)}, "strictly increasing"),
         ({"robust": (0.9, 0.95)}, "do not rise"),
         ({"bits": np.ones((2, 7), dtype=bool)}, "must be bool of shape"),
@@ -157,5 +157,5 @@ def test_another_norm_that_does_not_fit_is_refused(
 
 def test_a_check_stands_once(plain: Results):
     twice = replace(plain.trials[0], checks=checked(plain.trials[0]).checks * 2)
-    with pytest.raises(ResultsError, match="each check stands once"):
+    with pytest.raises(ResultsError, match="list each check once"):
         replace(plain, trials=(twice,))

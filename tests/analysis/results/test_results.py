@@ -18,7 +18,7 @@ def first_changed(results: Results, **changes: object) -> Results:
 REFUSED = {
     "a robust accuracy for each radius": (
         lambda r: first_changed(r, robust=(0.2,)),
-        "needs a robust accuracy for each of the 4 radii, got 1",
+        "needs one robust accuracy for each of the 4 radii, got 1",
     ),
     "fractions": (lambda r: first_changed(r, clean=99.0), "must be fractions in [0, 1]"),
     "no NaN": (lambda r: first_changed(r, clean=float("nan")), "must be fractions in [0, 1]"),
@@ -220,7 +220,7 @@ REFUSED_AROUND = {
         "standard: its seeds must be some of the study's (0, 1, 2), got (0, 9)",
     ),
     "a seed at least": (lambda r: noted(r, ()), "standard: its seeds must be some"),
-    "own seeds once": (lambda r: noted(r, (0, 0)), "each of its seeds stands once, got (0, 0)"),
+    "own seeds once": (lambda r: noted(r, (0, 0)), "list each of its seeds once, got (0, 0)"),
     "trials of own seeds": (
         lambda r: noted(r, (0, 1)),
         "standard seed 2: the seed is not declared, (0, 1) are",

@@ -36,8 +36,9 @@ class Launch:
     def report(self, trial: Any, **result: Any) -> None:
         self.progress.on_trial_result(0, [], trial, {"done": False, "complete": False, **result})
 
-    def finish(self, trial: Any, clean: float, robust: float) -> None:
+    def finish(self, trial: Any, clean: float, robust: float, seconds: float = 0.0) -> None:
         result = {"complete": True, "objective_clean": clean, "objective_robust": robust}
+        result |= {"seconds": seconds}
         self.searcher.on_trial_complete(trial.trial_id, {"done": True, **result})
         self.progress.on_trial_result(0, [], trial, {"done": True, **result})
 
@@ -94,8 +95,7 @@ def test_view_shows_epochs_counts_and_time(read: Read) -> None:
 def test_time_left_weighs_trials_by_their_passes(read: Read) -> None:
     launch = Launch(read(), is_terminal=True)
     trial = launch.start("one")
-    launch.progress._begun["one"] -= 3.0
-    launch.finish(trial, 0.9, 0.1)
+    launch.finish(trial, 0.9, 0.1, seconds=3.0)
     # 2 standard at cost 3, 4 SAM at 6, 6 SAM + PGD-1 at 8: 75 of 78 are left, 1 s each, 2 slots
     assert "about 0:38 left" in launch.view()
 

@@ -10,7 +10,6 @@ from study.plan.plan import (
     LAST_ALONE_TAG,
     Plan,
     TrialRecord,
-    estimate_seconds,
     make_plan,
     mean_objectives,
 )
@@ -188,16 +187,6 @@ def test_shape_ignores_what_only_moves_numbers(read: Read) -> None:
     assert other not in per_cell
 
 
-def test_estimate_sums_medians_over_slots_and_counts_what_is_unknown(read: Read) -> None:
-    spec = read()
-    first, second, *_ = grid_cells(spec)
-    plan = make_plan(spec, DATA, [])
-    assert estimate_seconds(spec, plan, 2) == (0.0, 12)
-    measured = [record(first, seconds=10.0), record(second, seconds=20.0)]
-    wider = spec.model_copy(update={"seeds": (0, 1, 2)})
-    assert estimate_seconds(wider, make_plan(wider, DATA, measured), 1) == (15.0, 15)
-
-
 def test_mean_objectives_needs_every_seed() -> None:
     assert mean_objectives([(0.9, 0.5), (0.7, 0.1)]) == pytest.approx((0.8, 0.3))
     assert mean_objectives([(0.9, 0.5), None]) is None
@@ -255,10 +244,6 @@ def test_cells_of_another_evaluation_are_evaluated_and_suggestions_kept(read: Re
     [block] = plan.blocks
     assert [made.number for made in block.suggestions] == [0, 1, 2]
     assert block.next_number == 3
-    seconds, num_unknown = estimate_seconds(spec, plan, 1)
-    assert num_unknown == 0
-    assert seconds == pytest.approx(12 * 10.0 * (1 + 3) / (1 + 2)), "in proportion to the attacks"
-
     again = [record(c.cell, run=f"new {c.cell.key}", started=2.0) for c in plan.cells]
     assert make_plan(spec, DATA, [*records, *again]).num_open == 0
 
@@ -301,11 +286,3 @@ def test_evaluation_that_failed_is_followed_by_a_training(read: Read) -> None:
     broken = failed(cell, labels={EVALUATED_TAG: source.run})
     planned = make_plan(spec, DATA, [*records, broken]).cells[0]
     assert (planned.state, planned.source) == ("failed", None)
-
-
-def test_time_of_an_evaluation_tells_nothing_of_a_training(read: Read) -> None:
-    spec = read()
-    cells = grid_cells(spec)
-    labels = {EVALUATED_TAG: "another"}
-    plan = make_plan(spec, DATA, [record(cells[0], seconds=1.0, labels=labels)])
-    assert plan.seconds_by_shape == {}

@@ -1,0 +1,231 @@
+"""How long a launch will take, from what trials of the same kind took.
+
+A trial's time is what it takes in a worker that is at work already. The start of a worker comes on
+top, once for each.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from study.plan import space
+from study.plan.cost import evaluation_work, relative_cost, setting_key, shape_key
+from study.plan.plan import EVALUATED_TAG, Plan, TrialRecord
+from study.spec import StudySpec
+from trainers.config import TrainConfig
+
+START_SECONDS = 12.0
+"""From the beginning of a launch to its first epoch, where it was never measured: two CPU cores."""
+TRAINING = "cost/training_seconds"
+VALIDATION = "cost/validation_seconds"
+EVALUATION = "cost/evaluation_seconds"
+START = "cost/start_seconds"
+"""Metrics of a trial: all its epochs at their median, the same of their validation, the test, and
+of a worker's first trial, the time from the launch to its first epoch."""
+
+Range = tuple[float, float]
+"""Seconds, from and to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """How long a launch will take."""
+
+    low: float
+    """Seconds, of the trials whose time can be told."""
+    high: float
+    num_unknown: int
+    """Trials of which nothing similar was ever run; they are not in the sum."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What finished trials took."""
+
+    by_shape: Mapping[str, float]
+    """Median seconds of a trial, by shape of the training."""
+    rates: Mapping[str, Range]
+    """Least and most seconds per pass and epoch among the shapes of the same data and network."""
+    start: float
+    """Median seconds from the beginning of a launch to a worker's first epoch."""
+
+    def of(self, config: TrainConfig, canonical: Mapping[str, Any]) -> Range | None:
+        """Return what a training takes; None if none on its data and network was measured.
+
+        A shape that was not measured itself takes its passes times the rate of those that were.
+        """
+        known = self.by_shape.get(shape_key(canonical))
+        if known is not None:
+            return known, known
+        rate = self.rates.get(setting_key(canonical))
+        if rate is None:
+            return None
+        work = relative_cost(config) * config.training.epochs
+        return work * rate[0], work * rate[1]
+
+
+def measured_pace(records: Iterable[TrialRecord]) -> Pace:
+    """Collect what finished trials took."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    works: dict[str, tuple[str, float]] = {}
+    starts = []
+    for record in records:
+        if not record.is_complete or EVALUATED_TAG in record.labels:
+            continue
+        shape = shape_key(record.canonical)
+        seconds[shape].append(trial_seconds(record))
+        cost = record.metrics.get("cost/passes_per_sample")
+        if cost is not None:
+            work = cost * record.canonical["training"]["epochs"]
+            works[shape] = setting_key(record.canonical), work
+        if START in record.metrics:
+            starts.append(record.metrics[START])
+    by_shape = {shape: median(times) for shape, times in seconds.items()}
+    rates: dict[str, list[float]] = defaultdict(list)
+    for shape, (setting, work) in works.items():
+        rates[setting].append(by_shape[shape] / work)
+    return Pace(
+        by_shape=by_shape,
+        rates={setting: (min(found), max(found)) for setting, found in rates.items()},
+        start=median(starts) if starts else START_SECONDS,
+    )
+
+
+def trial_seconds(record: TrialRecord) -> float:
+    """Return what a finished trial took, without the start of its worker where that is known."""
+    parts = [record.metrics.get(name) for name in (TRAINING, VALIDATION, EVALUATION)]
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else record.seconds
+
+
+def training_seconds(record: TrialRecord) -> float:
+    """Return what a trial's training took, without validation, test and the start of its worker.
+
+    Where that was not recorded, every epoch is taken to be as long as the last one.
+    """
+    known = record.metrics.get(TRAINING)
+    if known is not None:
+        return known
+    epoch = record.metrics.get("cost/epoch_seconds")
+    return record.metrics["seconds"] if epoch is None else epoch * record.metrics["last/epoch"]
+
+
+def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> float:
+    """Estimate how long the networks of a finished trial take to be evaluated as `canonical` says.
+
+    Where the test's own time was not recorded, it is what remained beside the epochs.
+    """
+    measured = source.metrics.get(EVALUATION)
+    if measured is None:
+        epochs = source.canonical["training"]["epochs"]
+        measured = source.seconds - epochs * source.metrics.get("cost/epoch_seconds", 0.0)
+    return max(0.0, measured) * evaluation_work(canonical) / evaluation_work(source.canonical)
+
+
+def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
+    """List what a launch will train; a point not suggested yet is the corner of its ranges."""
+    configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
+    for planned in plan.blocks:
+        corner = space.suggested(
+            planned.block, {name: limits.high for name, limits in planned.block.ranges}, 0
+        )
+        config = space.train_config(spec, corner, spec.seeds[0])
+        configs.extend([config] * (planned.to_search * plan.seeds))
+    return configs
+
+
+def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
+    """Estimate the wall time of a launch that runs `slots` trials at a time."""
+    pace = measured_pace(plan.records)
+    configs = open_configs(spec, plan)
+    found = [pace.of(config, space.canonical(config, plan.fingerprint)) for config in configs]
+    known = [one for one in found if one is not None]
+    for planned in plan.open_cells:
+        if planned.source is not None:
+            canonical = space.canonical(planned.cell.config, plan.fingerprint)
+            seconds = evaluation_seconds(planned.source, canonical)
+            known.append((seconds, seconds))
+    if not known:
+        return Estimate(low=0.0, high=0.0, num_unknown=len(found))
+
+    def wall(seconds: list[float]) -> float:
+        # At least the longest trial, which more slots make no faster.
+        return pace.start + max(sum(seconds) / max(1, slots), *seconds)
+
+    return Estimate(
+        low=wall([low for low, _ in known]),
+        high=wall([high for _, high in known]),
+        num_unknown=len(found) - sum(one is not None for one in found),
+    )
+
+
+class TimeLeft:
+    """The time that a launch still needs, by what it has measured itself and what is recorded."""
+
+    def __init__(self, spec: StudySpec, plan: Plan, slots: int) -> None:
+        self._slots = max(1, slots)
+        self._fingerprint = plan.fingerprint
+        self._pace = measured_pace(plan.records)
+        self._sources = {p.cell.key: p.source for p in plan.open_cells if p.source is not None}
+        self._open: Counter[str] = Counter()
+        self._before: dict[str, Range | None] = {}
+        self._works: dict[str, float] = {}
+        self._measured: dict[str, list[float]] = defaultdict(list)
+        for config in open_configs(spec, plan):
+            self._add(config)
+        for planned in plan.open_cells:
+            if planned.source is not None:
+                canonical = space.canonical(planned.cell.config, plan.fingerprint)
+                seconds = evaluation_seconds(planned.source, canonical)
+                self._open[planned.cell.key] += 1
+                self._before[planned.cell.key] = seconds, seconds
+
+    def _add(self, config: TrainConfig) -> None:
+        canonical = space.canonical(config, self._fingerprint)
+        kind = shape_key(canonical)
+        self._open[kind] += 1
+        self._before[kind] = self._pace.of(config, canonical)
+        self._works[kind] = relative_cost(config) * config.training.epochs
+
+    def _kind(self, cell: space.Cell) -> str:
+        """Return what a cell's time is told by: its key if it is only evaluated, else its shape."""
+        if cell.key in self._sources:
+            return cell.key
+        return shape_key(space.canonical(cell.config, self._fingerprint))
+
+    def end(self, cell: space.Cell, seconds: float | None) -> None:
+        """Count a cell as ended. seconds: what it took; None for one that failed."""
+        kind = self._kind(cell)
+        self._open[kind] -= 1
+        if seconds is not None:
+            self._measured[kind].append(seconds)
+
+    def left(self, running: Iterable[tuple[space.Cell, float]]) -> float | None:
+        """Estimate the seconds left; None before anything similar was measured.
+
+        running: the cells that are running, each with the share of its epochs that is done.
+        """
+        total = 0.0
+        for kind, number in self._open.items():
+            if number > 0:
+                expected = self._expected(kind)
+                if expected is None:
+                    return None
+                total += number * expected
+        for cell, share in running:
+            total -= share * (self._expected(self._kind(cell)) or 0.0)
+        return max(0.0, total) / self._slots
+
+    def _expected(self, kind: str) -> float | None:
+        """Return what a trial takes: as measured now, else as before, else by its passes."""
+        if self._measured[kind]:
+            return median(self._measured[kind])
+        before = self._before.get(kind)
+        is_certain = before is not None and before[0] == before[1]
+        trained = {k: times for k, times in self._measured.items() if k in self._works}
+        work = sum(len(times) * self._works[k] for k, times in trained.items())
+        if kind in self._works and work and not is_certain:
+            return self._works[kind] * sum(map(sum, trained.values())) / work
+        return None if before is None else sum(before) / 2
