@@ -22,7 +22,7 @@ from study.records import store
 from study.records.runs import find_study
 from tests.waits import WAIT_SECONDS, end_of, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 GRID_ONLY = """\
 grid:
