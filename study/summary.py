@@ -79,7 +79,8 @@ def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
 
     On a cluster to join, where `num_slots` is None, only the number of trials counts.
     """
-    seconds, num_unknown = estimate_seconds(spec, plan, num_slots or 1)
+    found = estimate(spec, plan, num_slots or 1)
+    seconds, num_unknown = found.high, found.num_unknown
     is_long = num_slots is not None and seconds > LONG_SECONDS
     if plan.num_open <= MANY_TRIALS and not is_long:
         return ""
