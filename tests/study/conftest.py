@@ -13,6 +13,7 @@ import pytest
 
 from study.records.store import Store, connect, find_store
 from study.spec import StudySpec, read_studies
+from tests.waits import end_of
 
 TINY = """\
 tiny:
@@ -70,14 +71,10 @@ class Project:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def run(self, *words: str, seconds: float = 240, **environment: str) -> tuple[int, str]:
-        """Run `study` to its end; give exit code and everything it printed."""
+    def run(self, *words: str, **environment: str) -> tuple[int, str]:
+        """Run `study` to its end; return exit code and everything it printed."""
         process = self.start(*words, **environment)
-        try:
-            output, _ = process.communicate(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+        output = end_of(process)
         return process.returncode, output
 
 

@@ -298,26 +298,21 @@ def test_two_hundred_configurations_with_five_seeds_fit(draw: Callable[..., Resu
     assert len(page_of(results).encode()) <= 500_000
 
 
-@pytest.mark.slow
-def test_a_page_of_many_methods_and_radii_names_the_figures_that_do_not_fit(
-    draw: Callable[..., Results],
+def test_a_page_that_would_be_too_large_names_the_figures_it_leaves_out(
+    digits_analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ):
-    radii = tuple(i / 100 for i in range(1, 9))
-    cells = [
-        (f"method_{i}", {"rho": rho}, 0.99 - i / 500, 0.9 - i / 25 - rho)
-        for i in range(12)
-        for rho in (0.05, 0.1)
-    ]
-    results = draw(cells, radii=radii, objective_radius=0.05, num_test=50)
-    text = page_of(results)
-    assert len(text.encode()) <= 500_000
+    most = 250_000
+    monkeypatch.setattr("analysis.report.page.MOST_BYTES", most)
+    text = page(digits_analysis)
+    assert len(text.encode()) <= most
     assert Page(text).open == []
-    assert 'id="f-front4"' in text
-    shown = {int(position) for position in re.findall(r'id="f-front(\d+)"', text)}
-    named = {f"{radius:g}" for radius in radii if f"figure at radius {radius:g}" in text}
-    assert len(shown) + len(named) >= 8
-    assert "Left out, so that this page stays small: the figure" in text
-    assert "more in findings.md" in text
+    shown = {RADII[int(position)] for position in re.findall(r'id="f-front(\d+)"', text)}
+    (said,) = re.findall(r"To keep this page small, it leaves out (.*?)\. Their", text)
+    named = {radius for radius in RADII if f"the figure at radius {radius:g}" in said.split(", ")}
+    assert 0.1 in shown, "the objective radius comes first"
+    assert named
+    assert shown.isdisjoint(named)
+    assert shown | named == set(RADII)
 
 
 def test_a_reason_that_no_file_can_hold_crashes_nothing(one_trial: Results):

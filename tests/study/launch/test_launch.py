@@ -20,8 +20,9 @@ from mlflow import MlflowClient
 
 from study.records import store
 from study.records.runs import find_study
+from tests.waits import WAIT_SECONDS, end_of, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 GRID_ONLY = """\
 grid:
@@ -68,11 +69,23 @@ def parent_status(project: Any, name: str) -> str:
     return str(client.get_run(runs.parent).info.status)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.1)
+def await_launch(
+    project: Any, launcher: "subprocess.Popen[str]", holds: Callable[[], bool], name: str = "grid"
+) -> None:
+    """Wait for what a running launch will do, as long as its records and states change."""
+    states = project.folder / "runs" / "states"
+
+    def progress() -> tuple[Counter[str], int]:
+        return statuses(project, name), len([*states.glob("*.pt")])
+
+    wait_until(holds, launcher, progress)
+
+
+def await_all_gone(processes: list[tuple[int, str]]) -> None:
+    def alive() -> list[str]:
+        return [command for pid, command in processes if Path(f"/proc/{pid}").exists()]
+
+    wait_until(lambda: not alive(), progress=alive)
 
 
 def children(pid: int) -> list[tuple[int, str]]:
@@ -109,7 +122,9 @@ def test_study_killed_ten_times_ends_with_every_cell_once(project: Any) -> None:
         launcher = project.start("launch", "tiny")
         if kill in (1, 4, 6, 9):
             ended = len(runs_of(project))
-            wait_until(lambda ended=ended: len(runs_of(project)) > ended, 60)
+            await_launch(
+                project, launcher, lambda ended=ended: len(runs_of(project)) > ended, "tiny"
+            )
             time.sleep(chance.uniform(0, 2))
         else:
             time.sleep(chance.uniform(0.5, 9))
@@ -154,13 +169,13 @@ def cluster() -> Iterator["tuple[dict[str, str], subprocess.Popen[str]]"]:
         start_new_session=True,
     )
     try:
-        wait_until(lambda: any("raylet/raylet" in command for _, command in children(head.pid)), 60)
+        wait_until(lambda: any("raylet/raylet" in line for _, line in children(head.pid)), head)
         yield {"RAY_ADDRESS": address, **token}, head
     finally:
         below = children(head.pid)
         head.terminate()
-        head.communicate(timeout=60)
-        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 60)
+        end_of(head)
+        await_all_gone(below)
 
 
 def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_was(
@@ -170,11 +185,15 @@ def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_wa
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     launcher = project.start("launch", "grid", **environment)
     states = project.folder / "runs" / "states"
-    wait_until(lambda: len([*states.glob("*.pt")]) == 2, 120)
+    await_launch(project, launcher, lambda: len([*states.glob("*.pt")]) == 2)
     os.kill(workers(head)[0], signal.SIGKILL)
-    wait_until(lambda: any("resumed" in run.data.tags for run in runs_of(project, "grid")), 120)
+    await_launch(
+        project,
+        launcher,
+        lambda: any("resumed" in run.data.tags for run in runs_of(project, "grid")),
+    )
     launcher.terminate()
-    output, _ = launcher.communicate(timeout=60)
+    output = end_of(launcher)
     assert launcher.returncode == 128 + signal.SIGTERM, output
     assert "its worker was lost; the trial starts again" in output
     runs = runs_of(project, "grid")
@@ -225,7 +244,7 @@ def test_diverged_trial_is_given_up_at_once_and_the_others_go_on(project: Any) -
 def test_ctrl_c_ends_a_launch_quietly_with_every_state_true(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     launcher = project.start("launch", "grid")
-    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    await_launch(project, launcher, lambda: statuses(project, "grid")["RUNNING"] == 2)
     os.killpg(launcher.pid, signal.SIGINT)
     assert_interrupted(project, launcher, signal.SIGINT)
 
@@ -246,7 +265,7 @@ def test_second_ctrl_c_ends_a_launch_at_once_with_a_word(project: Any) -> None:
 def assert_interrupted(
     project: Any, launcher: "subprocess.Popen[str]", number: signal.Signals
 ) -> None:
-    output, _ = launcher.communicate(timeout=60)
+    output = end_of(launcher)
     assert launcher.returncode == 128 + number, output
     assert "Traceback" not in output
     assert f"interrupted by {number.name}; what is finished is kept" in output
@@ -264,14 +283,14 @@ def test_sigterm_while_a_launch_starts_leaves_nothing_running(project: Any, seco
     time.sleep(seconds)
     below = children(launcher.pid)
     launcher.terminate()
-    output, _ = launcher.communicate(timeout=60)
+    output = end_of(launcher)
     assert launcher.returncode == 128 + signal.SIGTERM, output
     assert "Traceback" not in output
     assert "interrupted by SIGTERM; what is finished is kept" in output
     assert statuses(project, "grid")["RUNNING"] == 0
     if (project.folder / "runs" / "mlflow.db").exists():
         assert parent_status(project, "grid") == "KILLED"
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
+    await_all_gone(below)
 
 
 def test_deleted_experiment_is_said_by_a_launch_that_began_to_start_ray(project: Any) -> None:
@@ -287,7 +306,7 @@ def test_deleted_experiment_is_said_by_a_launch_that_began_to_start_ray(project:
 def test_second_launch_is_told_who_holds_the_first_until_sigterm_ends_it(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     first = project.start("launch", "grid")
-    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    await_launch(project, first, lambda: statuses(project, "grid")["RUNNING"] == 2)
     code, output = project.run("launch", "grid")
     assert code == 2
     assert f"study grid, process {first.pid}, since " in output
@@ -364,12 +383,13 @@ def test_ui_shows_the_store_and_leaves_nothing_behind(
     assert re.fullmatch(r"MLflow UI: http://127\.0\.0\.1:53\d\d\n", lines[0]), lines
     assert lines[1].startswith("  grid: http://127.0.0.1:53")
     address = lines[0].split()[-1]
-    with urlopen(f"{address}/health", timeout=10) as answer:
+    with urlopen(f"{address}/health", timeout=WAIT_SECONDS) as answer:
         assert answer.status == 200
     below = children(ui.pid)
     ui.send_signal(signal.Signals[name])
-    assert ui.wait(timeout=60) == expected
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid, _ in below), 20)
+    end_of(ui)
+    assert ui.returncode == expected
+    await_all_gone(below)
 
 
 def test_batch_size_that_leaves_one_sample_costs_no_trial(project: Any) -> None:

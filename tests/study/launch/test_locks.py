@@ -28,7 +28,7 @@ def test_killed_holder_does_not_block(tmp_path: Path) -> None:
     script = (
         "import pathlib, sys, time; from study.launch.locks import hold_launch; "
         "held = hold_launch(pathlib.Path(sys.argv[1]), 'dead'); print('held', flush=True); "
-        "time.sleep(60)"
+        "time.sleep(3600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True

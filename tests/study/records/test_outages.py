@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -102,8 +101,9 @@ def test_files_and_servers_behind_a_proxy_are_taken_to_answer(
     assert silence(store) == ""
 
 
-@pytest.mark.usefixtures("quick")
-def test_worker_waits_for_a_server_that_comes_back(free_port: int) -> None:
+def test_worker_waits_for_a_server_that_comes_back(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Empty(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
@@ -115,15 +115,19 @@ def test_worker_waits_for_a_server_that_comes_back(free_port: int) -> None:
         def log_message(self, *arguments: Any) -> None:
             pass
 
-    def come_back() -> None:
-        time.sleep(0.3)
-        server.append(HTTPServer(("127.0.0.1", free_port), Empty))
-        server[0].serve_forever()
-
+    waits: list[float] = []
     server: list[HTTPServer] = []
-    threading.Thread(target=come_back, daemon=True).start()
+
+    def come_back(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            server.append(HTTPServer(("127.0.0.1", free_port), Empty))
+            threading.Thread(target=server[0].serve_forever, daemon=True).start()
+
+    monkeypatch.setattr(outages.time, "sleep", come_back)
     client: Any = connect_patiently(Store(uri=f"http://127.0.0.1:{free_port}", artifacts=""))
     assert client.search_experiments() == []
+    assert waits == [outages.AGAIN_SECONDS] * 3
     server[0].shutdown()
     server[0].server_close()
 

@@ -461,9 +461,10 @@ FILES = {
 
 @pytest.mark.parametrize(("content", "says"), FILES.values(), ids=FILES)
 def test_a_file_that_is_no_studies_file_is_refused_quickly(tmp_path, content, says):
-    start = time.perf_counter()
+    start = time.process_time()
     assert messages(tmp_path, content) == [says]
-    assert time.perf_counter() - start < 5
+    # Of this process alone: other processes take none of these seconds.
+    assert time.process_time() - start < 5
 
 
 def test_a_merge_bomb_is_refused(tmp_path):

@@ -380,7 +380,6 @@ def ended_units(output: str) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missing(
     project: Any,
 ) -> None:

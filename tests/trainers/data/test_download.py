@@ -5,13 +5,13 @@ import hashlib
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from tests.waits import wait_until
 from trainers.data import published as download
 from trainers.data.cache import DataError
 from trainers.data.published import Archive, alone, data_root, fetch
@@ -256,10 +256,10 @@ def test_processes_that_load_at_once_download_and_decode_once(
             )
             for _ in range(3)
         ]
-    until = time.monotonic() + 60
-    while told.read_text().count("waiting for another process") < 2 and time.monotonic() < until:
-        time.sleep(0.02)
-    server.waits.set()
+    try:
+        wait_until(lambda: told.read_text().count("waiting for another process") == 2, running[0])
+    finally:
+        server.waits.set()
     outputs = [one.communicate()[0] for one in running]
     assert outputs == ["2000\n"] * 3, told.read_text()
     assert told.read_text().count("waiting for another process that is preparing cifar10") == 2
