@@ -162,14 +162,20 @@ def cluster() -> Iterator["tuple[dict[str, str], subprocess.Popen[str]]"]:
     words += ["--node-ip-address=127.0.0.1", f"--port={address.rpartition(':')[2]}"]
     head = subprocess.Popen(
         [sys.executable, "-m", "ray.scripts.scripts", "start", *words, "--disable-usage-stats"],
-        env={**os.environ, **token},
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **token},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
     )
     try:
-        wait_until(lambda: any("raylet/raylet" in line for _, line in children(head.pid)), head)
+        printed = []
+        for line in head.stdout or ():
+            printed.append(line)
+            if "Ray runtime started" in line:
+                break
+        else:
+            pytest.fail(f"no cluster starts:\n{''.join(printed)}")
         yield {"RAY_ADDRESS": address, **token}, head
     finally:
         below = children(head.pid)
