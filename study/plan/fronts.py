@@ -1,4 +1,4 @@
-"""The fronts so far: the configurations, with every seed done, nondominated on validation.
+"""The fronts so far: configurations nondominated on validation, among those with all seeds done.
 
 The networks on the fronts, one for each seed, are those that are attacked and diagnosed.
 """

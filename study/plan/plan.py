@@ -36,7 +36,7 @@ class TrialRecord:
     status: RunStatus
     reason: str
     would_repeat: bool
-    """Whether a detector ended the training, as it diverged: another try would end the same way."""
+    """Whether a detector ended the training: another try would end in the same way."""
     objectives: tuple[float, float] | None
     """Clean and robust accuracy on validation, at the objective radius; None until finished."""
     is_complete: bool
@@ -75,7 +75,7 @@ class TaughtPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBlock:
-    """A search block: its earlier suggestions, what it learns from, how many are still to come."""
+    """A search block: its earlier suggestions, what it learns from, and how many are still to come."""
 
     block: Block
     suggestions: tuple[Configuration, ...]
@@ -238,8 +238,8 @@ def _plan_block(
 ) -> PlannedBlock:
     """Collect a block's earlier suggestions, and every complete configuration it can learn from.
 
-    Methods that differ in their ranges alone share a block's key. Their suggestions then
-    differ by the method that a trial was run for.
+    Methods that differ in their ranges alone share a block's key. Their suggestions are then
+    distinguished by the method that a trial was run for.
     """
     searched = [
         record

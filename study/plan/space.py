@@ -1,4 +1,4 @@
-"""From a study to what it runs: configurations, cells and keys, search blocks. All is pure.
+"""From a study to what it runs: configurations, cells and keys, search blocks. All functions are pure.
 
 Methods, lists and seeds keep the order of the studies file; sides and their settings have the order
 of the trainers. Swapping keys within a method therefore changes nothing.
@@ -85,7 +85,7 @@ class Block:
     """A hash of everything but the seed and the searched values, and so the same in every study
     and for every width of the ranges."""
     training_key: str
-    """Like `key`, but of only what decides the weights: the same under every evaluation."""
+    """Like `key`, but a hash of only what decides the weights: the same under every evaluation."""
     method: str
     fixed: Values
     """The values chosen from the lists, the same for every suggestion."""
@@ -229,7 +229,7 @@ def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Val
 
 
 def short_name(path: str, paths: Iterable[str]) -> str:
-    """Return the shortest end of a dotted path, in words, that no other of the paths shares.
+    """Return the shortest ending of a dotted path, in whole words, that no other path shares.
 
     >>> short_name("weights.sam.rho", ["weights.sam.rho", "inputs.pgd.steps"])
     'rho'

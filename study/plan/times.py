@@ -37,7 +37,7 @@ class Estimate:
     """Seconds, for the trials whose time can be estimated."""
     high: float
     num_unknown: int
-    """Number of trials like which none was ever run; they are not in the sum."""
+    """Number of trials unlike any that was ever run; they are not in the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> flo
 
 
 def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
-    """List what a launch will train, with the upper ends of the ranges for points to come."""
+    """List what a launch will train; a point to come stands at the upper ends of its ranges."""
     configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
     for planned in plan.blocks:
         corner = space.suggested(

@@ -86,7 +86,7 @@ class CheckRecord:
 
 
 def judged_samples(samples: Samples, num_test: int) -> Samples:
-    """Return how many test images are attacked: `all` if there are no more."""
+    """Return how many test images are attacked: `all` if there are not more than `samples`."""
     return "all" if samples == "all" or samples >= num_test else samples
 
 

@@ -88,7 +88,7 @@ def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
 def read_checklist(
     store: Store, record: TrialRecord, checkpoint: str, num_seeds: int
 ) -> tuple[CheckRecord, ...]:
-    """Read a network's checklist, with the row on the seeds that this study has of it.
+    """Read a network's checklist, with a row on how many seeds this study has for it.
 
     The checklist is empty where none is recorded. Raises `TrackingError` for a damaged file.
     """
@@ -171,7 +171,7 @@ def provenance(
 ) -> dict[str, str]:
     """Return lines on which code attacked the networks, and which checklists are out of date.
 
-    `attacks` has the cells' keys. What is not recorded, or is up to date, has no line.
+    `attacks` is indexed by the cells' keys. What is not recorded, or is up to date, has no line.
     """
     configurations: dict[Configuration, list[TrialRecord]] = {}
     for planned in done:

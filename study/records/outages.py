@@ -60,7 +60,7 @@ class PatientClient:
 
 
 def is_outage(error: Exception) -> bool:
-    """Return whether a call failed as the server was away, and not as the request was wrong."""
+    """Return whether a call failed because the server was away, not because it was wrong."""
     modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     if not modules & {"mlflow", "requests", "urllib3"}:
         return False

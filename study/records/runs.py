@@ -299,7 +299,7 @@ def undamaged(path: Path, then: str) -> Iterator[None]:
 
 
 def may_have(record: TrialRecord, name: str) -> bool:
-    """Return whether a run's file exists; on another machine, take it to exist."""
+    """Return whether a run's file exists; one on another machine is taken to exist."""
     folder = local_path(record.artifacts)
     return folder is None or (folder / name).is_file()
 

@@ -24,8 +24,8 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     """Flatten a cell into MLflow's parameters, with the same names for every trial of a study.
 
     A side that is off has radius 0, which means the same, and `none` for its other settings. So the
-    UI's comparisons find a value everywhere. The UI draws the first parameters that differ, in the
-    order of the alphabet; the names are such that those that studies compare come first.
+    UI's comparisons find a value everywhere. The UI draws only the first parameters that differ, in
+    alphabetical order, so the names that studies compare by come first in that order.
     """
     config = cell.config
     params: dict[str, object] = {
