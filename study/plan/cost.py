@@ -46,7 +46,7 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
 
 
 def setting_key(canonical: Mapping[str, Any]) -> str:
-    """Return data, network and batch size as a key, within which time is in proportion to passes."""
+    """Return a key of data, network and batch size, within which time is as the passes."""
     setting = {name: canonical[name] for name in ("data", "model")}
     batch_size = canonical["training"]["batch_size"]
     return json.dumps({**setting, "batch_size": batch_size}, sort_keys=True)

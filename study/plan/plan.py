@@ -75,7 +75,7 @@ class TaughtPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBlock:
-    """A search block: its earlier suggestions, what it learns from, and how many are still to come."""
+    """A search block: its earlier suggestions, what it learns from, and how many are to come."""
 
     block: Block
     suggestions: tuple[Configuration, ...]

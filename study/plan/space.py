@@ -1,4 +1,4 @@
-"""From a study to what it runs: configurations, cells and keys, search blocks. All functions are pure.
+"""From a study to what it runs: configurations, cells, keys, search blocks. All functions are pure.
 
 Methods, lists and seeds keep the order of the studies file; sides and their settings have the order
 of the trainers. Swapping keys within a method therefore changes nothing.
