@@ -1,1 +1,1 @@
-"""Doing it: Ray trials, their workers, locks and interrupts."""
+"""Launching a study: Ray trials, their workers, locks and interrupts."""

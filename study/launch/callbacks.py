@@ -21,7 +21,7 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
     cannot be written. The searcher then hands out no more cells, and running trials are stopped. A
     training that a detector ended is a result, and does not count as a failure here.
 
-    A callback cannot stop Ray Tune, so this is its stopper, too.
+    A callback cannot stop Ray Tune, so this class is its stopper, too.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         max_failures: int,
     ) -> None:
         self.problem = ""
-        """Why the launch has to end before its time; empty while it need not."""
+        """Why the launch has to end early; empty while it need not."""
         self._interrupts = interrupts
         self._lease = lease
         self._searcher = searcher
@@ -52,7 +52,7 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         if broken > self._max_failures and not self.problem:
             self.problem = (
                 f"stopped after {broken} failed trials (more than {self._max_failures}); "
-                f"the last one: {self._searcher.failures[-1][1]}"
+                f"the last failure: {self._searcher.failures[-1][1]}"
             )
         is_stopping = self._interrupts.stopped_by is not None or bool(self.problem)
         self._searcher.is_stopping |= is_stopping
@@ -63,7 +63,7 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         return False
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Renew the lease on a store that others reach."""
+        """Renew the lease on a store that other machines reach."""
         if self._lease is not None:
             self._lease.renew()
 

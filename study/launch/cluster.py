@@ -1,4 +1,4 @@
-"""Where trials run: the Ray cluster, started in-process or joined, and how many fit into it."""
+"""Where trials run: the Ray cluster, started in-process or joined, and how many fit."""
 
 import contextlib
 import functools
@@ -35,20 +35,20 @@ ENVIRONMENT = {
 """Set before ray is imported, unless the user has set it; workers inherit it."""
 
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
-"""Handed on to the workers of a cluster, if the user has set them."""
+"""Passed on to the workers of a cluster, if the user has set them."""
 
 LEAST_OBJECT_STORE_BYTES = 128 * 1024**2
-"""For what Ray keeps beside the data; its own default is 30 % of the machine's memory."""
+"""Room for what Ray keeps besides the data; its default is 30 % of the machine's memory."""
 PATIENCE_SECONDS = 15.0
-"""How long a signal waits for Ray to start, so that Ray can be ended in order."""
+"""How long a launch that gets a signal waits for Ray to start, so as to end Ray properly."""
 START_ATTEMPTS = 3
-"""A busy machine may let Ray's processes wait for each other too long."""
+"""On a busy machine Ray's processes may wait too long for each other, and a start fails."""
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to accept a connection."""
 
 
 class ClusterError(RuntimeError):
-    """Trials that cannot be run here; the message says why, and the way out."""
+    """Trials cannot be run here; the message says why, and the way out."""
 
 
 def is_joined() -> bool:
@@ -60,7 +60,7 @@ def local_slots(spec: StudySpec) -> int:
     """Count the trials that this machine runs at a time; `ClusterError` if it cannot run one."""
     gpus = 0
     if spec.resources.gpu > 0:
-        import torch  # seconds: only where a GPU is asked for
+        import torch  # takes seconds: only if a GPU is asked for
 
         gpus = torch.cuda.device_count()
     return slots(spec, len(os.sched_getaffinity(0)), gpus)
@@ -75,8 +75,8 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
     place = f"{spec.name}.resources"
     if wanted.cpu > cpus:
         raise ClusterError(
-            f"{place}.cpu: must not exceed the CPUs of the machine, got {wanted.cpu} of {cpus:g}; "
-            "ask for fewer"
+            f"{place}.cpu: must not exceed the CPUs of the machine, got {wanted.cpu}, and it has "
+            f"{cpus:g}; ask for fewer"
         )
     by_cpu = int(cpus // wanted.cpu)
     if wanted.gpu == 0:
@@ -84,7 +84,7 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
     if wanted.gpu > gpus:
         raise ClusterError(
             f"{place}.gpu: must not exceed the GPUs of the machine, "
-            f"got {wanted.gpu:g} of {gpus:g}; "
+            f"got {wanted.gpu:g}, and it has {gpus:g}; "
             "set gpu: 0, or launch where there are more"
         )
     # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
@@ -109,7 +109,7 @@ def ray_session(
     """
     for name, value in (ENVIRONMENT | _waits()).items():
         os.environ.setdefault(name, value)
-    import ray  # seconds: only when there is something to run, and after the environment is set
+    import ray  # takes seconds: only if there is work, and after the environment is set
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
@@ -140,7 +140,7 @@ def ray_session(
 
 
 def attempt(start: Callable[[], None], undo: Callable[[], None], attempts: int) -> None:
-    """Call `start` until it raises no `ClusterError`, at most so often; `undo` what failed."""
+    """Call `start` until it raises no `ClusterError`, up to `attempts` times; `undo` failures."""
     for left in reversed(range(attempts)):
         try:
             return start()
@@ -151,7 +151,7 @@ def attempt(start: Callable[[], None], undo: Callable[[], None], attempts: int) 
 
 
 def _waits() -> dict[str, str]:
-    """Return how long Ray waits for its own processes: longer on a machine at work."""
+    """Return how long Ray waits for its own processes: longer on a busy machine."""
     load = os.getloadavg()[0] / len(os.sched_getaffinity(0))
     factor = min(5.0, max(1.0, load))
     names = {"RAY_gcs_server_port_wait_time_s": 30, "RAY_worker_register_timeout_seconds": 60}
@@ -161,15 +161,15 @@ def _waits() -> dict[str, str]:
 def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     """Call `ray.init` in a thread of its own, until `ended` is set.
 
-    In the main thread Ray would handle SIGTERM for good, and abort on it. The thread has to outlive
-    Ray, whose processes ask the kernel to end them together with the thread that started them.
+    From the main thread, Ray would take over SIGTERM for good, and abort on it. The thread has to
+    outlive Ray, whose processes ask the kernel to end them with the thread that started them.
     """
-    # ray takes seconds to import: only when there is something to run.
+    # ray takes seconds to import: only if there is work.
     import ray
     from ray._private import services
 
-    # Ray's servers would share our process group and die with it, of a SIGTERM to the group, before
-    # the launch could end in order; Ray has no setting for it.
+    # Ray's servers would share our process group, and a SIGTERM to the group would end them before
+    # the launch has ended properly. Ray has no setting for this.
     popen = services.ConsolePopen
     services.ConsolePopen = functools.partial(popen, start_new_session=True)
 
@@ -185,10 +185,11 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
 def use_started_workers() -> None:
     """Make Tune run trials in the worker processes that Ray starts anyway, one for each CPU.
 
-    Tune sets a variable for PyTorch Lightning, for which Ray would start other workers: a second of
-    launch, and two idle processes. Variables that users set for clouds are still handed on.
+    Tune sets an environment variable for PyTorch Lightning, for which Ray would start more workers.
+    They cost a second at launch, and leave two processes idle. Variables that users set for clouds
+    are still passed on.
     """
-    # The name is private to Ray and may go; ray takes seconds to import: only when there is work.
+    # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
     with contextlib.suppress(ImportError, AttributeError):
         from ray.tune.execution import class_cache
 
@@ -198,7 +199,7 @@ def use_started_workers() -> None:
 def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":
     """Do some work in a thread of its own, so that the main thread can handle signals.
 
-    With an event, the thread lives until that is set.
+    If `until` is given, the thread lives until it is set.
     """
     done: Future[T] = Future()
 
@@ -215,9 +216,9 @@ def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "
 
 
 def _await(started: "Future[Any]", done: "Future[None]", interrupts: Interrupts) -> None:
-    """Wait for `ray.init` and the work beside it, and keep the handlers of signals installed.
+    """Wait for `ray.init` and the work beside it, and keep our signal handlers installed.
 
-    After a signal it waits `PATIENCE_SECONDS` at most, then raises `Interrupted`. Raises
+    After a signal, wait for at most `PATIENCE_SECONDS`, then raise `Interrupted`. Raises
     `ClusterError` if Ray cannot be started or the cluster cannot be joined.
     """
     stopped = None
@@ -249,7 +250,7 @@ def _unreachable(reason: str) -> str:
 
 
 def _joined_address() -> str:
-    """Return the address of `RAY_ADDRESS`; for `auto` that of the cluster which Ray would join.
+    """Return the address in `RAY_ADDRESS`; for `auto`, that of the cluster that Ray would join.
 
     Raises `ClusterError` if there is none.
     """
@@ -265,7 +266,7 @@ def _joined_address() -> str:
 
 
 def _refuse_silent_address(address: str) -> None:
-    """Raise `ClusterError` if nobody listens at an address: Ray would try for many minutes."""
+    """Raise `ClusterError` if nothing listens at an address: Ray would try for many minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
         return
@@ -276,8 +277,8 @@ def _refuse_silent_address(address: str) -> None:
 
 
 def _refuse_unreachable_store(store: Store) -> None:
-    """Raise `ClusterError` if several nodes should record in a file that one of them can reach."""
-    import ray  # seconds, and loaded by now
+    """Raise `ClusterError` if several nodes would record in a file that only one can reach."""
+    import ray  # takes seconds, but is loaded by now
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
     if len(nodes) > 1 and store.is_local:
@@ -302,7 +303,7 @@ def _prepare_token(project: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             return
     except (OSError, RuntimeError):
-        pass  # no home, or none that can be written
+        pass  # there is no home directory, or it cannot be written
     token = project / "runs" / "ray-token"
     if not token.exists() or not token.read_text(encoding="utf-8"):
         token.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """What every trial of a launch shares, as Ray's object store carries it to the workers.
 
-Apart from the trial, as the launcher builds it and need not import torch for that.
+This is a module apart from the trial, so that the launcher can build it without importing torch.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ class TrialContext:
     states: States
     """Where the states of cells are kept while they are trained."""
     expected_trials: Mapping[str, float]
-    """Open cells at the launch per slot, by shape of training (`study.plan.cost`)."""
+    """Open cells per slot when the launch began, by shape of training (`study.plan.cost`)."""
     began: float
     """When the launch began, in seconds since the epoch."""
     workers_lock: Path | None

@@ -1,4 +1,4 @@
-"""A launch from its lock to its outcome: the plan, Ray, and records that are right at every end."""
+"""A launch from its lock to its outcome: the plan, Ray, and records that are right in any case."""
 
 import math
 import os
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 WAIT_FOR_WORKERS_SECONDS = 60.0
-"""How long a launch waits for workers of an earlier one, which may just write a result."""
+"""How long a launch waits for workers of an earlier one, which may be writing a result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Outcome:
 
     plan: Plan
     started: int
-    """Open cells at the beginning of the launch, with those that were still to be suggested."""
+    """Number of open cells when the launch began, with those that were still to be suggested."""
     failures: tuple[tuple[Cell, str], ...]
     """Cells that failed in this launch, each with its reason."""
     stopped_by: signal.Signals | None
@@ -106,11 +106,11 @@ def current_plan(spec: StudySpec, project: Path) -> Plan:
 
 
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
-    """Run what is missing of a study, be it to start, to resume or to extend it.
+    """Run what a study is missing, whether that starts, resumes or extends it.
 
-    `announce` gets the plan before anything starts. Raises `HeldError` if another launch is at
-    work, `ClusterError`, `TrackingError` or `DataError` if it cannot start; every other end is an
-    `Outcome`, and leaves no run of the study running.
+    `announce` is called with the plan before anything starts. Raises `HeldError` if another launch
+    is at work, and `ClusterError`, `TrackingError` or `DataError` if it cannot start. Every other
+    end is an `Outcome`, and leaves no run of the study running.
     """
     project = project.resolve()
     store = find_store(project)
@@ -124,8 +124,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
         )
         status: RunStatus = "FAILED"
         try:
-            # A lease comes before the plan, as another machine may just be changing the records. On
-            # this machine the file lock is enough, and MLflow is imported while Ray starts.
+            # The lease comes before the plan, as another machine may be changing the records. On
+            # one machine the file lock is enough, and MLflow is imported later, while Ray starts.
             if store.is_shared:
                 ledger.open()
             plan = _plan(spec, project, store, is_alone=True)
@@ -168,7 +168,7 @@ def launch_tags(project: Path) -> dict[str, str]:
 class Ledger:
     """A launch's hold on the records: the study's experiment and parent run, and their lease.
 
-    There is a lease only on a store that other machines reach.
+    There is a lease only on a store that other machines can reach.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Ledger:
     def open(self) -> None:
         """Find or create the study in MLflow, and end what a killed launch left running.
 
-        This takes seconds, as MLflow is imported and its schema made. A second call does nothing.
+        This takes seconds, as MLflow is imported and its schema created. Later calls do nothing.
         Raises `TrackingError`, and `HeldError` if another machine launches the study.
         """
         if self._is_open:
@@ -206,7 +206,7 @@ class Ledger:
             if self._store.is_shared:
                 self.lease = Lease(self.client, self.runs)
                 self.lease.take()
-            # Without the lease no run may be ended: it may be another machine's, at work.
+            # Without the lease no run may be ended: another machine may be at work on it.
             self._is_open = True
             close_runs(self.client, self.runs, "its launch was killed")
 
@@ -222,7 +222,7 @@ class Ledger:
 
 
 def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
-    """Compute the plan. A launch that is alone at work takes no trial of its study as running."""
+    """Compute the plan. If `is_alone`, no trial of the study is taken to be running."""
     fingerprint = data_fingerprint(spec.data, data_cache(project))
     if not store_exists(store):
         return make_plan(spec, fingerprint, ())
@@ -260,16 +260,16 @@ def _run(
     began = time.time()
     for name, value in cluster.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not cluster.is_joined():  # what torch.compile made serves every worker, and later launches
+    if not cluster.is_joined():  # all workers and later launches share torch.compile's results
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
-    # ray and optuna take seconds to import: only when there is work, and after the environment.
+    # ray and optuna take seconds to import: only if there is work, and the environment is set.
     from study.launch.callbacks import Watch
     from study.launch.progress import Progress
     from study.search.searcher import StudySearcher
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
-    # Single cells may fail, say for memory; a fifth of them means that the study is broken.
+    # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
     with interrupts.deferred():
@@ -284,7 +284,7 @@ def _run(
                 )
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # ray's own, into the live view
+                    warnings.simplefilter("ignore")  # ray's own, which would break the live view
                     _fit(tuner, watch)
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
@@ -302,7 +302,7 @@ def _fit(tuner: "Tuner", watch: "Watch") -> None:
     """Run Ray Tune to its end; an error of Ray's own becomes the outcome's problem."""
     try:
         tuner.fit()
-    except Exception as error:  # of any kind, say for a full disk: the records are set right next
+    except Exception as error:  # of any kind, as with a full disk: the records are corrected next
         watch.problem = watch.problem or masked(
             f"Ray Tune stopped: {type(error).__name__} {' '.join(str(error).split())[:300]}"
         )
@@ -361,7 +361,7 @@ def _tuner(
             search_alg=searcher,
             num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
-            reuse_actors=True,  # torch is imported and compiled for once per worker, not per trial
+            reuse_actors=True,  # torch is imported, and code compiled, once per worker
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -379,7 +379,7 @@ def _tuner(
 
 
 def _git(folder: Path, *words: str) -> str:
-    """Return what git says of a folder, or nothing where there is no git or no repository."""
+    """Return git's output for a folder; empty if there is no git or no repository."""
     try:
         asked = subprocess.run(
             ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10

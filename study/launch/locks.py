@@ -1,8 +1,8 @@
 """One launch at a time: on one machine by file locks, on a store that several share by a lease.
 
-The kernel frees a file lock when its holder ends, also when it is killed. File locks do not reach
+The kernel frees a file lock when its holder ends, even if it is killed. File locks do not reach
 beyond one machine. The lease is a tag of the study's parent run with host, process and time. It is
-renewed each minute and respected for five, so that a dead holder does not block for long.
+renewed each minute and respected for five minutes, so that a dead holder does not block for long.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ TAG = "lease"
 RENEWED_SECONDS = 60.0
 RESPECTED_SECONDS = 300.0
 SETTLE_SECONDS = 1.0
-"""Two who write at once both read what the later one wrote, if each waits this long."""
+"""If two launches write at once and each waits this long, both read what the later one wrote."""
 
 
 class HeldError(RuntimeError):
@@ -32,7 +32,7 @@ class HeldError(RuntimeError):
 
 
 def hold_launch(path: Path, study: str) -> IO[str]:
-    """Lock the launch lock; keep the returned file open as long as the launch lasts.
+    """Acquire the launch lock; keep the returned file open as long as the launch lasts.
 
     The file names the holder. Raises `HeldError` if another launch, of any study, has the lock.
     """
@@ -75,14 +75,14 @@ def await_workers(path: Path, seconds: float) -> None:
                 if time.monotonic() > until:
                     raise HeldError(
                         f"a worker of an earlier launch is still alive after {seconds:.0f} s; "
-                        "end it (ray processes of this user), then run the same command again"
+                        "end it (it is a ray process of this user), then run the same command again"
                     ) from None
                 time.sleep(0.1)
 
 
 def _open(path: Path) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not "w": who opens the file may not hold the lock, and must not erase the holder's name.
+    # Not "w": whoever opens the file without the lock must not erase the holder's name.
     return path.open("a+", encoding="utf-8")
 
 
@@ -99,14 +99,14 @@ class Lease:
         """Write this process into the lease. Raises `HeldError` if somebody else has it."""
         self._refuse_if_held()
         self._write()
-        # MLflow has no compare-and-set: of two who found the lease free, the later one keeps it.
+        # MLflow has no compare-and-set: of two that found the lease free, the later one keeps it.
         time.sleep(settle_seconds)
         self._refuse_if_held()
 
     def renew(self) -> None:
         """Renew the lease once a minute; cheap to call often.
 
-        A store that does not answer raises nothing: whoever records a result next will tell.
+        A store that does not answer raises nothing here: the next result to be recorded will.
         """
         if time.time() - self._renewed < RENEWED_SECONDS:
             return
@@ -132,22 +132,22 @@ class Lease:
         lease = json.loads(tag)
         age = time.time() - lease["time"]
         holder = {"host": lease["host"], "process": lease["process"]}
-        # A process of this machine need not be waited for: whether it lives can be looked up.
+        # A process of this machine can be looked up, so a dead one is not waited for.
         is_dead = holder["host"] == self._holder["host"] and not _is_alive(holder["process"])
         if holder != self._holder and age < RESPECTED_SECONDS and not is_dead:
             raise HeldError(
                 f"process {holder['process']} on {holder['host']} is launching this study, last "
-                f"seen {age:.0f} s ago; wait until it ends, or if it has died, for "
+                f"seen {age:.0f} s ago; wait until it ends or, if it has died, for "
                 f"{RESPECTED_SECONDS / 60:.0f} minutes"
             )
 
 
 def _is_alive(process: int) -> bool:
-    """Return whether a process of this machine is there, whosever it is."""
+    """Return whether a process of this machine exists, whichever user's it is."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is there, and another user's
+    except PermissionError:  # it exists, and is another user's
         return True
     return True

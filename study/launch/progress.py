@@ -45,7 +45,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._done = 0
         self._started = time.monotonic()
         self._refreshed = 0.0
-        # By Ray's trial id, of the trials that are running: last result, cell.
+        # The last result and the cell of each running trial, by Ray's trial id.
         self._latest: dict[str, dict[str, Any]] = {}
         self._cells: dict[str, Cell] = {}
         self._time = TimeLeft(spec, plan, num_slots)
@@ -142,7 +142,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         seeds[cell.seed] = objectives
 
     def _extend_front(self, configuration: Configuration) -> None:
-        """Compare a complete configuration with the front alone: what is dominated stays so."""
+        """Compare a complete configuration with the front's members: dominated ones stay so."""
         mean = mean_objectives(self._objectives[configuration].values())
         if mean is not None:
             self._num_known += 1
@@ -151,7 +151,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             )
 
     def _say(self, line: str, is_trouble: bool = False) -> None:
-        """Print a line that stays; where there is a live view, only if it is about trouble."""
+        """Print a line that stays; beside a live view, only if it is about trouble."""
         if is_trouble or not self._console.is_terminal:
             style = "yellow" if is_trouble else None
             self._console.print(Text(line), style=style, soft_wrap=True)
@@ -195,7 +195,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         return table
 
     def _front_table(self) -> Iterator[RenderableType]:
-        """Draw the nondominated configurations among those with every seed in."""
+        """Draw the nondominated configurations among those with every seed done."""
         rows = self._front
         if not rows:
             return

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 COPIED_TAGS = ("engine.", "detected.")
-"""What the tags start with that tell of the training, and not of its evaluation."""
+"""Prefixes of the tags that describe the training, and not its evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What a finished training left."""
+    """What a finished training has left."""
 
     state: TrainState
     """After its last epoch. `best_epoch` is 0 where the best one was not stored."""
     metrics: dict[str, float]
-    """What the training cost, and what AutoAttack found of its networks."""
+    """What the training cost, and what AutoAttack found about its networks."""
     labels: dict[str, str]
 
 
@@ -50,13 +50,13 @@ def restore(
 ) -> Restored:
     """Bring back the training of a run, as it stood after its last epoch.
 
-    Where the norm or the objective radius of the cell is another one, robust validation accuracy is
-    measured again for the last epoch, and unknown for the others, of which none is the best.
+    If the cell has another norm or objective radius than the run, robust validation accuracy is
+    measured again for the last epoch. It is unknown for the other epochs, so none is the best.
     Raises `CheckpointError` or `TrackingError` if its files cannot be read.
     """
     record = runs.read_trial(client, run, "last")
     state = new_state(cell.config, context.dataset, device)
-    state.memory.averages.clear()  # what is stored are the averages, where there are any
+    state.memory.averages.clear()  # if there are averages, they are what is stored
     last_epoch = _load(context, record, "last", state)
     has_best = knows_best_epoch(record, canonical)
     epochs = runs.read_histories(client, run, EPOCH_FIELDS)
@@ -91,7 +91,7 @@ def _load(context: TrialContext, record: TrialRecord, checkpoint: str, state: Tr
         except (KeyError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"{path}: is no network of this study ({reason}); delete it to train again"
+                f"{path}: is not a network of this study ({reason}); delete it to train again"
             ) from error
 
 
@@ -113,7 +113,7 @@ def _epoch(
 
 
 def _kept_metrics(record: TrialRecord) -> dict[str, float]:
-    """Return the metrics of the training's cost, and of attacks on its networks."""
+    """Return the metrics of the training's cost and of the attacks on its networks."""
     words = tuple(METRIC_WORDS.values())
     kept = ("seconds", "cost/passes_per_sample", "cost/total_", TRAINING, VALIDATION)
     return {
@@ -124,6 +124,6 @@ def _kept_metrics(record: TrialRecord) -> dict[str, float]:
 
 
 def copy_attacks(client: "MlflowClient", run: str, folder: Path) -> None:
-    """Copy what AutoAttack left of a run into a folder: it tells of the same networks."""
+    """Copy the files of AutoAttack from a run into a folder: the networks are the same."""
     if client.list_artifacts(run, FOLDER):
         client.download_artifacts(run, FOLDER, str(folder))

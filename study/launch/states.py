@@ -1,6 +1,6 @@
-"""Where the states of cells in training are kept, so that any worker can go on from them.
+"""Where the states of cells in training are kept, so that any worker can resume from them.
 
-They are files of the launching machine. Workers of that machine use the files themselves; those of
+They are files on the launching machine. Workers on that machine use the files themselves; those of
 a cluster, wherever they run, use them through a Ray actor on the launcher's node.
 """
 
@@ -17,14 +17,14 @@ KEEPER_SECONDS = 60.0
 
 
 class StatesError(RuntimeError):
-    """A state that cannot be saved or read; no training has to end for it."""
+    """A state cannot be saved or read; no training has to end because of that."""
 
 
 class States(Protocol):
     """Saved states, as bytes by key; every call may raise `StatesError`."""
 
     def save(self, key: str, content: bytes) -> None:
-        """Save a state in place of an earlier one; a reader gets either of them whole."""
+        """Save a state in place of an earlier one; a reader gets one of the two, whole."""
 
     def load(self, key: str) -> bytes | None:
         """Read a state; return None if there is none."""
@@ -35,7 +35,7 @@ class States(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class FileStates:
-    """States as files of a folder."""
+    """States as files in a folder."""
 
     folder: Path
 
@@ -83,8 +83,8 @@ class ClusterStates:
         self._ask("delete", key)
 
     def _ask(self, what: str, *arguments: object) -> Any:
-        """Call the keeper. Raises `StatesError` for its own failure, its loss, or silence."""
-        import ray  # seconds: only on a cluster, where it is loaded anyway
+        """Call the keeper. Raises `StatesError` if it fails, is lost or does not answer."""
+        import ray  # takes seconds: only on a cluster, where it is loaded anyway
 
         try:
             return ray.get(getattr(self.keeper, what).remote(*arguments), timeout=KEEPER_SECONDS)
@@ -98,13 +98,13 @@ class ClusterStates:
 def keep_here(folder: Path) -> ClusterStates:
     """Start the keeper of states: a folder of this node, for workers of all nodes of the cluster.
 
-    Ray starts the keeper anew if it is lost, and ends it with the launch; the files stay.
+    Ray starts the keeper again if it is lost, and ends it with the launch; the files stay.
     """
     # ray takes seconds to import: only on a cluster.
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    # Without CPUs of its own, as else a small cluster would have room for one trial less.
+    # It takes no CPU, as otherwise a small cluster would have room for one trial fewer.
     node = ray.get_runtime_context().get_node_id()
     keeper = ray.remote(FileStates).options(
         num_cpus=0,

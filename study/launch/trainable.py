@@ -29,7 +29,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
         self._lock = context.workers_lock and hold_shared(context.workers_lock)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Close the cell before; the next one is built from the new config by its first `step`."""
+        """Close the last cell; the first `step` builds the next one from the new config."""
         self._close("stopped before its last epoch")
         return True
 
@@ -54,7 +54,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
 
     def _fail(self, error: Exception) -> dict[str, Any]:
         """Record a trial's own failure; report the trial as done, so that Ray does not retry it."""
-        from study.launch.trial import EndedError  # torch, as above
+        from study.launch.trial import EndedError  # imports torch, as above
 
         is_ended = isinstance(error, EndedError)
         is_store_failure = store.is_store_failure(error)
@@ -65,7 +65,7 @@ class CellTrainable(tune.Trainable):  # type: ignore[misc]
         try:
             if self._trial is not None:
                 self._trial.fail(reason, details, would_repeat=is_ended)
-        except Exception as second:  # of the store most likely; the launcher sets the run right
+        except Exception as second:  # most likely of the store; the launcher will correct the run
             is_store_failure = is_store_failure or store.is_store_failure(second)
             reason = f"{reason}; and this could not be recorded: {store.masked(str(second))}"
         return {

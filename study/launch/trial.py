@@ -1,4 +1,4 @@
-"""The work of one trial: its training, its evaluation, its run in MLflow and the files of it.
+"""The work of one trial: its training, its evaluation, its run in MLflow and its files.
 
 A finished trial leaves the weights of its best and last epoch, the correctness bits of every sample
 at every radius, a picture of adversarial examples, and its whole configuration.
@@ -58,11 +58,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 5.0
-"""A cell's state is saved at most this often, so a lost worker costs this much training."""
+"""A cell's state is saved at most this often, so a lost worker costs about this much training."""
 
 
 class EndedError(RuntimeError):
-    """A training that a detector ended; another try would end in the same way."""
+    """A detector ended the training; another try would end in the same way."""
 
 
 class Trial:
@@ -106,9 +106,9 @@ class Trial:
         return max(0.0, self._context.expected_trials.get(shape, 0.0) - seen[shape])
 
     def advance(self) -> dict[str, Any]:
-        """Do the next piece of work, an epoch or the evaluation, and return Ray's result of it."""
+        """Do the next piece of work, an epoch or the evaluation, and return its result for Ray."""
         if self._epochs is None:
-            # A worker that was lost after the evaluation may have finished the cell.
+            # A worker that was lost after the evaluation may have finished the cell before.
             checkpoint = self._cell.config.evaluation.checkpoint
             known = runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
             if known is not None:
@@ -162,7 +162,7 @@ class Trial:
     def kill(self, reason: str) -> None:
         """End the trial as KILLED."""
         self._release()
-        self._patience.seconds = 0.0  # nobody waits for a server now
+        self._patience.seconds = 0.0  # no time to wait for a server now
         if self._run is not None:
             self._run.flush()
             self._run.kill(reason)
@@ -177,7 +177,7 @@ class Trial:
             torch.cuda.empty_cache()
 
     def _open(self) -> None:
-        """Open the run, and begin the training, or go on with it where a worker was lost."""
+        """Open the run, and begin the training, or resume it after a worker was lost."""
         config = self._cell.config
         self._run = TrialRun(
             self._client,
@@ -218,7 +218,7 @@ class Trial:
         return iter(())
 
     def _kept_state(self) -> TrainState | None:
-        """Return the cell's state where a worker was lost, else None; delete a damaged one."""
+        """Return the state that a lost worker left of the cell, or None; delete a damaged one."""
         states, key = self._context.states, self._cell.key
         content = self._with_states(lambda: states.load(key))
         if content is None:
@@ -231,7 +231,7 @@ class Trial:
             return None
 
     def _save_state(self) -> None:
-        """Save the cell's state, so that another worker can go on if this one is lost."""
+        """Save the cell's state, so that another worker can resume it if this one is lost."""
         content = io.BytesIO()
         save_state(content, self._state, self._cell.key)
         self._with_states(lambda: self._context.states.save(self._cell.key, content.getvalue()))
@@ -310,7 +310,7 @@ def _judge(
 ) -> dict[str, float]:
     """Evaluate the best and the last epoch on test; write weights, bits and picture to `folder`.
 
-    Returns the metrics of both checkpoints; of the last alone where the state has no best epoch.
+    Returns the metrics of both checkpoints, or of only the last if the state has no best epoch.
     Afterwards the state's model has the weights of the best epoch.
     """
     config, dataset = cell.config, context.dataset
@@ -365,7 +365,7 @@ def _draw_adversarial(examples: Examples, context: TrialContext) -> bytes:
 
 
 def _complete(objectives: tuple[float, float], seconds: float) -> dict[str, Any]:
-    """Return Ray's result of a finished cell: what the search learns from, and what it took."""
+    """Return a finished cell's result for Ray: what the search learns from, and the time taken."""
     clean, robust = objectives
     found = {"objective_clean": clean, "objective_robust": robust, "seconds": seconds}
     return {"done": True, "complete": True, **found}

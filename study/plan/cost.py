@@ -1,6 +1,6 @@
-"""What a training costs: its shape, by which measured times carry over, and its passes.
+"""What a training costs: its passes, and its shape, within which measured times are reused.
 
-Apart from the plan, so that a worker needs nothing of the plan to count trials of one shape.
+This is a module apart from the plan, so that a worker can count trials of one shape without it.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ SHAPING = ("norm", "steps", "every", "active_from")
 
 
 def shape_key(canonical: Mapping[str, Any]) -> str:
-    """Compute the key of a training's shape: all that decides its duration.
+    """Compute the key of a training's shape: everything that decides its duration.
 
     Cells of one shape agree in data, network, epochs, batch size, precision, sides, attack steps,
     evaluation and version of the numerics. They may differ in seed, radii, learning rate, momentum
@@ -46,7 +46,7 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
 
 
 def setting_key(canonical: Mapping[str, Any]) -> str:
-    """Return what trainings have in common whose times are in proportion to their passes."""
+    """Return a key of data, network and batch size, within which time is as the passes."""
     setting = {name: canonical[name] for name in ("data", "model")}
     batch_size = canonical["training"]["batch_size"]
     return json.dumps({**setting, "batch_size": batch_size}, sort_keys=True)
@@ -58,7 +58,7 @@ def relative_cost(config: TrainConfig) -> float:
 
 
 def evaluation_work(canonical: Mapping[str, Any]) -> float:
-    """Count the passes per image of an evaluation, up to a factor: its radii times attack steps."""
+    """Count an evaluation's passes per image, up to a factor: its radii times attack steps."""
     evaluation = canonical["evaluation"]
     radii = sum(len(evaluation.get(name, ())) for name in ("radii", "other_norm_radii"))
     [attack] = evaluation["attack"].values()

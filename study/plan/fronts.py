@@ -1,4 +1,4 @@
-"""The fronts so far: nondominated configurations on validation, of those with all seeds in.
+"""The fronts so far: configurations nondominated on validation, among those with all seeds done.
 
 The networks on the fronts, one for each seed, are those that are attacked and diagnosed.
 """
@@ -21,8 +21,8 @@ def front_so_far(
 ) -> tuple[list[tuple[Configuration, Objectives]], int]:
     """Compute the nondominated configurations, with their means over seeds.
 
-    `per_seed` has an entry for each seed, None where it is not in. Returns the members by rising
-    clean accuracy, and the number of configurations with every seed in.
+    `per_seed` has an entry for each seed, None where it is not done. Returns the members by rising
+    clean accuracy, and the number of configurations with every seed done.
     """
     known = {
         configuration: mean
@@ -55,9 +55,9 @@ class Member:
 def find_members(plan: Plan) -> tuple[Member, ...]:
     """Return the members of each method's front, in the order of the plan's methods.
 
-    Within a method they stand by rising clean accuracy. The study's own front is among them: what
-    is nondominated among all methods is nondominated within its method. A configuration that two
-    methods share, or that a search suggested again, is there once.
+    Within a method they are sorted by rising clean accuracy. They include the study's own front:
+    what is nondominated among all methods is nondominated within its method. A configuration that
+    two methods share, or that a search suggested again, is listed once.
     """
     by_method: dict[str, dict[Configuration, list[Network | None]]] = {}
     for planned in plan.cells:

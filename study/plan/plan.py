@@ -17,14 +17,14 @@ RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 CellState = Literal["done", "running", "to evaluate", "failed", "given up", "missing"]
 
 EVALUATED_TAG = "evaluated_from"
-"""Of a run that evaluated the stored networks of another run: that run's id."""
+"""Tag of a run that evaluated the stored networks of another run: that run's id."""
 LAST_ALONE_TAG = "last_alone"
-"""Of a run that could evaluate the last epoch alone, as the best one was not stored."""
+"""Tag of a run that evaluated only the last epoch, as the best one was not stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRecord:
-    """What MLflow holds of one trial of a cell."""
+    """What MLflow holds about one trial of a cell."""
 
     run: str
     study: str
@@ -36,7 +36,7 @@ class TrialRecord:
     status: RunStatus
     reason: str
     would_repeat: bool
-    """Whether its own training ended the trial, as it diverged: another try changes nothing."""
+    """Whether a detector ended the training: another try would end in the same way."""
     objectives: tuple[float, float] | None
     """Clean and robust accuracy on validation, at the objective radius; None until finished."""
     is_complete: bool
@@ -44,7 +44,7 @@ class TrialRecord:
     started: float
     """Seconds since the epoch."""
     seconds: float
-    """Wall time so far, or until its end."""
+    """Wall time so far, or until the trial ended."""
     metrics: Mapping[str, float]
     labels: Mapping[str, str]
     """The run's other tags: commit, versions, hardware."""
@@ -75,7 +75,7 @@ class TaughtPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedBlock:
-    """A search block: its earlier suggestions, what it learns from, what is still to suggest."""
+    """A search block: its earlier suggestions, what it learns from, and how many are to come."""
 
     block: Block
     suggestions: tuple[Configuration, ...]
@@ -92,7 +92,7 @@ class Plan:
 
     study: str
     fingerprint: str
-    """The data set's."""
+    """The fingerprint of the data set."""
     cells: tuple[PlannedCell, ...]
     blocks: tuple[PlannedBlock, ...]
     seeds: int
@@ -165,7 +165,7 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
 
 
 class _Stored:
-    """The trials in the store, by what a plan looks for."""
+    """The trials in the store, grouped as a plan looks for them."""
 
     def __init__(self, spec: StudySpec, fingerprint: str, records: tuple[TrialRecord, ...]) -> None:
         self._is_best_read = spec.evaluation.checkpoint == "best"
@@ -180,7 +180,7 @@ class _Stored:
                 self._networks[space.training_key(record.canonical)].append(record)
 
     def source(self, cell: Cell) -> TrialRecord | None:
-        """Find the trial whose networks the cell can be evaluated from: those it would train.
+        """Find a trial that has trained the cell's networks, so that they need only be evaluated.
 
         Which epoch is the best one depends on the norm and the objective radius. Where a study
         reads the best one, these must be the same. An evaluation that failed is not repeated.
@@ -211,7 +211,7 @@ def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
     failed = [record for record in tried if record.status == "FAILED"]
     complete = next((record for record in tried if record.is_complete), None)
     running = next((record for record in tried if record.status == "RUNNING"), None)
-    # Looked for last, as it takes two hashes.
+    # This is looked for last, as it takes two hashes.
     source = stored.source(cell) if complete is None and running is None else None
     given_up = len(failed) >= MAX_FAILURES_OF_A_CELL or any(r.would_repeat for r in failed)
     state: CellState
@@ -238,8 +238,8 @@ def _plan_block(
 ) -> PlannedBlock:
     """Collect a block's earlier suggestions, and every complete configuration it can learn from.
 
-    Methods that differ in their ranges alone share a block's key. Their suggestions are then told
-    apart by the method that a trial was run for.
+    Methods that differ in their ranges alone share a block's key. Their suggestions are then
+    distinguished by the method that a trial was run for.
     """
     searched = [
         record
@@ -266,7 +266,7 @@ def _plan_block(
     assert spec.search is not None
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
-    if size is not None:  # whole numbers alone: the points may run out before the trials do
+    if size is not None:  # of whole numbers only: the points may run out before the trials do
         known = {space.suggested(block, point.chosen, 0).values for point in taught}
         known |= {configuration.values for configuration in suggestions}
         known |= _grid_points(spec, block, fingerprint)
@@ -289,9 +289,9 @@ def _evaluable(
     searched: Iterable[TrialRecord],
     known: Iterable[Configuration],
 ) -> list[Configuration]:
-    """List suggestions made under another evaluation, of which networks are stored.
+    """List suggestions that were made under another evaluation and have stored networks.
 
-    They keep their numbers, so one whose number was given again is left out.
+    They keep their numbers, so one whose number was given to another suggestion is left out.
     """
     numbers = {made.number for made in known}
     values = {made.values for made in known}

@@ -9,11 +9,11 @@ from study.plan.space import Cell, canonical, training_key
 from study.spec import StudySpec
 
 LOST_TAG = "lost"
-"""Of a run whose worker was lost: the last epoch that it reported."""
+"""Tag of a run whose worker was lost: the last epoch that the worker reported."""
 MANY_LOSSES = 5
-"""Lost workers at one epoch that no longer look like chance."""
+"""So many workers lost after the same epoch no longer look like chance."""
 MOST_SETTINGS = 3
-"""Changed settings that are named; the rest is counted."""
+"""How many changed settings are named; the rest are counted."""
 NEVER_RUN = "not run yet"
 
 
@@ -62,8 +62,8 @@ def _reason(
         and spec.evaluation.checkpoint == "best"
     ):
         text += (
-            "; the epoch that is best by these was not stored, so it is trained again; with "
-            "checkpoint: last it would only be evaluated"
+            "; the epoch that is best under the new settings was not stored, so the cell is "
+            "trained again; with checkpoint: last it would only be evaluated"
         )
     return text
 
@@ -81,7 +81,7 @@ def _ending(tried: list[TrialRecord]) -> str:
     losses = sum(record.labels.get(LOST_TAG) == epoch for record in tried)
     text = f"its worker was lost after epoch {epoch}"
     if losses >= MANY_LOSSES:
-        text += f", {losses} times; is the machine short of memory?"
+        text += f" ({losses} times so far); is the machine short of memory?"
     return text
 
 
@@ -104,7 +104,7 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
 
 
 def _shown(value: Any) -> str:
-    """Format a setting's value; one that is left out has its default."""
+    """Format a setting's value; a setting that is left out has its default."""
     if value is None:
         return "default"
     if isinstance(value, list | tuple):

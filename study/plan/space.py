@@ -1,4 +1,4 @@
-"""From a study to what it runs: configurations, cells and their keys, search blocks. All pure.
+"""From a study to what it runs: configurations, cells, keys, search blocks. All functions are pure.
 
 Methods, lists and seeds keep the order of the studies file; sides and their settings have the order
 of the trainers. Swapping keys within a method therefore changes nothing.
@@ -60,7 +60,7 @@ class Configuration:
     method: str
     """Its name in the study."""
     values: Values
-    """What lists and ranges chose, lists first; fixed settings are not repeated."""
+    """The values chosen from lists and ranges, lists first; fixed settings are not repeated."""
     block: str = ""
     """Key of the search block that it was suggested in; empty for a grid configuration."""
     number: int = -1
@@ -82,12 +82,13 @@ class Block:
     """A search block: a method with ranges at one combination of its lists."""
 
     key: str
-    """The same in every study and with every width of the ranges: a hash of all the rest."""
+    """A hash of everything but the seed and the searched values, and so the same in every study
+    and for every width of the ranges."""
     training_key: str
-    """As `key`, of what decides the weights alone: other evaluations have the same."""
+    """Like `key`, but a hash of only what decides the weights: the same under every evaluation."""
     method: str
     fixed: Values
-    """What the lists chose; the same for every suggestion."""
+    """The values chosen from the lists, the same for every suggestion."""
     ranges: tuple[tuple[str, Range], ...]
 
 
@@ -146,21 +147,21 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     """Return everything that decides a cell's numbers, as JSON would hold it.
 
     The data set is its fingerprint, not its name or path. Numbers have the type of their field, so
-    that 0 and 0.0 are one. The names of study and method are not in it. A setting at its default is
-    in it only where `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
-    mean, and has to raise `NUMERICS_VERSION`. The version of a loss follows it: 2.1.
+    that 0 and 0.0 are one. The names of study and method are left out. So is a setting at its
+    default, unless `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
+    mean, and has to raise `NUMERICS_VERSION`. The version of the loss follows a dot, as in 2.1.
     """
     plain = _plain(config)
     # Every trial records both checkpoints, so which of them a study reads decides no number.
     plain["evaluation"].pop("checkpoint", None)
     loss = type(config.method.loss)
-    # A whole number without one, as in the keys that are recorded.
+    # For a loss without a version this is a whole number, as in keys recorded before.
     versioned = f"{NUMERICS_VERSION}.{LOSS_NUMERICS[loss]}" if loss in LOSS_NUMERICS else None
     return {**plain, "data": fingerprint, "numerics": versioned or NUMERICS_VERSION}
 
 
 def training_key(recorded: Mapping[str, Any]) -> str:
-    """Compute the hash of what decides a cell's weights: its canonical form but for evaluation.
+    """Compute the hash of what decides a cell's weights: all its settings but the evaluation.
 
     The per-epoch validation, which the evaluation decides, changes no weight. It does decide which
     epoch is the best one.
@@ -190,7 +191,7 @@ def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value]
 
 
 def trained_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
-    """Return the same as `taught_values`, of a cell that may have been evaluated otherwise."""
+    """Return the same as `taught_values`, but accept a cell under any evaluation."""
     values = {path: _at(recorded, path) for path, _ in block.ranges}
     if any(not contains(limits, values[path]) for path, limits in block.ranges):
         return None
@@ -215,7 +216,7 @@ def num_points(block: Block) -> int | None:
 
 
 def points(block: Block) -> Iterator[dict[str, Value]]:
-    """Return every point of a block whose ranges are all of whole numbers, the lowest first."""
+    """Return every point of a block, lowest first. All its ranges must be of whole numbers."""
     paths = [path for path, _ in block.ranges]
     spans = [range(int(limits.low), int(limits.high) + 1) for _, limits in block.ranges]
     return (dict(zip(paths, point, strict=True)) for point in itertools.product(*spans))
@@ -228,7 +229,7 @@ def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Val
 
 
 def short_name(path: str, paths: Iterable[str]) -> str:
-    """Return the fewest last words of a dotted path in which no other of the paths ends.
+    """Return the shortest ending of a dotted path, in whole words, that no other path shares.
 
     >>> short_name("weights.sam.rho", ["weights.sam.rho", "inputs.pgd.steps"])
     'rho'
@@ -274,7 +275,7 @@ def _block(
 
 def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> str:
     """Compute the hash of a canonical form without its seed and searched values."""
-    # Through JSON, as it copies what is nested, and turns tuples into the lists of a record.
+    # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
         kind, side, name = path.split(".")
@@ -283,7 +284,7 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
-    """Return what a canonical form holds at a path, None where it has no such side or setting."""
+    """Return a canonical form's value at a path; None if it has no such side or setting."""
     kind, side, name = path.split(".")
     inner: Any = recorded
     for key in ("method", kind, side):
@@ -308,7 +309,7 @@ def _plain(value: Any) -> Any:
     plain = {}
     for item in fields(value):
         content = getattr(value, item.name)
-        # The sides are always in: `none` is a choice as any other.
+        # The sides are always kept: `none` is a choice like any other.
         is_side = type(content) in _NAMES
         if content != item.default or is_side or item.name in _ALWAYS_KEYED.get(cls, ()):
             plain[item.name] = _plain_field(content, _hints(cls)[item.name])

@@ -1,7 +1,7 @@
 """How long a launch will take, from what trials of the same kind took.
 
-A trial's time is what it takes in a worker that is at work already. The start of a worker comes on
-top, once for each.
+A trial's time is what it takes in a worker that has already started. The time until the workers
+have started is added once.
 """
 
 from collections import Counter, defaultdict
@@ -17,16 +17,16 @@ from study.spec import StudySpec
 from trainers.config import TrainConfig
 
 START_SECONDS = 12.0
-"""From the beginning of a launch to its first epoch, where it was never measured: two CPU cores."""
+"""The time from a launch to its first epoch, where none was measured; typical of two CPU cores."""
 TRAINING = "cost/training_seconds"
 VALIDATION = "cost/validation_seconds"
 EVALUATION = "cost/evaluation_seconds"
 START = "cost/start_seconds"
-"""Metrics of a trial: all its epochs at their median, the same of their validation, the test, and
-of a worker's first trial, the time from the launch to its first epoch."""
+"""Metrics of a trial: the time of its epochs at their median, of their validation likewise, of the
+evaluation on test, and, for a worker's first trial, from the launch to its first epoch."""
 
 Range = tuple[float, float]
-"""Seconds, from and to."""
+"""Seconds: the least and the most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +34,15 @@ class Estimate:
     """How long a launch will take."""
 
     low: float
-    """Seconds, of the trials whose time can be told."""
+    """Seconds, for the trials whose time can be estimated."""
     high: float
     num_unknown: int
-    """Trials of which nothing similar was ever run; they are not in the sum."""
+    """Number of trials unlike any that was ever run; they are not in the sum."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What finished trials took."""
+    """How long finished trials took."""
 
     by_shape: Mapping[str, float]
     """Median seconds of a trial, by shape of the training."""
@@ -52,9 +52,9 @@ class Pace:
     """Median seconds from the beginning of a launch to a worker's first epoch."""
 
     def of(self, config: TrainConfig, canonical: Mapping[str, Any]) -> Range | None:
-        """Return what a training takes; None if none on its data and network was measured.
+        """Return how long a training takes; None if none on its data and network was measured.
 
-        A shape that was not measured itself takes its passes times the rate of those that were.
+        If its own shape was not measured, this is its passes times the rates of shapes that were.
         """
         known = self.by_shape.get(shape_key(canonical))
         if known is not None:
@@ -67,7 +67,7 @@ class Pace:
 
 
 def measured_pace(records: Iterable[TrialRecord]) -> Pace:
-    """Collect what finished trials took."""
+    """Collect how long finished trials took."""
     seconds: dict[str, list[float]] = defaultdict(list)
     works: dict[str, tuple[str, float]] = {}
     starts = []
@@ -94,14 +94,14 @@ def measured_pace(records: Iterable[TrialRecord]) -> Pace:
 
 
 def trial_seconds(record: TrialRecord) -> float:
-    """Return what a finished trial took, without the start of its worker where that is known."""
+    """Return how long a finished trial took; where it is known, without its worker's start."""
     parts = [record.metrics.get(name) for name in (TRAINING, VALIDATION, EVALUATION)]
     known = [part for part in parts if part is not None]
     return sum(known) if len(known) == len(parts) else record.seconds
 
 
 def training_seconds(record: TrialRecord) -> float:
-    """Return what a trial's training took, without validation, test and the start of its worker.
+    """Return how long a trial trained, without validation, test and the start of its worker.
 
     Where that was not recorded, every epoch is taken to be as long as the last one.
     """
@@ -113,9 +113,9 @@ def training_seconds(record: TrialRecord) -> float:
 
 
 def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> float:
-    """Estimate how long the networks of a finished trial take to be evaluated as `canonical` says.
+    """Estimate how long it takes to evaluate a finished trial's networks as `canonical` says.
 
-    Where the test's own time was not recorded, it is what remained beside the epochs.
+    Where the time of the trial's own test was not recorded, it is the trial's time less its epochs.
     """
     measured = source.metrics.get(EVALUATION)
     if measured is None:
@@ -125,7 +125,7 @@ def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> flo
 
 
 def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
-    """List what a launch will train; a point not suggested yet is the corner of its ranges."""
+    """List what a launch will train; a point to come stands at the upper ends of its ranges."""
     configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
     for planned in plan.blocks:
         corner = space.suggested(
@@ -151,7 +151,7 @@ def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
         return Estimate(low=0.0, high=0.0, num_unknown=len(found))
 
     def wall(seconds: list[float]) -> float:
-        # At least the longest trial, which more slots make no faster.
+        # It lasts at least as long as the longest trial, which more slots do not shorten.
         return pace.start + max(sum(seconds) / max(1, slots), *seconds)
 
     return Estimate(
@@ -162,7 +162,7 @@ def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
 
 
 class TimeLeft:
-    """The time that a launch still needs, by what it has measured itself and what is recorded."""
+    """The time that a launch still needs, estimated from its own trials and recorded ones."""
 
     def __init__(self, spec: StudySpec, plan: Plan, slots: int) -> None:
         self._slots = max(1, slots)
@@ -190,13 +190,13 @@ class TimeLeft:
         self._works[kind] = relative_cost(config) * config.training.epochs
 
     def _kind(self, cell: space.Cell) -> str:
-        """Return what a cell's time is told by: its key if it is only evaluated, else its shape."""
+        """Return the key of a cell's time: its own if it is only evaluated, else its shape's."""
         if cell.key in self._sources:
             return cell.key
         return shape_key(space.canonical(cell.config, self._fingerprint))
 
     def end(self, cell: space.Cell, seconds: float | None) -> None:
-        """Count a cell as ended. seconds: what it took; None for one that failed."""
+        """Count a cell as ended. `seconds`: how long it took; None if it failed."""
         kind = self._kind(cell)
         self._open[kind] -= 1
         if seconds is not None:
@@ -205,7 +205,7 @@ class TimeLeft:
     def left(self, running: Iterable[tuple[space.Cell, float]]) -> float | None:
         """Estimate the seconds left; None before anything similar was measured.
 
-        running: the cells that are running, each with the share of its epochs that is done.
+        `running`: the cells that are running, each with the share of its epochs that is done.
         """
         total = 0.0
         for kind, number in self._open.items():
@@ -219,7 +219,7 @@ class TimeLeft:
         return max(0.0, total) / self._slots
 
     def _expected(self, kind: str) -> float | None:
-        """Return what a trial takes: as measured now, else as before, else by its passes."""
+        """Return how long a trial takes: as measured now, else as before, else by its passes."""
         if self._measured[kind]:
             return median(self._measured[kind])
         before = self._before.get(kind)

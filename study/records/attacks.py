@@ -1,8 +1,8 @@
-"""What attacks and the checklist found of a trained network: recorded on the run that trained it.
+"""What attacks and the checklist found about a trained network, recorded on its training run.
 
-An attack at one radius of one norm leaves a file of bits, its log and one metric, in this order: it
+An attack at one radius of one norm leaves a file of bits, its log and one metric, in this order. It
 is done if and only if the metric and the file are there. The checklist leaves a file and two tags.
-Nothing here needs torch. Letters: A attacks, n samples.
+Nothing here needs torch. Shape letters: A attacks, n samples.
 """
 
 import json
@@ -25,21 +25,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 Samples = int | Literal["all"]
-"""How many test images are attacked, the first ones."""
+"""How many test images are attacked, counted from the first."""
 
 METRIC_WORDS = {"AutoAttack": "autoattack", "APGD-CE, FAB, Square": "apgd_fab_square"}
-"""By the name of a sequence of attacks, the word for it in the names of metrics."""
+"""The word for a sequence of attacks in the names of metrics, by the name of the sequence."""
 VERDICT_TAG = "diagnosis"
-"""Of the checkpoint checked last; beside it `diagnosis.last` or `.best` holds the basis."""
+"""The verdict on the checkpoint that was checked last. Another tag, `diagnosis.last` or
+`diagnosis.best`, holds its basis."""
 FOLDER = "attacks"
 ATTACK_ARRAYS = ("bits", "attacks", "attack", "sample_hash", "versions")
-"""What is read of the file of an attack."""
+"""The arrays that are read from the file of an attack."""
 CHECKS_FOLDER = "diagnostics"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Threat:
-    """What a network is attacked with: up to a radius of a norm, on the first test images."""
+    """What a network is attacked with: a norm, the largest radius, and how many test images."""
 
     norm: Norm
     radius: float
@@ -56,13 +57,14 @@ class AttackRecord:
     attack: str
     """The name of the sequence: `AutoAttack`."""
     attacks: tuple[str, ...]
-    """(A,) in the order they ran."""
+    """(A,) their names, in the order in which they ran."""
     bits: NDArray[np.bool_]
-    """(1 + A, n): row 0 without an attack, row 1 + a right after attacks 0 … a too."""
+    """(1 + A, n): row 0 marks the samples that are right without an attack, row 1 + a those that
+    are still right after the attacks 0 … a."""
     sample_hash: str
-    """Of the judged samples."""
+    """The hash of the attacked samples."""
     versions: Mapping[str, str]
-    """Of the libraries that attacked, `pyautoattack` among them."""
+    """The versions of the attacking libraries, `pyautoattack` among them."""
 
     @property
     def num_judged(self) -> int:
@@ -72,7 +74,7 @@ class AttackRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRecord:
-    """One row of the checklist, or one of its two parts, as it is recorded."""
+    """One row of the checklist, or one part of a row that has two, as it is recorded."""
 
     number: int
     """1 … 12."""
@@ -84,7 +86,7 @@ class CheckRecord:
 
 
 def judged_samples(samples: Samples, num_test: int) -> Samples:
-    """Return how many test images are attacked: `all` if no more are there than asked."""
+    """Return how many test images are attacked: `all` if there are not more than `samples`."""
     return "all" if samples == "all" or samples >= num_test else samples
 
 
@@ -96,12 +98,12 @@ def first_samples(split: Split, samples: Samples) -> Split:
 
 
 def hash_of_first(test: Split) -> Callable[[int], str]:
-    """Return a function from a number to the hash of the first so many samples, with a cache."""
+    """Return a cached function from a number n to the hash of the first n test samples."""
     return cache(lambda samples: sample_hash(first_samples(test, samples)))
 
 
 def threat_name(threat: Threat) -> str:
-    """Return the name of a threat in metrics and files, with its part of the test set.
+    """Return the name of a threat for metrics and files, with its part of the test set.
 
     >>> threat_name(Threat(norm="linf", radius=8 / 255, samples=100))
     'linf_0.0313725_first_100'
@@ -113,7 +115,7 @@ def threat_name(threat: Threat) -> str:
 def metric_name(checkpoint: str, attack: str, threat: Threat) -> str:
     """Return the name of the metric of the accuracy under all attacks of a sequence.
 
-    The accuracy is raw at that radius, not nested.
+    The accuracy is as measured at that radius, without regard to smaller radii.
 
     >>> metric_name("last", "AutoAttack", Threat(norm="l2", radius=0.5, samples="all"))
     'last/autoattack_l2_0.5'
@@ -132,14 +134,14 @@ def checks_file_name(checkpoint: str) -> str:
 
 
 def is_attacked(record: TrialRecord, checkpoint: str, attack: str, threat: Threat) -> bool:
-    """Return whether the sequence of attacks is recorded: its metric, and its file."""
+    """Return whether a sequence of attacks is recorded, with its metric and its file."""
     if metric_name(checkpoint, attack, threat) not in record.metrics:
         return False
     return runs.may_have(record, file_name(checkpoint, threat))
 
 
 def is_checked(record: TrialRecord, checkpoint: str, basis: str) -> bool:
-    """Return whether the checklist is recorded with this basis: what decided it."""
+    """Return whether the checklist is recorded with this basis, the hash of what decided it."""
     is_tagged = record.labels.get(_basis_tag(checkpoint)) == basis
     return is_tagged and runs.may_have(record, checks_file_name(checkpoint))
 
@@ -152,7 +154,7 @@ def log_attack(
     log: str,
     folder: Path,
 ) -> None:
-    """Record an attack on a run, the metric last. `folder`: an empty one for the files."""
+    """Record an attack on a run, the metric last. `folder`: an empty folder for the files."""
     path = folder / file_name(found.checkpoint, found.threat)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
@@ -178,7 +180,7 @@ def log_checks(
     verdict: str,
     basis: str,
 ) -> None:
-    """Record the checklist on a run, each row with its numbers; the tags last."""
+    """Record the checklist on a run, each row with its numbers, and then its tags."""
     content = {
         "verdict": verdict,
         "checks": [
@@ -205,12 +207,12 @@ def read_attacks(
     samples: Samples,
     first_hash: Callable[[int], str],
 ) -> tuple[AttackRecord, ...]:
-    """Read what is recorded at the trial's own norms and radii, in their order.
+    """Read the attacks that are recorded at the trial's own norms and radii, in their order.
 
-    `samples`: attacks on the first N test images are never returned for all, nor the other way
-    round, unless the test set has no more than N. `first_hash`: returns the hash of the first so
-    many test samples, which must be those attacked. No file is opened where nothing is recorded.
-    Raises `TrackingError` for a damaged file, and for other samples.
+    `samples`: an attack on the first N test images is never returned where all are asked for, nor
+    the other way round, unless the test set has no more than N. `first_hash(n)` returns the hash of
+    the first n test samples, which must be the attacked ones. No file is opened where nothing is
+    recorded. Raises `TrackingError` for a damaged file, and for an attack on other samples.
     """
     found = []
     for asked in _threats(record, samples):
@@ -225,7 +227,7 @@ def read_attacks(
 
 
 def read_checks(store: Store, record: TrialRecord, checkpoint: str) -> tuple[CheckRecord, ...]:
-    """Read the checklist; empty where none is recorded, and then without looking at files.
+    """Read the checklist. Where none is recorded, return an empty one and open no file.
 
     Raises `TrackingError` for a damaged file.
     """
@@ -246,7 +248,7 @@ def read_checks(store: Store, record: TrialRecord, checkpoint: str) -> tuple[Che
 
 
 def is_diagnosed(record: TrialRecord, checkpoint: str) -> bool:
-    """Return whether a checklist is recorded, with any basis."""
+    """Return whether a checklist is recorded, whatever its basis."""
     has_basis = _basis_tag(checkpoint) in record.labels
     return has_basis and runs.may_have(record, checks_file_name(checkpoint))
 
@@ -263,7 +265,10 @@ def _threats(record: TrialRecord, samples: Samples) -> Iterator[Threat]:
 
 
 def _recorded(record: TrialRecord, checkpoint: str, asked: Threat) -> Iterator[tuple[Threat, str]]:
-    """Yield what is recorded at a radius: of the samples asked, then of all, as many perhaps."""
+    """Yield the attacks recorded at a radius: on the samples asked for, then on the whole test set.
+
+    The test set may have no more samples than are asked for.
+    """
     for threat in dict.fromkeys((asked, replace(asked, samples="all"))):
         for attack in METRIC_WORDS:
             if is_attacked(record, checkpoint, attack, threat):
@@ -273,7 +278,7 @@ def _recorded(record: TrialRecord, checkpoint: str, asked: Threat) -> Iterator[t
 def _read_attack(
     store: Store, record: TrialRecord, checkpoint: str, threat: Threat
 ) -> tuple[AttackRecord, Path]:
-    """Read one file of bits, and return where it lies, too."""
+    """Read one file of bits; return its content and its path."""
     name = file_name(checkpoint, threat)
     with runs.artifact(store, record, name) as path:
         content = path.read_bytes()
@@ -281,7 +286,8 @@ def _read_attack(
             arrays = runs.read_arrays(content, ATTACK_ARRAYS)
             bits, attacks = arrays["bits"], tuple(map(str, arrays["attacks"]))
             if bits.dtype != np.bool_ or bits.ndim != 2 or len(bits) != 1 + len(attacks):
-                raise ValueError(f"bits of {len(attacks)} attacks are {bits.dtype} {bits.shape}")
+                shape = f"{bits.dtype} of shape {bits.shape}"
+                raise ValueError(f"the bits of {len(attacks)} attacks are {shape}")
             found = AttackRecord(
                 checkpoint=checkpoint,
                 threat=threat,
@@ -298,7 +304,7 @@ def _check_samples(found: AttackRecord, expected: str, path: Path) -> None:
     """Raise `TrackingError` for an attack on other images than those of the evaluation attack."""
     if found.sample_hash != expected:
         raise TrackingError(
-            f"{path}: must be of the first {found.num_judged} test samples ({expected}), got an "
-            f"attack on {found.sample_hash or 'unnamed ones'}; delete it, then study evaluate "
-            "makes it again"
+            f"{path}: must be an attack on the first {found.num_judged} test samples ({expected}), "
+            f"got one on {found.sample_hash or 'samples without a hash'}; delete it, then study "
+            "evaluate makes it again"
         )

@@ -1,8 +1,8 @@
-"""Runs straight from MLflow's database file: in milliseconds, where MLflow takes seconds to import.
+"""Runs read straight from MLflow's database file, which saves the seconds of importing MLflow.
 
-`study plan` and `study status` only read, and are asked often. Where the store is a database file
-of a schema that is known here, its rows are read as they are, and nothing is written. Every other
-store is read through MLflow; a test compares what the two say of the same runs.
+`study plan` and `study status` only read, and are run often. Where the store is a database file
+with a schema that is known here, its rows are read as they are, and nothing is written. Every other
+store is read through MLflow. A test compares what both ways read of the same runs.
 """
 
 import math
@@ -27,7 +27,7 @@ WORKSPACES = "MLFLOW_ENABLE_WORKSPACES"
 
 @dataclass(frozen=True, kw_only=True)
 class RunRow:
-    """What is recorded of a run, its parameters aside."""
+    """What is recorded of a run, without its parameters."""
 
     id: str
     status: str
@@ -37,19 +37,19 @@ class RunRow:
     artifacts: str
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
-    """The last value of each."""
+    """The last value of each metric."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """MLflow's database file, to be read."""
+    """MLflow's database file, for reading."""
 
     path: Path
     artifacts: str
-    """Root of the artifacts today; empty where the store's user decides."""
+    """Where the artifacts lie today; empty for a store that the user named."""
 
     def runs(self, experiment_tag: tuple[str, str], run_tag: tuple[str, str]) -> list[RunRow]:
-        """Read the runs that carry a tag, of the experiments that carry one; the latest first."""
+        """Read the runs with `run_tag` in experiments with `experiment_tag`, the latest first."""
         chosen = (
             "FROM runs JOIN experiments USING (experiment_id) "
             "JOIN experiment_tags AS held USING (experiment_id) "
@@ -86,7 +86,7 @@ class Database:
         ]
 
     def history(self, run: str, metric: str) -> dict[int, float]:
-        """Read a metric's values by step; of several at one step, the last recorded."""
+        """Read a metric's values by step. Of several at one step, the one recorded last is read."""
         with _reading(self.path) as rows:
             found = rows.execute(
                 "SELECT step, value, is_nan FROM metrics WHERE run_uuid = ? AND key = ? "
@@ -97,7 +97,7 @@ class Database:
 
 
 def open_database(store: Store) -> Database | None:
-    """Open a store's database file to read it; None where only MLflow can read the store."""
+    """Open a store's database file for reading. Return None where only MLflow can read it."""
     if not store.is_local or os.environ.get(WORKSPACES):
         return None
     path = store.path
@@ -105,7 +105,7 @@ def open_database(store: Store) -> Database | None:
         with _reading(path) as rows:
             versions = {version for (version,) in rows.execute("SELECT * FROM alembic_version")}
     except sqlite3.Error:
-        return None  # MLflow says what is wrong with it
+        return None  # MLflow will say what is wrong with it
     if len(versions) != 1 or not versions <= SCHEMAS:
         return None
     return Database(path=path, artifacts=store.artifacts)
@@ -113,7 +113,7 @@ def open_database(store: Store) -> Database | None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """Hold one view of the database, in which no writer's half work is seen."""
+    """Open the database for reading, in one state that no writer changes meanwhile."""
     address = f"{path.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(address, uri=True, timeout=PATIENCE_SECONDS)) as connection:
         connection.execute("BEGIN")
@@ -121,7 +121,7 @@ def _reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _by_run(rows: Iterable[tuple[str, str, T]]) -> dict[str, dict[str, T]]:
-    """Gather rows of (run, key, value), sorted by run."""
+    """Gather rows of (run, key, value), which are sorted by run."""
     return {
         run: {key: value for _, key, value in of_run}
         for run, of_run in groupby(rows, key=lambda row: row[0])

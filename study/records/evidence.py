@@ -1,4 +1,4 @@
-"""Evidence: what is recorded of a trial beside its accuracies, as the analysis takes it.
+"""Evidence: what is recorded of a trial besides its accuracies, in the form the analysis takes.
 
 Nothing here needs torch.
 """
@@ -33,13 +33,13 @@ from study.spec import StudySpec
 from trainers.config import EvaluationConfig
 
 DETECTED = "detected."
-"""What the tags of detectors start with; the rest is the detector's name."""
+"""The prefix of the detectors' tags; the rest of a tag is the detector's name."""
 ENOUGH_SEEDS = 3
-"""For an interval over seeds."""
+"""The number of seeds that an interval over seeds needs."""
 ATTACKER = "pyautoattack"
 """The library whose version decides what an attack finds."""
 SEEDS_ROW = (11, "seeds")
-"""Number and name of the row that a study decides, whose networks others may share."""
+"""Number and name of the row that depends on the study; several studies may share a network."""
 
 
 def other_norm(
@@ -73,7 +73,7 @@ def strong_results(records: Sequence[AttackRecord]) -> tuple[StrongResult, ...]:
 
 
 def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
-    """Return the checklist."""
+    """Convert a recorded checklist for the analysis."""
     return tuple(
         Check(
             number=record.number,
@@ -88,9 +88,9 @@ def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
 def read_checklist(
     store: Store, record: TrialRecord, checkpoint: str, num_seeds: int
 ) -> tuple[CheckRecord, ...]:
-    """Read a network's checklist, with the row of its configuration's seeds in this study.
+    """Read a network's checklist, with a row on how many seeds this study has for it.
 
-    Empty where none is recorded. Raises `TrackingError` for a damaged file.
+    The checklist is empty where none is recorded. Raises `TrackingError` for a damaged file.
     """
     rows = read_checks(store, record, checkpoint)
     if not rows:
@@ -100,7 +100,7 @@ def read_checklist(
 
 
 def count_seeds(num_seeds: int) -> CheckRecord:
-    """Row 11, first part: an interval over seeds needs three; one seed is no finding.
+    """Build the first part of row 11: an interval needs three seeds, and a finding needs two.
 
     >>> count_seeds(3).verdict, count_seeds(2).verdict, count_seeds(1).verdict
     ('pass', 'warn', 'fail')
@@ -121,7 +121,7 @@ def basis_of(
 ) -> str:
     """Return a hash of what decides a diagnosis besides the network: code, rivals, attacks.
 
-    `rivals`: of the same configuration and other seeds.
+    `rivals`: the trials of the same configuration with other seeds.
     """
     evaluation = spec.evaluation
     threats = [
@@ -142,8 +142,8 @@ def outdated_text(
 ) -> str:
     """Return a sentence that counts the recorded checklists whose basis has changed since.
 
-    `configurations`: the trials of each, one per seed. The text is empty if no basis has changed.
-    Outdated checklists still count.
+    `configurations`: the trials of each configuration, one per seed. The text is empty if no basis
+    has changed. Outdated checklists still count.
     """
     checkpoint = spec.evaluation.checkpoint
     is_current: dict[str, bool] = {}
@@ -157,9 +157,9 @@ def outdated_text(
     if num_outdated == 0:
         return ""
     return (
-        f"{num_outdated} of {len(is_current)} networks diagnosed with other seeds, "
-        f"attacks or version than there are now; study diagnose {spec.name} does it again for "
-        "those on the fronts"
+        f"{num_outdated} of {len(is_current)} diagnoses used other seeds, attacks or another "
+        f"version than there are now; study diagnose {spec.name} repeats those of networks on the "
+        "fronts"
     )
 
 
@@ -169,9 +169,9 @@ def provenance(
     attacks: Mapping[str, Sequence[AttackRecord]],
     num_test: int,
 ) -> dict[str, str]:
-    """Return which code attacked the networks, and whether checklists are up to date, as lines.
+    """Return lines on which code attacked the networks, and which checklists are out of date.
 
-    `attacks`: by the cell's key. What is not recorded, and what is in order, has no line.
+    `attacks` is indexed by the cells' keys. What is not recorded, or is up to date, has no line.
     """
     configurations: dict[Configuration, list[TrialRecord]] = {}
     for planned in done:
@@ -187,7 +187,7 @@ def provenance(
 
 
 def detections(labels: Mapping[str, str]) -> tuple[Detection, ...]:
-    """Return what the detectors tagged the run with, by their names."""
+    """Return what the detectors recorded in a run's tags, sorted by detector."""
     return tuple(
         Detection(name=name.removeprefix(DETECTED).replace("_", " "), text=text)
         for name, text in sorted(labels.items())
@@ -198,7 +198,7 @@ def detections(labels: Mapping[str, str]) -> tuple[Detection, ...]:
 def _strong_result(records: Sequence[AttackRecord]) -> StrongResult:
     """Stack one sequence of attacks over its rising radii.
 
-    A sample that one evaluation finds wrong without an attack is right at no radius.
+    A sample that is wrong without an attack in one of the records counts as wrong at every radius.
     """
     first = records[0]
     clean = np.logical_and.reduce([record.bits[0] for record in records])

@@ -1,7 +1,8 @@
 """A study's runs in MLflow: what is recorded, and reading it back.
 
-One experiment and one parent run per study; under it one run per trial of a cell. Every call goes
-through `MlflowClient` with explicit run ids, so no run is ever active behind the caller's back.
+A study has one experiment and one parent run. Below the parent run lies one run for each trial of a
+cell. Every call goes through `MlflowClient` with explicit run ids, so no run is ever active behind
+the caller's back.
 """
 
 import json
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
 TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
-"""What MLflow's databases hold of a tag, and so of a run's note."""
+"""The longest tag, and so the longest note of a run, that MLflow's databases hold."""
 BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
 TAGS = {"study", "cell", "method", "block", "number", "config"}
-"""What every trial's run says of itself; a run without them is somebody else's."""
+"""The tags of every trial's run; a run without them was not made by a study."""
 DAMAGES = (
     ValueError,
     LookupError,
@@ -48,7 +49,7 @@ DAMAGES = (
     struct.error,
     zlib.error,
 )
-"""What reading damaged content raises, once it is in memory: no disk can fail there."""
+"""The errors that damaged content raises once it is in memory, where no disk can fail."""
 
 
 Source: TypeAlias = "Database | MlflowClient"
@@ -79,9 +80,9 @@ def find_study(client: "MlflowClient", name: str) -> StudyRuns | None:
 def open_study(
     client: "MlflowClient", store: Store, spec: StudySpec, tags: Mapping[str, str]
 ) -> StudyRuns:
-    """Find or make a study's experiment and parent run; it is not running yet.
+    """Find or create a study's experiment and parent run, without starting the run.
 
-    Raises `TrackingError` if an experiment of that name was deleted, or is somebody else's.
+    Raises `TrackingError` if an experiment of that name was deleted, or was not made by a study.
     """
     experiment = client.get_experiment_by_name(spec.name)
     if experiment is not None and experiment.lifecycle_stage != "active":
@@ -144,7 +145,7 @@ def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iter
 
 
 def _row(run: "Run") -> RunRow:
-    """Return the parts of MLflow's run that are read."""
+    """Return the parts of an MLflow run that are used here."""
     return RunRow(
         id=run.info.run_id,
         status=run.info.status,
@@ -162,7 +163,7 @@ def read_trial(client: "MlflowClient", run: str, checkpoint: str) -> TrialRecord
 
 
 def _record(row: RunRow, checkpoint: str) -> TrialRecord:
-    """Read one trial run."""
+    """Build the record of a trial from its run."""
     tags, metrics = row.tags, row.metrics
     canonical = json.loads(tags["config"])
     status = cast(RunStatus, row.status)
@@ -191,20 +192,20 @@ def _record(row: RunRow, checkpoint: str) -> TrialRecord:
 
 
 def recorded_checkpoints(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the checkpoints that a run holds, by its tags."""
+    """Return the checkpoints that a run holds, according to its tags."""
     return ("last",) if LAST_ALONE_TAG in labels else CHECKPOINTS
 
 
 def _lacking(row: RunRow, evaluation: Mapping[str, Any], checkpoint: str) -> str:
-    """Return what a finished trial lacks to be done; empty if nothing."""
+    """Return why a finished trial does not count as done; empty if it does."""
     held = recorded_checkpoints(row.tags)
     if checkpoint not in held:
-        return f"its run holds the checkpoint last alone, and the study reads {checkpoint}"
+        return f"its run holds only the checkpoint last, but the study reads {checkpoint}"
     for name in _required_metrics(evaluation, held):
         if name not in row.metrics:
             return f"its run has no metric {name}"
     folder = local_path(row.artifacts)
-    if folder is None:  # elsewhere, where the run is trusted
+    if folder is None:  # the files lie elsewhere, and the run is trusted
         return ""
     absent = [name for name in artifact_names(held) if not (folder / name).is_file()]
     return f"its file {folder / absent[0]} is gone" if absent else ""
@@ -236,7 +237,7 @@ def _required_metrics(
 
 
 def recorded_threats(evaluation: Mapping[str, Any]) -> tuple[tuple[Norm, Sequence[float]], ...]:
-    """Return the norms that a recorded cell was evaluated at, its own first, with their radii."""
+    """Return the norms that a recorded cell was evaluated in, its own first, with their radii."""
     norm: Norm = evaluation["norm"]
     other: Norm = "l2" if norm == "linf" else "linf"
     return (norm, evaluation["radii"]), (other, evaluation.get("other_norm_radii", ()))
@@ -271,11 +272,11 @@ def read_bits(store: Store, record: TrialRecord) -> dict[str, Any]:
 
 
 def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
-    """Read the arrays of an archive by their names, of which it must have `names`."""
-    import numpy as np  # a tenth of a second, which plan and status do not need
+    """Read the arrays of an archive by name. Raises `ValueError` if it lacks one of `names`."""
+    import numpy as np  # takes a tenth of a second, and plan and status do not need it
 
     with ZipFile(BytesIO(content)) as archive:
-        # Whole files are checked before an array is made: a wrong shape may ask for all memory.
+        # Whole files are checked before an array is made: a wrong shape could ask for all memory.
         files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
     missing = [name for name in names if name not in files]
     if missing:
@@ -285,7 +286,10 @@ def read_arrays(content: bytes, names: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def undamaged(path: Path, then: str) -> Iterator[None]:
-    """Turn what damaged content raises into one `TrackingError`; `then`: once it is deleted."""
+    """Turn an error of damaged content into a `TrackingError`.
+
+    `then`: what the user does once the file is deleted.
+    """
     try:
         yield
     except DAMAGES as error:
@@ -295,7 +299,7 @@ def undamaged(path: Path, then: str) -> Iterator[None]:
 
 
 def may_have(record: TrialRecord, name: str) -> bool:
-    """Look for a run's file where it lies on this machine; elsewhere trust what the run says."""
+    """Return whether a run's file exists; one on another machine is taken to exist."""
     folder = local_path(record.artifacts)
     return folder is None or (folder / name).is_file()
 
@@ -317,14 +321,14 @@ def artifact(store: Store, record: TrialRecord, name: str) -> Iterator[Path]:
 
 
 def read_epochs(source: Source, run: str, names: Iterable[str]) -> dict[int, tuple[float, ...]]:
-    """Read metrics that a run recorded at each epoch: their values by epoch, where all were."""
+    """Read the values of metrics by epoch, for the epochs at which the run recorded all of them."""
     by_name = list(read_histories(source, run, names).values())
     epochs = set.intersection(*(set(values) for values in by_name)) if by_name else set()
     return {epoch: tuple(values[epoch] for values in by_name) for epoch in sorted(epochs)}
 
 
 def read_histories(source: Source, run: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
-    """Read metrics that a run recorded at each epoch: their values by name and epoch."""
+    """Read the values of metrics that a run recorded at each epoch, by name and epoch."""
     return {
         name: source.history(run, name)
         if isinstance(source, Database)
@@ -361,9 +365,10 @@ def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
 def end_lost_run(
     client: "MlflowClient", runs: StudyRuns, ray_trial: str, epoch: int, reason: str
 ) -> None:
-    """End the run of a trial whose worker is gone as KILLED, as nobody else can.
+    """End the run of a trial as KILLED, as its worker is lost and cannot do it.
 
-    epoch: the last one that the worker reported, 0 if none. It is no failure of the cell.
+    `epoch`: the last one that the worker reported, 0 if none. A lost worker is no failure of the
+    cell.
     """
     running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
     for run in list(_search(client, [runs.experiment], running)):
@@ -387,7 +392,7 @@ def log_report(
 ) -> str:
     """Log a report bundle on the parent run, below `place`; return its address in the UI.
 
-    The address is a fragment, the part after `/#`. A note replaces the run's.
+    The address is a fragment, from the `#` on. A `note` that is not empty replaces the run's note.
     """
     client.log_artifacts(runs.parent, str(folder), place)
     if note:
@@ -396,9 +401,9 @@ def log_report(
 
 
 class TrialRun:
-    """One trial's run while it lasts: opened, fed with epochs, ended in one of three ways.
+    """One trial's run while it lasts: opened, given epochs, ended in one of three ways.
 
-    `is_away`: whether the tracking server is away now.
+    `is_away` returns whether the tracking server is away now.
     """
 
     def __init__(
@@ -410,7 +415,7 @@ class TrialRun:
         params: Mapping[str, object],
         is_away: Callable[[], bool] = lambda: False,
     ) -> None:
-        from mlflow.entities import Param  # seconds, which readers of the file do not need
+        from mlflow.entities import Param  # takes seconds, which reading the file does not need
 
         self._client = client
         self._is_away = is_away
@@ -423,9 +428,9 @@ class TrialRun:
         client.log_batch(self.id, params=logged)
 
     def log(self, metrics: Mapping[str, float], step: int, flush_seconds: float = 2.0) -> None:
-        """Record metrics at a step; they are sent together, at most every `flush_seconds`.
+        """Record metrics at a step. They are sent together, at most every `flush_seconds`.
 
-        They are held back while the server is away, as no epoch has to wait for it.
+        While the server is away they are held back, so that no epoch waits for it.
         """
         self._pending.extend((name, float(value), step) for name, value in metrics.items())
         if time.monotonic() - self._flushed < flush_seconds:
@@ -435,7 +440,7 @@ class TrialRun:
             self.flush()
 
     def flush(self) -> None:
-        """Send what is pending."""
+        """Send the metrics that are held back."""
         from mlflow.entities import Metric  # imported by then: a run is open
 
         now = int(time.time() * 1000)
@@ -463,7 +468,7 @@ class TrialRun:
         self._client.set_terminated(self.id, "FINISHED")
 
     def fail(self, reason: str, details: str, would_repeat: bool) -> None:
-        """End the run as FAILED with its reason, and what it reached."""
+        """End the run as FAILED with its reason, and keep the metrics it reached."""
         self.flush()
         self._end("FAILED", {"reason": reason[:1000], "would_repeat": str(would_repeat).lower()})
         if details:
@@ -474,7 +479,7 @@ class TrialRun:
         self._end("KILLED", {"reason": reason})
 
     def _end(self, status: RunStatus, tags: Mapping[str, str]) -> None:
-        """End the run in the least number of calls that tell why."""
+        """Set tags that say why the run ends, and end it, in as few calls as possible."""
         for name, value in tags.items():
             self._client.set_tag(self.id, name, value)
         self._client.set_terminated(self.id, status)

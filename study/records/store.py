@@ -21,12 +21,12 @@ SQLITE = "sqlite:///"
 EXPERIMENT_TAG = "rhoeps"
 """Marks the experiments that studies made."""
 PLAIN_PATH = re.compile(r"[^%?#;\\\x00-\x1f\ud800-\udfff]*")
-"""What the path of a database may hold: all else has a meaning in an address, or cannot be one."""
+"""The characters of a database's path. Others have a meaning in an address, or cannot be in one."""
 
 ANSWER_SECONDS = 5.0
 """How long a server may take to accept a connection."""
 PATIENCE_SECONDS = 30.0
-"""How long the database file is waited for while somebody writes it."""
+"""How long to wait for the database file while another process writes to it."""
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,7 +37,7 @@ ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""Set, where the user has not, before mlflow is imported; workers get the same."""
+"""Set before mlflow is imported, unless the user has set it; workers get the same."""
 
 
 class TrackingError(RuntimeError):
@@ -50,7 +50,7 @@ class Store:
 
     uri: str
     artifacts: str
-    """Root of the artifacts; empty where a server decides."""
+    """The folder of the artifacts; empty for a store that the user named."""
 
     @property
     def path(self) -> Path:
@@ -64,7 +64,7 @@ class Store:
 
     @property
     def is_shared(self) -> bool:
-        """Whether launches of other projects may record here: the user named the store."""
+        """Whether other projects may record here, too, as the user named the store."""
         return not self.artifacts
 
     @property
@@ -89,7 +89,7 @@ def find_store(project: Path) -> Store:
         is_file_store = "://" not in uri or uri.startswith("file:")
         if is_file_store:
             rule = "must be a server or a database, as MLflow keeps no runs in plain files any more"
-            out = "say http://host:5000 or sqlite:////folder/mlflow.db"
+            out = "set it to http://host:5000 or sqlite:////folder/mlflow.db"
             raise TrackingError(f"MLFLOW_TRACKING_URI: {rule}, got {masked(uri)}; {out}")
         return _named_store(uri)
     runs = plain_folder(project) / "runs"
@@ -104,16 +104,16 @@ def _named_store(uri: str) -> Store:
     if name == uri or name in ("", ":memory:"):
         raise TrackingError(
             f"MLFLOW_TRACKING_URI: must name a file, as workers share it, got {uri}; "
-            "say sqlite:////folder/mlflow.db"
+            "set it to sqlite:////folder/mlflow.db"
         )
     return Store(uri=f"{SQLITE}{Path(name).absolute()}", artifacts="")
 
 
 def plain_folder(folder: Path) -> Path:
-    """Return a folder under a path that can be part of an address: its own, or that of a link.
+    """Return a folder's path if it can be part of an address, else a link to the folder.
 
-    The link lies in this user's part of the machine's temporary folder. It is made anew where it
-    was cleaned away, and no record depends on it (`placed`). Raises `TrackingError` if others could
+    The link lies in this user's part of the machine's temporary folder. It is made again after a
+    cleanup, and no record depends on it (`placed`). Raises `TrackingError` if other users could
     write there.
     """
     folder = folder.resolve()
@@ -154,9 +154,9 @@ def placed(address: str, location: str, root: str) -> str:
 
 
 def silence(store: Store) -> str:
-    """Return why nobody answers at a server's address; empty if somebody does.
+    """Return why no server answers at the store's address; empty if one does.
 
-    Stores that are files, and servers that are reached through a proxy, are taken to answer.
+    A store in a file, and a server that is reached through a proxy, are taken to answer.
     """
     url = urlsplit(store.uri)
     port = url.port or {"http": 80, "https": 443}.get(url.scheme)
@@ -172,9 +172,9 @@ def silence(store: Store) -> str:
 
 
 def connect(store: Store) -> "MlflowClient":
-    """Open the store, making its schema where there is none.
+    """Open the store, and create its schema where there is none.
 
-    Raises `TrackingError` where it cannot be reached, read or written.
+    Raises `TrackingError` if it cannot be reached, read or written.
     """
     if reason := silence(store):
         raise TrackingError(
@@ -183,7 +183,7 @@ def connect(store: Store) -> "MlflowClient":
         )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient  # 2 to 4 seconds: only where runs are read or written
+    from mlflow import MlflowClient  # takes 2 to 4 seconds: only to read or write runs
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -203,9 +203,9 @@ def connect(store: Store) -> "MlflowClient":
 
 
 def _readdress(store: Store) -> None:
-    """Correct the recorded places of files after the project's folder was moved or copied.
+    """Correct the recorded addresses of files after the project's folder was moved or copied.
 
-    MLflow records absolute paths, and would write into the folder that the records came from.
+    MLflow records absolute paths, and would otherwise write into the old folder.
     """
     table = "SELECT name FROM sqlite_master WHERE name = 'experiment_tags'"
     tagged = (
@@ -231,11 +231,12 @@ def _readdress(store: Store) -> None:
 
 
 def _make_database(path: Path) -> None:
-    """Make MLflow's schema aside and rename it: nobody ever sees half of it.
+    """Create MLflow's database under another name, then rename it, so that nobody sees half of it.
 
-    Readers beside a first launch, and a launch killed in its first second, would.
+    A command that reads during the first launch would, and so would the launch after a first one
+    that was killed in its first second.
     """
-    from mlflow import MlflowClient  # seconds: quick commands read the database file
+    from mlflow import MlflowClient  # takes seconds: quick commands read the file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{path.name}.part")
@@ -248,7 +249,7 @@ def _make_database(path: Path) -> None:
 
 
 class recording:  # noqa: N801 - used as a statement: `with recording(store):`
-    """Turn what a store's failure raises, of whatever layer, into one `TrackingError`."""
+    """Turn an error of the store, whichever library raises it, into a `TrackingError`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store

@@ -1,4 +1,4 @@
-"""What a trial is recorded by: the names and values of its parameters and metrics."""
+"""The names and values of a trial's parameters and metrics, as they are recorded."""
 
 import math
 import os
@@ -21,11 +21,11 @@ from trainers.evaluation.evaluate import Evaluation
 
 
 def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
-    """Flatten a cell into MLflow's parameters, the same names for every trial of a study.
+    """Flatten a cell into MLflow's parameters, with the same names for every trial of a study.
 
-    A side that is off has radius 0, which is what it means, and `none` for its other settings:
-    so the UI's comparisons find a value everywhere. The names that studies compare by come first
-    in the alphabet of those that differ, as the UI draws the first ones.
+    A side that is off has radius 0, which means the same, and `none` for its other settings. So the
+    UI's comparisons find a value everywhere. The UI draws only the first parameters that differ, in
+    alphabetical order, so the names that studies compare by come first in that order.
     """
     config = cell.config
     params: dict[str, object] = {
@@ -56,7 +56,7 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
 
 
 def _listed(value: object) -> object:
-    """Write a list as people do, and `none` for an empty one; leave anything else as it is."""
+    """Format a list with commas, an empty one as `none`; return anything else as it is."""
     if not isinstance(value, tuple):
         return value
     shown = (f"{item:.6g}" if isinstance(item, float) else str(item) for item in value)
@@ -87,7 +87,7 @@ def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
 def checkpoint_values(
     checkpoint: str, config: TrainConfig, epoch: EpochMetrics, evaluation: Evaluation
 ) -> dict[str, float]:
-    """Return what one checkpoint reached, on validation and on test, under the names in MLflow."""
+    """Return one checkpoint's accuracies on validation and test, under their names in MLflow."""
     radii = dict(config.evaluation.threats)
     norm, other = config.evaluation.norm, config.evaluation.other_norm
     robust = {norm: evaluation.robust, other: evaluation.other_robust}
@@ -105,7 +105,7 @@ def checkpoint_values(
 
 
 def detector_values(history: Sequence[EpochMetrics]) -> dict[str, float]:
-    """Return what the detectors look at, over the epochs so far: falls of robust accuracy, ≥ 0."""
+    """Return what the detectors watch: the falls of robust accuracy in the epochs so far, ≥ 0."""
     return {
         "detect/largest_robust_fall": largest_fall(history),
         "detect/best_minus_last_robust": best_minus_last(history),
@@ -115,8 +115,8 @@ def detector_values(history: Sequence[EpochMetrics]) -> dict[str, float]:
 def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, float]:
     """Count a training's passes: its totals in samples, and the cost per sample and epoch.
 
-    That cost is in forward passes (`trainers.methods.Passes`), 3 for standard training: a backward
-    pass to the inputs costs one, one to weights and inputs two.
+    That cost is in forward passes (`trainers.config.Passes`); standard training costs 3. A backward
+    pass to the inputs costs one, and a backward pass to weights and inputs costs two.
     """
     total = Passes(
         forward=sum(epoch.forward_passes for epoch in history),
@@ -132,9 +132,9 @@ def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, fl
 
 
 def time_values(history: Sequence[EpochMetrics], evaluation_seconds: float) -> dict[str, float]:
-    """Return what a trial took: all epochs at their median, which the first one may exceed.
+    """Return how long a trial took, counting each of its epochs at their median time.
 
-    The first epoch of a worker may have compiled something. `seconds` is the sum.
+    A worker's first epoch may be longer, as it may compile something. `seconds` is the sum.
     """
     found = {
         TRAINING: len(history) * median(epoch.seconds for epoch in history),

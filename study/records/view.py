@@ -1,7 +1,7 @@
 """How the MLflow UI first shows a study's runs: the columns that matter, and two charts.
 
 The UI keeps such a view in a tag of the experiment, as zlib-compressed JSON; `?viewStateShareKey=`
-in its address opens it. Where a later UI reads it no more, the usual columns are shown.
+in its address opens it. A later UI that cannot read it shows its usual columns.
 """
 
 import base64
@@ -17,7 +17,7 @@ SECTION = "study"
 
 
 def view_tag(spec: StudySpec, runs: StudyRuns) -> tuple[str, str]:
-    """Return the experiment tag, name and value, that holds the view."""
+    """Return the name and the value of the experiment tag that holds the view."""
     state = json.dumps(_state(spec, runs), separators=(",", ":"))
     packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
     return f"mlflow.sharedViewState.{KEY}", f"deflate;{packed}"

@@ -249,7 +249,8 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -
     code, output = project.run("check")
     assert code == 0
     place = "warning: studies.yaml:16: tiny.resources.gpu"
-    assert output.startswith(f"{place}: must not exceed the GPUs of the machine, got 0.5 of 0; ")
+    rule = "must not exceed the GPUs of the machine, got 0.5, and it has 0; "
+    assert output.startswith(f"{place}: {rule}")
     for command in ("plan", "launch", "evaluate"):
         code, output = project.run(command, "tiny")
         assert code == 2, output

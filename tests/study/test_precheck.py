@@ -136,8 +136,14 @@ def test_batch_larger_than_the_training_part_is_a_warning(look: Any, tmp_path: P
 
 
 LACKING = {
-    "cpus": ("{cpu: 9}", "cpu: must not exceed the CPUs of the machine, got 9 of 8; ask for fewer"),
-    "gpus": ("{gpu: 1}", "gpu: must not exceed the GPUs of the machine, got 1 of 0; set gpu: 0"),
+    "cpus": (
+        "{cpu: 9}",
+        "cpu: must not exceed the CPUs of the machine, got 9, and it has 8; ask for fewer",
+    ),
+    "gpus": (
+        "{gpu: 1}",
+        "gpu: must not exceed the GPUs of the machine, got 1, and it has 0; set gpu: 0",
+    ),
 }
 
 

@@ -203,7 +203,7 @@ def test_bits_of_a_run_without_a_best_epoch_hold_the_last_alone(lab: Lab) -> Non
     assert not (Path(found.artifacts) / "checkpoints" / "best.pt").exists()
     by_best = [r for r in read_trials(lab.client, "best") if r.run == found.run]
     assert [record.is_complete for record in by_best] == [False]
-    assert "holds the checkpoint last alone" in by_best[0].reason
+    assert "holds only the checkpoint last" in by_best[0].reason
 
 
 def test_training_key_is_that_of_the_weights_alone(lab: Lab) -> None:

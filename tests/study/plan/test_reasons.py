@@ -74,7 +74,7 @@ ENDINGS: list[Any] = [
     ),
     pytest.param(
         [{"status": "KILLED", "labels": {LOST_TAG: "3"}}] * MANY_LOSSES,
-        "its worker was lost after epoch 3, 5 times; is the machine short of memory?",
+        "its worker was lost after epoch 3 (5 times so far); is the machine short of memory?",
         id="lost often",
     ),
     pytest.param(
@@ -114,8 +114,8 @@ def test_cell_is_open_for_what_its_last_trial_ended_by(
             "objective_radius: 0.1",
             "objective_radius: 0.05",
             "finished under other settings: evaluation.objective_radius 0.1 → 0.05; the epoch that "
-            "is best by these was not stored, so it is trained again; with checkpoint: last it "
-            "would only be evaluated",
+            "is best under the new settings was not stored, so the cell is trained again; with "
+            "checkpoint: last it would only be evaluated",
         ),
         ("rho: [0.1, 0.2]", "rho: [0.3]", NEVER_RUN),
         ("seeds: [0, 1]", "seeds: [5]", NEVER_RUN),

@@ -253,9 +253,9 @@ def test_attack_on_other_samples_than_the_data_s_first_is_refused(
     log(client, trial().run, attacked(0.05), 4)
     log(client, trial().run, attacked(0.1, sample_hash="another"), 4)
     rule = (
-        r"linf_0\.1_first_4\.npz: must be of the first 4 test samples \(first 4\), got an attack "
+        r"linf_0\.1_first_4\.npz: must be an attack on the first 4 test samples \(first 4\), got "
     )
-    with pytest.raises(TrackingError, match=rule + "on another; delete it, then study eva"):
+    with pytest.raises(TrackingError, match=rule + "one on another; delete it, then study eva"):
         read_attacks(store, trial(), "last", 4, named)
 
 

@@ -248,7 +248,7 @@ def test_results_carry_attacks_checks_detections_and_the_other_norm(
     assert (check.number, check.name, check.verdict) == (5, "zero gradients", "fail")
     assert (seeds.name, seeds.text) == ("seeds", count_seeds(2).text)
     assert results.provenance["pyautoattack"] == "0.2.0"
-    assert results.provenance["diagnosis"].startswith("1 of 1 networks diagnosed with other seeds")
+    assert results.provenance["diagnosis"].startswith("1 of 1 diagnoses used other seeds")
     assert [(d.name, d.text) for d in trial.detections] == [
         ("robust overfitting", "It fell at epoch 2.")
     ]

@@ -351,7 +351,8 @@ def test_trainings_that_detectors_end_stop_no_launch_and_broken_ones_do(read: Re
             searcher.on_trial_complete(trial, {**ended, "ended": is_ended})
         assert watch.stop_all() is stops
     assert len(searcher.failures) == 5
-    assert watch.problem.startswith("stopped after 2 failed trials (more than 1); the last one: ")
+    rule = "stopped after 2 failed trials (more than 1); the last failure: "
+    assert watch.problem.startswith(rule)
 
 
 def test_stopping_searcher_hands_out_nothing(read: Read) -> None:

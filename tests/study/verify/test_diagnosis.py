@@ -172,15 +172,15 @@ def test_checklists_of_another_study_s_seeds_are_said_once_and_not_by_network(re
 
     both = [diagnosed(records[0], records[1]), diagnosed(records[1], records[0])]
     assert outdated_text(spec, [both], "all") == ""
-    assert outdated_text(spec, [both[:1]], "all").startswith("1 of 1 networks diagnosed with other")
+    assert outdated_text(spec, [both[:1]], "all").startswith("1 of 1 diagnoses used other")
     alone = [diagnosed(record) for record in records]
     assert outdated_text(spec, [alone], "all").startswith("2 of 2 ")
     assert outdated_text(spec, [[alone[0], both[1]]], "all").startswith("1 of 2 ")
     metric = metric_name("best", "AutoAttack", THREAT)
     attacked = [replace(record, metrics=METRICS | {metric: 0.1}) for record in both]
     text = outdated_text(spec, [attacked], "all")
-    assert text.startswith("2 of 2 networks diagnosed with other seeds, attacks or version than ")
-    assert f"study diagnose {spec.name} does it again for those on the fronts" in text
+    assert text.startswith("2 of 2 diagnoses used other seeds, attacks or another version than ")
+    assert f"study diagnose {spec.name} repeats those of networks on the fronts" in text
 
 
 def check(number: int, verdict: str, name: str = "a row", text: str = "Said.") -> CheckRecord:
