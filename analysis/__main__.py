@@ -112,8 +112,8 @@ def _said(results: Results) -> str:
     )
     references = "".join(f"; reference: {one.name}" for one in results.references)
     return (
-        f"{results.study}: {', '.join(counts)}{references}; {threat.attack}, {threat.norm}, radii {radii}, "
-        f"objective {threat.objective_radius:g}; reference point at clean accuracy "
+        f"{results.study}: {', '.join(counts)}{references}; {threat.attack}, {threat.norm}, "
+        f"radii {radii}, objective {threat.objective_radius:g}; reference point at clean accuracy "
         f"{results.clean_floor:g}; sides: {sides}; hyperparameters: "
         f"{', '.join(names) or 'none'}"
     )

@@ -21,6 +21,7 @@ from analysis.results.words import (
     attack_text,
     count_text,
     percent,
+    value_text,
     values_text,
 )
 
@@ -28,6 +29,7 @@ REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 
 """Required clean accuracies that may become columns of the table of fronts."""
 ASKED = 4
 """At most so many of them become columns."""
+REFERENCE_TEXT = "Each is a single published run: no interval, and not compared with the methods."
 STANDARD_COST = 3.0
 """Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 
@@ -82,6 +84,29 @@ def front_table(analysis: Analysis) -> Table:
                 *(_attained_cell(front, clean) for clean in asked.tolist()),
             )
             for front in fronts
+        ),
+    )
+
+
+def reference_table(results: Results) -> Table:
+    """Build the table of references: published single runs, as their table had them."""
+    return Table(
+        key="references",
+        caption=f"References, in %. {REFERENCE_TEXT}",
+        columns=(
+            "Reference",
+            "Clean",
+            *(f"Robust at {value_text(r)}" for r in results.threat.radii),
+        ),
+        rows=tuple(
+            (
+                Cell(text=one.name, order=one.name),
+                *(
+                    Cell(text="–" if share is None else percent(share), order=share or 0.0)
+                    for share in (one.clean, *one.robust)
+                ),
+            )
+            for one in results.references
         ),
     )
 

@@ -107,9 +107,7 @@ def read_bit_file(path: Path) -> BitFile:
     )
 
 
-def bits_of(
-    file: BitFile, row: Row, given: Array, problems: Problems
-) -> Bits | None:
+def bits_of(file: BitFile, row: Row, given: Array, problems: Problems) -> Bits | None:
     """Return a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
     name = str(row.cells.get("bits", row.number))
     if name not in file.arrays:
@@ -206,9 +204,7 @@ class TrialRows:
         )
         self.absent.append(trial)
 
-    def _read_done(
-        self, row: Row, method: str, values: Mapping[str, Value], seed: int
-    ) -> None:
+    def _read_done(self, row: Row, method: str, values: Mapping[str, Value], seed: int) -> None:
         names = ("clean", *self._columns.robust)
         given = self._fractions(row, names)
         validation = self._fractions(row, self._columns.validation or ())
