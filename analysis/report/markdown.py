@@ -41,13 +41,8 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     )
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
     lines += [_item(f) for f in said] or ["Nothing is claimed."]
-    lines += [
-        "",
-        *_table(analysis.findings),
-        *_references(results),
-        "## What this study cannot say",
-        "",
-    ]
+    lines += ["", *_table(analysis.findings), *_references(results)]
+    lines += ["## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
     lines += [
         f"- **{escaped_markdown(topic)}.** {escaped_markdown(text)}" for topic, text in limits

@@ -29,7 +29,6 @@ REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 
 """Required clean accuracies that may become columns of the table of fronts."""
 ASKED = 4
 """At most so many of them become columns."""
-REFERENCE_TEXT = "Each is a single published run: no interval, and not compared with the methods."
 STANDARD_COST = 3.0
 """Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 
@@ -92,7 +91,8 @@ def reference_table(results: Results) -> Table:
     """Build the table of references: published single runs, as their table had them."""
     return Table(
         key="references",
-        caption=f"References, in %. {REFERENCE_TEXT}",
+        caption="References, in %. Each is a single published run: no interval, and not compared "
+        "with the methods.",
         columns=(
             "Reference",
             "Clean",

@@ -268,8 +268,8 @@ def _csv_rows(path: Path, problems: Problems) -> Rows:
                 text = f"has {len(cells)} cells, the header {len(header)}; quote each cell with "
                 text += f"{SEPARATOR_NAMES[separator]} in it, and write decimals with a point"
                 problems.add(place, text)
-            cells = _cells(zip(header, cells, strict=False))
-            rows.append(Row(place=place, number=len(rows) + 1, cells=cells))
+            named = _cells(zip(header, cells, strict=False))
+            rows.append(Row(place=place, number=len(rows) + 1, cells=named))
     except csv.Error as error:
         raise TableError(f"{path}:{table.line_num}: is not CSV: {error}") from error
     if header is None:

@@ -347,10 +347,10 @@ class Options:
 def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -> Results:
     """Read results from a table: the path of a CSV file, a data frame, or a list of dicts.
 
-    A row without a seed, of a method without any, is a published single run: it becomes one of
-    `Results.references`. `options` are the fields of `Options`. `bits` is an `.npz` file with an array (1 + R, n) of
+    `options` are the fields of `Options`. `bits` is an `.npz` file with an array (1 + R, n) of
     correctness bits for each row, as described at the head of this module. Raises `TableError`,
-    a `ResultsError`, with a message for each mistake.
+    a `ResultsError`, with a message for each mistake. A row without a seed, of a method without
+    any, is a published single run, one of `Results.references`.
 
     >>> rows = [{"method": "sam", "rho": 0.1, "seed": 0, "clean": 0.9, "robust_0.1": 0.4}]
     >>> read_table(rows, num_test=1000).trials[0].robust
