@@ -28,6 +28,9 @@ other column is a hyperparameter. If it looks like an outcome or a record of the
 runtime), it is an error: --ignore it, or list all --hyperparameters. Columns with other names are
 read by --rename.
 
+A row with an empty seed, of a method without any seed, is a published single run: it is shown as a
+reference, without an interval, and never compared with the methods.
+
 Without the columns weights and inputs, a method with rho above 0 counts as SAM, one with epsilon
 above 0 as adversarial training, any other as standard training.
 
@@ -107,9 +110,10 @@ def _said(results: Results) -> str:
         count_text(len(results.seeds), "seed"),
         count_text(results.num_test, "test image"),
     )
+    references = "".join(f"; reference: {one.name}" for one in results.references)
     return (
-        f"{results.study}: {', '.join(counts)}; {threat.attack}, {threat.norm}, radii {radii}, "
-        f"objective {threat.objective_radius:g}; reference point at clean accuracy "
+        f"{results.study}: {', '.join(counts)}{references}; {threat.attack}, {threat.norm}, "
+        f"radii {radii}, objective {threat.objective_radius:g}; reference point at clean accuracy "
         f"{results.clean_floor:g}; sides: {sides}; hyperparameters: "
         f"{', '.join(names) or 'none'}"
     )

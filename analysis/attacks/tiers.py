@@ -133,6 +133,7 @@ def tier_results(results: Results, design: TierDesign) -> Results:
         histories=(),
         importances=(),
         data_doubts=(),
+        references=(),  # published under another attack
     )
 
 

@@ -24,6 +24,7 @@ from analysis.figures.labels import (
     marker_boxes,
     method_labels,
     place_labels,
+    reference_labels,
     tail_labels,
     text_boxes,
     value_labels,
@@ -139,10 +140,14 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
         + ": median attainment surface, shaded from its pessimistic to its optimistic edge "
         "(95%, pointwise)",
         "hollow: searched" if searched else "",
+        "stars: references, each a published single run without an interval"
+        if results.references
+        else "",
         _member_text(results, choice, radius),
     ]
     text = "; ".join(part for part in parts if part)
-    outside = left_out_text(choice, results.threat.radii.index(radius))
+    position = results.threat.radii.index(radius)
+    outside = left_out_text(choice, position, results.references)
     lost = f"Left out: {analysis.exclusion.named}." if analysis.exclusion else ""
     return " ".join(part for part in (f"{text[0].upper()}{text[1:]}.", outside, lost) if part)
 
@@ -240,6 +245,9 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> Non
         layers.draw_shifts(axes, *method.shifts, method.style, layer(method.key))
         _draw_means(axes, method)
         markers.append(marker_boxes(axes, method.points, layers.OTHER))
+    for _, *point in scene.references:
+        layers.draw_reference(axes, (point[0], point[1]))
+        markers.append(marker_boxes(axes, np.array(point), layers.REFERENCE))
     arrows, gaps = _draw_gaps(axes, scene)
     lines += arrows
     outside = _draw_outside(axes, scene)
@@ -255,8 +263,8 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> Non
 
 
 def _place_names(axes: Axes, scene: Scene, boxes: list[Array]) -> bool:
-    """Write the methods' names, add them to the solid boxes, and return whether all have room."""
-    unnamed = _left_over(axes, method_labels(scene), boxes)
+    """Write all names, add them to the solid boxes, and return whether all have room."""
+    unnamed = _left_over(axes, method_labels(scene) + reference_labels(scene), boxes)
     tails = tail_labels(scene, unnamed)
     return not _left_over(axes, tails, boxes) and len(tails) == len(unnamed)
 
@@ -346,6 +354,8 @@ def _draw_legend(axes: Axes, scene: Scene) -> None:
             mfc="white" if style.searched else style.colour,
             label=shortened(method.note.name, 28),
         )
+    for name, _, _ in scene.references:
+        axes.plot([], [], ls="", marker="*", mfc="white", mec=MUTED, label=shortened(name, 28))
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=8)
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from numpy.typing import NDArray
 
-from analysis.figures.canvas import INK, layer
+from analysis.figures.canvas import INK, MUTED, layer
 from analysis.figures.layers import thinned
 from analysis.figures.marks import pairs
 from analysis.figures.scene import Arrow, MethodScene, Scene
@@ -123,6 +123,14 @@ def method_labels(scene: Scene) -> list[Label]:
             by_height = anchors[np.argsort(-anchors[:, 1], kind="stable")]
             labels.append(_method_label(method, by_height, far=True))
     return labels
+
+
+def reference_labels(scene: Scene) -> list[Label]:
+    """Build the label of each reference, beside its point."""
+    return [
+        Label(text=shortened(name, NAME), anchors=((clean, robust),), colour=MUTED)
+        for name, clean, robust in scene.references
+    ]
 
 
 def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:

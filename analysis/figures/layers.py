@@ -11,13 +11,13 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.typing import LineStyleType
 
-from analysis.figures.canvas import INK
+from analysis.figures.canvas import INK, MUTED
 from analysis.figures.marks import line_boxes, pairs, write_above
 from analysis.figures.palette import MethodStyle
 from analysis.results.trials import Array
 
-MEMBER, OTHER, SEED = 7.0, 5.0, 2.5
-"""Sizes of the markers in points: front members, other configurations, single seeds."""
+MEMBER, OTHER, SEED, REFERENCE = 7.0, 5.0, 2.5, 9.0
+"""Sizes of the markers in points: front members, other configurations, single seeds, references."""
 CHI_SQUARED = 5.991464547107979
 """95% point of χ² with 2 degrees of freedom, −2 ln 0.05: the size of a 95% region."""
 MOST_CURVE_POINTS = 60
@@ -73,6 +73,12 @@ def draw_means(
         zorder=4.8 if is_member else 4.5,
         gid=gid,
     )
+
+
+def draw_reference(axes: Axes, point: tuple[float, float]) -> None:
+    """Draw a published single run as a hollow star, which no method has."""
+    look: dict[str, Any] = {"marker": "*", "ms": REFERENCE, "mfc": "white", "mec": MUTED}
+    axes.plot(*np.array([point]).T, ls="", mew=1.0, zorder=4.6, **look)
 
 
 def draw_regions(

@@ -16,13 +16,15 @@ from analysis.fronts.choice import Choice, MethodFront, mean_points
 from analysis.inference.claims import Estimand
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.methods import MethodNote
-from analysis.results.trials import Array
+from analysis.results.trials import Array, Reference
 from analysis.results.words import method_text, percent, values_text
 
 ESTIMAND_KEYS = {"population": "population", "this test set": "test-set"}
 """The class of an estimand's layer in the page."""
 CHI = 2.4477468306808166
 """√ of the 95% point of χ² with 2 degrees of freedom: half-width of a region in deviations."""
+FAR, LEAST_WIDTH = 3, 0.02
+"""Far left is more than so many widths of the range of the other points, of at least 2 points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,8 @@ class Scene:
     """Their robust accuracies."""
     arrows: tuple[Arrow, ...]
     """The gap of the first pair that has one, under each estimand."""
+    references: tuple[tuple[str, float, float], ...]
+    """Name, clean and robust accuracy of the references inside the figure."""
 
 
 def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> Scene:
@@ -131,6 +135,12 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
             for c in left_out(choice)
         ),
         arrows=tuple(arrow for view in views for arrow in _arrows(view, methods)),
+        references=tuple(
+            (one.name, 100 * one.clean, 100 * robust)
+            for one in analysis.results.references
+            for robust in [one.robust[analysis.results.threat.radii.index(radius)]]
+            if robust is not None and 100 * one.clean >= limits[0]
+        ),
     )
 
 
@@ -150,23 +160,32 @@ def shown_range(clean: Array) -> tuple[float, float]:
     for kept in range(1, len(falling)):
         few_left_out = 4 * (len(falling) - kept) <= len(falling)
         gap = falling[kept - 1] - falling[kept]
-        if few_left_out and gap > 3 * max(falling[0] - falling[kept - 1], 0.02):
+        if few_left_out and gap > FAR * max(falling[0] - falling[kept - 1], LEAST_WIDTH):
             return float(falling[kept - 1]), float(falling[0])
     return float(falling[-1]), float(falling[0])
 
 
-def frame(choice: Choice, position: int) -> tuple[float, float, float]:
+def frame(
+    choice: Choice, position: int, references: Sequence[Reference] = ()
+) -> tuple[float, float, float]:
     """Return the lowest clean, highest clean and highest robust accuracy of a figure (fractions).
 
-    The range contains the means shown and their single seeds, except seeds far left of all means.
+    The range contains the means shown, their single seeds and the references, except seeds and
+    references far left of all means.
     """
     found = tuple(c for front in choice.fronts for c in front.configurations)
     low, high = shown_range(mean_points(found, position)[:, 0])
     shown = [c for c in found if c.clean.mean >= low]
-    reach = low - max(high - low, 0.02)
-    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= reach]
-    top = max((c.robust[position].high for c in shown), default=0.0)
-    return min([low, *seeds]), max([high, *seeds]), top
+    width = max(high - low, LEAST_WIDTH)
+    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= low - width]
+    published = [
+        (one.clean, robust)
+        for one in references
+        if (robust := one.robust[position]) is not None and one.clean >= low - FAR * width
+    ]
+    seeds += [clean for clean, _ in published]
+    tops = [*(c.robust[position].high for c in shown), *(robust for _, robust in published)]
+    return min([low, *seeds]), max([high, *seeds]), max(tops, default=0.0)
 
 
 def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
@@ -176,16 +195,20 @@ def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
     return tuple(c for c in found if c.clean.mean < low)
 
 
-def left_out_text(choice: Choice, position: int) -> str:
+def left_out_text(choice: Choice, position: int, references: Sequence[Reference] = ()) -> str:
     """Describe what lies left of the figure at this radius; empty if nothing does."""
+    low, _, _ = frame(choice, position, references)
     outside = [
         f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
         + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
         for c in left_out(choice)
+    ] + [
+        f"reference {one.name} ({percent(one.clean)}% clean, {percent(robust)}% robust)"
+        for one in references
+        if (robust := one.robust[position]) is not None and one.clean < low
     ]
     more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
     listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
-    low, _, _ = frame(choice, position)
     dropped = {c.key for c in left_out(choice)}
     shown = [c for f in choice.fronts for c in f.configurations if c.key not in dropped]
     seeds = sum(trial.clean < low for c in shown for trial in c.trials)
@@ -313,7 +336,7 @@ def _limits(
 ) -> tuple[float, float, float]:
     """Choose the limits of the axes so that means, most seeds and regions are inside."""
     position = analysis.results.threat.radii.index(views[0].radius)
-    low, high, top = frame(choice, position)
+    low, high, top = frame(choice, position, analysis.results.references)
     dropped = {c.key for c in left_out(choice)}
     for row, c in enumerate(analysis.found):
         if c.key in dropped:

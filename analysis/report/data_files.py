@@ -18,7 +18,7 @@ from analysis.results.trials import TrialResult, Value, strong_key, trial_key
 
 
 def seeds_csv(results: Results) -> str:
-    """Write a row for each cell; absent cells have a status and a reason."""
+    """Write a row for each cell; absent cells have a status and a reason, references no seed."""
     rows = []
     for trial in results.trials:
         row: dict[str, object] = {"method": trial.method, **trial.values, "seed": trial.seed}
@@ -33,6 +33,10 @@ def seeds_csv(results: Results) -> str:
     for absent in results.absent:
         row = {"method": absent.method, **absent.values, "seed": absent.seed}
         row |= {"status": absent.status, "run": absent.run, "reason": absent.reason}
+        rows.append(row)
+    for one in results.references:
+        row = {"method": one.name, "status": "done", "clean": one.clean}
+        row |= {f"robust_{r:g}": v for r, v in zip(results.threat.radii, one.robust, strict=True)}
         rows.append(row)
     names = _value_names([t.values for t in results.trials] + [a.values for a in results.absent])
     return csv_text(rows, ["method", *names, "seed", "status"])

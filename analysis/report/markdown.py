@@ -5,6 +5,8 @@ import re
 from analysis.document import Analysis
 from analysis.findings.phrases import reason_text
 from analysis.inference.claims import Finding
+from analysis.report.tables import reference_table
+from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text
 
 LEADING = ("gap", "stronger attack", "dominance", "equivalent epsilon")
@@ -39,7 +41,8 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     )
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
     lines += [_item(f) for f in said] or ["Nothing is claimed."]
-    lines += ["", *_table(analysis.findings), "## What this study cannot say", ""]
+    lines += ["", *_table(analysis.findings), *_references(results)]
+    lines += ["## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
     lines += [
         f"- **{escaped_markdown(topic)}.** {escaped_markdown(text)}" for topic, text in limits
@@ -94,6 +97,20 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
         ),
         "",
     ]
+
+
+def _references(results: Results) -> list[str]:
+    """List the references; nothing where there are none."""
+    table = reference_table(results)
+    items = [
+        f"- {escaped_markdown(name.text)}: "
+        + ", ".join(
+            f"{head.lower()} {cell.text}"
+            for head, cell in zip(table.columns[1:], numbers, strict=True)
+        )
+        for name, *numbers in table.rows
+    ]
+    return ["## References", "", table.caption, "", *items, ""] if items else []
 
 
 def _number(value: float | None) -> str:

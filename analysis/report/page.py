@@ -24,7 +24,14 @@ from analysis.report.front_tables import gate_table
 from analysis.report.limits import Limit, limits, method_notes
 from analysis.report.markdown import ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
-from analysis.report.tables import Table, absent_table, count_table, front_table, method_table
+from analysis.report.tables import (
+    Table,
+    absent_table,
+    count_table,
+    front_table,
+    method_table,
+    reference_table,
+)
 from analysis.results.words import shortened
 
 MOST_BYTES = 480_000
@@ -198,7 +205,7 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
         if tier.analysis.results.threat.norm == analysis.results.threat.norm:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
-        "gap": [front_table(analysis)],
+        "gap": [front_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [
             other_table(analysis, other, f"other{number}")

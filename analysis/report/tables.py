@@ -21,6 +21,7 @@ from analysis.results.words import (
     attack_text,
     count_text,
     percent,
+    value_text,
     values_text,
 )
 
@@ -82,6 +83,30 @@ def front_table(analysis: Analysis) -> Table:
                 *(_attained_cell(front, clean) for clean in asked.tolist()),
             )
             for front in fronts
+        ),
+    )
+
+
+def reference_table(results: Results) -> Table:
+    """Build the table of references: published single runs, as their table had them."""
+    return Table(
+        key="references",
+        caption="References, in %. Each is a single published run: no interval, and not compared "
+        "with the methods.",
+        columns=(
+            "Reference",
+            "Clean",
+            *(f"Robust at {value_text(r)}" for r in results.threat.radii),
+        ),
+        rows=tuple(
+            (
+                Cell(text=one.name, order=one.name),
+                *(
+                    Cell(text="–" if share is None else percent(share), order=share or 0.0)
+                    for share in (one.clean, *one.robust)
+                ),
+            )
+            for one in results.references
         ),
     )
 

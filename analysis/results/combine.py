@@ -68,6 +68,7 @@ def combine(studies: Sequence[Results]) -> Results:
         is_comparison=len(studies) > 1,
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
+        references=tuple(dict.fromkeys(one for study in studies for one in study.references)),
         data_doubts=tuple(dict.fromkeys(doubt for s in studies for doubt in s.data_doubts)),
     )
 

@@ -18,6 +18,7 @@ from analysis.results.trials import (
     History,
     Importance,
     Norm,
+    Reference,
     ResultsError,
     TrialKey,
     TrialResult,
@@ -98,6 +99,10 @@ class Results:
         default=(), metadata={"written": lambda results: bool(results.data_doubts)}
     )
     """What is seldom meant in the data, each as a clause that ends without a full stop."""
+    references: tuple[Reference, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.references)}
+    )
+    """Published single runs, which no number of the methods depends on."""
 
     def __post_init__(self) -> None:
         """Refuse results that cannot be analysed together."""
@@ -107,6 +112,7 @@ class Results:
         _check_cells(self)
         _check_together(self.trials)
         _check_training(self)
+        _check_references(self)
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """Return the seeds declared for a method."""
@@ -301,4 +307,18 @@ def _check_training(results: Results) -> None:
             raise ResultsError(
                 f"{method}: importances for {objective} accuracy must be of a declared method, "
                 "and given once"
+            )
+
+
+def _check_references(results: Results) -> None:
+    names = [note.name for note in results.methods] + [one.name for one in results.references]
+    for one in results.references:
+        if names.count(one.name) > 1:
+            raise ResultsError(f"reference {one.name}: its name is used twice; give it another")
+        given = [one.clean, *(value for value in one.robust if value is not None)]
+        fits = len(one.robust) == len(results.threat.radii) and len(given) > 1
+        if not fits or not all(0 <= value <= 1 for value in given):
+            raise ResultsError(
+                f"reference {one.name}: needs fractions in [0, 1], one robust accuracy or None for "
+                f"each of the {len(results.threat.radii)} radii, got {one.clean} and {one.robust}"
             )

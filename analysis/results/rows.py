@@ -58,6 +58,8 @@ class Row:
 
     place: str
     """Where it is, for messages: `table.csv:5`."""
+    number: int
+    """From 1, below the header."""
     cells: Mapping[str, Value]
     """By column; blank cells are left out."""
 
@@ -98,7 +100,7 @@ def read_rows(source: Any, problems: Problems) -> Rows:
         header="rows",
         columns=columns,
         rows=tuple(
-            Row(place=f"row {number}", cells=_cells(row.items()))
+            Row(place=f"row {number}", number=number, cells=_cells(row.items()))
             for number, row in enumerate(rows, start=1)
         ),
     )
@@ -138,6 +140,31 @@ def with_points(rows: Rows, problems: Problems) -> Rows:
 def _with_point(cell: Value) -> Value:
     is_decimal = isinstance(cell, str) and _DECIMAL_COMMA.fullmatch(cell)
     return str(cell).replace(",", ".") if is_decimal else cell
+
+
+def without_references(rows: Rows, problems: Problems) -> tuple[Rows, tuple[Row, ...]]:
+    """Separate the references, rows of a method without any seed, from the trials.
+
+    In a table without any seed, seeds were forgotten, and all rows are trials.
+    """
+    seeded = {row.cells.get("method") for row in rows.rows if "seed" in row.cells}
+    found: dict[Value, Row] = {}
+    for row in rows.rows:
+        method = row.cells.get("method")
+        if not seeded or method is None or "seed" in row.cells:
+            continue
+        first = found.setdefault(method, row)
+        if first is row and method in seeded:
+            text = f"is blank, but other rows of {method} have one; number the seeds of a method, "
+            text += "and name a published single run differently"
+            problems.add(row.place, text, "seed")
+        elif first is not row and method not in seeded:
+            text = f"is blank, as in {first.place}, but a published single run has one row; give "
+            text += "each run a name of its own, or number the seeds of a method from 0"
+            problems.add(row.place, text, "seed")
+    references = tuple(row for row in found.values() if row.cells["method"] not in seeded)
+    trials = tuple(row for row in rows.rows if row not in references)
+    return replace(rows, rows=trials), references
 
 
 def number(value: Value) -> float | None:
@@ -241,7 +268,8 @@ def _csv_rows(path: Path, problems: Problems) -> Rows:
                 text = f"has {len(cells)} cells, the header {len(header)}; quote each cell with "
                 text += f"{SEPARATOR_NAMES[separator]} in it, and write decimals with a point"
                 problems.add(place, text)
-            rows.append(Row(place=place, cells=_cells(zip(header, cells, strict=False))))
+            named = _cells(zip(header, cells, strict=False))
+            rows.append(Row(place=place, number=len(rows) + 1, cells=named))
     except csv.Error as error:
         raise TableError(f"{path}:{table.line_num}: is not CSV: {error}") from error
     if header is None:

@@ -18,6 +18,9 @@ booleans, or of 0 and 1, for each row: first without an attack, then at each rad
 test samples have one order throughout. An array is named by the row's cell in the column `bits`;
 without that column by the row's number, from 1, below the header. The array `sample_hash`, a text,
 names the test samples, so that studies can be compared.
+
+A row without a seed, of a method without any seed, is a published single run: a reference. It
+needs `clean` and one robust accuracy. It is shown beside the methods and never compared with them.
 """
 
 import difflib
@@ -45,12 +48,14 @@ from analysis.results.rows import (
     values_of,
     whole,
     with_points,
+    without_references,
 )
 from analysis.results.trials import (
     ROUNDING,
     AbsentTrial,
     Array,
     Bits,
+    Reference,
     ResultsError,
     TrialResult,
     Value,
@@ -102,11 +107,9 @@ def read_bit_file(path: Path) -> BitFile:
     )
 
 
-def bits_of(
-    file: BitFile, row: Row, row_number: int, given: Array, problems: Problems
-) -> Bits | None:
+def bits_of(file: BitFile, row: Row, given: Array, problems: Problems) -> Bits | None:
     """Return a row's bits (1 + R, n), if they fit its accuracies `given` (1 + R,)."""
-    name = str(row.cells.get("bits", row_number))
+    name = str(row.cells.get("bits", row.number))
     if name not in file.arrays:
         text = f"{file.path} has no array {name}; add it, or write the name of the row's array here"
         problems.add(row.place, text, "bits")
@@ -136,7 +139,12 @@ class TrialRows:
     """Reads the rows one by one, then checks what only all rows together show."""
 
     def __init__(
-        self, rows: Rows, columns: Columns, file: BitFile | None, problems: Problems
+        self,
+        rows: Rows,
+        references: Sequence[Row],
+        columns: Columns,
+        file: BitFile | None,
+        problems: Problems,
     ) -> None:
         self.trials: list[TrialResult] = []
         self.absent: list[AbsentTrial] = []
@@ -150,7 +158,7 @@ class TrialRows:
             method, seed = self._name(row)
             status = self._status(row)
             if status == "done":
-                self._read_done(row, at + 1, method, values, seed)
+                self._read_done(row, method, values, seed)
             elif status:
                 self._read_absent(row, method, values, seed, status)
             first = places.setdefault((configuration_key(method, values), seed), row.place)
@@ -158,6 +166,7 @@ class TrialRows:
                 text = f"has the same method, values and seed as in {first}; each trial has one "
                 text += "row: delete one, or add the hyperparameter that differs"
                 problems.add(row.place, text)
+        self.references = [one for row in references if (one := self._reference(row)) is not None]
         self._tell_percent()
 
     def _name(self, row: Row) -> tuple[str, int]:
@@ -195,17 +204,16 @@ class TrialRows:
         )
         self.absent.append(trial)
 
-    def _read_done(
-        self, row: Row, row_number: int, method: str, values: Mapping[str, Value], seed: int
-    ) -> None:
-        given = self._fractions(row, ("clean", *self._columns.robust))
+    def _read_done(self, row: Row, method: str, values: Mapping[str, Value], seed: int) -> None:
+        names = ("clean", *self._columns.robust)
+        given = self._fractions(row, names)
         validation = self._fractions(row, self._columns.validation or ())
         cost, seconds = self._amount(row, "cost"), self._amount(row, "seconds")
-        if given is None or validation is None or self._rises(row, given):
+        if given is None or validation is None or self._rises(row, names, given):
             return
         bits = None
         if self._file is not None:
-            bits = bits_of(self._file, row, row_number, np.array(given), self._problems)
+            bits = bits_of(self._file, row, np.array(given), self._problems)
         # A table is rounded, its bits are not: where both are given, the bits count.
         measured = given if bits is None else accuracies(bits).tolist()
         trial = TrialResult(
@@ -223,6 +231,22 @@ class TrialRows:
             run=str(row.cells.get("run", "")),
         )
         self.trials.append(trial)
+
+    def _reference(self, row: Row) -> Reference | None:
+        """Read a published single run, which may lack radii; None if it has a mistake."""
+        robust = [name for name in self._columns.robust if name in row.cells]
+        names = ("clean", *(robust or self._columns.robust))
+        given = self._fractions(row, names)
+        if self._status(row) not in ("done", ""):
+            self._problems.add(row.place, "must be done without a seed; add its seed", "status")
+        if given is None or self._rises(row, names, given):
+            return None
+        read = dict(zip(names, given, strict=True))
+        return Reference(
+            name=str(row.cells["method"]),
+            clean=read["clean"],
+            robust=tuple(read.get(name) for name in self._columns.robust),
+        )
 
     def _fractions(self, row: Row, columns: Sequence[str]) -> list[float] | None:
         """Read accuracies; None if one of them is a mistake."""
@@ -249,9 +273,8 @@ class TrialRows:
             self._problems.add(row.place, text, column)
         return found
 
-    def _rises(self, row: Row, given: Sequence[float]) -> bool:
+    def _rises(self, row: Row, names: Sequence[str], given: Sequence[float]) -> bool:
         """Note where a robust accuracy is above that of a smaller radius."""
-        names = ("clean", *self._columns.robust)
         for (before, smaller), (after, larger) in pairwise(zip(names, given, strict=True)):
             if larger > smaller + ROUNDING:
                 text = (
@@ -326,7 +349,8 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
 
     `options` are the fields of `Options`. `bits` is an `.npz` file with an array (1 + R, n) of
     correctness bits for each row, as described at the head of this module. Raises `TableError`,
-    a `ResultsError`, with a message for each mistake.
+    a `ResultsError`, with a message for each mistake. A row without a seed, of a method without
+    any, is a published single run, one of `Results.references`.
 
     >>> rows = [{"method": "sam", "rho": 0.1, "seed": 0, "clean": 0.9, "robust_0.1": 0.4}]
     >>> read_table(rows, num_test=1000).trials[0].robust
@@ -334,12 +358,12 @@ def read_table(source: Any, *, bits: str | Path | None = None, **options: Any) -
     """
     told, problems = _options(options), Problems()
     found = arranged(read_rows(source, problems), told.rename, told.ignore, problems)
-    rows = with_points(found, problems)
+    rows, references = without_references(with_points(found, problems), problems)
     columns = read_columns(rows, told.objective_radius, told.hyperparameters, problems)
     problems.check()  # without columns, every row would be a mistake
     file = read_bit_file(Path(bits)) if bits is not None else None
     _check_options(rows, columns, told, file, problems)
-    reader = TrialRows(rows, columns, file, problems)
+    reader = TrialRows(rows, references, columns, file, problems)
     problems.check()
     try:
         return _results(rows, columns, told, reader)
@@ -426,6 +450,7 @@ def _results(rows: Rows, columns: Columns, told: Options, reader: TrialRows) -> 
         ),
         trials=tuple(reader.trials),
         absent=tuple(reader.absent),
+        references=tuple(reader.references),
         provenance={"table": Path(rows.name).name},
         num_classes=told.num_classes,
         margin=told.margin,

@@ -333,6 +333,16 @@ class AbsentTrial:
     run: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A published single run: shown beside the methods, and never compared with them."""
+
+    name: str
+    clean: float
+    robust: tuple[float | None, ...]
+    """(R,), None where nothing was published."""
+
+
 def configuration_key(method: str, values: Mapping[str, Value]) -> Key:
     """Return the key of a configuration: method and values, in the order of their names.
 

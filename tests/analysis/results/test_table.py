@@ -305,12 +305,48 @@ BAD = {
         ["table.csv:4: method: is blank; name the method"],
     ),
     "an odd seed": (
-        lambda t: t.replace("sam,0.1,,0,", "sam,0.1,,0.5,").replace("at,,8/255,0,", "at,,8/255,,"),
+        lambda t: t.replace("sam,0.1,,0,", "sam,0.1,,0.5,"),
         [
             "table.csv:4: seed: must be a whole number of at least 0, got 0.5; "
             "write 0 if there is only one seed",
-            "table.csv:6: seed: must be a whole number of at least 0, got nothing; "
-            "write 0 if there is only one seed",
+        ],
+    ),
+    "some seeds of a method": (
+        lambda t: re.sub("at,,8/255,0,(.*)\n", r"at,,8/255,,\1\nat,,9/255,,\1\n", t),
+        [
+            "table.csv:6: seed: is blank, but other rows of at have one; number the seeds of a "
+            "method, and name a published single run differently"
+        ],
+    ),
+    "a reference twice": (
+        lambda t: t + "paper,,,,0.8,0.6,0.4\npaper,,1/255,,0.8,0.6,0.4\n",
+        [
+            "table.csv:9: seed: is blank, as in table.csv:8, but a published single run has one "
+            "row; give each run a name of its own, or number the seeds of a method from 0"
+        ],
+    ),
+    "a reference without robust accuracy, and one without results": (
+        lambda t: (
+            "\n".join(
+                (line + (",status" if line.startswith("method") else ",done"))
+                for line in t.splitlines()
+            )
+            + "\npaper,,,,0.8,,,\nother,,,,0.8,0.6,0.4,failed\n"
+        ),
+        [
+            *(
+                f"table.csv:8: robust_{radius}/255: must be a fraction in [0, 1], got nothing; "
+                "if the trial has no results, change its status"
+                for radius in (4, 8)
+            ),
+            "table.csv:9: status: must be done without a seed; add its seed",
+        ],
+    ),
+    "no seed in any row": (
+        lambda t: "\n".join(t.splitlines()[:2]).replace("standard,,,0", "standard,,,"),
+        [
+            "table.csv:2: seed: must be a whole number of at least 0, got nothing; "
+            "write 0 if there is only one seed"
         ],
     ),
     "an infinite value": (
