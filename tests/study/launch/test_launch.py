@@ -258,11 +258,11 @@ def test_ctrl_c_ends_a_launch_quietly_with_every_state_true(project: Any) -> Non
 def test_second_ctrl_c_ends_a_launch_at_once_with_a_word(project: Any) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     launcher = project.start("launch", "grid")
-    wait_until(lambda: statuses(project, "grid")["RUNNING"] == 2, 60)
+    await_launch(project, launcher, lambda: statuses(project, "grid")["RUNNING"] == 2)
     os.killpg(launcher.pid, signal.SIGINT)
     time.sleep(0.3)
     os.killpg(launcher.pid, signal.SIGINT)
-    output, _ = launcher.communicate(timeout=60)
+    output = end_of(launcher)
     assert launcher.returncode == 128 + signal.SIGINT, output
     assert "Traceback" not in output
     assert "ending at once; what is finished is kept; run the same command again" in output
