@@ -73,10 +73,9 @@ def test_nothing_measured_is_nothing_predicted(read: Read) -> None:
 
 def test_shape_that_was_measured_takes_its_median_without_the_start_of_workers(read: Read) -> None:
     spec, cells = grid(read())
-    measured = [
-        record(cell, seconds, STANDARD) for cell, seconds in zip(cells, (9, 10, 80), strict=False)
-    ]
-    measured += [record(cells[4], 20.0, SAM, metrics={}, seconds=20.0)]
+    took = zip(cells, (9.0, 10.0, 80.0), strict=False)
+    measured = [record(cell, seconds, STANDARD) for cell, seconds in took]
+    measured += [record(cells[4], 20.0, SAM)]
     measured[0] = replace(measured[0], metrics={**measured[0].metrics, START: 7.0})
     plan = make_plan(spec, DATA, measured)
     open_seconds = 1 * 10.0 + 7 * 20.0
