@@ -176,7 +176,7 @@ class Ledger:
         spec: StudySpec,
         store: Store,
         tags: Mapping[str, str],
-        is_stopped: Callable[[], bool],
+        is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spec = spec
         self._is_stopped = is_stopped

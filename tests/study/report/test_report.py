@@ -267,7 +267,7 @@ def test_numbers_of_other_test_samples_are_not_reported(
     run = results.trials[0].run
     odd = replace(attack(0.05, 40), sample_hash="odd")
     log_attack(client, run, odd, 0, "a log", tmp_path)
-    with pytest.raises(TrackingError, match=r"first 100 test samples .* got an attack on odd"):
+    with pytest.raises(TrackingError, match=r"first 100 test samples .* got one on odd"):
         reporting.read_results(spec, project)
     log_attack(client, run, attack(0.05, 40), 0, "a log", tmp_path)
     assert reporting.read_results(spec, project).trials[0].strong
