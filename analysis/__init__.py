@@ -42,7 +42,7 @@ from analysis.results.trials import (
 )
 
 if TYPE_CHECKING:
-    from analysis.analyse import analyse
+    from analysis.analysing import analyse
     from analysis.curves.fits import FrontFit, fit_fronts
     from analysis.document import Analysis, View, read_json, write_json
 
@@ -92,7 +92,7 @@ __all__ = [
 ]
 
 _BY_SCIPY = {
-    "analyse": ("analyse",),
+    "analysing": ("analyse",),
     "curves.fits": ("FrontFit", "fit_fronts"),
     "document": ("Analysis", "View", "read_json", "write_json"),
 }

@@ -101,7 +101,7 @@ def draw_study(configurations: int, seeds: int) -> Results:
 
 def measure(num_trials: int) -> dict[str, float]:
     """Measure one study in this process."""
-    from analysis.analyse import analyse
+    from analysis.analysing import analyse
     from analysis.report.bundle import write_report
 
     results = draw_study(*CASES[num_trials])

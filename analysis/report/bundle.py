@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.canvas import pdf, png
 from analysis.figures.front import fig_front

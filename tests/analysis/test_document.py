@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from analysis.analyse import analyse, without_bits
+from analysis.analysing import analyse, without_bits
 from analysis.document import Analysis, from_plain, read_json, to_plain, write_json
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results, compared
@@ -265,3 +267,15 @@ def test_kinds_are_written_only_where_the_names_of_the_sides_mislead(draw: Draw)
     assert compared(replace(results, methods=typed), names) == (("at", "sam"),)
     # Without the kinds a new SAM is a stranger, still compared with each other method.
     assert sam.kind == "other"
+
+
+@pytest.mark.parametrize("before", ["", "import analysis.report.bundle; "], ids=["first", "late"])
+def test_public_names_are_what_they_say_in_a_new_process(before: str) -> None:
+    code = (
+        f"{before}import types, analysis; "
+        "from analysis import analyse, read_table; "
+        "kinds = {name: type(getattr(analysis, name)) for name in analysis.__all__}; "
+        "assert types.ModuleType not in kinds.values(), kinds; "
+        "assert callable(analyse) and callable(read_table)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

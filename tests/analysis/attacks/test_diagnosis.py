@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.report.attack_tables import check_table, detection_table, verdict_table
 from analysis.report.configurations import configurations_csv

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.analyse import analyse, without_bits
+from analysis.analysing import analyse, without_bits
 from analysis.document import read_json, write_json
 from analysis.report.data_files import alarms_of
 from analysis.results.results import Results

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.attacks.tiers import tier_designs, tier_results
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.front import chosen_text

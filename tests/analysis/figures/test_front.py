@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from matplotlib.path import Path
 from matplotlib.text import Annotation
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.curves.gaps import Gap
 from analysis.document import Analysis
 from analysis.figures.canvas import layer, look, new_axes, png, svg

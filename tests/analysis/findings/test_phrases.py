@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.document import Analysis
 from analysis.findings.phrases import held_back, judged, unrepeated_text
 from analysis.inference.claims import Finding

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.findings.phrases import declared_seeds_text
 from analysis.fronts.choice import choose

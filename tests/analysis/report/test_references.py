@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analysis.__main__ import main
-from analysis.analyse import analyse
+from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.front import fig_front, front_reading
 from analysis.report.data_files import seeds_csv
