@@ -92,6 +92,7 @@ class Lab:
             tags={},
             states=FileStates(folder=self.folder / "states"),
             expected_trials={},
+            began=0.0,
             workers_lock=None,
         )
         config = StudySearcher(spec, self.plan(spec, *known)).suggest("trial")

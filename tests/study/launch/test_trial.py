@@ -80,6 +80,7 @@ def make(
             tags={},
             states=FileStates(folder=states or tmp_path / "states"),
             expected_trials={},
+            began=0.0,
             workers_lock=None,
         )
         [configuration] = space.grid_configurations(spec)

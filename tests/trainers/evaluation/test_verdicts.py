@@ -128,7 +128,7 @@ def test_the_attack_that_is_judged_is_the_study_s(
     checks = diagnose(model, digits.test, 16, evaluation, seed=0, device=CPU, bits=None)
     named = {check.name: check for check in checks}
     for row in ("returned images", "plateau", "logit scale"):
-        assert f"{title} at " in named[row].text
+        assert f"{title} " in named[row].text
     longer = replace(attack, steps=5 * attack.steps)
     more = replace(attack, restarts=10 * attack.restarts)
     own, *left = (accuracy_under(each, model, digits) for each in (attack, longer, more))
