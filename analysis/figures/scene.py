@@ -114,7 +114,7 @@ class Scene:
     arrows: tuple[Arrow, ...]
     """The gap of the first pair that has one, under each estimand."""
     references: tuple[tuple[str, float, float], ...]
-    """Name, clean and robust accuracy of the references inside the figure."""
+    """Return name, clean and robust accuracy of each reference inside the figure."""
 
 
 def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> Scene:

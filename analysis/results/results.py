@@ -49,7 +49,7 @@ class ThreatModel:
     where these are `norm` and `objective_radius`."""
 
     def __post_init__(self) -> None:
-        """Refuse radii that are not positive and strictly increasing."""
+        """Check that radii are positive and strictly increasing."""
         rising = all(a < b for a, b in pairwise(self.radii))
         if not (self.radii and rising and self.radii[0] > 0 and math.isfinite(self.radii[-1])):
             raise ResultsError(f"radii must be positive and strictly increasing, got {self.radii}")
@@ -105,7 +105,7 @@ class Results:
     """Published single runs, which no number of the methods depends on."""
 
     def __post_init__(self) -> None:
-        """Refuse results that cannot be analysed together."""
+        """Check that the results can be analysed together."""
         _check_study(self)
         for trial in self.trials:
             _check_trial(self, trial)

@@ -53,7 +53,7 @@ class History:
     """The same for the checkpoint `last`."""
 
     def __post_init__(self) -> None:
-        """Refuse columns that lack an entry for an epoch, and entries outside [0, 1]."""
+        """Check that columns have an entry for each epoch, and entries lie in [0, 1]."""
         place = f"history of {self.method} seed {self.seed}"
         columns = (self.train_accuracy, self.validation_clean, self.validation_robust)
         if {len(column) for column in columns} != {len(self.epochs)}:
@@ -88,7 +88,7 @@ class Importance:
     """As it is printed: `PED-ANOVA`."""
 
     def __post_init__(self) -> None:
-        """Refuse shares that are negative or do not add up to 1."""
+        """Check that shares are not negative, and add up to 1."""
         shares = self.shares.values()
         if not shares or min(shares) < 0 or not math.isclose(sum(shares), 1.0, abs_tol=1e-6):
             raise ResultsError(
@@ -202,7 +202,7 @@ def strong_key(attack: str, norm: str, radius: float, samples: int, num_test: in
 
 
 def check_other_norm(cell: str, other: OtherNorm, norm: str, clean: float, num_test: int) -> None:
-    """Refuse accuracies of another norm that do not fit their trial; raises `ResultsError`."""
+    """Check that accuracies of another norm fit their trial; raises `ResultsError`."""
     place = f"{cell}, {other.norm}"
     if other.norm == norm:
         raise ResultsError(f"{place}: the other norm must differ from the study's {norm}")
@@ -214,7 +214,7 @@ def check_other_norm(cell: str, other: OtherNorm, norm: str, clean: float, num_t
 def check_strong(
     cell: str, strong: StrongResult, evaluated: Mapping[Norm, tuple[float, ...]], num_test: int
 ) -> None:
-    """Refuse results of a stronger attack that do not fit the study; raises `ResultsError`.
+    """Check that results of a stronger attack fit the study; raises `ResultsError`.
 
     evaluated: the radii of the evaluation attack, by norm.
     """
@@ -246,7 +246,7 @@ def check_strong(
 
 
 def check_checks(cell: str, checks: tuple[Check, ...]) -> None:
-    """Refuse two verdicts of one check, and numbers below 1; raises `ResultsError`."""
+    """Check that each check has one verdict and a number from 1; raises `ResultsError`."""
     named = [(check.number, check.name) for check in checks]
     if len(set(named)) < len(named) or min(named, default=(1, ""))[0] < 1:
         raise ResultsError(f"{cell}: list each check once, numbered from 1; got {named}")

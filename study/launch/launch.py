@@ -239,7 +239,7 @@ def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Pl
 
 
 def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
-    """Refuse a batch size that leaves a last batch of one sample, before it costs a trial."""
+    """Check, before it costs a trial, that no last batch has a single sample."""
     try:
         check_batches(spec.model, spec.training.batch_size, len(dataset.train.labels))
     except ConfigError as error:

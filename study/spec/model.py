@@ -102,7 +102,7 @@ def _at_most_one(gpu: float) -> float:
 
 
 def _required(key: str, value: object) -> object:
-    """Refuse a key without a value, even if the key may be left out."""
+    """Check that a key has a value, even if the key may be left out."""
     if value is None:
         raise rule_error(empty((key,)))
     return value

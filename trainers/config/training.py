@@ -254,7 +254,7 @@ class TrainConfig:
 
 
 def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:
-    """Refuse images that are too small for a network. image_shape: (C, H, W).
+    """Check that images are large enough for a network. image_shape: (C, H, W).
 
     Raises `ConfigError`. Each network takes any number of channels and classes.
     """
@@ -265,7 +265,7 @@ def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:
 
 
 def check_batches(model: ModelConfig, batch_size: int, num_train: int) -> None:
-    """Refuse a last batch of one sample: batch normalisation has no variance there.
+    """Check that no last batch has one sample: batch normalisation has no variance there.
 
     Raises `ConfigError`. num_train: training images.
     """

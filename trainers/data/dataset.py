@@ -207,7 +207,7 @@ READERS = {
 
 
 def _check_pixels(name: str, decoded: Decoded) -> None:
-    """Refuse images that are black to a network: no attack radius fits them."""
+    """Check that images are not black to a network, as no attack radius would fit them."""
     for part, images in (("train", decoded.train_images), ("test", decoded.test_images)):
         if images.max() <= 1:
             raise DataError(

@@ -222,7 +222,7 @@ def _transfer(probe: Probe, survivors: Tensor, rivals: Sequence[nn.Module]) -> C
 
 
 def _check_bits(bits: Bits | None, radii: Sequence[float], count: int) -> None:
-    """Refuse bits of another shape than (1 + R, n)."""
+    """Check that bits have the shape (1 + R, n)."""
     expected = (1 + len(radii), count)
     if bits is not None and bits.shape != expected:
         raise ValueError(
@@ -231,7 +231,7 @@ def _check_bits(bits: Bits | None, radii: Sequence[float], count: int) -> None:
 
 
 def _check_strong(strong: Mapping[float, Bits], radii: Sequence[float], count: int) -> None:
-    """Refuse AutoAttack's bits at a radius that is not evaluated, or of no or too many samples."""
+    """Check that AutoAttack's bits are at evaluated radii, and of 1 to n samples."""
     for radius, bits in strong.items():
         if radius not in radii:
             listed = ", ".join(f"{known:g}" for known in radii)
