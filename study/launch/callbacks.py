@@ -1,5 +1,6 @@
 """Ray's callbacks for the records: what ends a launch early, and what a lost worker leaves open."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ray import tune
@@ -83,8 +84,7 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
     ) -> None:
         """End the run of a lost worker as KILLED, as the worker itself no longer can."""
-        error = trial.get_pickled_error() or "unknown"
-        reason = store.masked(f"its worker was lost: {' '.join(str(error).split())[:600]}")
+        reason = store.masked(f"its worker was lost: {_loss(trial)}")
         epoch = int(trial.last_result.get("epoch", 0))
         try:
             end_lost_run(self._client, self._runs, trial.trial_id, epoch, reason)
@@ -96,12 +96,22 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
             )
 
 
+def _loss(trial: "RayTrial") -> str:
+    """Return what Ray wrote of a lost worker, in one line, without the heading of its file."""
+    if trial.error_file is None:
+        return "Ray does not say why"
+    try:
+        _, _, text = Path(trial.error_file).read_text(errors="replace").partition("\n")
+    except OSError as error:
+        text = str(error)
+    return " ".join(text.split())[:600]
+
+
 class RayTrial(Protocol):
     """The part of Ray's trials that callbacks use; Ray has no types."""
 
     trial_id: str
     last_result: dict[str, Any]
     """Empty before the first result."""
-
-    def get_pickled_error(self) -> Exception | None:
-        """Return the error that ended the trial's worker, if it is known."""
+    error_file: str | None
+    """Where Ray wrote the error that ended the trial's worker."""

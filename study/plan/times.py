@@ -5,14 +5,14 @@ have started is added once.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from study.plan import space
 from study.plan.cost import evaluation_work, relative_cost, setting_key, shape_key
-from study.plan.plan import EVALUATED_TAG, Plan, TrialRecord
+from study.plan.plan import EVALUATED_TAG, Plan, PlannedBlock, TrialRecord
 from study.spec import StudySpec
 from trainers.config import TrainConfig
 
@@ -127,13 +127,17 @@ def evaluation_seconds(source: TrialRecord, canonical: Mapping[str, Any]) -> flo
 def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
     """List what a launch will train; a point to come stands at the upper ends of its ranges."""
     configs = [planned.cell.config for planned in plan.open_cells if planned.source is None]
-    for planned in plan.blocks:
-        corner = space.suggested(
-            planned.block, {name: limits.high for name, limits in planned.block.ranges}, 0
-        )
-        config = space.train_config(spec, corner, spec.seeds[0])
+    for planned, config in _corners(spec, plan):
         configs.extend([config] * (planned.to_search * plan.seeds))
     return configs
+
+
+def _corners(spec: StudySpec, plan: Plan) -> Iterator[tuple[PlannedBlock, TrainConfig]]:
+    """Yield each search block with the training at the upper ends of its ranges."""
+    for planned in plan.blocks:
+        highest = {name: limits.high for name, limits in planned.block.ranges}
+        corner = space.suggested(planned.block, highest, 0)
+        yield planned, space.train_config(spec, corner, spec.seeds[0])
 
 
 def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
@@ -142,11 +146,7 @@ def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
     configs = open_configs(spec, plan)
     found = [pace.of(config, space.canonical(config, plan.fingerprint)) for config in configs]
     known = [one for one in found if one is not None]
-    for planned in plan.open_cells:
-        if planned.source is not None:
-            canonical = space.canonical(planned.cell.config, plan.fingerprint)
-            seconds = evaluation_seconds(planned.source, canonical)
-            known.append((seconds, seconds))
+    known += [(seconds, seconds) for seconds in _evaluations(plan).values()]
     if not known:
         return Estimate(low=0.0, high=0.0, num_unknown=len(found))
 
@@ -161,6 +161,17 @@ def estimate(spec: StudySpec, plan: Plan, slots: int) -> Estimate:
     )
 
 
+def _evaluations(plan: Plan) -> dict[str, float]:
+    """Estimate the seconds of each cell that is only evaluated, by its key."""
+    return {
+        planned.cell.key: evaluation_seconds(
+            planned.source, space.canonical(planned.cell.config, plan.fingerprint)
+        )
+        for planned in plan.open_cells
+        if planned.source is not None
+    }
+
+
 class TimeLeft:
     """The time that a launch still needs, estimated from its own trials and recorded ones."""
 
@@ -168,19 +179,22 @@ class TimeLeft:
         self._slots = max(1, slots)
         self._fingerprint = plan.fingerprint
         self._pace = measured_pace(plan.records)
-        self._sources = {p.cell.key: p.source for p in plan.open_cells if p.source is not None}
+        self._evaluations = _evaluations(plan)
         self._open: Counter[str] = Counter()
         self._before: dict[str, Range | None] = {}
         self._works: dict[str, float] = {}
         self._measured: dict[str, list[float]] = defaultdict(list)
         for config in open_configs(spec, plan):
             self._add(config)
-        for planned in plan.open_cells:
-            if planned.source is not None:
-                canonical = space.canonical(planned.cell.config, plan.fingerprint)
-                seconds = evaluation_seconds(planned.source, canonical)
-                self._open[planned.cell.key] += 1
-                self._before[planned.cell.key] = seconds, seconds
+        for key, seconds in self._evaluations.items():
+            self._open[key] += 1
+            self._before[key] = seconds, seconds
+        # What is suggested may be of another shape than the corner that was counted for it.
+        self._declared = {planned.cell.key for planned in plan.cells}
+        self._corners = {
+            planned.block.key: shape_key(space.canonical(config, plan.fingerprint))
+            for planned, config in _corners(spec, plan)
+        }
 
     def _add(self, config: TrainConfig) -> None:
         canonical = space.canonical(config, self._fingerprint)
@@ -191,8 +205,10 @@ class TimeLeft:
 
     def _kind(self, cell: space.Cell) -> str:
         """Return the key of a cell's time: its own if it is only evaluated, else its shape's."""
-        if cell.key in self._sources:
+        if cell.key in self._evaluations:
             return cell.key
+        if cell.key not in self._declared:
+            return self._corners[cell.configuration.block]
         return shape_key(space.canonical(cell.config, self._fingerprint))
 
     def end(self, cell: space.Cell, seconds: float | None) -> None:

@@ -151,3 +151,21 @@ def test_time_left_is_known_from_the_start_where_earlier_trials_were_measured(re
     records = [record(cells[0], 9.0, STANDARD), record(cells[4], 12.0, SAM)]
     left = TimeLeft(spec, make_plan(spec, DATA, records), 1)
     assert left.left([]) == pytest.approx(3 * 9.0 + 7 * 12.0)
+
+
+def test_suggestions_of_any_shape_count_against_the_corner_that_stood_for_them(read: Read) -> None:
+    wider = "epsilon: 0.1, steps: 1", "epsilon: 0.1, steps: {low: 1, high: 4}"
+    text = read.text.replace(*wider)  # type: ignore[attr-defined]
+    spec = read(text=text)
+    plan = make_plan(spec, DATA, [])
+    left = TimeLeft(spec, plan, 1)
+    for planned in plan.cells:
+        left.end(planned.cell, 3.0)
+    [block] = plan.blocks
+    for number in range(block.to_search):
+        chosen = {"weights.sam.rho": 0.1 * (number + 1), "inputs.pgd.steps": 1}
+        made = space.suggested(block.block, chosen, number)
+        for cell in space.cells(spec, made, DATA):
+            assert left.left([(cell, 0.5)]) is not None
+            left.end(cell, 2.0)
+    assert left.left([]) == 0.0
