@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,7 @@ from study.records.store import Store
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
 from trainers.checkpoint import load_weights
-from trainers.config import DataConfig
-from trainers.data.dataset import Dataset, load_data
-from trainers.data.subset import Split
+from trainers.data.dataset import Dataset
 
 TEXT = """\
 NAME:
@@ -50,16 +47,6 @@ OTHERS = {
     "another norm": "{norm: l2, radii: [0.3], objective_radius: 0.3, checkpoint: last, "
     "attack: {pgd: {steps: 1, restarts: 1}}}",
 }
-
-
-@pytest.fixture(scope="module")
-def few() -> Dataset:
-    whole = load_data(DataConfig(name="digits"), Path("unused"))
-    parts = {}
-    for name, count in (("train", 100), ("validation", 40), ("test", 30)):
-        split = getattr(whole, name)
-        parts[name] = Split(images=split.images[:count], labels=split.labels[:count])
-    return replace(whole, **parts)
 
 
 class Lab:

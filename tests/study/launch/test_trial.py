@@ -23,9 +23,7 @@ from study.records.values import run_params
 from study.search.searcher import ray_config
 from study.spec import StudySpec
 from trainers.checkpoint import load_state, load_weights, save_state
-from trainers.config import DataConfig
-from trainers.data.dataset import Dataset, load_data
-from trainers.data.subset import Split
+from trainers.data.dataset import Dataset
 from trainers.evaluation.evaluate import evaluate
 from trainers.train import evaluated_model, new_state, train
 
@@ -49,16 +47,6 @@ def _one_thread() -> Any:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def few() -> Dataset:
-    whole = load_data(DataConfig(name="digits"), Path("unused"))
-    parts = {}
-    for name, count in (("train", 100), ("validation", 40), ("test", 30)):
-        split = getattr(whole, name)
-        parts[name] = Split(images=split.images[:count], labels=split.labels[:count])
-    return replace(whole, **parts)
 
 
 @pytest.fixture

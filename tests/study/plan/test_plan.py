@@ -1,5 +1,4 @@
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -15,37 +14,14 @@ from study.plan.plan import (
 )
 from study.plan.space import Cell, Configuration
 from study.spec import StudySpec
+from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
-DATA = "some-data"
-
-
-def record(cell: Cell, study: str = "tiny", **changes: object) -> TrialRecord:
-    """A finished trial of a cell, or one that ended as `changes` say."""
-    made = TrialRecord(
-        run=f"run of {cell.key[:6]}",
-        study=study,
-        cell_key=cell.key,
-        block=cell.configuration.block,
-        number=cell.configuration.number,
-        canonical=space.canonical(cell.config, DATA),
-        status="FINISHED",
-        reason="",
-        would_repeat=False,
-        objectives=(0.9, 0.5),
-        is_complete=True,
-        started=1.0,
-        seconds=10.0,
-        metrics={},
-        labels={},
-        artifacts="",
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
 
 
 def failed(cell: Cell, **changes: object) -> TrialRecord:
     ended = {"status": "FAILED", "is_complete": False, "objectives": None, "reason": "broke"}
-    return record(cell, **(ended | changes))
+    return finished_trial(cell, **(ended | changes))
 
 
 def grid_cells(spec: StudySpec) -> list[Cell]:
@@ -71,7 +47,7 @@ def test_finished_study_has_nothing_open(read: Read) -> None:
     spec = read()
     found = [suggestion(spec, 0.1 + number / 10, number) for number in range(3)]
     cells = [*grid_cells(spec), *(c for f in found for c in space.cells(spec, f, DATA))]
-    plan = make_plan(spec, DATA, map(record, cells))
+    plan = make_plan(spec, DATA, map(finished_trial, cells))
     assert (plan.num_open, plan.count("done"), plan.num_cells) == (0, 12, 12)
 
 
@@ -104,7 +80,7 @@ def test_state_of_a_cell_follows_from_its_trials(
 ) -> None:
     spec = read()
     cell = grid_cells(spec)[0]
-    records = [record(cell, started=float(at), **trial) for at, trial in enumerate(trials)]
+    records = [finished_trial(cell, started=float(at), **trial) for at, trial in enumerate(trials)]
     assert states(make_plan(spec, DATA, records))[cell.key] == expected
     assert states(make_plan(spec, DATA, records[::-1]))[cell.key] == expected
 
@@ -112,7 +88,10 @@ def test_state_of_a_cell_follows_from_its_trials(
 def test_of_two_finished_trials_the_earlier_counts(read: Read) -> None:
     spec = read()
     cell = grid_cells(spec)[0]
-    both = [record(cell, run="late", started=2.0), record(cell, run="early", started=1.0)]
+    both = [
+        finished_trial(cell, run="late", started=2.0),
+        finished_trial(cell, run="early", started=1.0),
+    ]
     planned = make_plan(spec, DATA, both).cells[0]
     assert planned.record is not None
     assert planned.record.run == "early"
@@ -120,13 +99,13 @@ def test_of_two_finished_trials_the_earlier_counts(read: Read) -> None:
 
 def test_cell_of_another_study_is_done_here_too(read: Read) -> None:
     spec = read()
-    plan = make_plan(spec, DATA, [record(grid_cells(spec)[0], study="elsewhere")])
+    plan = make_plan(spec, DATA, [finished_trial(grid_cells(spec)[0], study="elsewhere")])
     assert plan.count("done") == 1
 
 
 def test_other_data_make_every_cell_missing(read: Read) -> None:
     spec = read()
-    plan = make_plan(spec, "other-data", map(record, grid_cells(spec)))
+    plan = make_plan(spec, "other-data", map(finished_trial, grid_cells(spec)))
     assert plan.count("done") == 0
 
 
@@ -135,7 +114,7 @@ def test_new_seed_opens_one_cell_of_each_configuration(read: Read) -> None:
     found = suggestion(spec, 0.3, 0)
     cells = [*grid_cells(spec), *space.cells(spec, found, DATA)]
     wider = spec.model_copy(update={"seeds": (0, 1, 2)})
-    plan = make_plan(wider, DATA, map(record, cells))
+    plan = make_plan(wider, DATA, map(finished_trial, cells))
     opened = plan.open_cells
     assert {planned.cell.seed for planned in opened} == {2}
     assert len(opened) == 4
@@ -143,7 +122,7 @@ def test_new_seed_opens_one_cell_of_each_configuration(read: Read) -> None:
 
 def test_more_trials_search_only_the_difference(read: Read) -> None:
     spec = read(text=read.text.replace("trials: 3", "trials: 5"))  # type: ignore[attr-defined]
-    records = [record(cell) for cell in space.cells(spec, suggestion(spec, 0.3, 4), DATA)]
+    records = [finished_trial(cell) for cell in space.cells(spec, suggestion(spec, 0.3, 4), DATA)]
     [planned] = make_plan(spec, DATA, records).blocks
     assert (planned.to_search, planned.next_number) == (4, 5)
 
@@ -151,7 +130,9 @@ def test_more_trials_search_only_the_difference(read: Read) -> None:
 def test_suggestions_outside_a_narrowed_range_are_left_out(read: Read) -> None:
     spec = read()
     inside, outside = suggestion(spec, 0.3, 0), suggestion(spec, 0.7, 1)
-    records = [record(cell) for f in (inside, outside) for cell in space.cells(spec, f, DATA)]
+    records = [
+        finished_trial(cell) for f in (inside, outside) for cell in space.cells(spec, f, DATA)
+    ]
     narrow = read(text=read.text.replace("high: 0.8", "high: 0.5"))  # type: ignore[attr-defined]
     [planned] = make_plan(narrow, DATA, records).blocks
     assert planned.suggestions == (inside,)
@@ -161,7 +142,7 @@ def test_suggestions_outside_a_narrowed_range_are_left_out(read: Read) -> None:
 def test_suggestions_of_another_study_teach_but_do_not_count(read: Read) -> None:
     spec = read()
     cells = space.cells(spec, suggestion(spec, 0.3, 0), DATA)
-    [planned] = make_plan(spec, DATA, [record(c, study="elsewhere") for c in cells]).blocks
+    [planned] = make_plan(spec, DATA, [finished_trial(c, study="elsewhere") for c in cells]).blocks
     assert planned.suggestions == ()
     assert planned.to_search == 3
     assert [dict(point.chosen) for point in planned.taught] == [{"weights.sam.rho": 0.3}]
@@ -170,7 +151,7 @@ def test_suggestions_of_another_study_teach_but_do_not_count(read: Read) -> None
 def test_configuration_with_a_missing_seed_does_not_teach(read: Read) -> None:
     spec = read()
     cell, _ = space.cells(spec, suggestion(spec, 0.3, 0), DATA)
-    [planned] = make_plan(spec, DATA, [record(cell, study="elsewhere")]).blocks
+    [planned] = make_plan(spec, DATA, [finished_trial(cell, study="elsewhere")]).blocks
     assert planned.taught == ()
 
 
@@ -231,7 +212,7 @@ def finished(spec: StudySpec) -> list[TrialRecord]:
     """Every cell of a study, three suggestions among them, as finished trials."""
     found = [suggestion(spec, 0.1 + number / 10, number) for number in range(3)]
     cells = [*grid_cells(spec), *(c for f in found for c in space.cells(spec, f, DATA))]
-    return [record(cell, run=f"run {number}") for number, cell in enumerate(cells)]
+    return [finished_trial(cell, run=f"run {number}") for number, cell in enumerate(cells)]
 
 
 def test_cells_of_another_evaluation_are_evaluated_and_suggestions_kept(read: Read) -> None:
@@ -244,7 +225,7 @@ def test_cells_of_another_evaluation_are_evaluated_and_suggestions_kept(read: Re
     [block] = plan.blocks
     assert [made.number for made in block.suggestions] == [0, 1, 2]
     assert block.next_number == 3
-    again = [record(c.cell, run=f"new {c.cell.key}", started=2.0) for c in plan.cells]
+    again = [finished_trial(c.cell, run=f"new {c.cell.key}", started=2.0) for c in plan.cells]
     assert make_plan(spec, DATA, [*records, *again]).num_open == 0
 
 
@@ -268,9 +249,9 @@ def test_trial_that_knows_the_best_epoch_is_preferred_as_a_source(read: Read) ->
     last = ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")
     old, other = grid_cells(changed(read, last)), grid_cells(changed(read, OTHER_OBJECTIVE, last))
     records = [
-        record(old[0], run="best known", started=1.0),
-        record(other[0], run="later", started=2.0),
-        record(old[0], run="last alone", started=3.0, labels={LAST_ALONE_TAG: "true"}),
+        finished_trial(old[0], run="best known", started=1.0),
+        finished_trial(other[0], run="later", started=2.0),
+        finished_trial(old[0], run="last alone", started=3.0, labels={LAST_ALONE_TAG: "true"}),
     ]
     plan = make_plan(changed(read, MORE_RADII, last), DATA, records)
     assert plan.cells[0].source is not None

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +11,9 @@ from study.plan.plan import TrialRecord, make_plan
 from study.plan.reasons import LOST_TAG, MANY_LOSSES, NEVER_RUN, changes, reasons
 from study.plan.space import Cell
 from study.spec import StudySpec
+from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
-DATA = "some-data"
 
 
 def first_cell(spec: StudySpec) -> Cell:
@@ -28,26 +27,8 @@ def finished(cell: Cell, **changed: Any) -> TrialRecord:
         "values": json.dumps(dict(configuration.values)),
         "seed": str(cell.seed),
     }
-    made = TrialRecord(
-        run="run",
-        study="tiny",
-        cell_key=cell.key,
-        block="",
-        number=-1,
-        canonical=space.canonical(cell.config, DATA),
-        status="FINISHED",
-        reason="",
-        would_repeat=False,
-        objectives=(0.9, 0.5),
-        is_complete=True,
-        started=1.0,
-        seconds=10.0,
-        metrics={},
-        labels=labels,
-        artifacts="",
-    )
     extra = changed.pop("labels", {})
-    return replace(made, labels=labels | extra, **changed)
+    return finished_trial(cell, labels=labels | extra, **changed)
 
 
 def why(spec: StudySpec, *records: TrialRecord) -> str:

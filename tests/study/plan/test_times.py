@@ -24,9 +24,9 @@ from study.plan.times import (
     trial_seconds,
 )
 from study.spec import StudySpec
+from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
-DATA = "some-data"
 STANDARD, SAM = 3.0, 6.0
 """Passes per sample and epoch, in forward passes."""
 
@@ -35,25 +35,8 @@ def record(cell: Cell, seconds: float, cost: float | None = None, **changed: Any
     """A finished trial of a cell that took so long on a worker at work."""
     parts = {TRAINING: 0.7 * seconds, VALIDATION: 0.2 * seconds, EVALUATION: 0.1 * seconds}
     costs = {} if cost is None else {"cost/passes_per_sample": cost}
-    made = TrialRecord(
-        run=f"run of {cell.key[:6]}",
-        study="tiny",
-        cell_key=cell.key,
-        block="",
-        number=-1,
-        canonical=space.canonical(cell.config, DATA),
-        status="FINISHED",
-        reason="",
-        would_repeat=False,
-        objectives=(0.9, 0.5),
-        is_complete=True,
-        started=1.0,
-        seconds=seconds + 100,  # with the start of its worker
-        metrics=parts | costs,
-        labels={},
-        artifacts="",
-    )
-    return replace(made, **changed)
+    started = {"seconds": seconds + 100}  # with the start of its worker
+    return finished_trial(cell, **({"metrics": parts | costs} | started | changed))
 
 
 def grid(spec: StudySpec, seeds: tuple[int, ...] = (0, 1, 2, 3)) -> tuple[StudySpec, list[Cell]]:

@@ -42,6 +42,7 @@ from study.spec import StudySpec, read_studies
 from study.verify.attack import AttackUnit, Outcome, Rounds, attack_network, attack_units
 from study.verify.diagnosis import CheckUnit, check_network
 from study.verify.pool import Ended, WorkContext, load_network
+from tests.records import finished_trial
 from trainers.checkpoint import CheckpointError, load_weights, save_weights
 from trainers.config import Norm
 from trainers.data.dataset import Dataset, load_data
@@ -81,25 +82,7 @@ def study_of(epochs: int, batch: int) -> str:
 
 def finished(cell: Cell, **changes: object) -> TrialRecord:
     """The record of a cell's finished trial."""
-    made = TrialRecord(
-        run=f"run of {cell.key[:6]}",
-        study="tiny",
-        cell_key=cell.key,
-        block=cell.configuration.block,
-        number=cell.configuration.number,
-        canonical=space.canonical(cell.config, DATA),
-        status="FINISHED",
-        reason="",
-        would_repeat=False,
-        objectives=(0.9, 0.5),
-        is_complete=True,
-        started=1.0,
-        seconds=10.0,
-        metrics={},
-        labels={},
-        artifacts="mlflow-artifacts:/elsewhere",
-    )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return finished_trial(cell, DATA, **({"artifacts": "mlflow-artifacts:/elsewhere"} | changes))
 
 
 def plan_with(spec: StudySpec, objectives: Mapping[str, tuple[tuple[float, float], ...]]) -> Plan:

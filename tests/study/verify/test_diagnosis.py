@@ -13,6 +13,7 @@ from study.records.evidence import basis_of, count_seeds, outdated_text
 from study.spec import StudySpec
 from study.verify.checklist import make_checklist
 from study.verify.diagnosis import check_provenance, compare_epochs, open_checks
+from tests.records import finished_trial
 from trainers.config import EvaluationConfig, PgdAttack
 
 THREAT = Threat(norm="linf", radius=0.1, samples="all")
@@ -43,25 +44,10 @@ def network(spec: StudySpec, seed: int = 0, **changes: object) -> Network:
     """The first cell of a study, or of another seed, with a trial that finished."""
     configuration = space.grid_configurations(spec)[0]
     cell = next(c for c in space.cells(spec, configuration, DATA) if c.seed == seed)
-    record = TrialRecord(
-        run=f"run {seed}",
-        study=spec.name,
-        cell_key=cell.key,
-        block="",
-        number=-1,
-        canonical=space.canonical(cell.config, DATA),
-        status="FINISHED",
-        reason="",
-        would_repeat=False,
-        objectives=(0.9, 0.5),
-        is_complete=True,
-        started=1.0,
-        seconds=10.0,
-        metrics=METRICS,
-        labels=LABELS,
-        artifacts="mlflow-artifacts:/elsewhere",
-    )
-    return Network(cell=cell, record=replace(record, **changes))  # type: ignore[arg-type]
+    found = {"run": f"run {seed}", "study": spec.name, "metrics": METRICS, "labels": LABELS}
+    elsewhere = {"artifacts": "mlflow-artifacts:/elsewhere"}
+    record = finished_trial(cell, DATA, **(found | elsewhere | changes))
+    return Network(cell=cell, record=record)
 
 
 def test_one_seed_is_no_finding_and_two_are_few() -> None:
