@@ -8,7 +8,8 @@ import pytest
 from study import summary
 from study.plan.plan import make_plan
 from study.spec import StudySpec
-from tests.study.plan.test_plan import DATA, grid_cells, record
+from tests.records import DATA, finished_trial
+from tests.study.plan.test_plan import grid_cells
 
 Read = Callable[..., StudySpec]
 HOUR = 3600.0
@@ -39,7 +40,7 @@ def test_large_launch_needs_a_yes(
     expected: str,
 ) -> None:
     spec = standard_alone(read, seeds)
-    measured = [record(grid_cells(spec)[0], seconds=seconds)] if seconds else []
+    measured = [finished_trial(grid_cells(spec)[0], seconds=seconds)] if seconds else []
     plan = make_plan(spec, DATA, measured)
     monkeypatch.setattr(sys, "stdin", None)
     refusal = f"tiny: {expected}: must be confirmed, but there is no terminal; add --yes"
@@ -51,7 +52,7 @@ def test_trials_of_unknown_length_are_counted_beside_the_known_time(
 ) -> None:
     spec = read()
     [first, *_] = grid_cells(spec)
-    plan = make_plan(spec, DATA, [record(first, seconds=100 * HOUR)])
+    plan = make_plan(spec, DATA, [finished_trial(first, seconds=100 * HOUR)])
     monkeypatch.setattr(sys, "stdin", None)
     expected = "tiny: 11 trials, about 100 h without 10 of unknown length: must be confirmed"
     assert summary.ask(spec, plan, 2).startswith(expected)
@@ -63,6 +64,6 @@ def test_front_is_headed_by_the_radius_as_the_report_prints_it(
     radii = "radii: [0.05, 0.1], objective_radius: 0.1"
     text = read.text.replace(radii, "radii: [2/255, 8/255], objective_radius: 8/255")  # type: ignore[attr-defined]
     spec = read(text=text)
-    plan = make_plan(spec, DATA, [record(cell) for cell in grid_cells(spec)])
+    plan = make_plan(spec, DATA, [finished_trial(cell) for cell in grid_cells(spec)])
     summary.print_status(spec, plan)
     assert "robust (linf 8/255)\n" in capsys.readouterr().out
