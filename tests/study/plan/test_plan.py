@@ -175,7 +175,7 @@ def test_mean_objectives_needs_every_seed() -> None:
 
 
 def test_the_steps_on_which_look_sam_acts_decide_its_shape(read: Read) -> None:
-    sides = ["rho: 0.1", "rho: 0.2", "rho: 0.1, every: 2", "rho: 0.1, active_from: 0.5"]
+    sides = ["rho: 0.1", "rho: 0.2", "rho: 0.1, every: 2", "rho: 0.1, active: [0.5, 1]"]
     methods = "".join(
         f"    m{n}: {{weights: {{look_sam: {{{side}}}}}}}\n" for n, side in enumerate(sides)
     )
