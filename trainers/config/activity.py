@@ -29,10 +29,10 @@ class Phases(NamedTuple):
     inputs: Phase
 
 
-def check_active(active: Active) -> None:
+def check_active(active: Any) -> None:
     """Raise `ConfigError` unless the pair holds two shares of a training, in order."""
     is_pair = isinstance(active, tuple) and len(active) == 2
-    rule = "must be a pair (from, to) of shares of the training, 0 ≤ from ≤ to ≤ 1"
+    rule = "must be a pair of shares of the training [from, to], 0 ≤ from ≤ to ≤ 1"
     numbers = is_pair and all(
         isinstance(share, int | float) and not isinstance(share, bool) for share in active
     )
