@@ -302,10 +302,10 @@ def test_settings_of_look_sam_are_checked(settings: dict[str, Any], rule: str) -
 def test_every_side_has_its_function_and_its_memory(
     make_config: MakeConfig, few_digits: Dataset
 ) -> None:
-    """A side that has `every` acts otherwise between, and remembers; no other side does."""
+    """A side that reuses what it remembers acts otherwise in between; no other side does."""
     assert set(FUNCTIONS) == set(WEIGHT_SIDES.values())
     for cls in WEIGHT_SIDES.values():
-        remembers = "every" in cls.__dataclass_fields__
+        remembers = getattr(cls, "between", "rest") == "reuse"
         assert (cls in BETWEEN) == remembers
         required = [one.name for one in fields(cls) if one.default is MISSING]
         config = make_config(Method(weights=cls(**dict.fromkeys(required, 0.1))))
