@@ -180,6 +180,7 @@ def _draws(
     num_train, size = len(data.train.labels), config.training.batch_size
     order = torch.randperm(num_train, generator=stream("batch order"), device=device)
     augmentation, noise = stream("augmentation"), stream("input noise")
+    choices = stream("weight side")
     corner = is_flipped = torch.empty(0, device=device)
     if data.augmentation != "none":
         ends = 2 * padding(data.image_shape) + 1
@@ -190,7 +191,8 @@ def _draws(
         batch = slice(step * size, (step + 1) * size)
         index = order[batch]
         drawn = program.draw_noise((len(index), *data.image_shape), noise, phase.inputs)
-        yield Draw(index, corner[batch], is_flipped[batch], drawn)
+        choice = program.draw_choice(choices, phase.weights)
+        yield Draw(index, corner[batch], is_flipped[batch], drawn, choice)
 
 
 def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:

@@ -51,7 +51,20 @@ from trainers.config.training import (
     check_batches,
     check_image,
 )
-from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
+from trainers.config.weights import (
+    AdaptiveGsam,
+    Asam,
+    Awp,
+    EigenSam,
+    Esam,
+    FSam,
+    Gsam,
+    Kind,
+    LookSam,
+    Msam,
+    NoWeights,
+    Sam,
+)
 
 __all__ = [
     "ALWAYS",
@@ -73,13 +86,17 @@ __all__ = [
     "VALIDATION_ATTACK",
     "WEIGHT_SIDES",
     "Active",
+    "AdaptiveGsam",
     "Asam",
     "Awp",
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "EigenSam",
+    "Esam",
     "EvaluationAttack",
     "EvaluationConfig",
+    "FSam",
     "FgsmRs",
     "Gsam",
     "InputSide",
@@ -89,6 +106,7 @@ __all__ = [
     "Mart",
     "Method",
     "ModelConfig",
+    "Msam",
     "NFgsm",
     "NoInputs",
     "NoWeights",

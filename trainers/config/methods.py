@@ -24,7 +24,20 @@ from trainers.config.activity import (
 )
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 from trainers.config.losses import LOSSES, CrossEntropy, Loss
-from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
+from trainers.config.weights import (
+    AdaptiveGsam,
+    Asam,
+    Awp,
+    EigenSam,
+    Esam,
+    FSam,
+    Gsam,
+    Kind,
+    LookSam,
+    Msam,
+    NoWeights,
+    Sam,
+)
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -180,7 +193,9 @@ class Noise:
         return {"epsilon": self.sigma}
 
 
-WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
+WeightSide = (
+    NoWeights | Sam | Asam | Gsam | AdaptiveGsam | LookSam | Esam | FSam | Msam | EigenSam | Awp
+)
 InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
@@ -188,7 +203,12 @@ WEIGHT_SIDES: dict[str, type[Any]] = {
     "sam": Sam,
     "asam": Asam,
     "gsam": Gsam,
+    "adaptive_gsam": AdaptiveGsam,
     "look_sam": LookSam,
+    "esam": Esam,
+    "f_sam": FSam,
+    "msam": Msam,
+    "eigen_sam": EigenSam,
     "awp": Awp,
 }
 INPUT_SIDES: dict[str, type[Any]] = {

@@ -20,6 +20,9 @@ class Source(NamedTuple):
     """(N,) int64."""
 
 
+NOTHING = torch.empty(0)
+
+
 class Draw(NamedTuple):
     """Everything random about one batch."""
 
@@ -31,6 +34,8 @@ class Draw(NamedTuple):
     """(B,) bool, all false where nothing is mirrored; empty without augmentation."""
     noise: Tensor
     """Unit noise of the input side; empty without one."""
+    choice: Tensor = NOTHING
+    """Uniform numbers in [0, 1), one for each tensor of weights; empty unless ESAM acts."""
 
 
 def padding(image_shape: tuple[int, int, int]) -> int:

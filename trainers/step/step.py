@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trainers.config import TrainConfig
-from trainers.step.batches import Draw, Source
+from trainers.step.batches import NOTHING, Draw, Source
 from trainers.step.inputs import Craft
 from trainers.step.losses import LossOf
 from trainers.step.numbers import Numbers
@@ -60,6 +60,8 @@ class Sides(NamedTuple):
     descend: Descend
     clips: bool
     """Whether the gradient is clipped."""
+    reads_momentum: bool = False
+    """Whether the weight side reads the optimiser's momentum in place of a memory of its own."""
 
 
 class Network(NamedTuple):
@@ -91,6 +93,7 @@ class Update(Protocol):
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
+        choice: Tensor = NOTHING,
     ) -> tuple[Tensor, Tensor]:
         """Update the network; return the loss (0-d) and the logits (B, K) before that."""
         ...
@@ -134,7 +137,8 @@ def step(
     images = stored.to(torch.float32) / numbers.divisor
     network.refresh()
     crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers)
-    loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
+    run = updated or update
+    loss, logits = run(sides, network, numbers, images, crafted, labels, draw.choice)
     with torch.no_grad():
         if network.memory.averages:
             average(network.memory.averages, [*network.weights, *network.buffers], numbers)
@@ -151,26 +155,56 @@ def update(
     images: Tensor,
     crafted: Tensor,
     labels: Tensor,
+    choice: Tensor = NOTHING,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradient on the crafted images by the weight side, and update w.
 
-    Returns the loss (0-d) and the logits (B, K) at the weights before the update.
+    Returns the loss (0-d) and the logits (B, K) at the weights before the update. choice: what was
+    drawn for the weight side.
     """
-
-    def loss_at(weights: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        classify = network.classify
-        if weights is not None:
-            classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
-        return sides.loss(classify, images, crafted, labels, numbers)
-
+    loss_at = BatchLoss(sides, network, numbers, images, crafted, labels, choice)
+    memory = network.memory.moments if sides.reads_momentum else network.memory.side
     loss, logits, gradients = sides.gradients(
-        loss_at, network.weights, network.names, numbers, network.memory.side
+        loss_at, network.weights, network.names, numbers, memory
     )
     with torch.no_grad():
         if sides.clips:
             gradients = clipped(gradients, numbers)
         sides.descend(network.weights, network.memory.moments, gradients, numbers)
     return loss.detach(), logits.detach()
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a batch, as a function of the weights: a `LossAt`."""
+
+    sides: Sides
+    network: Network
+    numbers: Numbers
+    images: Tensor
+    crafted: Tensor
+    labels: Tensor
+    choice: Tensor
+
+    def __call__(
+        self,
+        weights: list[Tensor] | None,
+        *,
+        records: bool = False,
+        chosen: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss (0-d) and the logits (B, K) at these weights, or at the network's own.
+
+        records: whether batch statistics are recorded at other weights than its own, too.
+        chosen: indices of the samples that count; all, if there are none.
+        """
+        classify, buffers = self.network.classify, self.network.buffers
+        if weights is not None:
+            kept = buffers if records else [buffer.clone() for buffer in buffers]
+            classify = at(self.network, weights, kept)
+        batch = self.images, self.crafted, self.labels
+        if chosen is not None:
+            batch = batch[0][chosen], batch[1][chosen], batch[2][chosen]
+        return self.sides.loss(classify, *batch, self.numbers)
 
 
 def at(
