@@ -22,7 +22,17 @@ from trainers.engine.engine import Engine, narrowed
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import PRECISIONS, Conv, set_precision
-from trainers.step.batches import Draw, Source, on_device, padding, take, take_cropped
+from trainers.step.batches import (
+    Draw,
+    Source,
+    border_of,
+    is_fed,
+    on_device,
+    room_for,
+    take,
+    take_cropped,
+    take_resized,
+)
 from trainers.step.inputs import crafting, input_gradient
 from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import no_numbers, static
@@ -129,7 +139,10 @@ class Program:
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        self.source = _source(data, device)
+        self.is_fed = is_fed(data)
+        """Whether the source is room for one batch, into which `trainers.engine.feed` copies it."""
+        room = partial(room_for, data, config.training.batch_size)
+        self.source = room(device) if self.is_fed else _source(data, device)
         self._runs: dict[tuple[int, Phase], Callable[[Draw], None]] = {}
         """By batch size and phase of the weight side."""
 
@@ -323,9 +336,10 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
 
 def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
     """Choose how batches are gathered."""
-    if data.augmentation == "none":
-        return take
-    return partial(take_cropped, border=padding(data.image_shape))
+    if data.augmentation == "random_resized_crop":
+        return take_resized
+    border = border_of(data)
+    return partial(take_cropped, border=border) if border else take
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
