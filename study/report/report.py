@@ -365,7 +365,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": dataset.augmentation.replace("_", " and "),
+        "augmentation": dataset.augmentation.replace("crop_flip", "crop and flip").replace("_", " "),
         "network": naming.network_name(spec.model),
         "training": _shown(
             {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
