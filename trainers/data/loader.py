@@ -58,7 +58,7 @@ def _in_turn(
     workers: Sequence["subprocess.Popen[bytes]"],
     room: NDArray[np.uint8],
 ) -> Iterator[NDArray[np.uint8]]:
-    """Ask the workers in turn, each for one batch of its own slots, and yield in the same order."""
+    """Yield the batches, for which the workers are asked in turn, each for its own slots."""
     slots = len(room)
 
     def ask(number: int) -> None:

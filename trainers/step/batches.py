@@ -1,7 +1,6 @@
 """Training images on the device, and how a batch is gathered from them by index.
 
-The order of an epoch, crops and flips are drawn beforehand as tensors; gathering is pure. Of images
-that stay in a file, one batch at a time is on the device.
+The order of an epoch, crops and flips are drawn beforehand as tensors; gathering is pure.
 """
 
 from typing import NamedTuple
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from trainers.data.dataset import Dataset
-from trainers.data.mapped import Mapped
 
 NO_SIZE = torch.empty(0, dtype=torch.int64)
 LEAST_AREA = 0.08
@@ -63,32 +61,8 @@ def on_device(data: Dataset, device: torch.device) -> Source:
     """Copy the training part to the device, padded if it is going to be cropped."""
     images = torch.tensor(np.asarray(data.train.images), device=device)
     if border := border_of(data):
-        images = _padded(images, border)
+        images = padded(images, border)
     return Source(images, torch.tensor(data.train.labels, device=device))
-
-
-def is_fed(data: Dataset) -> bool:
-    """Return whether batches come to the device one at a time, as the images stay in a file."""
-    return isinstance(data.train.images, Mapped)
-
-
-def room_for(data: Dataset, batch_size: int, device: torch.device) -> Source:
-    """Return room on the device for one batch, as large as that of `on_device` would be."""
-    channels, height, width = data.image_shape
-    border = 2 * border_of(data)
-    shape = (batch_size, channels, height + border, width + border)
-    return Source(
-        torch.zeros(shape, dtype=torch.uint8, device=device),
-        torch.zeros(batch_size, dtype=torch.int64, device=device),
-    )
-
-
-def fill(room: Source, images: Tensor, labels: Tensor) -> None:
-    """Copy a batch into its room, padded as `on_device` does. images: (n, C, H, W), n ≤ B."""
-    if border := (room.images.shape[2] - images.shape[2]) // 2:
-        images = _padded(images, border)
-    room.images[: len(images)].copy_(images)
-    room.labels[: len(labels)].copy_(labels)
 
 
 def draw_boxes(
@@ -124,7 +98,7 @@ def draw_boxes(
     return corner.to(torch.int64), size.to(torch.int64)
 
 
-def _padded(images: Tensor, width: int) -> Tensor:
+def padded(images: Tensor, width: int) -> Tensor:
     """Reflect each image at its borders. By slices, as torch cannot reflect uint8 images."""
     for dim in (2, 3):
         size = images.shape[dim]
