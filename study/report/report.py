@@ -366,10 +366,8 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
         "augmentation": dataset.augmentation.replace("_", " and "),
-        "network": naming.network_name(spec.model),
-        "training": _shown(
-            {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
-        ),
+        "network": "; ".join(naming.network_names(spec)),
+        "training": _shown(naming.training_settings(spec)),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
             for label in labels
