@@ -4,8 +4,8 @@ Start at `read_studies`. The parts of a `StudySpec` that can hold neither a list
 dataclasses of `trainers.config`; the others are sides: settings as they are declared.
 """
 
+from study.spec.around import AROUND
 from study.spec.model import (
-    AROUND,
     AnalysisSpec,
     Sampler,
     StudySpec,

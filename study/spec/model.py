@@ -2,8 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +11,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
+from study.spec.around import (
+    AROUND,
+    AROUND_FORMS,
+    BUILT,
+    model_config,
+    read_around,
+    read_override,
+)
 from study.spec.mistakes import empty, shown
 from study.spec.settings import (
     SIDES,
@@ -21,7 +29,6 @@ from study.spec.settings import (
     Setting,
     Side,
     Value,
-    around_form,
     choice_form,
     choices,
     config_text,
@@ -29,7 +36,6 @@ from study.spec.settings import (
     each_choice,
     form,
     is_swept,
-    read_around,
     read_choice,
     read_number_or_word,
     read_part,
@@ -40,8 +46,6 @@ from study.spec.settings import (
 from study.spec.source import Place
 from trainers.config import (
     ATTACKS,
-    DEFAULT_DEPTHS,
-    DEFAULT_WIDTHS,
     ConfigError,
     DataConfig,
     EvaluationConfig,
@@ -138,14 +142,6 @@ def _read_data(value: object, info: ValidationInfo) -> DataConfig:
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-AROUND: dict[str, type[Any]] = {"training": TrainingConfig, "model": ModelConfig}
-"""The parts around a method whose settings may be swept, and overridden by a method."""
-_NEEDED = {
-    "training": [item.name for item in fields(TrainingConfig) if item.default is MISSING],
-    "model": ["name"],
-}
-_AROUND_FORMS = {kind: around_form(cls, _NEEDED[kind]) for kind, cls in AROUND.items()}
-_OVERRIDE_FORMS = {kind: around_form(cls, ()) for kind, cls in AROUND.items()}
 _DATA_FORM = form(DataConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
@@ -154,26 +150,6 @@ _EVALUATION_FORM = form(
     other_norm_radii=tuple[Radius, ...],
     attack=Annotated[Any, BeforeValidator(_read_attack)],
 )
-
-
-def model_config(**given: Any) -> ModelConfig:
-    """Build a network's configuration; width and depth default to what is usual for its kind."""
-    name = given["name"]
-    usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
-    return ModelConfig(**{**usual, **given})
-
-
-_BUILT: dict[str, Callable[..., Any]] = {"training": TrainingConfig, "model": model_config}
-
-
-def _read_around(kind: str, value: object) -> Side:
-    """Read a study's training or model."""
-    return read_around(kind, _AROUND_FORMS[kind], _BUILT[kind], value)
-
-
-def _read_override(kind: str, value: object) -> Side:
-    """Read what a method overrides of the training or the model; checked with the rest later."""
-    return read_around(kind, _OVERRIDE_FORMS[kind], None, value)
 
 
 _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
@@ -185,11 +161,11 @@ class MethodSpec(Part):
     weights: Annotated[Side, BeforeValidator(partial(read_side, "weights"))] = Side(name="none")
     inputs: Annotated[Side, BeforeValidator(partial(read_side, "inputs"))] = Side(name="none")
     loss: Annotated[Side, BeforeValidator(partial(read_side, "loss"))] = Side(name="cross_entropy")
-    training: Annotated[Side, BeforeValidator(partial(_read_override, "training"))] = Side(
+    training: Annotated[Side, BeforeValidator(partial(read_override, "training"))] = Side(
         name="training"
     )
     """Settings of the training that this method overrides."""
-    model: Annotated[Side, BeforeValidator(partial(_read_override, "model"))] = Side(name="model")
+    model: Annotated[Side, BeforeValidator(partial(read_override, "model"))] = Side(name="model")
     """Settings of the model that this method overrides."""
 
 
@@ -238,8 +214,8 @@ class StudySpec(Part):
     name: str
     about: str = ""
     data: Annotated[DataConfig, BeforeValidator(_read_data)]
-    model: Annotated[Side, BeforeValidator(partial(_read_around, "model"))]
-    training: Annotated[Side, BeforeValidator(partial(_read_around, "training"))]
+    model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
+    training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
@@ -251,8 +227,8 @@ class StudySpec(Part):
 
 _PARTS: dict[str, type[Part]] = {
     "data": _DATA_FORM,
-    "model": _AROUND_FORMS["model"],
-    "training": _AROUND_FORMS["training"],
+    "model": AROUND_FORMS["model"],
+    "training": AROUND_FORMS["training"],
     "search": SearchSpec,
     "evaluation": _EVALUATION_FORM,
     "autoattack": AutoAttackSpec,
@@ -320,7 +296,7 @@ def around_config(
     }
     # A plain list is compared and written as the tuple that it is.
     plain = {name: tuple(v) if isinstance(v, PlainList) else v for name, v in chosen.items()}
-    return _BUILT[kind](**plain)  # type: ignore[no-any-return]
+    return BUILT[kind](**plain)  # type: ignore[no-any-return]
 
 
 def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:

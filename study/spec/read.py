@@ -11,9 +11,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from study.spec.around import AROUND
 from study.spec.mistakes import Notes, good_value, nearest, shown, validated
 from study.spec.model import (
-    AROUND,
     StudySpec,
     around_config,
     around_of,

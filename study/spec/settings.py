@@ -63,8 +63,6 @@ RADIUS_FIELDS = (
 
 MOST_PROBLEMS = 100
 """The number of mistakes shown at once; nobody reads more."""
-MOST_BETWEEN = 10_000
-"""The most whole numbers of a range that are checked."""
 _FRACTION = re.compile(r"([-+]?[0-9]+(?:\.[0-9]+)?) ?/ ?([0-9]+(?:\.[0-9]+)?)")
 
 
@@ -190,7 +188,7 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     parts = {
         item.name: (types[item.name], ...)
         if item.default is MISSING
-        else (_filled_list(types[item.name], item.default), item.default)
+        else (filled_list(types[item.name], item.default), item.default)
         for item in fields(cls)
     }
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
@@ -283,22 +281,6 @@ def is_grid(setting: Setting) -> bool:
     return isinstance(setting, tuple) and not isinstance(setting, PlainList)
 
 
-def around_form(cls: type[Any], required: Iterable[str]) -> type[Part]:
-    """Build the form of the training or the model: all settings but the `required` may be left out.
-
-    A list is a grid, unless the trainers' field takes a list.
-    """
-    parts: dict[str, Any] = {}
-    for item in fields(cls):
-        hint = get_type_hints(cls)[item.name]
-        if get_origin(hint) is tuple:
-            one: Any = Annotated[_filled_list(hint, item.default), AfterValidator(PlainList)]
-        else:
-            one = _setting_hint(item.name, hint)
-        parts[item.name] = (one, ... if item.name in required else None)
-    return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
-
-
 def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
     """Build the model of a mapping that has exactly one of several keys, such as `{sam: {...}}`."""
     optional = {name: (part, None) for name, part in parts.items()}
@@ -325,30 +307,18 @@ def read_side(kind: str, value: object) -> Side:
     if isinstance(value, Side):
         return value
     name, part = read_choice(kind, SIDE_FORMS[kind], value)
-    side = _declared(name, part)
-    _check_side(SIDES[kind][name], side, (name,))
+    side = as_side(name, part)
+    check_side(SIDES[kind][name], side, (name,))
     return side
 
 
-def read_around(
-    kind: str, shape: type[Part], build: Callable[..., Any] | None, value: object
-) -> Side:
-    """Read the training or the model; `build` checks it where it is whole, not a method's part."""
-    if isinstance(value, Side):
-        return value
-    side = _declared(kind, shape.model_validate(value))
-    if build is not None:
-        _check_side(build, side, ())
-        _check_between(build, side)
-    return side
-
-
-def _declared(name: str, part: Part) -> Side:
+def as_side(name: str, part: Part) -> Side:
+    """Return what a part of the file declares, without the settings that it leaves out."""
     given = [key for key in type(part).model_fields if key in part.model_fields_set]
     return Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
 
 
-def _check_side(build: Callable[..., Any], side: Side, above: Place) -> None:
+def check_side(build: Callable[..., Any], side: Side, above: Place) -> None:
     """Raise the errors of the trainers, each at its place below `above`."""
     problems: dict[Place, str] = {}
     for place, text in _refused_settings(build, side):
@@ -357,20 +327,6 @@ def _check_side(build: Callable[..., Any], side: Side, above: Place) -> None:
             break
     if problems:
         raise rule_errors(list(problems.items()), "trainers")
-
-
-def _check_between(build: Callable[..., Any], side: Side) -> None:
-    """Check the whole numbers between the ends of each range, as of a width in multiples of 64."""
-    chosen = first_choices(side)
-    for name, setting in side.settings:
-        if not isinstance(setting, WholeRange):
-            continue
-        for number in itertools.islice(each_choice(setting), MOST_BETWEEN):
-            try:
-                build(**{**chosen, name: number})
-            except ConfigError as error:
-                text = f"{config_text(error)}, which the range holds; write a list instead"
-                raise rule_errors([((name,), text)], "trainers") from None
 
 
 def _refused_settings(build: Callable[..., Any], side: Side) -> Iterator[tuple[Place, str]]:
@@ -408,7 +364,7 @@ def _shape(value: object) -> str:
     return "<range>" if isinstance(value, Mapping | Range) else "<value>"
 
 
-def _setting_hint(name: str, hint: Any) -> Any:
+def setting_hint(name: str, hint: Any) -> Any:
     """Return the type of a setting in the studies file, from that of the trainers' field."""
     members = members_of(hint)
     one = _value_hint(name, hint, members)
@@ -466,7 +422,7 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _filled_list(hint: Any, default: Any) -> Any:
+def filled_list(hint: Any, default: Any) -> Any:
     """Return the hint of a list; a list left empty is refused with an example of what to write."""
     if get_origin(hint) is not tuple:
         return hint
@@ -484,7 +440,7 @@ def _side_form(kind: str) -> type[Part]:
     """Build the model of one kind of side, of which a method has one."""
     parts = {}
     for name, cls in SIDES[kind].items():
-        hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
+        hints = {key: setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
         parts[name] = form(cls, **hints)
     return choice_form(kind, parts)
 

@@ -126,7 +126,8 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     ),
     "a range of words": (
         {"schedule": "{low: 1, high: 2}"},
-        "tiny.training.schedule: only numbers have ranges, got {low, high}; write a value or a list",
+        "tiny.training.schedule: only numbers have ranges, got {low, high}; write a value or a "
+        "list",
     ),
     "a word of a list": (
         {"schedule": "[cosine, sinus]"},
