@@ -5,7 +5,7 @@ from dataclasses import fields
 from analysis.results.words import value_text
 from study.plan import space
 from study.plan.space import Cell, Configuration
-from study.spec import AROUND, Range, StudySpec, models_of, swept_in
+from study.spec import AROUND, Range, StudySpec, models_of, settings_of, swept_in
 from study.spec.settings import Setting, choices, first_choices, is_swept
 from trainers.config import ModelConfig, TrainingConfig
 
@@ -72,6 +72,12 @@ def training_settings(spec: StudySpec) -> dict[str, object]:
         else getattr(base, item.name)
         for item in fields(base)
     }
+
+
+def setup_names(spec: StudySpec, method: str) -> tuple[str, ...]:
+    """Return the short names of what a method sweeps in training and model."""
+    paths = [path for path, _ in settings_of(spec, method)]
+    return tuple(space.short_name(path, paths) for path, _ in swept_in(spec, method))
 
 
 def swept_text(spec: StudySpec, method: str) -> str:

@@ -79,3 +79,9 @@ def test_a_plan_counts_the_trials_of_a_swept_method(read: Read) -> None:
     assert plan.num_trials("standard") == 2 * 2 * 3, "learning rates, seeds, suggestions"
     assert plan.num_trials("sam") == 2 * 2, "its radii and seeds, as it overrides what is swept"
     assert plan.num_cells == 16
+
+
+def test_what_is_swept_around_a_method_is_no_strength_of_it(read: Read) -> None:
+    spec = swept(read, learning_rate="[0.1, 0.2]", width="[2, 3]")
+    assert naming.setup_names(spec, "standard") == ("learning_rate", "width")
+    assert naming.setup_names(spec, "sam") == ("width",)
