@@ -29,6 +29,7 @@ from study.spec.settings import (
     Setting,
     Side,
     Value,
+    built_side,
     choice_form,
     choices,
     config_text,
@@ -308,7 +309,7 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = SIDES[kind][side.name](**chosen)
+        parts[kind] = built_side(SIDES[kind][side.name], **chosen)
     return Method(**parts)
 
 
