@@ -374,9 +374,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
     augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": dataset.augmentation.replace("crop_flip", "crop and flip").replace(
-            "_", " "
-        ),
+        "augmentation": augmented.replace("_", " "),
         "network": "; ".join(naming.network_names(spec)),
         "training": _shown(naming.training_settings(spec)),
         **_cost_unit(plan),
