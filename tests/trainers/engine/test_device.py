@@ -110,7 +110,7 @@ def take_step(
     shape = (BATCH_SIZE, *data.image_shape)
     noise = program.draw_noise(shape, torch.Generator(), phases.inputs).to(META)
     choice = program.draw_choice(torch.Generator(), phases.weights).to(META)
-    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise, choice)
+    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise, choice=choice)
     row = schedule(config, len(data.train.labels), data.divisor)[0, 0].float().to(META)
     with WithoutPythonsNumbers(), OnOneDevice(META):
         program.run(row, draw, phases)
