@@ -2,15 +2,18 @@
 
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
-from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
+    INPUT_NORMS,
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
     Asam,
     Awp,
+    EAt,
     FgsmRs,
     Gsam,
+    InputNorm,
     InputSide,
     Kind,
     LookSam,
@@ -52,6 +55,7 @@ __all__ = [
     "DEFAULT_DEPTHS",
     "DEFAULT_WIDTHS",
     "DETECTORS",
+    "INPUT_NORMS",
     "INPUT_SIDES",
     "LOSSES",
     "LOSS_NUMERICS",
@@ -68,10 +72,14 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "Dkl",
+    "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
     "FgsmRs",
     "Gsam",
+    "Ikl",
+    "InputNorm",
     "InputSide",
     "Kind",
     "LookSam",

@@ -33,7 +33,8 @@ def passes(method: Method, phase: Phase | None = None) -> Passes:
 
     phase: of the weight side; None averages over a training. A gradient with respect to weights
     passes every image of the loss forward and backward: the crafted ones, and with TRADES and MART
-    the clean ones too. Each gradient step of the input side is one pass forward and one back.
+    the clean ones too. Each gradient step of the input side is one pass forward and one back; E-AT
+    passes the crafted images once more, to see how many stayed right.
     """
     gradients = method.weights.gradients
     if phase is not None:
@@ -41,8 +42,9 @@ def passes(method: Method, phase: Phase | None = None) -> Passes:
     images, steps = method.loss.images, method.inputs.attack_steps
     # An attack with a target of its own classifies the clean images once before its first step.
     target = int(method.loss.has_target and steps > 0)
+    judging = getattr(method.inputs, "judging_passes", 0)
     return Passes(
-        forward=steps + target + gradients * images,
+        forward=steps + target + judging + gradients * images,
         input_backward=steps,
         weight_backward=gradients * images,
     )

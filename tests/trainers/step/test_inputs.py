@@ -23,7 +23,7 @@ from trainers.config import (
 from trainers.networks.build import evaluation_view
 from trainers.step.inputs import BALLS, NEAR, crafting
 from trainers.step.losses import minimised
-from trainers.step.numbers import Numbers, no_numbers
+from trainers.step.numbers import NO_MEMORY, Numbers, no_numbers
 
 SHAPE = (16, 2, 4, 4)
 DIMENSIONS = 32
@@ -56,7 +56,8 @@ def craft_by(
     loss = loss or CrossEntropy()
     noise = noise_of(side, loss, tuple(images.shape)) if noise is None else noise
     chosen = crafting(side, minimised(loss).inner)
-    return chosen.craft(model, images, labels, noise.to(images.dtype), numbers(side))
+    moved = noise.to(images.dtype)
+    return chosen.craft(model, images, labels, moved, numbers(side), NO_MEMORY)
 
 
 def craft(
@@ -256,7 +257,7 @@ def test_crafted_images_raise_what_their_attack_maximises(side: InputSide, loss:
     if isinstance(side, Noise):
         return
     inside = 0.25 + IMAGES / 2
-    targets = inner.targets(view, inside, LABELS)
+    targets = inner.targets(view, inside, LABELS, [])
     crafted = craft_by(side, view, inside, LABELS, loss)
     for sample in range(16):
         part = slice(sample, sample + 1)
@@ -380,4 +381,4 @@ def test_no_input_side_returns_the_images_and_draws_nothing() -> None:
     noise = chosen.draw(SHAPE, fresh)
     assert noise.numel() == 0
     assert torch.equal(fresh.get_state(), before)
-    assert chosen.craft(Linear(), images, LABELS, noise, numbers(NoInputs())) is images
+    assert chosen.craft(Linear(), images, LABELS, noise, numbers(NoInputs()), NO_MEMORY) is images

@@ -35,7 +35,7 @@ def random_logits(seed: int, scale: float = 2.0) -> tuple[Tensor, Tensor, Tensor
 
 def loss_of(loss: Loss, clean: Tensor, crafted: Tensor, labels: Tensor, beta: float = BETA) -> Any:
     """The loss where images are their own logits."""
-    return minimised(loss).loss(lambda x: 1 * x, clean, crafted, labels, numbers(beta))
+    return minimised(loss).loss(lambda x: 1 * x, clean, crafted, labels, numbers(beta), [])
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -165,7 +165,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(loss: Loss, dtype: torc
         assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
         inner = minimised(loss).inner
         leaf = both[1].detach().requires_grad_()
-        targets = inner.targets(lambda x: x, both[0].detach(), labels)
+        targets = inner.targets(lambda x: x, both[0].detach(), labels, [])
         (gradient,) = torch.autograd.grad(inner.sum_of_losses(leaf, targets), leaf)
         assert gradient.isfinite().all()
 
@@ -189,7 +189,7 @@ def test_the_clean_images_go_first_and_each_once(function: Callable[..., Any]) -
         seen.append(images)
         return images
 
-    function(classify, clean, crafted, labels, numbers())
+    function(classify, clean, crafted, labels, numbers(), [])
     assert len(seen) == 2
     assert seen[0] is clean
     assert seen[1] is crafted
@@ -216,8 +216,8 @@ def test_the_target_of_trades_attack_is_the_clean_prediction_without_a_gradient(
     clean, _, labels = random_logits(0)
     weight = torch.ones(10, dtype=torch.float64, requires_grad=True)
     inner = minimised(Trades()).inner
-    target = inner.targets(lambda x: x * weight, clean, labels)
+    target = inner.targets(lambda x: x * weight, clean, labels, [])
     torch.testing.assert_close(target, clean.softmax(1))
     assert not target.requires_grad
     for loss in (CrossEntropy(), Mart()):
-        assert minimised(loss).inner.targets(lambda x: x, clean, labels) is labels
+        assert minimised(loss).inner.targets(lambda x: x, clean, labels, []) is labels
