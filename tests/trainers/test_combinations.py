@@ -78,7 +78,14 @@ LOSS: dict[str, Loss] = {
     "dkl": Dkl(),
     "ikl": Ikl(),
 }
-EVERY = list(itertools.product(WEIGHTS, INPUTS, LOSS))
+PLAIN_ONES = ("none", "pgd linf", "cross_entropy")
+EVERY = [
+    names
+    for names in itertools.product(WEIGHTS, INPUTS, LOSS)
+    if any(name == plain for name, plain in zip(names, PLAIN_ONES, strict=True))
+    or names[1] == "none"
+]
+"""Every two of a weight side, an input side and a loss, with the plainest third."""
 REFUSED = [names for names in EVERY if names[1] == "none" and names[2] != "cross_entropy"]
 ALLOWED = [names for names in EVERY if names not in REFUSED]
 
