@@ -19,6 +19,7 @@ from study.spec.settings import (
     Setting,
     Side,
     Value,
+    built_side,
     choice_form,
     config_text,
     distinct,
@@ -254,7 +255,7 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = SIDES[kind][side.name](**chosen)
+        parts[kind] = built_side(SIDES[kind][side.name], **chosen)
     return Method(**parts)
 
 

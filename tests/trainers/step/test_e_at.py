@@ -211,7 +211,7 @@ def test_both_radii_rise_with_the_warm_up() -> None:
     }
     for name, end in ends.items():
         torch.testing.assert_close(found[name], end * shares)
-    assert Method(inputs=side).warmup_epochs == 2
+    assert Method(inputs=side).warm_epoch(10) == 2
 
 
 def test_it_costs_a_step_of_pgd_and_one_look() -> None:
