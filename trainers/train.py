@@ -10,13 +10,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, Phase, TrainConfig, check_batches, passes, phase_of
+from trainers.config import (
+    VALIDATION_ATTACK,
+    Phase,
+    TrainConfig,
+    check_batches,
+    own_parts,
+    passes,
+    phase_of,
+)
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
@@ -136,7 +145,7 @@ def _train_epoch(
     program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
     draws = _draws(config, data, program, state.epoch, device)
-    with repeatable():
+    with repeatable(), _seeded(config, state.epoch, device):
         for step, (row, draw) in enumerate(zip(rows, draws, strict=True)):
             # Counted over the whole training, so that a resumed one acts on the same steps.
             phase = phase_of(config.method.weights, state.epoch * len(rows) + step, total)
@@ -148,6 +157,22 @@ def _train_epoch(
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
+
+
+@contextmanager
+def _seeded(config: TrainConfig, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for an epoch with own parts, which may draw from them.
+
+    So their dropout, say, is decided by the seed, and a resumed training draws the same. Otherwise
+    nothing is touched.
+    """
+    if not own_parts(config):
+        yield
+        return
+    stream = generator(config.seed, "own parts", epoch, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream.initial_seed())
+        yield
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

@@ -44,6 +44,7 @@ from trainers.config.training import (
     TrainingConfig,
     check_batches,
     check_image,
+    own_parts,
 )
 
 __all__ = [
@@ -99,6 +100,7 @@ __all__ = [
     "check_count",
     "check_image",
     "check_number",
+    "own_parts",
     "passes",
     "phase_of",
 ]

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
-from trainers.config.losses import LOSSES, CrossEntropy, Loss
+from trainers.config.losses import CrossEntropy, Loss, loss_name
+from trainers.config.own import OwnInputs, OwnWeights
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -326,8 +327,8 @@ class Noise:
         return {"epsilon": self.sigma}
 
 
-WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
-InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
+WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp | OwnWeights
+InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | OwnInputs
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
     "none": NoWeights,
@@ -357,9 +358,8 @@ class Method:
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
         if self.loss.images > 1 and self.inputs.kind == "none":
-            name = next(name for name, cls in LOSSES.items() if cls is type(self.loss))
             sides = ", ".join(list(INPUT_SIDES)[1:])
-            rule = f"{name} compares clean with crafted images and needs an input side ({sides})"
+            rule = f"{loss_name(self.loss)} compares clean with crafted images and needs an input side ({sides})"
             raise ConfigError("loss", rule, "inputs: none")
 
     @property
