@@ -31,6 +31,8 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
+from trainers.config.own import NO_SETTINGS, Own
+from trainers.config.parts import source_of
 
 Values = tuple[tuple[str, Value], ...]
 """Chosen values by dotted path below the method, such as `weights.sam.rho`."""
@@ -175,7 +177,7 @@ def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def side_names(method: Method) -> dict[str, str]:
     """Return the names of a method's two sides and loss: `{"weights": "sam", ...}`."""
-    return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
+    return {item.name: _name(getattr(method, item.name)) or "" for item in fields(Method)}
 
 
 def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -278,21 +280,37 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
     # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
-        kind, side, name = path.split(".")
+        kind, side, name = _steps(path)
         template["method"][kind][side][name] = _PLACEHOLDER
     return _digest(template)
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
     """Return a canonical form's value at a path; None if it has no such side or setting."""
-    kind, side, name = path.split(".")
+    kind, side, name = _steps(path)
     inner: Any = recorded
     for key in ("method", kind, side):
         inner = inner.get(key) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         return None
-    defaults = {item.name: item.default for item in fields(SIDES[kind][side])}
+    ours = SIDES[kind].get(side)
+    defaults = {item.name: item.default for item in fields(ours)} if ours else {}
     return inner.get(name, defaults.get(name))
+
+
+def _steps(path: str) -> tuple[str, str, str]:
+    """Divide a dotted path below the method; an own side's name may have dots, too."""
+    kind, _, rest = path.partition(".")
+    side, _, name = rest.rpartition(".")
+    return kind, side, name
+
+
+def _name(value: Any) -> str | None:
+    """Return the name of a side, an attack or an own optimiser, None for anything else."""
+    if isinstance(value, Own):
+        is_settings = value == NO_SETTINGS or value.part.kind == "networks"
+        return None if is_settings else value.part.name
+    return _NAMES.get(type(value))
 
 
 def _digest(value: Mapping[str, Any]) -> str:
@@ -306,19 +324,21 @@ def _as_json(value: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """Convert a trainers' dataclass to plain values; a choice of sides becomes `{name: fields}`."""
     cls: Any = type(value)
-    plain = {}
+    is_own = isinstance(value, Own)
+    plain: dict[str, Any] = {"source": source_of(value.part)} if is_own else {}
     for item in fields(value):
         content = getattr(value, item.name)
-        # The sides are always kept: `none` is a choice like any other.
-        is_side = type(content) in _NAMES
-        if content != item.default or is_side or item.name in _ALWAYS_KEYED.get(cls, ()):
+        # The sides are always kept: `none` is a choice like any other. So are settings of own
+        # parts, whose defaults may change.
+        is_kept = _name(content) is not None or is_own
+        if content != item.default or is_kept or item.name in _ALWAYS_KEYED.get(cls, ()):
             plain[item.name] = _plain_field(content, _hints(cls)[item.name])
     return plain
 
 
 def _plain_field(value: Any, hint: Any) -> Any:
-    if type(value) in _NAMES:
-        return {_NAMES[type(value)]: _plain(value)}
+    if (name := _name(value)) is not None:
+        return {name: _plain(value)}
     if hasattr(type(value), "__dataclass_fields__"):
         return _plain(value)
     if isinstance(value, tuple):

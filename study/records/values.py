@@ -14,7 +14,8 @@ from study.plan import space
 from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
-from study.spec import SIDES, StudySpec
+from study.spec import StudySpec
+from study.spec.settings import class_of
 from trainers.config import Passes, TrainConfig
 from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
 from trainers.evaluation.evaluate import Evaluation
@@ -37,7 +38,7 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     }
     for declared in spec.methods.values():
         for side in ("weights", "inputs", "loss"):
-            cls = SIDES[side][getattr(declared, side).name]
+            cls = class_of(side, getattr(declared, side))
             names = {item.name for item in fields(cls)} - {"rho", "epsilon"}
             params |= {f"sides.{side}.{name}": "none" for name in names}
     for side, name in space.side_names(config.method).items():

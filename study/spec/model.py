@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
 from study.spec.mistakes import empty, shown
+from study.spec.own import own_settings, read_method_side, read_network, read_own
 from study.spec.settings import (
     SIDES,
     Part,
@@ -20,13 +21,13 @@ from study.spec.settings import (
     Side,
     Value,
     choice_form,
+    class_of,
     config_text,
     distinct,
     form,
     read_choice,
     read_number_or_word,
     read_part,
-    read_side,
     rule_error,
     rule_errors,
 )
@@ -35,14 +36,17 @@ from trainers.config import (
     ATTACKS,
     DEFAULT_DEPTHS,
     DEFAULT_WIDTHS,
+    OPTIMIZERS,
     ConfigError,
     DataConfig,
+    EvaluationAttack,
     EvaluationConfig,
     Method,
     ModelConfig,
     TrainConfig,
     TrainingConfig,
 )
+from trainers.config.own import Own
 
 PRIMARY = "hypervolume_difference"
 """The only kind of primary contrast: of mean robust accuracies over required clean accuracies."""
@@ -54,10 +58,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
 
 
-def _read_attack(value: object) -> object:
+def _read_attack(value: object, info: ValidationInfo) -> object:
     """Read the evaluation attack, such as `{pgd: {...}}`."""
-    if isinstance(value, tuple(ATTACKS.values())):
+    if isinstance(value, EvaluationAttack):
         return value
+    own = read_own("attacks", "attack", value, info)
+    if own is not None:
+        return own
     name, part = read_choice("attack", _ATTACK_FORM, value)
     try:
         return ATTACKS[name](**part.model_dump())
@@ -65,10 +72,13 @@ def _read_attack(value: object) -> object:
         raise rule_errors([((name, error.field), config_text(error))], "trainers") from None
 
 
-def _read_model(value: object) -> ModelConfig:
+def _read_model(value: object, info: ValidationInfo) -> ModelConfig:
     """Read the network's configuration; width and depth default to what is usual for its kind."""
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         name = value["name"]
+        settings = read_network(name, value.get("settings"), info)
+        if settings is not None:
+            value = {**value, "width": value.get("width", 0), "settings": settings}
         usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
         value = {**usual, **value}
     return read_part(ModelConfig, _MODEL_FORM, value)
@@ -139,10 +149,28 @@ def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     return replace(data, name=f"{kind}:{absolute}")
 
 
+def _not_ours(value: object) -> object:
+    """Check that settings are those of a network of one's own."""
+    if not isinstance(value, Own):
+        text = "are for a network of your own, such as my_nets:Net; remove them"
+        raise rule_error(text, "trainers")
+    return value
+
+
+def _read_optimizer(value: object, info: ValidationInfo) -> object:
+    """Read the base optimiser: a word, or an own part with its settings."""
+    if isinstance(value, Own):
+        return value
+    own = read_own("optimizers", "optimizer", value, info)
+    if own is None and not isinstance(value, str):
+        raise rule_error(f"must be {' or '.join(OPTIMIZERS)}, or {{my_parts:Mine: {{...}}}}")
+    return value if own is None else own
+
+
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_MODEL_FORM = form(ModelConfig)
+_MODEL_FORM = form(ModelConfig, settings=Annotated[Any, BeforeValidator(_not_ours)])
 _DATA_FORM = form(DataConfig)
-_TRAINING_FORM = form(TrainingConfig)
+_TRAINING_FORM = form(TrainingConfig, optimizer=Annotated[Any, BeforeValidator(_read_optimizer)])
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -157,9 +185,15 @@ _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
 class MethodSpec(Part):
     """A weight side, an input side and a loss, any setting of which may be a grid or a range."""
 
-    weights: Annotated[Side, BeforeValidator(partial(read_side, "weights"))] = Side(name="none")
-    inputs: Annotated[Side, BeforeValidator(partial(read_side, "inputs"))] = Side(name="none")
-    loss: Annotated[Side, BeforeValidator(partial(read_side, "loss"))] = Side(name="cross_entropy")
+    weights: Annotated[Side, BeforeValidator(partial(read_method_side, "weights"))] = Side(
+        name="none"
+    )
+    inputs: Annotated[Side, BeforeValidator(partial(read_method_side, "inputs"))] = Side(
+        name="none"
+    )
+    loss: Annotated[Side, BeforeValidator(partial(read_method_side, "loss"))] = Side(
+        name="cross_entropy"
+    )
 
 
 class SearchSpec(Part):
@@ -254,7 +288,7 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = SIDES[kind][side.name](**chosen)
+        parts[kind] = class_of(kind, side)(**chosen)
     return Method(**parts)
 
 
@@ -282,13 +316,17 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_, "methods", _, str(kind)):
             return list(SIDES[kind])
         case (_, "methods", _, str(kind), str(side)):
-            return [item.name for item in fields(SIDES[kind][side])]
+            ours = SIDES[kind].get(side)
+            return [item.name for item in fields(ours)] if ours else own_settings(kind, side)
         case (_, "methods", *_):
             return list(Range.model_fields)
+        case (_, "model", "settings"):
+            return own_settings("networks", "")
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):
-            return [item.name for item in fields(ATTACKS[attack])]
+            ours = ATTACKS.get(attack)
+            return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
         case (_, str(part)):
             return list(_PARTS[part].model_fields)
     return []

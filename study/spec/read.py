@@ -20,7 +20,7 @@ from study.spec.model import (
     name_problem,
     settings_of,
 )
-from study.spec.settings import SIDES, Side, choices, config_text
+from study.spec.settings import SIDES, Side, choices, class_of, config_text
 from study.spec.source import Place, SpecError, read_yaml
 from trainers.config import ConfigError
 
@@ -162,7 +162,7 @@ def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
     sides: list[Any] = []
     for kind in SIDES:
         side: Side = getattr(method, kind)
-        cls = SIDES[kind][side.name]
+        cls = class_of(kind, side)
         settings = {item.name: item.default for item in fields(cls)} | dict(side.settings)
         sides.append((kind, side.name, *settings.items()))
     return tuple(sides)

@@ -41,6 +41,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from study.spec.source import Place
 from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
+from trainers.config.own import settings_class
+from trainers.config.parts import OwnPart
 
 T = TypeVar("T")
 
@@ -114,6 +116,8 @@ class Side:
 
     name: str
     settings: tuple[tuple[str, Setting], ...] = ()
+    part: OwnPart | None = None
+    """Of a side of one's own; None for ours."""
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
@@ -273,15 +277,25 @@ def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]
     return name, getattr(chosen, name)
 
 
-def read_side(kind: str, value: object) -> Side:
-    """Read a side of a method; its settings are checked by the trainers."""
+def class_of(kind: str, side: Side) -> type[Any]:
+    """Return the trainers' class of a side."""
+    return SIDES[kind][side.name] if side.part is None else settings_class(side.part)
+
+
+def read_side(
+    kind: str, value: object, shape: type[Part] | None = None, cls: type[Any] | None = None
+) -> Side:
+    """Read a side of a method; its settings are checked by the trainers.
+
+    shape, cls: the form and the class of a side that is not ours.
+    """
     if isinstance(value, Side):
         return value
-    name, part = read_choice(kind, SIDE_FORMS[kind], value)
+    name, part = read_choice(kind, shape or SIDE_FORMS[kind], value)
     given = [key for key in type(part).model_fields if key in part.model_fields_set]
     side = Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
     problems: dict[Place, str] = {}
-    for place, text in _refused_settings(SIDES[kind][name], side):
+    for place, text in _refused_settings(cls or SIDES[kind][name], side):
         problems.setdefault((name, *place), text)
         if len(problems) == MOST_PROBLEMS:
             break
@@ -325,7 +339,7 @@ def _shape(value: object) -> str:
     return "<range>" if isinstance(value, Mapping | Range) else "<value>"
 
 
-def _setting_hint(name: str, hint: Any) -> Any:
+def setting_hint(name: str, hint: Any) -> Any:
     """Return the type of a setting in the studies file, from that of the trainers' field."""
     members = members_of(hint)
     one = _value_hint(name, hint, members)
@@ -401,7 +415,7 @@ def _side_form(kind: str) -> type[Part]:
     """Build the model of one kind of side, of which a method has one."""
     parts = {}
     for name, cls in SIDES[kind].items():
-        hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
+        hints = {key: setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
         parts[name] = form(cls, **hints)
     return choice_form(kind, parts)
 

@@ -359,7 +359,8 @@ class Method:
         """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
         if self.loss.images > 1 and self.inputs.kind == "none":
             sides = ", ".join(list(INPUT_SIDES)[1:])
-            rule = f"{loss_name(self.loss)} compares clean with crafted images and needs an input side ({sides})"
+            name = loss_name(self.loss)
+            rule = f"{name} compares clean with crafted images and needs an input side ({sides})"
             raise ConfigError("loss", rule, "inputs: none")
 
     @property

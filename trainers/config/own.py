@@ -1,4 +1,4 @@
-"""The settings of an own part as a frozen dataclass, with what the house asks of a part of its kind.
+"""The settings of an own part as a frozen dataclass, and what its kind declares beside them.
 
 `settings_class` builds the class from the part's signature. Its instances stand where those of our
 own sides, losses and attacks stand: their fields are the settings, and what a side declares beside
@@ -25,13 +25,13 @@ class Own:
     tabulated: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
-        """Let a dataclass check its settings; a value that it refuses raises `ConfigError`."""
+        """Check the settings as a dataclass does itself; raise `ConfigError` if it refuses one."""
         if type(self) is Own or not loaded(self.part).is_dataclass:
             return
         try:
-            ready(self.part, self.settings)
-        except PartError as error:
-            raise _refusal(error, self.settings) from None
+            loaded(self.part).target(**self.settings)
+        except Exception as error:  # of the part's own check of its settings
+            raise _refusal(error, self.part, self.settings) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the part's name and text, not its class: a worker builds it again."""
@@ -50,6 +50,9 @@ class Own:
     def takes(self) -> frozenset[str]:
         """Return the documented parameters that the part has."""
         return loaded(self.part).takes
+
+
+NO_SETTINGS = Own()
 
 
 class OwnWeights(Own):
@@ -149,12 +152,12 @@ def _count(part: OwnPart, name: str, usual: float) -> float:
     return count
 
 
-def _refusal(error: PartError, settings: Mapping[str, Any]) -> ConfigError:
-    """Build the refusal of settings by a part's own check; the message may begin with a setting."""
-    text = str(error)
-    named = [name for name in settings if f"Error: {name}:" in text or f"Error: {name} " in text]
-    name = named[0] if named else next(iter(settings), "settings")
-    return ConfigError(name, text, settings.get(name))
+def _refusal(error: Exception, part: OwnPart, settings: Mapping[str, Any]) -> ConfigError:
+    """Build the refusal of settings by a part's own check, whose text may begin with a setting."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    name = next((name for name in settings if text.startswith(name)), next(iter(settings), ""))
+    rule = f"{text.removeprefix(name).lstrip(': ')} (of {loaded(part).place})"
+    return ConfigError(name, rule, settings.get(name))
 
 
 def _rebuilt(part: OwnPart, settings: Mapping[str, Any]) -> Any:

@@ -157,7 +157,7 @@ def _library_code(library: str) -> Code:
 
 def source_of(part: OwnPart) -> dict[str, str]:
     """Return what decides a part, for the keys of the cells that use it."""
-    return content(part.code)
+    return dict(content(part.code, part.attribute.partition(".")[0]))
 
 
 @cache
@@ -252,7 +252,7 @@ def _hints(target: Any, part: OwnPart) -> dict[str, Any]:
     """Return the annotations of a part's settings, resolved."""
     is_plain_class = isinstance(target, type) and not is_dataclass(target)
     try:
-        return get_type_hints(target.__init__ if is_plain_class else target)  # type: ignore[misc]
+        return get_type_hints(target.__init__ if is_plain_class else target)
     except Exception as error:  # an annotation may be any expression
         raise PartError(located(error, part.code)) from None
 

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.abc import ExecutionLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -21,6 +21,8 @@ from importlib.metadata import Distribution, packages_distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from trainers.config.reached import reached
 
 
 class PartError(ValueError):
@@ -75,11 +77,12 @@ def find_code(module: str, folder: Path) -> Code:
             "correct the name, or install it"
         )
     origin = Path(top.origin or "")
-    if top.origin in (None, "built-in", "frozen") or origin.is_relative_to(_standard_library()):
-        if "site-packages" not in origin.parts:
-            version = ".".join(map(str, sys.version_info[:2]))
-            return Code(module=module, distribution=("python", version))
-    distribution = _distribution(top.name)
+    is_python = top.origin in (None, "built-in", "frozen")
+    is_python = is_python or origin.is_relative_to(_standard_library())
+    if is_python and "site-packages" not in origin.parts:
+        version = ".".join(map(str, sys.version_info[:2]))
+        return Code(module=module, distribution=("python", version))
+    distribution = package_of(top.name)
     if distribution is not None and not _is_editable(distribution):
         return Code(module=module, distribution=(distribution.name, distribution.version))
     root = origin.parent.parent if top.submodule_search_locations else origin.parent
@@ -89,12 +92,27 @@ def find_code(module: str, folder: Path) -> Code:
     return Code(module=module, files=files)
 
 
-def content(code: Code) -> dict[str, str]:
-    """Return what decides a part: a hash for each of its files, or a distribution's version."""
+@cache
+def content(code: Code, attribute: str) -> tuple[tuple[str, str], ...]:
+    """Return what decides a part: a hash for each of its files, or a distribution's version.
+
+    Of the part's own file it is a hash of what the part reaches there; of the modules of the folder
+    that this imports, and those that they import, a hash of all their text.
+    """
     if not code.files:
-        name, version = code.distribution
-        return {name: version}
-    return {file.shown: _digest(file.text) for file in code.files}
+        return (code.distribution,)
+    own, *others = code.files
+    siblings = {file.module.partition(".")[0] for file in others}
+    text = reached(own.text, attribute, siblings)
+    found = {own.module: (own.shown, _digest(text))}
+    names = {file.module: file for file in others}
+    waiting = [*_imports(replace(own, text=text)), *_parents(own.module)]
+    while waiting:
+        file = names.get(waiting.pop())
+        if file is not None and file.module not in found:
+            found[file.module] = (file.shown, _digest(file.text))
+            waiting += [*_imports(file), *_parents(file.module)]
+    return tuple(found.values())
 
 
 @cache
@@ -165,12 +183,16 @@ def _walk(module: str, folder: Path) -> tuple[SourceFile, ...]:
         if file is None:
             continue
         found[name] = file
-        parents = [name.rsplit(".", count)[0] for count in range(1, name.count(".") + 1)]
-        waiting += [*parents, *_imports(file)]
+        waiting += [*_parents(name), *_imports(file)]
     if module not in found:
         return ()
     own = found.pop(module)
     return (own, *(found[name] for name in sorted(found)))
+
+
+def _parents(module: str) -> list[str]:
+    """Return the packages that a module lies in, the nearest first."""
+    return [module.rsplit(".", count)[0] for count in range(1, module.count(".") + 1)]
 
 
 def _read(module: str, folder: Path) -> SourceFile | None:
@@ -276,7 +298,7 @@ def _standard_library() -> Path:
 
 
 @cache
-def _distribution(top: str) -> Distribution | None:
+def package_of(top: str) -> Distribution | None:
     """Return the distribution that a top-level module belongs to, None if it belongs to none."""
     names = packages_distributions().get(top, [])
     return Distribution.from_name(names[0]) if names else None

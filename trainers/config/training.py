@@ -15,7 +15,7 @@ from trainers.config.checks import ConfigError, check, check_choice, check_count
 from trainers.config.data import DataConfig
 from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
-from trainers.config.own import Own, OwnAttack
+from trainers.config.own import NO_SETTINGS, Own, OwnAttack
 from trainers.config.parts import OwnPart
 
 NUMERICS_VERSION = 2
@@ -54,7 +54,7 @@ class ModelConfig:
     """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of fixed depth."""
     norm_layer: str = "batch"
     """`batch` normalisation, or `group` normalisation, which treats each image by itself."""
-    settings: Own = Own()
+    settings: Own = NO_SETTINGS
     """Of a network of one's own, which has no other settings."""
 
     def __post_init__(self) -> None:

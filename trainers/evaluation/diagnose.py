@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainers.config import EvaluationConfig, PgdAttack
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig, PgdAttack
 from trainers.data.subset import Split
 from trainers.engine.engine import Classify, Engine, repeatable
 from trainers.evaluation import soundness
@@ -108,7 +108,9 @@ def _rows(
     rivals: Sequence[nn.Module],
 ) -> tuple[Check, ...]:
     """Run the checks, in the order of their rows."""
-    attack = evaluation.attack
+    # Own attacks have no steps to raise, so their networks are checked by our attack.
+    own_attack = evaluation.attack
+    attack = own_attack if isinstance(own_attack, PgdAttack) else VALIDATION_ATTACK
     longer = replace(attack, steps=MORE_STEPS * attack.steps)
     more = replace(attack, restarts=MORE_RESTARTS * attack.restarts)
     own, *stronger = (_pgd(probe, each, probe.view) for each in (attack, longer, more))

@@ -5,6 +5,7 @@ by an attribute `normalises = True` that it does that itself.
 """
 
 import difflib
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -53,7 +54,7 @@ def torchvision_network(name: str, image_shape: Shape, num_classes: int) -> nn.M
 
 def timm_network(name: str, image_shape: Shape, num_classes: int) -> nn.Module:
     """Build `timm.create_model(NAME)` for images of this shape, without trained weights."""
-    import timm  # an extra, and slow to import
+    timm = importlib.import_module("timm")  # an extra, and slow to import
 
     _check_name("timm", name, timm.list_models())
     channels, *size = image_shape

@@ -57,7 +57,9 @@ def own_gradients(
         if is_here:
             return list(here[2])
         assert moved is not None
-        leaves = [tensor.detach().clone().requires_grad_() for tensor in moved]
+        # With the layout of the weights, which a sum may not have: it decides the rounding.
+        leaves = [torch.empty_like(weight).copy_(at) for weight, at in zip(own, moved, strict=True)]
+        leaves = [leaf.requires_grad_() for leaf in leaves]
         loss, _ = loss_at(leaves)
         return list(torch.autograd.grad(loss, leaves))
 
@@ -112,7 +114,7 @@ def own_descent(
     gradients: tuple[Tensor, ...],
     numbers: Numbers,
 ) -> None:
-    """Let an own base optimiser update the weights in place.
+    """Update the weights in place by an own base optimiser.
 
     `memory` is a list with a tensor for each weight, zero at first; for a part whose attribute
     `memories` is above 1, so many lists. `step` counts from 1, a 0-d tensor.
