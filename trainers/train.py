@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from trainers.config import (
     VALIDATION_ATTACK,
-    Phase,
+    Phases,
     TrainConfig,
     check_batches,
     own_parts,
     passes,
-    phase_of,
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
@@ -141,14 +140,15 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Run the steps of an epoch, and return its training metrics. numbers: a row for each step."""
     started = time.perf_counter()
-    total, samples = config.training.epochs * len(numbers), Counter[Phase]()
+    total, samples = config.training.epochs * len(numbers), Counter[Phases]()
+    # Counted over the whole training, so that a resumed one acts on the same steps.
+    first = state.epoch * len(numbers)
+    phases = [config.method.phases(first + step, total) for step in range(len(numbers))]
     program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
-    draws = _draws(config, data, program, state.epoch, device)
+    draws = _draws(config, data, program, state.epoch, device, phases)
     with repeatable(), _seeded(config, state.epoch, device):
-        for step, (row, draw) in enumerate(zip(rows, draws, strict=True)):
-            # Counted over the whole training, so that a resumed one acts on the same steps.
-            phase = phase_of(config.method.weights, state.epoch * len(rows) + step, total)
+        for row, draw, phase in zip(rows, draws, phases, strict=True):
             program.run(row, draw, phase)
             samples[phase] += len(draw.samples)
     trained = _read(program, config, samples)
@@ -186,9 +186,17 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
 
 
 def _draws(
-    config: TrainConfig, data: Dataset, program: Program, epoch: int, device: torch.device
+    config: TrainConfig,
+    data: Dataset,
+    program: Program,
+    epoch: int,
+    device: torch.device,
+    phases: Sequence[Phases],
 ) -> Iterator[Draw]:
-    """Draw everything random about the batches of an epoch; `epoch` counts from 0."""
+    """Draw everything random about the batches of an epoch; `epoch` counts from 0.
+
+    phases: of each batch's step. An input side that rests draws nothing.
+    """
 
     def stream(name: str) -> torch.Generator:
         return generator(config.seed, name, epoch, device=device)
@@ -202,24 +210,24 @@ def _draws(
         corner = torch.randint(ends, (num_train, 2), generator=augmentation, device=device)
         is_flipped = torch.randint(2, (num_train,), generator=augmentation, device=device) == 1
         is_flipped &= data.augmentation == "crop_flip"
-    for start in range(0, num_train, size):
-        batch = slice(start, start + size)
+    for step, phase in enumerate(phases):
+        batch = slice(step * size, (step + 1) * size)
         index = order[batch]
-        shape = (len(index), *data.image_shape)
-        yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
+        drawn = program.draw_noise((len(index), *data.image_shape), noise, phase.inputs)
+        yield Draw(index, corner[batch], is_flipped[batch], drawn)
 
 
-def _read(program: Program, config: TrainConfig, samples: Counter[Phase]) -> dict[str, Any]:
+def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device.
 
-    samples: how many were trained on in each phase of the weight side.
+    samples: how many were trained on, by what both sides did.
     """
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
-    each = [(count, passes(config.method, phase)) for phase, count in samples.items()]
+    each = [(count, passes(config.method, phases)) for phases, count in samples.items()]
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,

@@ -10,7 +10,7 @@ from typing import Any
 
 from trainers.config import TrainConfig, passes
 
-SHAPING = ("norm", "steps", "every", "active_from")
+SHAPING = ("norm", "steps", "every", "active")
 """Settings of a side that decide how long a step takes; the others are numbers within it."""
 
 

@@ -330,7 +330,7 @@ def _plain(value: Any) -> Any:
         content = getattr(value, item.name)
         # The sides are always kept: `none` is a choice like any other. So are settings of own
         # parts, whose defaults may change.
-        is_kept = _name(content) is not None or is_own
+        is_kept = _name(content) is not None or (is_own and item.name in value.settings)
         if content != item.default or is_kept or item.name in _ALWAYS_KEYED.get(cls, ()):
             plain[item.name] = _plain_field(content, _hints(cls)[item.name])
     return plain

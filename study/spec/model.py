@@ -20,6 +20,7 @@ from study.spec.settings import (
     Setting,
     Side,
     Value,
+    built_side,
     choice_form,
     class_of,
     config_text,
@@ -288,7 +289,7 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = class_of(kind, side)(**chosen)
+        parts[kind] = built_side(class_of(kind, side), **chosen)
     return Method(**parts)
 
 

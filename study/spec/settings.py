@@ -40,7 +40,16 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from study.spec.source import Place
-from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
+from trainers.config import (
+    INPUT_SIDES,
+    LOSSES,
+    WEIGHT_SIDES,
+    Active,
+    ConfigError,
+    active_text,
+    check_active,
+    read_active,
+)
 from trainers.config.own import settings_class
 from trainers.config.parts import OwnPart
 
@@ -312,7 +321,7 @@ def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]
     for values in itertools.product(*lists):
         chosen = dict(zip(names, values, strict=True))
         try:
-            cls(**chosen)
+            built_side(cls, **chosen)
         except ConfigError as error:
             setting = settings.get(error.field)
             meant = _meant(cls, chosen, setting, error)
@@ -321,6 +330,13 @@ def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]
             if isinstance(setting, Range) and len(meant) == 2:
                 place = (error.field,)
             yield place, config_text(error) + _meant_text(meant)
+
+
+def built_side(cls: type[Any], **chosen: Any) -> Any:
+    """Build the trainers' side. When it acts is one word in a study, and a pair to the trainers."""
+    if isinstance(chosen.get("active"), str):
+        chosen["active"] = read_active(chosen["active"])
+    return cls(**chosen)
 
 
 def _place(field: str, setting: Setting | None, value: object) -> Place:
@@ -341,6 +357,8 @@ def _shape(value: object) -> str:
 
 def setting_hint(name: str, hint: Any) -> Any:
     """Return the type of a setting in the studies file, from that of the trainers' field."""
+    if hint == Active:
+        return Annotated[Any, PlainValidator(_read_active)]
     members = members_of(hint)
     one = _value_hint(name, hint, members)
     several = tuple.__class_getitem__((one, ...))
@@ -354,6 +372,23 @@ def setting_hint(name: str, hint: Any) -> Any:
         reading = partial(_read_ends, is_radius=name in RADIUS_FIELDS)
         forms.append(Annotated[Range, BeforeValidator(reading), Tag("<range>")])
     return Annotated[reduce(or_, forms), Discriminator(_shape)]
+
+
+def _read_active(value: object) -> str | tuple[str, ...]:
+    """Read when a side acts, `[0.9, 1]`, as the word `0.9-1`; a list of pairs is a grid."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(v, tuple) for v in value):
+        return _active_word(value)
+    return distinct(tuple(map(_active_word, value)))
+
+
+def _active_word(value: Any) -> str:
+    pair: Any = tuple(map(_with_fraction, value)) if isinstance(value, tuple) else value
+    try:
+        check_active(pair)
+    except ConfigError as error:
+        text = f"{error.rule}, got {_as_written(value)}; write for example [0.9, 1]"
+        raise rule_error(text) from None
+    return active_text(pair)
 
 
 def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:

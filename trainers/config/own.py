@@ -10,10 +10,13 @@ from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from functools import cache
 from typing import Any, ClassVar
 
+from trainers.config.activity import ALWAYS, Active, active_of, check_steps
 from trainers.config.checks import ConfigError
 from trainers.config.parts import OwnPart, PartSetting, loaded, ready
 from trainers.config.sources import PartError
 
+HOSTED: Mapping[str, tuple[str, ...]] = {"weights": ("active", "every"), "inputs": ("active",)}
+"""Settings that every side of a kind has, and that decide on which steps it acts."""
 SIDE_KINDS = ("sharpness", "adversarial", "other")
 
 
@@ -26,7 +29,11 @@ class Own:
 
     def __post_init__(self) -> None:
         """Check the settings as a dataclass does itself; raise `ConfigError` if it refuses one."""
-        if type(self) is Own or not loaded(self.part).is_dataclass:
+        if type(self) is Own:
+            return
+        if self.part.kind in HOSTED:
+            check_steps(active_of(self), getattr(self, "every", 1))
+        if not loaded(self.part).is_dataclass:
             return
         try:
             loaded(self.part).target(**self.settings)
@@ -35,12 +42,13 @@ class Own:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the part's name and text, not its class: a worker builds it again."""
-        return (Own, ()) if type(self) is Own else (_rebuilt, (self.part, self.settings))
+        return (Own, ()) if type(self) is Own else (_rebuilt, (self.part, vars(self)))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the settings by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """Return the settings of the part by name, without those that the host follows."""
+        hosted = HOSTED.get(self.part.kind, ())
+        return {i.name: getattr(self, i.name) for i in fields(self) if i.name not in hosted}
 
     def ready(self) -> Callable[..., Any]:
         """Return the part's function with its settings filled in."""
@@ -53,10 +61,14 @@ class Own:
 
 
 NO_SETTINGS = Own()
+_HOST_FIELDS = {
+    "active": ("active", Active, field(default=ALWAYS)),
+    "every": ("every", int, field(default=1)),
+}
 
 
 class OwnWeights(Own):
-    """A weight side of one's own."""
+    """A weight side of one's own; it has the settings `active` and `every` of ours, too."""
 
     kind: ClassVar[Any] = "sharpness"
     gradients: ClassVar[float] = 2
@@ -119,7 +131,7 @@ def settings_class(part: OwnPart) -> type[Any]:
         own["images"] = 2 if "clean_logits" in found.takes else 1
     return make_dataclass(
         part.attribute.replace(".", "_"),
-        [_field(setting) for setting in found.settings],
+        [*map(_field, found.settings), *(_HOST_FIELDS[name] for name in HOSTED.get(part.kind, ()))],
         bases=(_BASES.get(part.kind, Own),),
         namespace=own,
         frozen=True,

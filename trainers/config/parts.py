@@ -70,7 +70,7 @@ LIBRARIES = ("torchvision", "timm")
 _SETTING_TYPES = (bool, int, float, str)
 _RESERVED = (
     *("part", "kind", "gradients", "attack_steps", "images", "has_target", "tabulated", "numbers"),
-    *("title", "ready", "source"),
+    *("title", "ready", "source", "active", "every", "settings", "takes"),
 )
 """Names that settings may not have, as the sides of a method have other things under them."""
 

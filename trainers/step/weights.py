@@ -13,9 +13,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config.methods import Asam, Awp, Gsam, LookSam, NoWeights, Sam, WeightSide
+from trainers.config import Asam, Awp, Gsam, LookSam, NoWeights, Phase, Sam, WeightSide
 from trainers.config.own import OwnWeights
-from trainers.config.passes import Phase
 from trainers.step.numbers import Numbers
 from trainers.step.own import own_gradients
 

@@ -216,6 +216,27 @@ def test_a_list_of_words_is_a_grid(tmp_path):
     assert dict(settings_of(spec.methods["at"]))["inputs.pgd.norm"] == ("l2", "linf")
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[0.9, 1]", "0.9-1"),
+        ("[0, 2/3]", "0-0.6666666666666666"),
+        ("[[0, 1], [0.9, 1.0]]", ("0-1", "0.9-1")),
+    ],
+)
+def test_when_a_side_acts_is_one_pair_or_a_list_of_pairs(tmp_path, written, meant):
+    spec = read_one(tmp_path, "rho: [0.1, 0.2]", f"rho: 0.1, active: {written}")
+    assert dict(settings_of(spec.methods["sam"]))["weights.sam.active"] == meant
+
+
+@pytest.mark.parametrize("written", ["0.5", "[0.9]", "[0.9, 0.1]", "[0, 1.5]", "{low: 0, high: 1}"])
+def test_a_pair_that_is_none_gets_one_message(tmp_path, written):
+    bad = VALID.replace("rho: [0.1, 0.2]", f"rho: 0.1, active: {written}", 1)
+    [message] = messages(tmp_path, bad)
+    assert "digits.methods.sam.weights.sam.active: must be a pair of shares" in message
+    assert message.endswith("; write for example [0.9, 1]")
+
+
 def test_a_side_may_be_a_bare_word(tmp_path):
     sam = "weights: {sam: {rho: [0.1, 0.2]}}"
     spec = read_one(tmp_path, sam, "weights: none, inputs: {pgd: {norm: l2, epsilon: 1, steps: 1}}")
