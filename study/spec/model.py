@@ -82,7 +82,7 @@ def _read_model(value: object, info: ValidationInfo) -> ModelConfig:
             value = {**value, "width": value.get("width", 0), "settings": settings}
         usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
         value = {**usual, **value}
-    return read_part(ModelConfig, _MODEL_FORM, value)
+    return read_part(ModelConfig, _MODEL_FORM, value, info)
 
 
 def _read_methods(value: object) -> object:
@@ -142,7 +142,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
 
 def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
-    data = read_part(DataConfig, _DATA_FORM, value)
+    data = read_part(DataConfig, _DATA_FORM, value, info)
     kind, _, path = data.name.partition(":")
     if not path or not info.context:
         return data

@@ -34,6 +34,7 @@ from pydantic import (
     PlainValidator,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
     model_validator,
 )
@@ -198,11 +199,11 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
 
 
-def read_part(cls: type[T], shape: type[Part], value: object) -> T:
+def read_part(cls: type[T], shape: type[Part], value: object, info: ValidationInfo) -> T:
     """Read a mapping as a trainers' dataclass; a value that it refuses is an error at its field."""
     if isinstance(value, cls):
         return value
-    part = shape.model_validate(value)
+    part = shape.model_validate(value, context=info.context)
     given = {name: getattr(part, name) for name in shape.model_fields}
     try:
         return cls(**given)

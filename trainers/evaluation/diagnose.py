@@ -46,8 +46,9 @@ __all__ = ["Check", "diagnose", "worst"]
 QUERIED = 100
 """Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
 MORE = 5
-"""Times as many steps, then times as many starts, as the study's own attack has, row 7. From ten steps on they only add to it, as the
-step size stays a quarter of the radius; the starts are the same."""
+"""Times as many steps, then times as many starts, as the study's own attack has, row 7. From ten
+steps on they only add to it, as the step size stays a quarter of the radius; the starts are the
+same."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
 DIFFERENCES = ("apgd-t", "apgd-dlr")
