@@ -52,6 +52,11 @@ def setting_key(canonical: Mapping[str, Any]) -> str:
     return json.dumps({**setting, "batch_size": batch_size}, sort_keys=True)
 
 
+def network_key(canonical: Mapping[str, Any]) -> str:
+    """Return a key of data and network: what is left where no batch size was measured."""
+    return json.dumps({name: canonical[name] for name in ("data", "model")}, sort_keys=True)
+
+
 def relative_cost(config: TrainConfig) -> float:
     """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
     return passes(config.method).cost

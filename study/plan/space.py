@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
-from study.spec.settings import members_of
+from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec.settings import choices, is_grid, members_of
 from trainers.config import (
     ATTACKS,
     LOSS_NUMERICS,
@@ -35,7 +35,8 @@ from trainers.config.own import NO_SETTINGS, Own
 from trainers.config.parts import source_of
 
 Values = tuple[tuple[str, Value], ...]
-"""Chosen values by dotted path below the method, such as `weights.sam.rho`."""
+"""Chosen values by dotted path, such as `weights.sam.rho` below the method, or
+`training.learning_rate`."""
 
 _NAMES = {cls: name for classes in (*SIDES.values(), ATTACKS) for name, cls in classes.items()}
 _ALWAYS_KEYED = {
@@ -226,7 +227,7 @@ def points(block: Block) -> Iterator[dict[str, Value]]:
 
 def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
     """Return a configuration's values under the shortest distinct names: `{"rho": 0.1}`."""
-    paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
+    paths = [path for path, _ in settings_of(spec, configuration.method)]
     return {short_name(path, paths): value for path, value in configuration.values}
 
 
@@ -245,14 +246,14 @@ def short_name(path: str, paths: Iterable[str]) -> str:
 
 def _grid(spec: StudySpec, method: str) -> Iterator[Values]:
     """Yield every combination of a method's lists."""
-    lists = [(p, s) for p, s in settings_of(spec.methods[method]) if isinstance(s, tuple)]
+    lists = [(p, s) for p, s in settings_of(spec, method) if is_grid(s)]
     paths = [path for path, _ in lists]
-    for values in itertools.product(*(setting for _, setting in lists)):
+    for values in itertools.product(*(choices(setting) for _, setting in lists)):
         yield tuple(zip(paths, values, strict=True))
 
 
 def _ranges(spec: StudySpec, method: str) -> tuple[tuple[str, Range], ...]:
-    settings = settings_of(spec.methods[method])
+    settings = settings_of(spec, method)
     return tuple((path, setting) for path, setting in settings if isinstance(setting, Range))
 
 
@@ -280,29 +281,40 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
     # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
-        kind, side, name = _steps(path)
-        template["method"][kind][side][name] = _PLACEHOLDER
+        *above, name = _steps(path)
+        inner = template
+        for step in above:
+            inner = inner[step]
+        inner[name] = _PLACEHOLDER
     return _digest(template)
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
     """Return a canonical form's value at a path; None if it has no such side or setting."""
-    kind, side, name = _steps(path)
+    *above, name = _steps(path)
     inner: Any = recorded
-    for key in ("method", kind, side):
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    for step in above:
+        inner = inner.get(step) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         return None
-    ours = SIDES[kind].get(side)
-    defaults = {item.name: item.default for item in fields(ours)} if ours else {}
-    return inner.get(name, defaults.get(name))
+    if name in inner:
+        return inner[name]
+    kind, *rest = [step for step in above if step != "method"]
+    cls = AROUND[kind] if kind in AROUND else SIDES[kind].get(rest[0])
+    # An own part's settings have no defaults here, as they are all in its keys.
+    defaults = {item.name: item.default for item in fields(cls)} if cls else {}
+    return defaults.get(name)
 
 
-def _steps(path: str) -> tuple[str, str, str]:
-    """Divide a dotted path below the method; an own side's name may have dots, too."""
+def _steps(path: str) -> list[str]:
+    """Return the keys from a canonical form to the setting at a path.
+
+    The name of an own part in it may have dots, too.
+    """
     kind, _, rest = path.partition(".")
-    side, _, name = rest.rpartition(".")
-    return kind, side, name
+    above, _, name = rest.rpartition(".")
+    steps = [kind, *([above] if above else []), name]
+    return steps if kind in AROUND else ["method", *steps]
 
 
 def _name(value: Any) -> str | None:

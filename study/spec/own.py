@@ -5,10 +5,10 @@ a dataclass sees every value of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Self, get_type_hints
 
 from pydantic import ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -17,8 +17,11 @@ from study.spec.settings import (
     SIDES,
     Part,
     Side,
+    as_side,
+    check_side,
     choice_form,
     config_text,
+    distinct,
     form,
     read_choice,
     read_side,
@@ -27,13 +30,33 @@ from study.spec.settings import (
     setting_hint,
 )
 from study.spec.source import Place
-from trainers.config import ATTACKS, MODELS, ConfigError
+from trainers.config import ATTACKS, MODELS, OPTIMIZERS, ConfigError
 from trainers.config.own import Own, settings_class
 from trainers.config.parts import OwnPart, PartKind, find_part, is_own
 from trainers.config.sources import PartError
 
 PART_KINDS: dict[str, PartKind] = {"weights": "weights", "inputs": "inputs", "loss": "losses"}
 """The kinds of own parts by the keys of a method."""
+
+SETTINGS = "settings."
+"""Before each setting of a network of one's own, in a side and in dotted paths."""
+
+
+class PartName(str):
+    """The name of a network of one's own, which knows its part."""
+
+    part: OwnPart
+
+    def __new__(cls, part: OwnPart) -> Self:
+        """Return the name of a part."""
+        name = super().__new__(cls, part.name)
+        name.part = part
+        return name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the part."""
+        return (PartName, (self.part,))
+
 
 _seen: dict[tuple[str, str], OwnPart] = {}
 """The parts that were found last, for messages about their settings."""
@@ -61,21 +84,52 @@ def read_own(kind: PartKind, key: str, value: object, info: ValidationInfo) -> O
     return own
 
 
-def read_network(name: str, settings: object, info: ValidationInfo) -> Own | None:
-    """Read the settings of a network of one's own; None if the name is that of none."""
+def read_network(value: object, info: ValidationInfo) -> tuple[object, tuple[Any, ...]]:
+    """Read a network of one's own in a study's or a method's `model`.
+
+    Returns the mapping without what was read, and that as settings of a side: the name, and the
+    settings of the part, each under `settings.`; none for a network of ours.
+    """
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        return value, ()
+    name = value["name"]
     if name in MODELS or not is_own(name, "networks"):
-        return None
+        return value, ()
     part = found_part("networks", name, info, ("name",))
     cls = settings_class(part)
+    given = value.get("settings", {})
     try:
-        given = form(cls).model_validate({} if settings is None else settings)
-        own: Own = cls(**given.model_dump())
+        read = _form_of(part).model_validate({} if given is None else given)
+        side = as_side("settings", read)
+        check_side(cls, side, ())
     except ValidationError as failure:
         raise prefixed(failure, "settings") from None
-    except ConfigError as error:
-        place = ("settings", error.field)
-        raise rule_errors([(place, config_text(error))], "trainers") from None
-    return own
+    rest = {key: item for key, item in value.items() if key != "settings"}
+    own = ((f"{SETTINGS}{key}", setting) for key, setting in side.settings)
+    return rest, (("name", PartName(part)), *own)
+
+
+def network_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the trainers' fields of a network, from settings as `read_network` returns them."""
+    own = {key.removeprefix(SETTINGS): v for key, v in given.items() if key.startswith(SETTINGS)}
+    kept = {key: value for key, value in given.items() if not key.startswith(SETTINGS)}
+    if isinstance(name := given["name"], PartName):
+        return {"width": 0, **kept, "name": str(name), "settings": settings_class(name.part)(**own)}
+    return kept
+
+
+def read_optimizer(value: object, info: ValidationInfo) -> object:
+    """Read the base optimiser: a word, a grid of words, or an own part with its settings."""
+    if isinstance(value, Own):
+        return value
+    own = read_own("optimizers", "optimizer", value, info)
+    if own is not None:
+        return own
+    words = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(word, str) for word in words) or not words:
+        rule = f"must be {' or '.join(OPTIMIZERS)}, a list of both, or {{my_parts:Mine: {{...}}}}"
+        raise rule_error(f"{rule}; an own optimiser stands alone, or overrides in a method")
+    return distinct(words) if isinstance(value, tuple) else value
 
 
 def own_part(
@@ -134,11 +188,14 @@ def own_settings(kind: str, name: str) -> list[str]:
 @cache
 def _choice_of(part: OwnPart, kind: str, *, may_vary: bool) -> type[Part]:
     """Build the model of a mapping that has the part's name as its key."""
+    return choice_form(
+        kind, {part.name: _form_of(part) if may_vary else form(settings_class(part))}
+    )
+
+
+@cache
+def _form_of(part: OwnPart) -> type[Part]:
+    """Build the model of a part's settings, each of which may be a grid or a range."""
     cls = settings_class(part)
-    hints = {key: setting_hint(key, hint) for key, hint in _hints(cls).items()} if may_vary else {}
-    return choice_form(kind, {part.name: form(cls, **hints)})
-
-
-def _hints(cls: type[Any]) -> dict[str, Any]:
-    """Return the types of a part's settings, without what its class declares beside them."""
-    return {key: get_type_hints(cls)[key] for key in cls.__dataclass_fields__ if key != "part"}
+    hints = {key: get_type_hints(cls)[key] for key in (item.name for item in fields(cls))}
+    return form(cls, **{key: setting_hint(key, hint) for key, hint in hints.items()})

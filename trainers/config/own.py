@@ -50,6 +50,11 @@ class Own:
         hosted = HOSTED.get(self.part.kind, ())
         return {i.name: getattr(self, i.name) for i in fields(self) if i.name not in hosted}
 
+    def __str__(self) -> str:
+        """Return the part's name, with its settings."""
+        listed = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return f"{self.part.name} ({listed})" if listed else self.part.name
+
     def ready(self) -> Callable[..., Any]:
         """Return the part's function with its settings filled in."""
         return ready(self.part, self.settings)
@@ -106,8 +111,7 @@ class OwnAttack(Own):
     @property
     def title(self) -> str:
         """Return the name of the attack as reports print it."""
-        listed = ", ".join(f"{name} {value}" for name, value in self.settings.items())
-        return f"{self.part.name} ({listed})" if listed else self.part.name
+        return str(self)
 
 
 _BASES: Mapping[str, type[Own]] = {

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from study.plan import space
+from study.plan.naming import network_name
 from study.plan.reasons import changes
 from study.spec import Range, SpecError, StudySpec, read_studies
 from tests.parts import MY_PARTS, write_parts
@@ -90,6 +91,23 @@ def test_a_mistake_in_an_own_part_is_one_line(change: tuple[str, str], tmp_path:
         read(tmp_path, STUDY.replace(*change))
     (message,) = refused.value.messages
     assert message.removeprefix(f"{tmp_path}/studies.yaml:").startswith(MISTAKES[change])
+
+
+def test_settings_of_an_own_network_are_swept_and_overridden(tmp_path: Path) -> None:
+    text = STUDY.replace("{depth: 2}", "{depth: [1, 2], dropout: {low: 0.0, high: 0.5}}")
+    text = text.replace("standard: {}", "standard: {model: {name: small_cnn, width: 4}}")
+    spec = read(write_parts(tmp_path), text)
+    (plain,) = [c for c in space.grid_configurations(spec)]
+    assert space.train_config(spec, plain, 0).model.width == 4
+    mine = [block for block in space.search_blocks(spec, "digits") if block.method == "mine"]
+    assert len(mine) == 4
+    found = space.suggested(mine[0], {"model.settings.dropout": 0.25}, 0)
+    model = space.train_config(spec, found, 0).model
+    assert model.settings.settings == {"depth": 1, "dropout": 0.25}
+    assert network_name(model) == "my_parts:Net, depth 1, dropout 0.25"
+    assert space.short_values(spec, found) == {"rho": 0.1, "depth": 1, "dropout": 0.25}
+    recorded = space.canonical(space.train_config(spec, found, 0), "digits")
+    assert space.taught_values(mine[0], recorded) == {"model.settings.dropout": 0.25}
 
 
 def test_settings_are_refused_for_our_networks(tmp_path: Path) -> None:
