@@ -53,6 +53,7 @@ from trainers.config.training import (
     TrainingConfig,
     check_batches,
     check_image,
+    own_parts,
 )
 from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
@@ -121,6 +122,7 @@ __all__ = [
     "check_image",
     "check_number",
     "is_active_epoch",
+    "own_parts",
     "passes",
     "phase_of",
     "read_active",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from trainers.config.checks import check_number
+from trainers.config.own import OwnLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +142,7 @@ def _check_weights(loss: Dkl | Ikl) -> None:
         check_number(getattr(loss, field), field, "must be ≥ 0", lambda weight: weight >= 0)
 
 
-Loss = CrossEntropy | Trades | Mart | Dkl | Ikl
+Loss = CrossEntropy | Trades | Mart | Dkl | Ikl | OwnLoss
 LOSSES: dict[str, type[Any]] = {
     "cross_entropy": CrossEntropy,
     "trades": Trades,
@@ -150,3 +151,10 @@ LOSSES: dict[str, type[Any]] = {
     "ikl": Ikl,
 }
 """By the name in a study. `trainers.step.losses` has the function of each."""
+
+
+def loss_name(loss: Loss) -> str:
+    """Return the name of a loss in a study."""
+    if isinstance(loss, OwnLoss):
+        return loss.part.name
+    return next(name for name, cls in LOSSES.items() if cls is type(loss))

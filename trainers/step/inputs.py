@@ -8,15 +8,17 @@ sample's x′ does not depend on the other samples of its batch.
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from trainers.config.methods import EAt, FgsmRs, InputNorm, InputSide, NFgsm, NoInputs, Noise, Pgd
+from trainers.config.own import OwnInputs
 from trainers.step.l1 import ascend_l1, draw_l1, move_l1
 from trainers.step.numbers import Memory, Numbers
+from trainers.step.own import Run, own_crafted
 
 Classify = Callable[[Tensor], Tensor]
 """(B, C, H, W) in [0, 1] to logits (B, K)."""
@@ -97,6 +99,8 @@ def crafting(side: InputSide, inner: Inner) -> Crafting:
         case EAt(steps=steps):
             draw = partial(draw_e_at, inner.starts_near)
             return Crafting(draw, partial(e_at, inner, steps))
+        case OwnInputs():
+            return Crafting(draw_nothing, partial(own, side, side.ready(), inner))
 
 
 def new_input_memory(side: InputSide, device: torch.device) -> list[Tensor]:
@@ -155,6 +159,26 @@ def pgd(
         gradient = input_gradient(classify, inner.sum_of_losses, crafted, targets)
         crafted = ball.move(crafted, gradient, images, numbers.epsilon, numbers.step_length)
     return crafted
+
+
+def own(
+    side: OwnInputs,
+    run: Run,
+    inner: Inner,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+    memory: Memory,
+) -> Tensor:
+    """Craft images by an input side of one's own."""
+    targets = cache(lambda: inner.targets(classify, images, labels, memory.loss))
+
+    def gradient_of(tried: Tensor) -> Tensor:
+        return input_gradient(classify, inner.sum_of_losses, tried, targets())
+
+    return own_crafted(side, run, gradient_of, classify, images, labels)
 
 
 def n_fgsm(
