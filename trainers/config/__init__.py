@@ -15,12 +15,15 @@ from trainers.config.activity import (
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
-from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
+    INPUT_NORMS,
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
+    EAt,
     FgsmRs,
+    InputNorm,
     InputSide,
     Method,
     NFgsm,
@@ -50,6 +53,7 @@ from trainers.config.training import (
     TrainingConfig,
     check_batches,
     check_image,
+    own_parts,
 )
 from trainers.config.weights import (
     AdaptiveGsam,
@@ -73,6 +77,7 @@ __all__ = [
     "DEFAULT_DEPTHS",
     "DEFAULT_WIDTHS",
     "DETECTORS",
+    "INPUT_NORMS",
     "INPUT_SIDES",
     "LOSSES",
     "LOSS_NUMERICS",
@@ -92,6 +97,8 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "Dkl",
+    "EAt",
     "EigenSam",
     "Esam",
     "EvaluationAttack",
@@ -99,6 +106,8 @@ __all__ = [
     "FSam",
     "FgsmRs",
     "Gsam",
+    "Ikl",
+    "InputNorm",
     "InputSide",
     "Kind",
     "LookSam",
@@ -131,6 +140,7 @@ __all__ = [
     "check_image",
     "check_number",
     "is_active_epoch",
+    "own_parts",
     "passes",
     "phase_of",
     "read_active",

@@ -29,7 +29,9 @@ from trainers.config import (
     Sam,
     WeightSide,
 )
+from trainers.config.own import OwnWeights
 from trainers.step.numbers import Numbers
+from trainers.step.own import own_gradients
 
 TINY = 1e-12
 LEAST_SAMPLES = 2
@@ -93,6 +95,9 @@ def perturbing(side: WeightSide, phase: Phase = "act") -> Perturb:
         return plain
     if phase == "reuse":
         return BETWEEN[type(side)]
+    if isinstance(side, OwnWeights):
+        gradients = partial(own_gradients, side, side.ready())
+        return lambda *given: Gradients(*gradients(*given))
     if isinstance(side, Esam):
         return partial(esam, side.gamma)
     if isinstance(side, EigenSam):
@@ -102,7 +107,9 @@ def perturbing(side: WeightSide, phase: Phase = "act") -> Perturb:
 
 def new_side_memory(side: WeightSide, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return what a side remembers before its first step: a zero tensor per weight, or nothing."""
-    return [torch.zeros_like(weight) for weight in weights] if type(side) in REMEMBERING else []
+    is_own = isinstance(side, OwnWeights) and "memory" in side.takes
+    remembers = is_own or type(side) in REMEMBERING
+    return [torch.zeros_like(weight) for weight in weights] if remembers else []
 
 
 def reads_momentum(side: WeightSide) -> bool:

@@ -315,6 +315,6 @@ def test_every_side_has_its_function_and_its_memory(
         side = cls(**dict.fromkeys(required, 0.1))
         config = make_config(Method(weights=side))
         model = new_state(config, few_digits, CPU).model
-        assert bool(new_memory(config, model).side) == (cls in REMEMBERING)
+        assert bool(new_memory(config, model, 10).side) == (cls in REMEMBERING)
         for step in range(4):
             assert callable(perturbing(side, phase_of(side, step, 4)))
