@@ -106,7 +106,7 @@ def _load(config: DataConfig, cache: Path) -> Dataset | DataError:
 def _data_mistake(error: DataError) -> tuple[str, str]:
     """Split an error of the data into the key below `data` that it concerns, and its text."""
     text = str(error)
-    for key in ("samples", "test_samples", "augmentation"):
+    for key in ("samples", "test_samples", "extra", "augmentation"):
         if text.startswith(f"data.{key}: "):
             return key, text.removeprefix(f"data.{key}: ")
     return "name", text

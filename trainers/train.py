@@ -32,7 +32,7 @@ from trainers.engine.feed import fed
 from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
-from trainers.step.batches import Draw, border_of, draw_boxes
+from trainers.step.batches import Draw, border_of, draw_boxes, with_extra
 from trainers.step.losses import minimised
 from trainers.step.numbers import Memory, Numbers, schedule
 from trainers.step.step import new_memory
@@ -191,9 +191,13 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
 
 
 def _order(config: TrainConfig, data: Dataset, epoch: int, device: torch.device) -> Tensor:
-    """Draw the order of the training images in an epoch."""
+    """Draw the order of the training images in an epoch, in which extra ones take their places."""
     stream = generator(config.seed, "batch order", epoch, device=device)
-    return torch.randperm(len(data.train.labels), generator=stream, device=device)
+    order = torch.randperm(len(data.train.labels), generator=stream, device=device)
+    if not data.extra_share:
+        return order
+    stream = generator(config.seed, "extra images", epoch, device=device)
+    return with_extra(order, data, config.training.batch_size, stream)
 
 
 def _draws(

@@ -371,6 +371,8 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
             ("test", dataset.test),
         )
     )
+    if dataset.extra_share:
+        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {

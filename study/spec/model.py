@@ -52,6 +52,7 @@ from trainers.config import (
     DataConfig,
     EvaluationAttack,
     EvaluationConfig,
+    ExtraData,
     Method,
     ModelConfig,
     TrainConfig,
@@ -140,15 +141,28 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
 def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
     data = read_part(DataConfig, _DATA_FORM, value, info)
-    kind, _, path = data.name.partition(":")
+    return replace(data, name=_beside(data.name, info))
+
+
+def _read_extra(value: object, info: ValidationInfo) -> ExtraData | str:
+    """Read the images that join the training batches, or the word none."""
+    if value == "none":
+        return "none"
+    extra = read_part(ExtraData, _EXTRA_FORM, value, info)
+    return replace(extra, name=_beside(extra.name, info))
+
+
+def _beside(name: str, info: ValidationInfo) -> str:
+    """Return the name of a data set, its path from the studies file's folder."""
+    kind, _, path = name.partition(":")
     if not path or not info.context:
-        return data
-    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
-    return replace(data, name=f"{kind}:{absolute}")
+        return name
+    return f"{kind}:{(info.context['folder'] / Path(path).expanduser()).absolute()}"
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_DATA_FORM = form(DataConfig)
+_EXTRA_FORM = form(ExtraData)
+_DATA_FORM = form(DataConfig, extra=Annotated[Any, BeforeValidator(_read_extra)])
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -367,6 +381,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return list(Range.model_fields)
         case (_, "model", "settings"):
             return own_settings("networks", "")
+        case (_, "data", "extra"):
+            return list(_EXTRA_FORM.model_fields)
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):

@@ -14,7 +14,13 @@ from trainers.config.activity import (
     since_start,
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
-from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
+from trainers.config.data import (
+    AUGMENTATIONS,
+    TORCHVISION_SETS,
+    DataConfig,
+    ExtraData,
+    TorchvisionSet,
+)
 from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
     INPUT_NORMS,
@@ -87,6 +93,7 @@ __all__ = [
     "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
+    "ExtraData",
     "FgsmRs",
     "Gsam",
     "Ikl",

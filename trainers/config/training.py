@@ -270,6 +270,11 @@ class TrainConfig:
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
         self.method.warm_epoch(self.training.epochs)
+        if self.data.extra != "none":
+            size = self.training.batch_size
+            count = self.data.extra.count(size)
+            rule = f"extra.share must leave an image of each source in a batch of {size}"
+            check(0 < count < size, "data", rule, self.data.extra.share)
 
 
 def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:
