@@ -28,6 +28,7 @@ from study.records.runs import (
     recorded_checkpoints,
     robust_name,
 )
+from study.records.starts import with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
@@ -60,6 +61,7 @@ class Report:
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read the results of a study from its records, including which cells have none."""
+    spec = with_starts(spec, project)
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
     store = find_store(project)

@@ -21,6 +21,7 @@ from study.spec.model import (
     known_keys,
     name_problem,
     settings_of,
+    start_of,
 )
 from study.spec.settings import SIDES, Side, choices, config_text, place_of
 from study.spec.source import Place, SpecError, read_yaml
@@ -167,6 +168,7 @@ def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:
     """Return all settings of a method, with the defaults of those that are left out."""
     method = spec.methods[name]
     sides: list[Any] = [tuple(around_of(spec, name, kind).items()) for kind in AROUND]
+    sides.append(start_of(spec, name))
     for kind in SIDES:
         side: Side = getattr(method, kind)
         cls = SIDES[kind][side.name]
