@@ -12,7 +12,6 @@ from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
-from study.records.starts import start_name
 from study.spec import Start, StudySpec, start_of
 from study.verify.checklist import SIGNS, make_checklist
 
@@ -216,11 +215,9 @@ def _print_starts(spec: StudySpec) -> None:
     if all(start.is_fresh for start in starts):
         return
     for start, names in starts.items():
-        of_seeds = ", each seed from the trial of its own" if start.seed == "same" else ""
-        of_seeds = of_seeds if start.study else ""
         hashes = sorted({config.weights[:8] for _, config in start.found})
         content = f" ({', '.join(hashes)})" if hashes else ""
-        print(f"{', '.join(names)}: starts from {start_name(start)}{of_seeds}{content}")
+        print(f"start of {', '.join(names)}: {naming.start_name(start)}{content}")
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:

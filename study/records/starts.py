@@ -98,7 +98,9 @@ class _Search:
             content = Path(path).read_bytes()
         except OSError as error:
             text = f"{place}: must name a file that can be read ({error.strerror}), got {path}"
-            raise StartError(f"{text}; check the path, which is relative to the file") from None
+            raise StartError(
+                f"{text}; check the path, which is relative to the studies file"
+            ) from None
         digest = self._keep(StartFile(name=path, content=content))
         return StartConfig(weights=digest, origin=digest)
 
@@ -114,7 +116,7 @@ class _Search:
                 except OSError as error:
                     text = f"{place}: cannot read {path} ({error.strerror})"
                     raise StartError(f"{text}; study launch {start.study} again") from None
-            name = f"{file} of {start_name(start)}, seed {wanted}"
+            name = f"{file} of {record.study} {start.method} seed {wanted}, run {record.run}"
             self._known[key] = StartConfig(
                 weights=self._keep(StartFile(name=name, content=content)),
                 origin=space.origin(record.canonical, start.checkpoint),
@@ -133,19 +135,6 @@ class _Search:
         digest = hashlib.sha256(file.content).hexdigest()
         self.files.setdefault(digest, file)
         return digest
-
-
-def start_name(start: Start) -> str:
-    """Format what a training starts from: `pretraining sam rho=0.2, best`, or a file's name."""
-    if start.is_fresh:
-        return "fresh weights"
-    if start.file:
-        return Path(start.file).name
-    chosen = " ".join(
-        f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in start.values
-    )
-    return f"{f'{start.study} {start.method} {chosen}'.strip()}, {start.checkpoint}"
 
 
 def choose_trial(
@@ -174,9 +163,7 @@ def choose_trial(
     if start.checkpoint not in recorded_checkpoints(own[-1].labels):
         own = [r for r in own if start.checkpoint in recorded_checkpoints(r.labels)]
         if not own:
-            raise StartError(
-                f"{place}: its trial stored no checkpoint best; write checkpoint: last"
-            )
+            raise StartError(f"{place}: its trial has no checkpoint best; write checkpoint: last")
     several = {record.labels["values"]: _values(record) for record in own}
     if len(several) > 1:
         names = [values_text({_short(n): v for n, v in one.items()}) for one in several.values()]

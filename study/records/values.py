@@ -11,10 +11,12 @@ from statistics import median
 import torch
 
 from study.plan import space
+from study.plan.naming import start_name
 from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
-from study.spec import SIDES, StudySpec
+from study.records.starts import has_starts
+from study.spec import SIDES, StudySpec, start_of
 from trainers.config import Passes, TrainConfig, active_text
 from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
 from trainers.evaluation.evaluate import Evaluation
@@ -49,6 +51,8 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
     params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}
     params |= {f"setup.{key}": value for key, value in asdict(config.training).items()}
+    if has_starts(spec):
+        params["setup.start"] = start_name(start_of(spec, cell.configuration.method))
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
     params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}

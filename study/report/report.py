@@ -378,6 +378,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         "augmentation": dataset.augmentation.replace("_", " and "),
         "network": "; ".join(naming.network_names(spec)),
         "training": _shown(naming.training_settings(spec)),
+        **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
         **_cost_unit(plan),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")

@@ -83,6 +83,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if spec is not None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
+        _check_starts(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -162,6 +163,15 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
         hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
         text = f"names the method {shown(name)}, which the study does not have; {hint}"
         notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
+
+
+def _check_starts(spec: StudySpec, notes: Notes) -> None:
+    """Check that no training starts from a trial of the study itself."""
+    own = {("methods", name, "start"): method.start for name, method in spec.methods.items()}
+    for place, start in {("start",): spec.start, **own}.items():
+        if start is not None and start.study == spec.name:
+            text = f"must name another study, got {spec.name}; name the one that trains the weights"
+            notes.add((spec.name, *place), text)
 
 
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:

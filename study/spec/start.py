@@ -17,9 +17,7 @@ from trainers.config import StartConfig
 
 NOT_FOUND = StartConfig(weights="not found yet", origin="")
 """Stands for weights that were not looked for; no key is made of it."""
-_EXAMPLE = (
-    "write for example start: {from: pretraining, method: sam}, or start: weights.safetensors"
-)
+_EXAMPLE = "write for example start: {from: pretraining, method: sam}, or start: weights.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
