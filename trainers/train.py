@@ -20,10 +20,11 @@ from trainers.config import VALIDATION_ATTACK, Phases, TrainConfig, check, check
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
+from trainers.engine.feed import fed
 from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
-from trainers.step.batches import Draw, padding
+from trainers.step.batches import Draw, border_of, draw_boxes
 from trainers.step.numbers import Numbers, schedule
 from trainers.step.step import Memory, new_memory
 
@@ -151,9 +152,10 @@ def _train_epoch(
     phases = [config.method.phases(first + step, total) for step in range(len(numbers))]
     program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
-    draws = _draws(config, data, program, state.epoch, device, phases)
-    with repeatable():
-        for row, draw, phase in zip(rows, draws, phases, strict=True):
+    order = _order(config, data, state.epoch, device)
+    draws = _draws(config, data, program, state.epoch, order, phases)
+    with repeatable(), fed(data, program.source, order, config.training.batch_size, draws) as ready:
+        for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)
             samples[phase] += len(draw.samples)
     trained = _read(program, config, samples)
@@ -174,36 +176,44 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     return now | kept
 
 
+def _order(config: TrainConfig, data: Dataset, epoch: int, device: torch.device) -> Tensor:
+    """Draw the order of the training images in an epoch."""
+    stream = generator(config.seed, "batch order", epoch, device=device)
+    return torch.randperm(len(data.train.labels), generator=stream, device=device)
+
+
 def _draws(
     config: TrainConfig,
     data: Dataset,
     program: Program,
     epoch: int,
-    device: torch.device,
+    order: Tensor,
     phases: Sequence[Phases],
 ) -> Iterator[Draw]:
     """Draw everything random about the batches of an epoch; `epoch` counts from 0.
 
     phases: of each batch's step. An input side that rests draws nothing.
     """
-
-    def stream(name: str) -> torch.Generator:
-        return generator(config.seed, name, epoch, device=device)
-
-    num_train, size = len(data.train.labels), config.training.batch_size
-    order = torch.randperm(num_train, generator=stream("batch order"), device=device)
-    augmentation, noise = stream("augmentation"), stream("input noise")
+    device, shape = order.device, data.image_shape
+    num_train, size = len(order), config.training.batch_size
+    augmentation = generator(config.seed, "augmentation", epoch, device=device)
+    noise = generator(config.seed, "input noise", epoch, device=device)
     corner = is_flipped = torch.empty(0, device=device)
+    sizes = torch.empty(0, dtype=torch.int64, device=device)
+    if border := border_of(data):
+        corner = torch.randint(
+            2 * border + 1, (num_train, 2), generator=augmentation, device=device
+        )
     if data.augmentation != "none":
-        ends = 2 * padding(data.image_shape) + 1
-        corner = torch.randint(ends, (num_train, 2), generator=augmentation, device=device)
         is_flipped = torch.randint(2, (num_train,), generator=augmentation, device=device) == 1
-        is_flipped &= data.augmentation == "crop_flip"
+        is_flipped &= data.augmentation != "crop"
     for step, phase in enumerate(phases):
         batch = slice(step * size, (step + 1) * size)
-        index = order[batch]
-        drawn = program.draw_noise((len(index), *data.image_shape), noise, phase.inputs)
-        yield Draw(index, corner[batch], is_flipped[batch], drawn)
+        index, corners = order[batch], corner[batch]
+        if data.augmentation == "random_resized_crop":
+            corners, sizes = draw_boxes(len(index), shape, augmentation)
+        drawn = program.draw_noise((len(index), *shape), noise, phase.inputs)
+        yield Draw(index, corners, is_flipped[batch], drawn, sizes)
 
 
 def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:

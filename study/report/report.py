@@ -373,9 +373,10 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         )
     )
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
+    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": dataset.augmentation.replace("_", " and "),
+        "augmentation": augmented.replace("_", " "),
         "network": "; ".join(naming.network_names(spec)),
         "training": _shown(naming.training_settings(spec)),
         **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),

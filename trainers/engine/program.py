@@ -19,10 +19,19 @@ from torch import Tensor, nn
 from trainers.config import Phase, Phases, TrainConfig, passes
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine, narrowed
+from trainers.engine.feed import is_fed, room_for
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import PRECISIONS, Conv, set_precision
-from trainers.step.batches import Draw, Source, on_device, padding, take, take_cropped
+from trainers.step.batches import (
+    Draw,
+    Source,
+    border_of,
+    on_device,
+    take,
+    take_cropped,
+    take_resized,
+)
 from trainers.step.inputs import crafting, draw_nothing, input_gradient, leave
 from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import no_numbers, static
@@ -129,7 +138,9 @@ class Program:
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        self.source = _source(data, device)
+        # Where the images stay in a file, it is room for one batch (`trainers.engine.feed`).
+        room = partial(room_for, data, config.training.batch_size)
+        self.source = room(device) if is_fed(data) else _source(data, device)
         self._runs: dict[tuple[int, Phases], Callable[[Draw], None]] = {}
         """By batch size, and by what both sides do."""
 
@@ -337,9 +348,10 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
 
 def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
     """Choose how batches are gathered."""
-    if data.augmentation == "none":
-        return take
-    return partial(take_cropped, border=padding(data.image_shape))
+    if data.augmentation == "random_resized_crop":
+        return take_resized
+    border = border_of(data)
+    return partial(take_cropped, border=border) if border else take
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
