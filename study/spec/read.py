@@ -25,6 +25,7 @@ from study.spec.model import (
 )
 from study.spec.settings import SIDES, Side, choices, config_text, place_of
 from study.spec.source import Place, SpecError, read_yaml
+from study.spec.start import Start
 from trainers.config import ConfigError
 
 MOST_CELLS = 100_000
@@ -167,8 +168,9 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
 
 def _check_starts(spec: StudySpec, notes: Notes) -> None:
     """Check that no training starts from a trial of the study itself."""
-    own = {("methods", name, "start"): method.start for name, method in spec.methods.items()}
-    for place, start in {("start",): spec.start, **own}.items():
+    starts: dict[Place, Start | None] = {("start",): spec.start}
+    starts |= {("methods", name, "start"): m.start for name, m in spec.methods.items()}
+    for place, start in starts.items():
         if start is not None and start.study == spec.name:
             text = f"must name another study, got {spec.name}; name the one that trains the weights"
             notes.add((spec.name, *place), text)
