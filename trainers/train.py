@@ -10,13 +10,22 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, Phases, TrainConfig, check, check_batches, passes
+from trainers.config import (
+    VALIDATION_ATTACK,
+    Phases,
+    TrainConfig,
+    check,
+    check_batches,
+    own_parts,
+    passes,
+)
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
@@ -25,8 +34,9 @@ from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
 from trainers.step.batches import Draw, border_of, draw_boxes
-from trainers.step.numbers import Numbers, schedule
-from trainers.step.step import Memory, new_memory
+from trainers.step.losses import minimised
+from trainers.step.numbers import Memory, Numbers, schedule
+from trainers.step.step import new_memory
 
 
 @dataclass(kw_only=True)
@@ -69,7 +79,7 @@ def new_state(
     model.to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainState(model=model, memory=new_memory(config, model))
+    return TrainState(model=model, memory=new_memory(config, model, len(data.classes)))
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
@@ -154,16 +164,34 @@ def _train_epoch(
     rows = numbers.to(torch.float32).to(device)
     order = _order(config, data, state.epoch, device)
     draws = _draws(config, data, program, state.epoch, order, phases)
-    with repeatable(), fed(data, program.source, order, config.training.batch_size, draws) as ready:
+    feeding = fed(data, program.source, order, config.training.batch_size, draws)
+    with repeatable(), _seeded(config, state.epoch, device), feeding as ready:
         for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)
             samples[phase] += len(draw.samples)
     trained = _read(program, config, samples)
     program.store(state.model, state.memory)
+    minimised(config.method.loss).end_epoch(state.memory.loss)
     seconds = time.perf_counter() - started
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
+
+
+@contextmanager
+def _seeded(config: TrainConfig, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for an epoch with own parts, which may draw from them.
+
+    So their dropout, say, is decided by the seed, and a resumed training draws the same. Otherwise
+    nothing is touched.
+    """
+    if not own_parts(config):
+        yield
+        return
+    stream = generator(config.seed, "own parts", epoch, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream.initial_seed())
+        yield
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

@@ -92,7 +92,12 @@ MOST_ROUNDS = 20
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
+_JUDGED_BY = {
+    "objective_radius": ("radii",),
+    "radii": ("norm",),
+    "epsilon": ("norm",),
+    "settings": ("name",),
+}
 """Fields whose check reads another field: not checked while that field is itself a mistake."""
 _TYPES = {
     "float_type": "must be a number",
@@ -309,7 +314,8 @@ def _way_out(kind: str, value: object, place: Place) -> str:
         if kind == "float_type" and re.search(r"/ ?0+$", value):
             return "; the divisor of a fraction must not be 0"
         if kind == "float_type" and number is not None:
-            return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+            allowed = "epsilon, sigma, step sizes and radii"
+            return f"; fractions are allowed in {allowed} only, write {number:.6g}"
     if kind == "tuple_type" and place[-1] in RADIUS_FIELDS and isinstance(value, int | float):
         return f"; did you mean [{value:g}/255]?" if 1 < value <= 255 else _for_example(place)
     may_vary = place[1:2] in (("methods",), ("training",), ("model",))
@@ -352,6 +358,6 @@ def _dotted(place: Place) -> str:
     """Format a place as its keys, joined by dots; an unusual key is quoted."""
     keys = [part for part in place if isinstance(part, str)]
     return ".".join(
-        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
+        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", key) else shown(key)
         for key in keys
     )

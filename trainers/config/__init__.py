@@ -15,12 +15,15 @@ from trainers.config.activity import (
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
-from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
+    INPUT_NORMS,
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
+    EAt,
     FgsmRs,
+    InputNorm,
     InputSide,
     Method,
     NFgsm,
@@ -51,6 +54,7 @@ from trainers.config.training import (
     TrainingConfig,
     check_batches,
     check_image,
+    own_parts,
 )
 from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
@@ -61,6 +65,7 @@ __all__ = [
     "DEFAULT_DEPTHS",
     "DEFAULT_WIDTHS",
     "DETECTORS",
+    "INPUT_NORMS",
     "INPUT_SIDES",
     "LOSSES",
     "LOSS_NUMERICS",
@@ -79,10 +84,14 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "Dkl",
+    "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
     "FgsmRs",
     "Gsam",
+    "Ikl",
+    "InputNorm",
     "InputSide",
     "Kind",
     "LookSam",
@@ -115,6 +124,7 @@ __all__ = [
     "check_image",
     "check_number",
     "is_active_epoch",
+    "own_parts",
     "passes",
     "phase_of",
     "read_active",
