@@ -54,7 +54,7 @@ class Part(NamedTuple):
     """The training, validation or test data as it was returned."""
 
     name: str
-    count: int
+    num_items: int
     item: Callable[[int], Any]
     """Position to an image with its label."""
 
@@ -113,7 +113,7 @@ def _stamps(value: Any) -> Iterator[str]:
 def _keep(config: DataConfig, cache: Path) -> str:
     """Read the data, keep it, and return a hash of its content."""
     given = _given(config)
-    labels = [np.empty(part.count, dtype=np.int64) for part in given.parts]
+    labels = [np.empty(part.num_items, dtype=np.int64) for part in given.parts]
     first = _first(config, given.parts[0])
     count = sum(len(each) for each in labels)
     aside = cache / f"own-{os.getpid()}.npy"
@@ -132,7 +132,7 @@ def _keep(config: DataConfig, cache: Path) -> str:
         num_classes = check_classes(config.name, train, test_labels, ("train", "test", "train"))
         whole = Split(images=images, labels=np.concatenate(labels))
         classes = _class_names(config, given, num_classes)
-        sizes = ",".join(str(part.count) for part in given.parts)
+        sizes = ",".join(str(part.num_items) for part in given.parts)
         content = hash_of([FORMAT, sample_hash(whole), sizes, *classes])
         if isinstance(images, Mapped):
             place = cache / f"own-{content}.npy"
@@ -140,7 +140,7 @@ def _keep(config: DataConfig, cache: Path) -> str:
             images = Mapped(place, images.rows)
     finally:
         aside.unlink(missing_ok=True)
-    num_train, num_second = len(train), len(train) - given.parts[0].count
+    num_train, num_second = len(train), len(train) - given.parts[0].num_items
     decoded = Decoded(
         images[:num_train], train, images[num_train:], test_labels, classes, num_second
     )
@@ -236,8 +236,8 @@ def _arrays(
 ) -> Iterator[NDArray[np.uint8]]:
     """Read all images a few at a time, (n, C, H, W), and fill in the labels on the way."""
     for part, found in zip(given.parts, labels, strict=True):
-        for start in range(0, part.count, DECODED_AT_ONCE):
-            stop = min(start + DECODED_AT_ONCE, part.count)
+        for start in range(0, part.num_items, DECODED_AT_ONCE):
+            stop = min(start + DECODED_AT_ONCE, part.num_items)
             some = np.empty((stop - start, *shape), dtype=np.uint8)
             for index in range(start, stop):
                 image, found[index] = _read(config, part, index)

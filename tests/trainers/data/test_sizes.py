@@ -92,7 +92,7 @@ def test_a_size_is_part_of_the_fingerprint_and_of_the_cache(unequal: Path) -> No
 def test_a_size_that_cannot_be_is_refused(settings: dict[str, int], rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         config_of(Path("some"), **settings)
-    with pytest.raises(ConfigError, match="resize: is for folders):
+    with pytest.raises(ConfigError, match="resize: is for folders"):
         DataConfig(name="digits", resize=8)
 
 
