@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ValidationError, ValidationInfo
 
 from study.spec.own import folder_of, found_part, prefixed, read_own
 from study.spec.settings import config_text, form, read_part, rule_error, rule_errors
-from trainers.config import TORCHVISION_SETS, ConfigError, DataConfig
+from trainers.config import TORCHVISION_SETS, ConfigError, DataConfig, ExtraData
 from trainers.config.own import Own, settings_class
 from trainers.config.parts import is_own
 
@@ -27,10 +27,23 @@ def read_data(value: object, info: ValidationInfo) -> DataConfig:
     if isinstance(value, Mapping):
         value = {**value, **_own_parts(value, info)}
     data = read_part(DataConfig, DATA_FORM, value, info)
-    kind, _, path = data.name.partition(":")
-    if data.is_own or not path or not info.context:
-        return data
-    return replace(data, name=f"{kind}:{_absolute(path, folder_of(info))}")
+    return data if data.is_own else replace(data, name=_beside(data.name, info))
+
+
+def _read_extra(value: object, info: ValidationInfo) -> ExtraData | str:
+    """Read the images that join the training batches, or the word none."""
+    if value == "none":
+        return "none"
+    extra = read_part(ExtraData, EXTRA_FORM, value, info)
+    return replace(extra, name=_beside(extra.name, info))
+
+
+def _beside(name: str, info: ValidationInfo) -> str:
+    """Return the name of a data set, its path from the studies file's folder."""
+    kind, _, path = name.partition(":")
+    if not path or not info.context:
+        return name
+    return f"{kind}:{_absolute(path, folder_of(info))}"
 
 
 def _own_parts(value: Mapping[str, Any], info: ValidationInfo) -> dict[str, Own]:
@@ -97,8 +110,10 @@ def _read_transform(value: object) -> object:
     return value
 
 
+EXTRA_FORM = form(ExtraData)
 DATA_FORM = form(
     DataConfig,
+    extra=Annotated[Any, BeforeValidator(_read_extra)],
     settings=Annotated[Any, BeforeValidator(_read_own_settings)],
     transform=Annotated[Any, BeforeValidator(_read_transform)],
 )
