@@ -33,8 +33,9 @@ from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
 from trainers.step.batches import Draw, border_of, draw_boxes
-from trainers.step.numbers import Numbers, schedule
-from trainers.step.step import Memory, new_memory
+from trainers.step.losses import minimised
+from trainers.step.numbers import Memory, Numbers, schedule
+from trainers.step.step import new_memory
 
 
 @dataclass(kw_only=True)
@@ -66,7 +67,7 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainState(model=model, memory=new_memory(config, model))
+    return TrainState(model=model, memory=new_memory(config, model, len(data.classes)))
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
@@ -156,6 +157,7 @@ def _train_epoch(
             samples[phase] += len(draw.samples)
     trained = _read(program, config, samples)
     program.store(state.model, state.memory)
+    minimised(config.method.loss).end_epoch(state.memory.loss)
     seconds = time.perf_counter() - started
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])

@@ -64,12 +64,9 @@ SIDES: dict[str, dict[str, type[Any]]] = {
     "loss": LOSSES,
 }
 RADIUS_FIELDS = (
-    "epsilon",
-    "sigma",
-    "step_size",
-    "radii",
-    "objective_radius",
-    "other_norm_radii",
+    *("epsilon", "epsilon_linf", "epsilon_l1", "sigma"),
+    *("step_size", "step_size_linf", "step_size_l1"),
+    *("radii", "objective_radius", "other_norm_radii"),
 )
 """Fields that may be written as a fraction, as papers write them: 8/255."""
 

@@ -15,12 +15,15 @@ from trainers.config.activity import (
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
-from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
+from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
+    INPUT_NORMS,
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
+    EAt,
     FgsmRs,
+    InputNorm,
     InputSide,
     Method,
     NFgsm,
@@ -62,6 +65,7 @@ __all__ = [
     "DEFAULT_DEPTHS",
     "DEFAULT_WIDTHS",
     "DETECTORS",
+    "INPUT_NORMS",
     "INPUT_SIDES",
     "LOSSES",
     "LOSS_NUMERICS",
@@ -80,10 +84,14 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "Dkl",
+    "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
     "FgsmRs",
     "Gsam",
+    "Ikl",
+    "InputNorm",
     "InputSide",
     "Kind",
     "LookSam",

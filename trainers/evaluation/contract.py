@@ -24,7 +24,7 @@ from trainers.networks.build import build_model, evaluation_view
 from trainers.networks.layers import Normalise
 from trainers.step.inputs import Classify, crafting
 from trainers.step.losses import CROSS_ENTROPY, minimised
-from trainers.step.numbers import Numbers, no_numbers
+from trainers.step.numbers import NO_MEMORY, Numbers, no_numbers
 from trainers.step.optimizer import descending, new_moments
 from trainers.step.weights import Gradients, new_side_memory, perturbing, plain
 
@@ -88,7 +88,7 @@ class _Batch:
         self.images = torch.rand(SAMPLES, *data.image_shape, generator=drawn)
         self.labels = torch.arange(SAMPLES) % len(data.classes)
         self.names = [name for name, _ in self.model.named_parameters()]
-        self.weights = list(self.model.parameters())
+        self.weights: list[Tensor] = list(self.model.parameters())
         self.numbers: Numbers = no_numbers(CPU)._replace(
             learning_rate=torch.tensor(0.01), momentum=torch.tensor(0.9)
         )
@@ -152,14 +152,14 @@ def _network_breaches(config: TrainConfig, data: Dataset) -> Iterator[str]:
             yield "the gradient with respect to the images is 0 everywhere, so no attack can work"
         with torch.no_grad():
             for weight, gradient in zip(model.parameters(), found[1:], strict=True):
-                weight -= 0.01 * gradient
+                weight.sub_(0.01 * gradient)
     yield from _view_breaches(model, images)
 
 
 def _weights_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the weights of an own network by the names that its own code has for them."""
-    is_wrapped = isinstance(model, nn.Sequential) and isinstance(model[0], Normalise)
-    yield from (model[1] if is_wrapped else model).named_parameters()
+    first, *rest = [*model.children(), model]
+    yield from (rest[0] if isinstance(first, Normalise) else model).named_parameters()
 
 
 def _view_breaches(model: nn.Module, images: Tensor) -> Iterator[str]:
@@ -233,7 +233,8 @@ def _input_breaches(side: Any, batch: _Batch) -> Iterator[str]:
         craft = crafting(one, inner).craft
         none = torch.empty(0)
         counted[0] = 0
-        return craft(batch.view, batch.images.clone(), batch.labels, none, batch.numbers)
+        images, memory = batch.images.clone(), NO_MEMORY
+        return craft(batch.view, images, batch.labels, none, batch.numbers, memory)
 
     found = run(side)
     if found.shape != batch.images.shape:
@@ -257,7 +258,7 @@ def _input_breaches(side: Any, batch: _Batch) -> Iterator[str]:
 
 def _loss_breaches(side: Any, batch: _Batch) -> Iterator[str]:
     loss_of = minimised(side).loss
-    loss, _ = loss_of(batch.model, batch.images, batch.images, batch.labels, batch.numbers)
+    loss, _ = loss_of(batch.model, batch.images, batch.images, batch.labels, batch.numbers, [])
     if not isinstance(loss, Tensor) or loss.dim() != 0:
         got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         yield f"must return one number, a 0-d tensor, got {got}; take the mean"
@@ -299,9 +300,14 @@ def _attack_breaches(config: TrainConfig, batch: _Batch) -> Iterator[str]:
 
     def run() -> Attacked:
         torch.manual_seed(0)
-        given = {"norm": evaluation.norm, "radius": evaluation.objective_radius, "attack": attack}
         return attacking(attack)(
-            batch.view, batch.images.clone(), batch.labels, draw=lambda _: batch.images, **given
+            batch.view,
+            batch.images.clone(),
+            batch.labels,
+            norm=evaluation.norm,
+            radius=evaluation.objective_radius,
+            attack=attack,
+            draw=lambda _: batch.images,
         )
 
     if not torch.equal(run().images, run().images):
