@@ -15,11 +15,13 @@ from study.spec.model import (
     cell_config,
     models_of,
     settings_of,
+    start_of,
     swept_in,
 )
 from study.spec.read import read_studies
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
+from study.spec.start import Start
 
 __all__ = [
     "AROUND",
@@ -29,6 +31,7 @@ __all__ = [
     "Sampler",
     "Side",
     "SpecError",
+    "Start",
     "StudySpec",
     "Value",
     "around_config",
@@ -38,5 +41,6 @@ __all__ = [
     "models_of",
     "read_studies",
     "settings_of",
+    "start_of",
     "swept_in",
 ]

@@ -14,7 +14,13 @@ from trainers.config.activity import (
     since_start,
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
-from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
+from trainers.config.data import (
+    AUGMENTATIONS,
+    TORCHVISION_SETS,
+    DataConfig,
+    ExtraData,
+    TorchvisionSet,
+)
 from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
     INPUT_NORMS,
@@ -49,6 +55,7 @@ from trainers.config.training import (
     EvaluationConfig,
     ModelConfig,
     PgdAttack,
+    StartConfig,
     TrainConfig,
     TrainingConfig,
     check_batches,
@@ -88,6 +95,7 @@ __all__ = [
     "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
+    "ExtraData",
     "FgsmRs",
     "Gsam",
     "Ikl",
@@ -110,6 +118,7 @@ __all__ = [
     "Phase",
     "Phases",
     "Sam",
+    "StartConfig",
     "TorchvisionSet",
     "Trades",
     "TrainConfig",
