@@ -310,7 +310,7 @@ def _network(
     attacked: Callable[[Tensor], Tensor] = narrow or view
     refresh = narrow.refresh if narrow else _round_body(view, dtype)
     names, weights = zip(*own.named_parameters(), strict=True)
-    buffer_names, buffers = zip(*own.named_buffers(), strict=True)
+    buffers = dict(own.named_buffers())  # an own network may have none
     network = Network(
         model=own,
         classify=own,
@@ -318,8 +318,8 @@ def _network(
         refresh=refresh,
         names=list(names),
         weights=list(weights),
-        buffer_names=list(buffer_names),
-        buffers=list(buffers),
+        buffer_names=list(buffers),
+        buffers=list(buffers.values()),
         memory=new_memory(config, own, len(data.classes)),
     )
     if narrow:
