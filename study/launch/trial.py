@@ -37,7 +37,14 @@ from study.records.values import (
     run_params,
     time_values,
 )
-from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
+from trainers.checkpoint import (
+    RECIPE,
+    CheckpointError,
+    load_state,
+    recipe,
+    save_state,
+    save_weights,
+)
 from trainers.data.subset import sample_hash
 from trainers.detectors import EpochMetrics
 from trainers.engine.engine import Engine
@@ -330,7 +337,12 @@ def _judge(
         save_weights(
             folder / runs.weights_file(checkpoint),
             weights[checkpoint],
-            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
+            {
+                "cell": cell.key,
+                "checkpoint": checkpoint,
+                "epoch": epoch,
+                RECIPE: recipe(config.model, dataset),
+            },
         )
         if checkpoint == config.evaluation.checkpoint:
             examples = adversarial_examples(model, *threat)

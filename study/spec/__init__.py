@@ -4,6 +4,7 @@ Start at `read_studies`. The parts of a `StudySpec` that can hold neither a list
 are the dataclasses of `trainers.config`.
 """
 
+from study.spec.declared import choose_study, read_declared
 from study.spec.model import AnalysisSpec, Sampler, StudySpec, cell_config, settings_of
 from study.spec.read import read_studies
 from study.spec.settings import SIDES, Range, Side, Value
@@ -19,6 +20,8 @@ __all__ = [
     "StudySpec",
     "Value",
     "cell_config",
+    "choose_study",
+    "read_declared",
     "read_studies",
     "settings_of",
 ]
