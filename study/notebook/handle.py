@@ -6,6 +6,7 @@ imported where they are called: MLflow, Ray, torch and matplotlib take seconds.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,8 @@ class Study:
     def launch(self, *, yes: bool = False) -> "Outcome":
         """Run the trials that are missing, as `study launch` does.
 
-        A launch of more than 1,000 trials, or of more than a day, needs `yes`. If it is interrupted,
-        as by a notebook's stop button, it ends in order, keeps what is finished, and raises
+        A launch of more than 1,000 trials, or of more than a day, needs `yes`. Interrupted, as by
+        a notebook's stop button, it ends in order, keeps what is finished, and raises
         `KeyboardInterrupt`, so that no later cell of the notebook runs.
         """
         # NumPy: only here.
@@ -152,3 +153,9 @@ class Study:
     def __repr__(self) -> str:
         """Return the study's name, its folder and its methods."""
         return f"<study {self.spec.name} in {self.project}: {', '.join(self.spec.methods)}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the methods and their settings."""
+        from study.notebook.pages import study_page  # NumPy: only here
+
+        return study_page(self.spec, self.project)
