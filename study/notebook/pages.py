@@ -43,7 +43,7 @@ def study_page(spec: StudySpec, project: Path) -> str:
     ]
     threat = naming.threat_name(spec.evaluation.norm, *spec.evaluation.radii)
     seeds = ", ".join(map(str, spec.seeds))
-    text = f"{spec.data.name}, {naming.network_name(spec.model)}, seeds {seeds}, {threat}"
+    text = f"{spec.data.name}, {"; ".join(naming.network_names(spec))}, seeds {seeds}, {threat}"
     heads = ("method", "settings", "varied", "trials")
     return (
         title(spec.name, spec.about)
@@ -92,7 +92,7 @@ def report_page(report: Report) -> str:
 
 def _varied(spec: StudySpec, method: str) -> Sequence[str]:
     """List the short names of what a list or a range chooses."""
-    paths = [path for path, _ in settings_of(spec.methods[method])]
+    paths = [path for path, _ in settings_of(spec, method)]
     found = [c for c in space.grid_configurations(spec) if c.method == method]
     blocks = [b for b in space.search_blocks(spec, "") if b.method == method]
     chosen = dict.fromkeys(path for one in found for path, _ in one.values)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
-from study.spec.settings import members_of
+from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec.settings import choices, is_grid, members_of
 from trainers.config import (
     ATTACKS,
     LOSS_NUMERICS,
@@ -33,7 +33,8 @@ from trainers.config import (
 )
 
 Values = tuple[tuple[str, Value], ...]
-"""Chosen values by dotted path below the method, such as `weights.sam.rho`."""
+"""Chosen values by dotted path, such as `weights.sam.rho` below the method, or
+`training.learning_rate`."""
 
 _NAMES = {cls: name for classes in (*SIDES.values(), ATTACKS) for name, cls in classes.items()}
 _ALWAYS_KEYED = {
@@ -224,7 +225,7 @@ def points(block: Block) -> Iterator[dict[str, Value]]:
 
 def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
     """Return a configuration's values under the shortest distinct names: `{"rho": 0.1}`."""
-    paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
+    paths = [path for path, _ in settings_of(spec, configuration.method)]
     return {short_name(path, paths): value for path, value in configuration.values}
 
 
@@ -243,14 +244,14 @@ def short_name(path: str, paths: Iterable[str]) -> str:
 
 def _grid(spec: StudySpec, method: str) -> Iterator[Values]:
     """Yield every combination of a method's lists."""
-    lists = [(p, s) for p, s in settings_of(spec.methods[method]) if isinstance(s, tuple)]
+    lists = [(p, s) for p, s in settings_of(spec, method) if is_grid(s)]
     paths = [path for path, _ in lists]
-    for values in itertools.product(*(setting for _, setting in lists)):
+    for values in itertools.product(*(choices(setting) for _, setting in lists)):
         yield tuple(zip(paths, values, strict=True))
 
 
 def _ranges(spec: StudySpec, method: str) -> tuple[tuple[str, Range], ...]:
-    settings = settings_of(spec.methods[method])
+    settings = settings_of(spec, method)
     return tuple((path, setting) for path, setting in settings if isinstance(setting, Range))
 
 
@@ -278,21 +279,32 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
     # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
-        kind, side, name = path.split(".")
-        template["method"][kind][side][name] = _PLACEHOLDER
+        *above, name = _steps(path)
+        inner = template
+        for step in above:
+            inner = inner[step]
+        inner[name] = _PLACEHOLDER
     return _digest(template)
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
     """Return a canonical form's value at a path; None if it has no such side or setting."""
-    kind, side, name = path.split(".")
+    *above, name = _steps(path)
     inner: Any = recorded
-    for key in ("method", kind, side):
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    for step in above:
+        inner = inner.get(step) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         return None
-    defaults = {item.name: item.default for item in fields(SIDES[kind][side])}
+    kind, *rest = path.split(".")
+    cls = AROUND[kind] if kind in AROUND else SIDES[kind][rest[0]]
+    defaults = {item.name: item.default for item in fields(cls)}
     return inner.get(name, defaults.get(name))
+
+
+def _steps(path: str) -> list[str]:
+    """Return the keys from a canonical form to the setting at a path."""
+    steps = path.split(".")
+    return steps if steps[0] in AROUND else ["method", *steps]
 
 
 def _digest(value: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
 from study.spec import SIDES, StudySpec
-from trainers.config import Passes, TrainConfig
+from trainers.config import Passes, TrainConfig, active_text
 from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
 from trainers.evaluation.evaluate import Evaluation
 
@@ -43,7 +43,8 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     for side, name in space.side_names(config.method).items():
         params[f"sides.{side}"] = name
         for key, value in asdict(getattr(config.method, side)).items():
-            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = value
+            shown = active_text(value) if key == "active" else value
+            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = shown
     extent = asdict(config.data)
     params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
     params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}

@@ -72,6 +72,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     done = [planned for planned in plan.cells if planned.state == "done"]
     test_hash = sample_hash(dataset.test)
     seeds = Counter(planned.cell.configuration for planned in done)
+    longest = max((p.cell.config.training.epochs for p in plan.cells), default=1)
     with recording(store):
         attacks = _read_attacks(spec, store, done, dataset)
         trials = tuple(
@@ -82,6 +83,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
                 attacks[planned.cell.key],
                 num_seeds=seeds[planned.cell.configuration],
                 test_hash=test_hash,
+                longest=longest,
             )
             for planned in done
         )
@@ -233,8 +235,13 @@ def _trial_result(
     *,
     num_seeds: int,
     test_hash: str,
+    longest: int,
 ) -> TrialResult:
-    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done."""
+    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done.
+
+    `longest`: the epochs of the study's longest training. Where their numbers differ, a cost is
+    counted per epoch of that one, so that budgets are those of whole trainings.
+    """
     record = planned.record
     assert record is not None
     assert record.objectives is not None
@@ -259,7 +266,7 @@ def _trial_result(
         bits=bits[evaluation.checkpoint],
         sample_hash=str(bits["sample_hash"]),
         seconds=training_seconds(record),
-        cost=metrics["cost/passes_per_sample"],
+        cost=metrics["cost/passes_per_sample"] * (planned.cell.config.training.epochs / longest),
         run=record.run,
         other=evidence.other_norm(evaluation, metrics, bits),
         strong=evidence.strong_results(attacks),
@@ -351,6 +358,7 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             settings=naming.settings_text(spec, name),
             weights=WEIGHT_SIDES[declared.weights.name].kind,
             inputs=INPUT_SIDES[declared.inputs.name].kind,
+            setup=naming.setup_names(spec, name),
         )
         for name, declared in spec.methods.items()
     )
@@ -369,13 +377,13 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         )
     )
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
+    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": dataset.augmentation.replace("_", " and "),
-        "network": naming.network_name(spec.model),
-        "training": _shown(
-            {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
-        ),
+        "augmentation": augmented.replace("_", " "),
+        "network": "; ".join(naming.network_names(spec)),
+        "training": _shown(naming.training_settings(spec)),
+        **_cost_unit(plan),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
             for label in labels
@@ -388,6 +396,14 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
             for key in versions
         },
     }
+
+
+def _cost_unit(plan: Plan) -> dict[str, str]:
+    """Return what an epoch means in a training cost, where the numbers of epochs differ."""
+    epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
+    if len(epochs) < 2:
+        return {}
+    return {"cost": f"of a whole training, divided by the {epochs[-1]} epochs of the longest"}
 
 
 def _shown(values: Mapping[str, object]) -> str:

@@ -36,7 +36,6 @@ from trainers.config import (
     TrainConfig,
     WeightSide,
     passes,
-    phase_of,
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import EpochMetrics
@@ -117,7 +116,7 @@ def test_a_combination_trains(
     for name, weight in state.model.named_parameters():
         assert weight.isfinite().all(), name
         assert not torch.equal(weight, before[name]), name
-    steps = [(size, passes(method, phase_of(method.weights, at, 3))) for at, size in BATCHES]
+    steps = [(size, passes(method, method.phases(at, 3))) for at, size in BATCHES]
     assert told(metrics) == (
         sum(size * each.forward for size, each in steps),
         sum(size * each.input_backward for size, each in steps),

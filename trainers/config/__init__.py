@@ -1,5 +1,18 @@
 """What decides a training: its method, data, model, optimisation and evaluation."""
 
+from trainers.config.activity import (
+    ALWAYS,
+    SET_BY_HOST,
+    Active,
+    Phase,
+    Phases,
+    active_text,
+    check_active,
+    is_active_epoch,
+    phase_of,
+    read_active,
+    since_start,
+)
 from trainers.config.checks import ConfigError, check, check_count, check_number
 from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
 from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
@@ -7,24 +20,17 @@ from trainers.config.methods import (
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
-    Asam,
-    Awp,
     FgsmRs,
-    Gsam,
     InputSide,
-    Kind,
-    LookSam,
     Method,
     NFgsm,
     NoInputs,
     Noise,
     Norm,
-    NoWeights,
     Pgd,
-    Sam,
     WeightSide,
 )
-from trainers.config.passes import Passes, Phase, passes, phase_of
+from trainers.config.passes import Passes, passes
 from trainers.config.training import (
     ATTACKS,
     DEFAULT_DEPTHS,
@@ -45,8 +51,10 @@ from trainers.config.training import (
     check_batches,
     check_image,
 )
+from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
 __all__ = [
+    "ALWAYS",
     "ATTACKS",
     "AUGMENTATIONS",
     "DEFAULT_DEPTHS",
@@ -60,9 +68,11 @@ __all__ = [
     "NUMERICS_VERSION",
     "OPTIMIZERS",
     "SCHEDULES",
+    "SET_BY_HOST",
     "TORCHVISION_SETS",
     "VALIDATION_ATTACK",
     "WEIGHT_SIDES",
+    "Active",
     "Asam",
     "Awp",
     "ConfigError",
@@ -88,17 +98,23 @@ __all__ = [
     "Pgd",
     "PgdAttack",
     "Phase",
+    "Phases",
     "Sam",
     "TorchvisionSet",
     "Trades",
     "TrainConfig",
     "TrainingConfig",
     "WeightSide",
+    "active_text",
     "check",
+    "check_active",
     "check_batches",
     "check_count",
     "check_image",
     "check_number",
+    "is_active_epoch",
     "passes",
     "phase_of",
+    "read_active",
+    "since_start",
 ]

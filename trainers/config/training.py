@@ -248,9 +248,7 @@ class TrainConfig:
         precision = self.training.precision
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
-        warmup, epochs = self.method.warmup_epochs, self.training.epochs
-        rule = f"warmup_epochs must be below the {epochs} epochs of the training"
-        check(warmup < epochs, "warmup_epochs", rule, warmup)
+        self.method.warm_epoch(self.training.epochs)
 
 
 def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:

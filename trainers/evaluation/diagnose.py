@@ -45,8 +45,8 @@ __all__ = ["Check", "diagnose", "worst"]
 
 QUERIED = 100
 """Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
-MORE_STEPS, MORE_RESTARTS = 5, 10
-"""Times as many as the study's own attack has, row 7. From ten steps on they only add to it, as the
+MORE = 5
+"""Times as many steps, then times as many starts, as the study's own attack has, row 7. From ten steps on they only add to it, as the
 step size stays a quarter of the radius; the starts are the same."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
@@ -109,8 +109,8 @@ def _rows(
 ) -> tuple[Check, ...]:
     """Run the checks, in the order of their rows."""
     attack = evaluation.attack
-    longer = replace(attack, steps=MORE_STEPS * attack.steps)
-    more = replace(attack, restarts=MORE_RESTARTS * attack.restarts)
+    longer = replace(attack, steps=MORE * attack.steps)
+    more = replace(attack, restarts=MORE * attack.restarts)
     own, *stronger = (_pgd(probe, each, probe.view) for each in (attack, longer, more))
     clean = right(probe, probe.images)
     other = [_pgd(probe, attack, scaled(probe.view, scale)) for scale in SCALES]

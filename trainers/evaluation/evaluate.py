@@ -214,6 +214,7 @@ def image_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images in [0, 1], (B, C, H, W) float32, and labels (B,), in the order of the split."""
     for start in range(0, len(split.labels), batch_size):
-        images = torch.tensor(split.images[start : start + batch_size], device=device)
+        stored = np.asarray(split.images[start : start + batch_size])
+        images = torch.tensor(stored, device=device)
         labels = torch.tensor(split.labels[start : start + batch_size], device=device)
         yield images.to(torch.float32) / divisor, labels

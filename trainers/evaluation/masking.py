@@ -36,8 +36,10 @@ ZERO_GRADIENTS = Limits(0, 0.05)
 """Row 5, a share of samples. Any warns in AutoAttack too (pyautoattack, check_zero_gradients)."""
 UNSOUND = Limits(0, 0)
 """Rows 1 and 6, a count: any fails."""
-PLATEAU = Limits(0.01, math.inf)
-"""Row 7, a difference of accuracies: a weak attack is the study's choice, so none fails."""
+PLATEAU = Limits(0.05, math.inf)
+"""Row 7, a difference of accuracies: a weak attack is the study's choice, so none fails. The limit
+is that of row 10, as no attack finds everything: on 30 unmasked networks of the digits, PGD-10 with
+3 restarts leaves up to 4.4 points that five times its cost breaks; PGD-1 leaves 2 to 33."""
 BLACK_BOX = Limits(0.002, 0.02)
 """Row 8, a share of samples. 0.2 points warn in AutoAttack too (pyautoattack, check_square_sr)."""
 AGREEMENT = Limits(0.02, 0.05)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -54,7 +55,7 @@ class Probe:
     @cached_property
     def images(self) -> Tensor:
         """Return the images, (n, C, H, W) in [0, 1]."""
-        stored = torch.tensor(self.split.images, device=self.device)
+        stored = torch.tensor(np.asarray(self.split.images), device=self.device)
         return stored.to(torch.float32) / self.divisor
 
     @cached_property

@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainers.config import InputSide, Loss, TrainConfig, TrainingConfig, WeightSide
+from trainers.config import (
+    SET_BY_HOST,
+    InputSide,
+    Loss,
+    TrainConfig,
+    TrainingConfig,
+    WeightSide,
+    since_start,
+)
 
 ONE_CYCLE_PEAK = 0.4
 """Fraction of a one-cycle training in which the learning rate rises (Wong et al. 2020, code)."""
@@ -62,8 +70,10 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
     columns["first_correction"] = 1 - training.momentum ** (taken + 1)
     columns["second_correction"] = 1 - ADAM_BETA2 ** (taken + 1)
     method = config.method
-    columns |= method.weights.numbers(factors, taken / num_steps)
-    columns |= method.inputs.numbers((taken + 1) / num_steps)
+    columns |= method.weights.numbers(
+        factors, since_start(method.weights, taken, total) / num_steps
+    )
+    columns |= method.inputs.numbers(since_start(method.inputs, taken + 1, total) / num_steps)
     columns |= method.loss.numbers()
     filled = [torch.as_tensor(columns[n], dtype=torch.float64) for n in Numbers._fields]
     return torch.stack([column.expand(total) for column in filled], 1).view(
@@ -72,8 +82,12 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
 
 
 def static(side: WeightSide | InputSide | Loss) -> tuple[object, ...]:
-    """Return the class and the settings that decide the shape of a step: those not tabulated."""
-    names = [field.name for field in fields(side) if field.name not in side.tabulated]
+    """Return the class and the settings that decide the shape of a step: those not tabulated.
+
+    Those that the host follows, choosing the phase of each step, decide no shape either.
+    """
+    others = (*side.tabulated, *SET_BY_HOST)
+    names = [field.name for field in fields(side) if field.name not in others]
     return (type(side), *((name, getattr(side, name)) for name in names))
 
 

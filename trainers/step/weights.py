@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from trainers.config.methods import Asam, Awp, Gsam, LookSam, NoWeights, Sam, WeightSide
-from trainers.config.passes import Phase
+from trainers.config import Asam, Awp, Gsam, LookSam, NoWeights, Phase, Sam, WeightSide
 from trainers.step.numbers import Numbers
 
 LossAt = Callable[[list[Tensor] | None], tuple[Tensor, Tensor]]

@@ -23,6 +23,7 @@ from trainers.config import (
     CrossEntropy,
     DataConfig,
     EvaluationConfig,
+    LookSam,
     Method,
     ModelConfig,
     Pgd,
@@ -276,6 +277,7 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "end_on": lambda detectors: (),
     "label_smoothing": lambda smoothing: 0.1,
     "other_norm_radii": lambda radii: (0.5,),
+    "active": lambda active: (0.0, 0.5),
 }
 NOT_KEYED = ("evaluation.checkpoint",)
 ELSEWHERE = ("training.precision", "training.milestones", "model.depth")
@@ -333,7 +335,9 @@ LEFT_OUT = {
     CrossEntropy: {"label_smoothing": 0.0},
     EvaluationConfig: {"other_norm_radii": ()},
     ModelConfig: {"depth": 0, "norm_layer": "batch"},
-    Pgd: {"warmup_epochs": 0},
+    LookSam: {"every": 5, "alpha": 0.7, "active": (0.0, 1.0)},
+    Pgd: {"warmup_epochs": 0, "active": (0.0, 1.0)},
+    Sam: {"active": (0.0, 1.0), "every": 1},
     TrainingConfig: {
         "optimizer": "sgd",
         "nesterov": False,

@@ -1,4 +1,4 @@
-"""Verdicts on trained networks of the digits study: honest ones do not fail, hidden gradients void.
+"""Verdicts on trained networks of the digits study: honest ones pass, hidden gradients void.
 
 The networks are trained as that study trains them, seconds each, and judged by its own attack.
 """
@@ -18,7 +18,7 @@ from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine
 from trainers.evaluation.diagnose import diagnose
 from trainers.evaluation.evaluate import evaluate
-from trainers.evaluation.masking import Check, worst
+from trainers.evaluation.masking import Check, Verdict, worst
 from trainers.evaluation.probes import Probe, accuracy_of, pgd
 from trainers.train import new_state, train
 
@@ -62,18 +62,16 @@ def trained(make_config: MakeConfig, digits: Dataset) -> Trained:
 
 
 def failures(checks: tuple[Check, ...]) -> list[str]:
-    return [f"{check.number}: {check.text}" for check in checks if check.verdict == "fail"]
+    flagged = ("warn", "fail")
+    return [f"{check.number}: {check.text}" for check in checks if check.verdict in flagged]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_an_honest_network_does_not_fail(name: str, trained: Trained, digits: Dataset) -> None:
-    """Nor does anything that voids its numbers warn."""
+def test_an_honest_network_passes(name: str, trained: Trained, digits: Dataset) -> None:
     model = trained(name)
     bits = evaluate(model, digits.test, 16, EVALUATION, 0, CPU).bits
     checks = diagnose(model, digits.test, 16, EVALUATION, seed=0, device=CPU, bits=bits)
-    assert worst(checks) in ("pass", "warn"), failures(checks)
-    sound = [check.verdict for check in checks if check.number <= VOIDING]
-    assert sound == ["pass"] * VOIDING, checks
+    assert worst(checks) == "pass", failures(checks)
 
 
 @pytest.mark.parametrize("mask", MASKS)
@@ -114,14 +112,14 @@ def accuracy_under(attack: PgdAttack, model: nn.Module, digits: Dataset) -> floa
 
 
 ATTACKS = {
-    "the study's": (EVALUATION.attack, "PGD-10, 3 restarts"),
-    "weakest": (PgdAttack(steps=1, restarts=1), "PGD-1, 1 restart"),
+    "the study's": (EVALUATION.attack, "PGD-10, 3 restarts", "pass"),
+    "weakest": (PgdAttack(steps=1, restarts=1), "PGD-1, 1 restart", "warn"),
 }
 
 
-@pytest.mark.parametrize(("attack", "title"), ATTACKS.values(), ids=ATTACKS)
+@pytest.mark.parametrize(("attack", "title", "verdict"), ATTACKS.values(), ids=ATTACKS)
 def test_the_attack_that_is_judged_is_the_study_s(
-    attack: PgdAttack, title: str, trained: Trained, digits: Dataset
+    attack: PgdAttack, title: str, verdict: Verdict, trained: Trained, digits: Dataset
 ) -> None:
     """Even the weakest, far from what more steps and restarts leave, only warns."""
     model, evaluation = trained("at 0.02"), replace(EVALUATION, attack=attack)
@@ -130,12 +128,12 @@ def test_the_attack_that_is_judged_is_the_study_s(
     for row in ("returned images", "plateau", "logit scale"):
         assert f"{title} " in named[row].text
     longer = replace(attack, steps=5 * attack.steps)
-    more = replace(attack, restarts=10 * attack.restarts)
+    more = replace(attack, restarts=5 * attack.restarts)
     own, *left = (accuracy_under(each, model, digits) for each in (attack, longer, more))
     assert named["plateau"].numbers == pytest.approx(
         {"accuracy": own, "by steps": own - left[0], "by restarts": own - left[1]}
     )
-    assert named["plateau"].verdict == "warn"
-    assert worst(checks) == "warn", failures(checks)
+    assert named["plateau"].verdict == verdict
+    assert worst(checks) == verdict, failures(checks)
     if attack.steps == 1:
         assert own - min(left) > 0.1
