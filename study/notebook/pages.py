@@ -43,7 +43,8 @@ def study_page(spec: StudySpec, project: Path) -> str:
     ]
     threat = naming.threat_name(spec.evaluation.norm, *spec.evaluation.radii)
     seeds = ", ".join(map(str, spec.seeds))
-    text = f"{spec.data.name}, {"; ".join(naming.network_names(spec))}, seeds {seeds}, {threat}"
+    networks = "; ".join(naming.network_names(spec))
+    text = f"{spec.data.name}, {networks}, seeds {seeds}, {threat}"
     heads = ("method", "settings", "varied", "trials")
     return (
         title(spec.name, spec.about)

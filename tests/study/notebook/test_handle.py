@@ -53,8 +53,8 @@ def test_study_of_a_file_is_opened_by_name_and_folder(
     ):
         assert opened.spec == spec
         assert opened.project == tmp_path
-    with pytest.raises(SpecError, match=r"studies\.yaml: has no study tyni; did you mean tiny\?"):
-        study.open("tyni", folder=tmp_path)
+    with pytest.raises(SpecError, match=r"studies\.yaml: has no study tinny; did you mean tiny\?"):
+        study.open("tinny", folder=tmp_path)
 
 
 def test_mapping_and_file_declare_the_same_cells(
