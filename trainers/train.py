@@ -10,13 +10,21 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, Phases, TrainConfig, check_batches, passes
+from trainers.config import (
+    VALIDATION_ATTACK,
+    Phases,
+    TrainConfig,
+    check_batches,
+    own_parts,
+    passes,
+)
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
@@ -141,7 +149,8 @@ def _train_epoch(
     rows = numbers.to(torch.float32).to(device)
     order = _order(config, data, state.epoch, device)
     draws = _draws(config, data, program, state.epoch, order, phases)
-    with repeatable(), fed(data, program.source, order, config.training.batch_size, draws) as ready:
+    feeding = fed(data, program.source, order, config.training.batch_size, draws)
+    with repeatable(), _seeded(config, state.epoch, device), feeding as ready:
         for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)
             samples[phase] += len(draw.samples)
@@ -151,6 +160,22 @@ def _train_epoch(
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
+
+
+@contextmanager
+def _seeded(config: TrainConfig, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for an epoch with own parts, which may draw from them.
+
+    So their dropout, say, is decided by the seed, and a resumed training draws the same. Otherwise
+    nothing is touched.
+    """
+    if not own_parts(config):
+        yield
+        return
+    stream = generator(config.seed, "own parts", epoch, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream.initial_seed())
+        yield
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:

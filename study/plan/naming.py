@@ -99,6 +99,9 @@ def _declared(value: Setting) -> str:
 
 def network_name(model: ModelConfig) -> str:
     """Format a network as reports name it: `wide_resnet, depth 28, width 10`."""
+    if model.is_own:
+        own = model.settings.settings.items()
+        return ", ".join([model.name, *(f"{name} {_short(value)}" for name, value in own)])
     depth = f", depth {model.depth}" if model.depth else ""
     layers = ", group normalisation" if model.norm_layer == "group" else ""
     return f"{model.name}{depth}, width {model.width}{layers}"

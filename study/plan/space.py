@@ -31,6 +31,8 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
+from trainers.config.own import NO_SETTINGS, Own
+from trainers.config.parts import source_of
 
 Values = tuple[tuple[str, Value], ...]
 """Chosen values by dotted path, such as `weights.sam.rho` below the method, or
@@ -176,7 +178,7 @@ def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def side_names(method: Method) -> dict[str, str]:
     """Return the names of a method's two sides and loss: `{"weights": "sam", ...}`."""
-    return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
+    return {item.name: _name(getattr(method, item.name)) or "" for item in fields(Method)}
 
 
 def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -295,16 +297,32 @@ def _at(recorded: Mapping[str, Any], path: str) -> Any:
         inner = inner.get(step) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         return None
-    kind, *rest = path.split(".")
-    cls = AROUND[kind] if kind in AROUND else SIDES[kind][rest[0]]
-    defaults = {item.name: item.default for item in fields(cls)}
-    return inner.get(name, defaults.get(name))
+    if name in inner:
+        return inner[name]
+    kind, *rest = [step for step in above if step != "method"]
+    cls = AROUND[kind] if kind in AROUND else SIDES[kind].get(rest[0])
+    # An own part's settings have no defaults here, as they are all in its keys.
+    defaults = {item.name: item.default for item in fields(cls)} if cls else {}
+    return defaults.get(name)
 
 
 def _steps(path: str) -> list[str]:
-    """Return the keys from a canonical form to the setting at a path."""
-    steps = path.split(".")
-    return steps if steps[0] in AROUND else ["method", *steps]
+    """Return the keys from a canonical form to the setting at a path.
+
+    The name of an own part in it may have dots, too.
+    """
+    kind, _, rest = path.partition(".")
+    above, _, name = rest.rpartition(".")
+    steps = [kind, *([above] if above else []), name]
+    return steps if kind in AROUND else ["method", *steps]
+
+
+def _name(value: Any) -> str | None:
+    """Return the name of a side, an attack or an own optimiser, None for anything else."""
+    if isinstance(value, Own):
+        is_settings = value == NO_SETTINGS or value.part.kind == "networks"
+        return None if is_settings else value.part.name
+    return _NAMES.get(type(value))
 
 
 def _digest(value: Mapping[str, Any]) -> str:
@@ -318,19 +336,21 @@ def _as_json(value: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """Convert a trainers' dataclass to plain values; a choice of sides becomes `{name: fields}`."""
     cls: Any = type(value)
-    plain = {}
+    is_own = isinstance(value, Own)
+    plain: dict[str, Any] = {"source": source_of(value.part)} if is_own else {}
     for item in fields(value):
         content = getattr(value, item.name)
-        # The sides are always kept: `none` is a choice like any other.
-        is_side = type(content) in _NAMES
-        if content != item.default or is_side or item.name in _ALWAYS_KEYED.get(cls, ()):
+        # The sides are always kept: `none` is a choice like any other. So are settings of own
+        # parts, whose defaults may change.
+        is_kept = _name(content) is not None or (is_own and item.name in value.settings)
+        if content != item.default or is_kept or item.name in _ALWAYS_KEYED.get(cls, ()):
             plain[item.name] = _plain_field(content, _hints(cls)[item.name])
     return plain
 
 
 def _plain_field(value: Any, hint: Any) -> Any:
-    if type(value) in _NAMES:
-        return {_NAMES[type(value)]: _plain(value)}
+    if (name := _name(value)) is not None:
+        return {name: _plain(value)}
     if hasattr(type(value), "__dataclass_fields__"):
         return _plain(value)
     if isinstance(value, tuple):

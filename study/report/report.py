@@ -33,7 +33,8 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
-from trainers.config import INPUT_SIDES, VALIDATION_ATTACK, WEIGHT_SIDES, EvaluationConfig
+from study.spec.settings import class_of
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.doubts import doubts
 from trainers.data.subset import sample_hash
@@ -356,8 +357,8 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             sides=naming.sides_name(spec, name),
             searched=name in searched,
             settings=naming.settings_text(spec, name),
-            weights=WEIGHT_SIDES[declared.weights.name].kind,
-            inputs=INPUT_SIDES[declared.inputs.name].kind,
+            weights=class_of("weights", declared.weights).kind,
+            inputs=class_of("inputs", declared.inputs).kind,
             setup=naming.setup_names(spec, name),
         )
         for name, declared in spec.methods.items()

@@ -92,7 +92,12 @@ MOST_ROUNDS = 20
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
+_JUDGED_BY = {
+    "objective_radius": ("radii",),
+    "radii": ("norm",),
+    "epsilon": ("norm",),
+    "settings": ("name",),
+}
 """Fields whose check reads another field: not checked while that field is itself a mistake."""
 _TYPES = {
     "float_type": "must be a number",
@@ -353,6 +358,6 @@ def _dotted(place: Place) -> str:
     """Format a place as its keys, joined by dots; an unusual key is quoted."""
     keys = [part for part in place if isinstance(part, str)]
     return ".".join(
-        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
+        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", key) else shown(key)
         for key in keys
     )

@@ -20,6 +20,7 @@ from study.spec.around import (
     read_override,
 )
 from study.spec.mistakes import empty, shown
+from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.settings import (
     SIDES,
     Part,
@@ -32,6 +33,7 @@ from study.spec.settings import (
     built_side,
     choice_form,
     choices,
+    class_of,
     config_text,
     distinct,
     each_choice,
@@ -40,7 +42,6 @@ from study.spec.settings import (
     read_choice,
     read_number_or_word,
     read_part,
-    read_side,
     rule_error,
     rule_errors,
 )
@@ -49,6 +50,7 @@ from trainers.config import (
     ATTACKS,
     ConfigError,
     DataConfig,
+    EvaluationAttack,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -66,10 +68,13 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
 
 
-def _read_attack(value: object) -> object:
+def _read_attack(value: object, info: ValidationInfo) -> object:
     """Read the evaluation attack, such as `{pgd: {...}}`."""
-    if isinstance(value, tuple(ATTACKS.values())):
+    if isinstance(value, EvaluationAttack):
         return value
+    own = read_own("attacks", "attack", value, info)
+    if own is not None:
+        return own
     name, part = read_choice("attack", _ATTACK_FORM, value)
     try:
         return ATTACKS[name](**part.model_dump())
@@ -134,7 +139,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
 
 def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
-    data = read_part(DataConfig, _DATA_FORM, value)
+    data = read_part(DataConfig, _DATA_FORM, value, info)
     kind, _, path = data.name.partition(":")
     if not path or not info.context:
         return data
@@ -159,9 +164,15 @@ _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
 class MethodSpec(Part):
     """A weight side, an input side and a loss, any setting of which may be a grid or a range."""
 
-    weights: Annotated[Side, BeforeValidator(partial(read_side, "weights"))] = Side(name="none")
-    inputs: Annotated[Side, BeforeValidator(partial(read_side, "inputs"))] = Side(name="none")
-    loss: Annotated[Side, BeforeValidator(partial(read_side, "loss"))] = Side(name="cross_entropy")
+    weights: Annotated[Side, BeforeValidator(partial(read_method_side, "weights"))] = Side(
+        name="none"
+    )
+    inputs: Annotated[Side, BeforeValidator(partial(read_method_side, "inputs"))] = Side(
+        name="none"
+    )
+    loss: Annotated[Side, BeforeValidator(partial(read_method_side, "loss"))] = Side(
+        name="cross_entropy"
+    )
     training: Annotated[Side, BeforeValidator(partial(read_override, "training"))] = Side(
         name="training"
     )
@@ -271,8 +282,14 @@ def swept_in(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
 
 def around_of(spec: StudySpec, method: str, kind: str) -> dict[str, Setting]:
     """Return a method's training or model: the study's, with what the method overrides."""
-    found = dict(getattr(spec, kind).settings) | dict(getattr(spec.methods[method], kind).settings)
-    return {item.name: found[item.name] for item in fields(AROUND[kind]) if item.name in found}
+    found, over = (dict(getattr(one, kind).settings) for one in (spec, spec.methods[method]))
+    if "name" in over:  # of a network, whose own settings are those of no other
+        is_own = isinstance(over["name"], PartName)
+        found = {} if is_own else {n: found[n] for n in found if not n.startswith(SETTINGS)}
+    found |= over
+    names = [item.name for item in fields(AROUND[kind])]
+    own = [name for name in found if name not in names]
+    return {name: found[name] for name in (*names, *own) if name in found}
 
 
 def models_of(spec: StudySpec, method: str) -> Iterator[ModelConfig]:
@@ -309,7 +326,7 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = built_side(SIDES[kind][side.name], **chosen)
+        parts[kind] = built_side(class_of(kind, side), **chosen)
     return Method(**parts)
 
 
@@ -344,13 +361,17 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_, "methods", _, str(kind)):
             return list(SIDES[kind])
         case (_, "methods", _, str(kind), str(side)):
-            return [item.name for item in fields(SIDES[kind][side])]
+            ours = SIDES[kind].get(side)
+            return [item.name for item in fields(ours)] if ours else own_settings(kind, side)
         case (_, "methods", *_):
             return list(Range.model_fields)
+        case (_, "model", "settings"):
+            return own_settings("networks", "")
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):
-            return [item.name for item in fields(ATTACKS[attack])]
+            ours = ATTACKS.get(attack)
+            return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
         case (_, "training" | "model", _):
             return list(Range.model_fields)
         case (_, str(part)):

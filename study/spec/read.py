@@ -22,7 +22,7 @@ from study.spec.model import (
     name_problem,
     settings_of,
 )
-from study.spec.settings import SIDES, Side, choices, config_text, place_of
+from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, Source, SpecError, read_yaml
 from trainers.config import ConfigError
 
@@ -116,7 +116,10 @@ def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
             around = [above.get(kind) for above in (declared, method)]
             merged = {k: v for one in around if isinstance(one, Mapping) for k, v in one.items()}
             lists = {item.name for item in fields(cls) if isinstance(item.default, tuple)}
-            settings[name] += [item for key, item in merged.items() if key not in lists]
+            own = merged.pop("settings", {})  # of a network of one's own
+            merged |= own if isinstance(own, Mapping) else {}
+            plain = {*lists, "optimizer"} if isinstance(merged.get("optimizer"), Mapping) else lists
+            settings[name] += [item for key, item in merged.items() if key not in plain]
     return settings
 
 
@@ -176,7 +179,7 @@ def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:
     sides: list[Any] = [tuple(around_of(spec, name, kind).items()) for kind in AROUND]
     for kind in SIDES:
         side: Side = getattr(method, kind)
-        cls = SIDES[kind][side.name]
+        cls = class_of(kind, side)
         settings = {item.name: item.default for item in fields(cls)} | dict(side.settings)
         sides.append((kind, side.name, *settings.items()))
     return tuple(sides)

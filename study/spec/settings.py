@@ -34,6 +34,7 @@ from pydantic import (
     PlainValidator,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
     model_validator,
 )
@@ -50,6 +51,8 @@ from trainers.config import (
     check_active,
     read_active,
 )
+from trainers.config.own import settings_class
+from trainers.config.parts import OwnPart
 
 T = TypeVar("T")
 
@@ -132,6 +135,8 @@ class Side:
 
     name: str
     settings: tuple[tuple[str, Setting], ...] = ()
+    part: OwnPart | None = None
+    """Of a side of one's own; None for ours."""
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
@@ -203,11 +208,11 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
 
 
-def read_part(cls: type[T], shape: type[Part], value: object) -> T:
+def read_part(cls: type[T], shape: type[Part], value: object, info: ValidationInfo) -> T:
     """Read a mapping as a trainers' dataclass; a value that it refuses is an error at its field."""
     if isinstance(value, cls):
         return value
-    part = shape.model_validate(value)
+    part = shape.model_validate(value, context=info.context)
     given = {name: getattr(part, name) for name in shape.model_fields}
     try:
         return cls(**given)
@@ -311,13 +316,23 @@ def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]
     return name, getattr(chosen, name)
 
 
-def read_side(kind: str, value: object) -> Side:
-    """Read a side of a method; its settings are checked by the trainers."""
+def class_of(kind: str, side: Side) -> type[Any]:
+    """Return the trainers' class of a side."""
+    return SIDES[kind][side.name] if side.part is None else settings_class(side.part)
+
+
+def read_side(
+    kind: str, value: object, shape: type[Part] | None = None, cls: type[Any] | None = None
+) -> Side:
+    """Read a side of a method; its settings are checked by the trainers.
+
+    shape, cls: the form and the class of a side that is not ours.
+    """
     if isinstance(value, Side):
         return value
-    name, part = read_choice(kind, SIDE_FORMS[kind], value)
+    name, part = read_choice(kind, shape or SIDE_FORMS[kind], value)
     side = as_side(name, part)
-    check_side(SIDES[kind][name], side, (name,))
+    check_side(cls or SIDES[kind][name], side, (name,))
     return side
 
 

@@ -50,6 +50,7 @@ from trainers.config.training import (
     TrainingConfig,
     check_batches,
     check_image,
+    own_parts,
 )
 from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
@@ -113,6 +114,7 @@ __all__ = [
     "check_image",
     "check_number",
     "is_active_epoch",
+    "own_parts",
     "passes",
     "phase_of",
     "read_active",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from trainers.config.checks import check_number
+from trainers.config.own import OwnLoss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,13 @@ class Mart:
         return {"beta": self.beta}
 
 
-Loss = CrossEntropy | Trades | Mart
+Loss = CrossEntropy | Trades | Mart | OwnLoss
 LOSSES: dict[str, type[Any]] = {"cross_entropy": CrossEntropy, "trades": Trades, "mart": Mart}
 """By the name in a study. `trainers.step.losses` has the function of each."""
+
+
+def loss_name(loss: Loss) -> str:
+    """Return the name of a loss in a study."""
+    if isinstance(loss, OwnLoss):
+        return loss.part.name
+    return next(name for name, cls in LOSSES.items() if cls is type(loss))

@@ -23,7 +23,8 @@ from trainers.config.activity import (
     share_of,
 )
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
-from trainers.config.losses import LOSSES, CrossEntropy, Loss
+from trainers.config.losses import CrossEntropy, Loss, loss_name
+from trainers.config.own import OwnInputs, OwnWeights
 from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
 Norm = Literal["linf", "l2"]
@@ -180,8 +181,8 @@ class Noise:
         return {"epsilon": self.sigma}
 
 
-WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
-InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
+WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp | OwnWeights
+InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | OwnInputs
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
     "none": NoWeights,
@@ -211,8 +212,8 @@ class Method:
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
         if self.loss.images > 1 and self.inputs.kind == "none":
-            name = next(name for name, cls in LOSSES.items() if cls is type(self.loss))
             sides = ", ".join(list(INPUT_SIDES)[1:])
+            name = loss_name(self.loss)
             rule = f"{name} compares clean with crafted images and needs an input side ({sides})"
             raise ConfigError("loss", rule, "inputs: none")
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.config import Phase, Phases, TrainConfig, passes
+from trainers.config import Phase, Phases, TrainConfig, own_parts, passes
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine, narrowed
 from trainers.engine.feed import is_fed, room_for
@@ -114,8 +114,10 @@ class Program:
     ) -> None:
         self._data = data  # kept alive, as the key of the program holds its id
         self._device = device
-        self._is_captured = device.type == "cuda" and engine.captured
-        self._may_compile = is_compiled
+        self._own = ", ".join(part.name for part in own_parts(config))
+        may_be_fast = not self._own  # what an own part does inside is unknown
+        self._is_captured = may_be_fast and device.type == "cuda" and engine.captured
+        self._may_compile = may_be_fast and is_compiled
         self.is_compiled = False
         """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
@@ -181,12 +183,13 @@ class Program:
         is_last = any(
             weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
         )
+        plain = f"operators: {self._own} is of one's own" if self._own else "operators"
         return {
             "device": self._device.type,
             "precision": self._precision,
             "memory_format": "channels_last" if is_last else "contiguous",
-            "step": "CUDA graph" if self._is_captured else "operators",
-            "update": "torch.compile" if self.is_compiled else "operators",
+            "step": "CUDA graph" if self._is_captured else plain,
+            "update": "torch.compile" if self.is_compiled else plain,
             "attack": self._attack,
             "threads": str(torch.get_num_threads()),
         }

@@ -7,14 +7,16 @@ sample's x′ does not depend on the other samples of its batch.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from trainers.config.methods import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
+from trainers.config.own import OwnInputs
 from trainers.step.numbers import Numbers
+from trainers.step.own import Run, own_crafted
 
 Classify = Callable[[Tensor], Tensor]
 """(B, C, H, W) in [0, 1] to logits (B, K)."""
@@ -85,6 +87,8 @@ def crafting(side: InputSide, inner: Inner) -> Crafting:
             return Crafting(BALLS[norm].draw, partial(n_fgsm, inner, BALLS[norm], scale))
         case Noise():
             return Crafting(draw_normal, add_noise)
+        case OwnInputs():
+            return Crafting(draw_nothing, partial(own, side, side.ready(), inner))
 
 
 def leave(
@@ -123,6 +127,25 @@ def pgd(
         gradient = input_gradient(classify, inner.sum_of_losses, crafted, targets)
         crafted = ball.move(crafted, gradient, images, numbers.epsilon, numbers.step_length)
     return crafted
+
+
+def own(
+    side: OwnInputs,
+    run: Run,
+    inner: Inner,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+) -> Tensor:
+    """Craft images by an input side of one's own."""
+    targets = cache(lambda: inner.targets(classify, images, labels))
+
+    def gradient_of(tried: Tensor) -> Tensor:
+        return input_gradient(classify, inner.sum_of_losses, tried, targets())
+
+    return own_crafted(side, run, gradient_of, classify, images, labels)
 
 
 def n_fgsm(

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainers.config.losses import CrossEntropy, Loss, Mart, Trades
+from trainers.config.own import OwnLoss
 from trainers.step.inputs import Classify, Inner
 from trainers.step.numbers import Numbers
+from trainers.step.own import own_loss
 
 BESIDE_ONE, IN_LOGARITHM, WEIGHT_OF_ALL = 1.0001, 1e-12, 1.0000001
 """MART's constants, as its code has them; the first and the last stand for 1."""
@@ -40,6 +42,8 @@ class Minimised(NamedTuple):
 def minimised(loss: Loss) -> Minimised:
     """Choose the functions of a loss, once, before the loop."""
     match loss:
+        case OwnLoss():
+            return Minimised(partial(own_loss, loss, loss.ready()), CROSS_ENTROPY)
         case CrossEntropy(label_smoothing=smoothing):
             return Minimised(partial(cross_entropy, label_smoothing=smoothing), CROSS_ENTROPY)
         case Trades():

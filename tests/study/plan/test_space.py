@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -325,7 +325,7 @@ class LaterModel(ModelConfig):
 
 
 def test_a_setting_that_comes_later_changes_only_the_keys_of_cells_that_use_it():
-    model = asdict(a_config().model)
+    model = vars(a_config().model)
     unused, used = (a_config(model=LaterModel(**model, gates=gates)) for gates in (0, 2))
     assert space.cell_key(unused, DATA) == space.cell_key(a_config(), DATA)
     assert space.cell_key(used, DATA) != space.cell_key(a_config(), DATA)
