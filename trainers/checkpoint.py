@@ -8,7 +8,7 @@ import json
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from trainers.config import ModelConfig, TrainConfig
+from trainers.config.own import NO_SETTINGS, settings_class
+from trainers.config.parts import find_part, is_own
 from trainers.data.cache import written_aside
 from trainers.data.dataset import Dataset
 from trainers.data.subset import Split
@@ -122,9 +124,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str | float]]
 
 def recipe(config: ModelConfig, data: Dataset) -> str:
     """Return, as JSON, how to build a network without its data set: the network and its images."""
+    model = {item.name: getattr(config, item.name) for item in fields(config)}
     return json.dumps(
         {
-            "model": asdict(config),
+            "model": model | {"settings": config.settings.settings if config.is_own else {}},
             "classes": data.classes,
             "image_shape": data.image_shape,
             "mean": data.mean,
@@ -133,17 +136,30 @@ def recipe(config: ModelConfig, data: Dataset) -> str:
     )
 
 
-def load_network(path: Path, config: ModelConfig, find_data: Callable[[], Dataset]) -> nn.Module:
+def load_network(
+    path: Path, find: Callable[[], tuple[ModelConfig, Dataset]], folder: Path
+) -> nn.Module:
     """Read a trained network, in evaluation mode, on the CPU, none of its weights to be trained.
 
-    It takes images in [0, 1], (B, C, H, W), and returns logits, all in float32. `find_data` is
-    called only for an older file, which does not say what its images and classes are. Raises
-    `CheckpointError`.
+    It takes images in [0, 1], (B, C, H, W), and returns logits, all in float32. `find` is called
+    only for an older file, which does not say what was trained on which images. The module of an
+    own network is looked for in `folder`, then among what is installed. Raises `CheckpointError`,
+    and `PartError` if an own network cannot be found.
     """
     content = _read(path, WEIGHTS_FORMAT, torch.device("cpu"))
     known = content["metadata"].get(RECIPE)
-    data = find_data() if known is None else _without_samples(json.loads(known))
+    config, data = find() if known is None else _known(known, folder)
     return _filled(str(path), build_model(config, data, torch.Generator()), content["weights"])
+
+
+def _known(known: str, folder: Path) -> tuple[ModelConfig, Dataset]:
+    """Return what a recipe was written of; the data set has no samples."""
+    content = json.loads(known)
+    model = content["model"]
+    own = NO_SETTINGS
+    if is_own(model["name"], "networks"):
+        own = settings_class(find_part("networks", model["name"], folder))(**model["settings"])
+    return ModelConfig(**model | {"settings": own}), _without_samples(content)
 
 
 def _filled(name: str, model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
@@ -189,10 +205,11 @@ class Unpickler(pickle.Unpickler):
     def load(self) -> nn.Module:
         """Read the file's content and build the network from it."""
         content = pickle.Unpickler.load(self)
-        known = json.loads(content["metadata"][RECIPE])
-        config = ModelConfig(**known["model"])
-        model = build_model(config, _without_samples(known), torch.Generator())
-        return _filled("the model", model, content["weights"])
+        # An own network lies in the current folder, or is installed.
+        config, data = _known(content["metadata"][RECIPE], Path())
+        return _filled(
+            "the model", build_model(config, data, torch.Generator()), content["weights"]
+        )
 
 
 def _read(source: Path | IO[bytes], expected_format: str, device: torch.device) -> dict[str, Any]:

@@ -48,12 +48,13 @@ def load_trial(
         raise LoadError(
             f"{spec.name}: {name} is {planned.state}, and has no network; launch the study first"
         )
+    config = planned.cell.config.model
     return _load(
         find_store(project),
         planned.record,
         checkpoint or spec.evaluation.checkpoint,
-        planned.cell.config.model,
-        lambda: load_data(spec.data, data_cache(project)),
+        project,
+        lambda: (config, load_data(spec.data, data_cache(project))),
     )
 
 
@@ -72,28 +73,29 @@ def load_run(run: str, checkpoint: str | None, project: Path) -> "nn.Module":
         raise LoadError(f"run {run}: ended as {record.status}, and has no network; name another")
     held = recorded_checkpoints(record.labels)
 
-    def find_data() -> Dataset:
+    def find() -> tuple[ModelConfig, Dataset]:
         with artifact(store, record, "config.json") as path:
             name = json.loads(path.read_text(encoding="utf-8"))["data_name"]
-        return load_data(DataConfig(name=name), data_cache(project))
+        data = load_data(DataConfig(name=name), data_cache(project))
+        return ModelConfig(**record.canonical["model"]), data
 
-    model = ModelConfig(**record.canonical["model"])
-    return _load(store, record, checkpoint or held[0], model, find_data)
+    return _load(store, record, checkpoint or held[0], project, find)
 
 
 def _load(
     store: Store,
     record: TrialRecord,
     checkpoint: str,
-    model: ModelConfig,
-    find_data: Callable[[], Dataset],
+    project: Path,
+    find: Callable[[], tuple[ModelConfig, Dataset]],
 ) -> "nn.Module":
+    """Load a run's checkpoint. `find`: network and data, of a run that does not say it itself."""
     held = recorded_checkpoints(record.labels)
     if checkpoint not in held:
         there = " and ".join(held)
         raise LoadError(f"run {record.run}: has no checkpoint {checkpoint}; it has {there}")
     with artifact(store, record, weights_file(checkpoint)) as path:
-        return load_network(path, model, find_data)
+        return load_network(path, find, project)
 
 
 def chosen_cell(
