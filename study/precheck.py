@@ -2,9 +2,10 @@
 
 Data of one's own and the digits are read as a launch would read them. A published set is
 read only if it is there, as `study check` downloads nothing. Nothing here imports torch, unless a
-GPU is asked for.
+GPU is asked for or trainings start from weights.
 """
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterable
@@ -13,7 +14,9 @@ from pathlib import Path
 
 from study.launch import cluster
 from study.launch.launch import data_cache, project_folder
-from study.spec import StudySpec, around_of, batch_sizes_of, models_of
+from study.records.starts import StartError, find_starts, has_starts
+from study.records.store import Store, find_store
+from study.spec import StudySpec, around_of, batch_sizes_of, models_of, start_of
 from study.spec.mistakes import Notes
 from study.spec.settings import is_swept
 from study.spec.source import Place, read_yaml
@@ -86,6 +89,8 @@ def foresee(specs: Iterable[StudySpec], file: Path, machine: Machine) -> Foresee
             mistakes.add((spec.name, "data", place), text)
         else:
             _check_fit(spec, found, mistakes, warnings)
+            if has_starts(spec):
+                _check_starts(spec, found, find_store(project), mistakes, warnings)
             if spec.data not in doubted:
                 doubted[spec.data] = doubts(found)
             # Not among the notes, which keep one text of a place.
@@ -106,7 +111,7 @@ def _load(config: DataConfig, cache: Path) -> Dataset | DataError:
 def _data_mistake(error: DataError) -> tuple[str, str]:
     """Split an error of the data into the key below `data` that it concerns, and its text."""
     text = str(error)
-    for key in ("samples", "test_samples", "augmentation"):
+    for key in ("samples", "test_samples", "extra", "augmentation"):
         if text.startswith(f"data.{key}: "):
             return key, text.removeprefix(f"data.{key}: ")
     return "name", text
@@ -159,6 +164,30 @@ def _declared_place(spec: StudySpec, method: str, kind: str, name: str) -> Place
     own = dict(getattr(spec.methods[method], kind).settings)
     is_own = name in own if name else bool(own)
     return (spec.name, "methods", method, kind) if is_own else (spec.name, kind)
+
+
+def _check_starts(
+    spec: StudySpec, data: Dataset, store: Store, mistakes: Notes, warnings: Notes
+) -> None:
+    """Check that the weights to start from are there, and that each network takes them."""
+    try:
+        found, files = find_starts(spec, store)
+    except StartError as error:  # another study may only have to be launched first
+        place, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
+        warnings.add((spec.name, *place.split(".")), text)
+        return
+    # torch takes seconds to import: only where weights are read.
+    from trainers.networks.build import fits_start
+
+    for method in found.methods:
+        own = found.methods[method].start is not None
+        above: Place = ("methods", method) if own else ()
+        digests = dict.fromkeys(c.weights for _, c in start_of(found, method).found)
+        for model, digest in itertools.product(models_of(spec, method), digests):
+            try:
+                fits_start(model, data, files[digest].content, files[digest].name)
+            except ConfigError as error:
+                mistakes.add((spec.name, *above, "start"), f"{error.rule}, got {error.value}")
 
 
 def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:

@@ -51,6 +51,7 @@ from trainers.detectors import EpochMetrics
 from trainers.engine.engine import Engine
 from trainers.engine.program import forget_programs
 from trainers.evaluation.evaluate import Evaluation, Examples, adversarial_examples, evaluate
+from trainers.networks.start import read_weights, start_from
 from trainers.train import (
     TrainState,
     detections,
@@ -199,7 +200,7 @@ class Trial:
         if self._source:
             self._epochs = self._restore(self._run)
             return
-        self._state = self._kept_state() or new_state(config, self._context.dataset, self._device)
+        self._state = self._kept_state() or self._first_state(self._run)
         if self._state.epoch > 0:
             self._run.label({"resumed": f"after epoch {self._state.epoch}"})
         # The run is a new one, so it gets the epochs of the lost worker, too.
@@ -212,6 +213,19 @@ class Trial:
         later_steps = round(self._later_trials * steps * config.training.epochs)
         engine = Engine(later_steps=later_steps)
         self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
+
+    def _first_state(self, run: TrialRun) -> TrainState:
+        """Return the state before the first epoch, from weights if the cell starts from some."""
+        config, dataset = self._cell.config, self._context.dataset
+        if config.start == "none":
+            return new_state(config, dataset, self._device)
+        file = self._context.starts[config.start.weights]
+        weights = read_weights(file.content, file.name)
+
+        def start(model: torch.nn.Module) -> None:
+            run.label({"started_from": f"{file.name}: {start_from(model, weights, file.name)}"})
+
+        return new_state(config, dataset, self._device, start)
 
     def _restore(self, run: TrialRun) -> Iterator[EpochMetrics]:
         """Bring back the networks of an earlier run; there is no epoch left to train."""

@@ -16,11 +16,13 @@ from study.spec.model import (
     cell_config,
     models_of,
     settings_of,
+    start_of,
     swept_in,
 )
 from study.spec.read import read_studies
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
+from study.spec.start import Start
 
 __all__ = [
     "AROUND",
@@ -30,6 +32,7 @@ __all__ = [
     "Sampler",
     "Side",
     "SpecError",
+    "Start",
     "StudySpec",
     "Value",
     "around_config",
@@ -41,5 +44,6 @@ __all__ = [
     "read_declared",
     "read_studies",
     "settings_of",
+    "start_of",
     "swept_in",
 ]

@@ -22,6 +22,9 @@ EXAMPLES: dict[str, Any] = {
     "about": "what this study compares",
     "data": {"name": "digits"},
     "data.name": "digits",
+    "extra": {"name": "npz:generated.npz", "share": 0.7},
+    "extra.name": "npz:generated.npz",
+    "share": 0.7,
     "model": {"name": "small_cnn"},
     "model.name": "small_cnn",
     "width": 16,
@@ -315,7 +318,8 @@ def _way_out(kind: str, value: object, place: Place) -> str:
         if kind == "float_type" and re.search(r"/ ?0+$", value):
             return "; the divisor of a fraction must not be 0"
         if kind == "float_type" and number is not None:
-            return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+            allowed = "epsilon, sigma, step sizes and radii"
+            return f"; fractions are allowed in {allowed} only, write {number:.6g}"
     if kind == "tuple_type" and place[-1] in RADIUS_FIELDS and isinstance(value, int | float):
         return f"; did you mean [{value:g}/255]?" if 1 < value <= 255 else _for_example(place)
     may_vary = place[1:2] in (("methods",), ("training",), ("model",))

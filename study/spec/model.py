@@ -46,12 +46,14 @@ from study.spec.settings import (
     rule_errors,
 )
 from study.spec.source import Place
+from study.spec.start import FRESH, START_KEYS, Start, read_start
 from trainers.config import (
     ATTACKS,
     ConfigError,
     DataConfig,
     EvaluationAttack,
     EvaluationConfig,
+    ExtraData,
     Method,
     ModelConfig,
     TrainConfig,
@@ -140,15 +142,28 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
 def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
     data = read_part(DataConfig, _DATA_FORM, value, info)
-    kind, _, path = data.name.partition(":")
+    return replace(data, name=_beside(data.name, info))
+
+
+def _read_extra(value: object, info: ValidationInfo) -> ExtraData | str:
+    """Read the images that join the training batches, or the word none."""
+    if value == "none":
+        return "none"
+    extra = read_part(ExtraData, _EXTRA_FORM, value, info)
+    return replace(extra, name=_beside(extra.name, info))
+
+
+def _beside(name: str, info: ValidationInfo) -> str:
+    """Return the name of a data set, its path from the studies file's folder."""
+    kind, _, path = name.partition(":")
     if not path or not info.context:
-        return data
-    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
-    return replace(data, name=f"{kind}:{absolute}")
+        return name
+    return f"{kind}:{(info.context['folder'] / Path(path).expanduser()).absolute()}"
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_DATA_FORM = form(DataConfig)
+_EXTRA_FORM = form(ExtraData)
+_DATA_FORM = form(DataConfig, extra=Annotated[Any, BeforeValidator(_read_extra)])
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -179,6 +194,8 @@ class MethodSpec(Part):
     """Settings of the training that this method overrides."""
     model: Annotated[Side, BeforeValidator(partial(read_override, "model"))] = Side(name="model")
     """Settings of the model that this method overrides."""
+    start: Annotated[Start | None, BeforeValidator(read_start)] = None
+    """What this method's trainings start from; None: as the study says."""
 
 
 class SearchSpec(Part):
@@ -228,6 +245,7 @@ class StudySpec(Part):
     data: Annotated[DataConfig, BeforeValidator(_read_data)]
     model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
     training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
+    start: Annotated[Start, BeforeValidator(read_start)] = FRESH
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
@@ -304,6 +322,12 @@ def batch_sizes_of(spec: StudySpec, method: str) -> tuple[int, ...]:
     return tuple(map(int, each_choice(around_of(spec, method, "training")["batch_size"])))
 
 
+def start_of(spec: StudySpec, method: str) -> Start:
+    """Return what a method's trainings start from: its own start, or else the study's."""
+    own = spec.methods[method].start
+    return spec.start if own is None else own
+
+
 def around_config(
     spec: StudySpec, method: str, kind: str, values: Mapping[str, Value]
 ) -> TrainingConfig | ModelConfig:
@@ -343,6 +367,7 @@ def cell_config(
         method=method_config(spec.methods[method], values),
         evaluation=spec.evaluation,
         seed=seed,
+        start=start_of(spec, method).config(seed),
         **around,
     )
 
@@ -353,7 +378,9 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]
         case (_, "methods", _):
-            return [*SIDES, *AROUND]
+            return [*SIDES, *AROUND, "start"]
+        case (_, "start") | (_, "methods", _, "start"):
+            return START_KEYS
         case (_, "methods", _, ("training" | "model") as kind):
             return [item.name for item in fields(AROUND[kind])]
         case (_, "methods", _, "training" | "model", *_):
@@ -367,6 +394,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return list(Range.model_fields)
         case (_, "model", "settings"):
             return own_settings("networks", "")
+        case (_, "data", "extra"):
+            return list(_EXTRA_FORM.model_fields)
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):

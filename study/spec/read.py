@@ -21,9 +21,11 @@ from study.spec.model import (
     known_keys,
     name_problem,
     settings_of,
+    start_of,
 )
 from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, Source, SpecError, read_yaml
+from study.spec.start import Start
 from trainers.config import ConfigError
 
 MOST_CELLS = 100_000
@@ -89,6 +91,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if spec is not None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
+        _check_starts(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -173,10 +176,21 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
         notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
 
 
+def _check_starts(spec: StudySpec, notes: Notes) -> None:
+    """Check that no training starts from a trial of the study itself."""
+    starts: dict[Place, Start | None] = {("start",): spec.start}
+    starts |= {("methods", name, "start"): m.start for name, m in spec.methods.items()}
+    for place, start in starts.items():
+        if start is not None and start.study == spec.name:
+            text = f"must name another study, got {spec.name}; name the one that trains the weights"
+            notes.add((spec.name, *place), text)
+
+
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:
     """Return all settings of a method, with the defaults of those that are left out."""
     method = spec.methods[name]
     sides: list[Any] = [tuple(around_of(spec, name, kind).items()) for kind in AROUND]
+    sides.append(start_of(spec, name))
     for kind in SIDES:
         side: Side = getattr(method, kind)
         cls = class_of(kind, side)

@@ -14,13 +14,22 @@ from trainers.config.activity import (
     since_start,
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
-from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
-from trainers.config.losses import LOSSES, CrossEntropy, Loss, Mart, Trades
+from trainers.config.data import (
+    AUGMENTATIONS,
+    TORCHVISION_SETS,
+    DataConfig,
+    ExtraData,
+    TorchvisionSet,
+)
+from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
+    INPUT_NORMS,
     INPUT_SIDES,
     NORMS,
     WEIGHT_SIDES,
+    EAt,
     FgsmRs,
+    InputNorm,
     InputSide,
     Method,
     NFgsm,
@@ -46,6 +55,7 @@ from trainers.config.training import (
     EvaluationConfig,
     ModelConfig,
     PgdAttack,
+    StartConfig,
     TrainConfig,
     TrainingConfig,
     check_batches,
@@ -61,6 +71,7 @@ __all__ = [
     "DEFAULT_DEPTHS",
     "DEFAULT_WIDTHS",
     "DETECTORS",
+    "INPUT_NORMS",
     "INPUT_SIDES",
     "LOSSES",
     "LOSS_NUMERICS",
@@ -79,10 +90,15 @@ __all__ = [
     "ConfigError",
     "CrossEntropy",
     "DataConfig",
+    "Dkl",
+    "EAt",
     "EvaluationAttack",
     "EvaluationConfig",
+    "ExtraData",
     "FgsmRs",
     "Gsam",
+    "Ikl",
+    "InputNorm",
     "InputSide",
     "Kind",
     "LookSam",
@@ -101,6 +117,7 @@ __all__ = [
     "Phase",
     "Phases",
     "Sam",
+    "StartConfig",
     "TorchvisionSet",
     "Trades",
     "TrainConfig",

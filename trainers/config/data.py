@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.config.checks import check, check_choice, check_count
+from trainers.config.checks import check, check_choice, check_count, check_number
 
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip", "random_resized_crop")
 
@@ -60,6 +60,28 @@ TORCHVISION_SETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraData:
+    """Labelled images that join the training batches alone, such as generated ones."""
+
+    name: str
+    """`npz:PATH`, of a file with `train_x` and `train_y`, or with `image` and `label`."""
+    share: float
+    """Of each batch, in (0, 1), rounded to whole images; Wang et al. (2023), Better diffusion
+    models further improve adversarial training, have 0.7. An epoch is as long as without."""
+
+    def __post_init__(self) -> None:
+        """Check the name's form and the share."""
+        kind, _, path = self.name.partition(":")
+        check(kind == "npz" and bool(path), "name", "must be npz:PATH", self.name)
+        rule = "must lie in (0, 1), a share of each batch"
+        check_number(self.share, "share", rule, lambda share: 0 < share < 1)
+
+    def count(self, batch_size: int) -> int:
+        """Return how many of a batch's images are extra ones."""
+        return round(self.share * batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A data set, or a part of it."""
 
@@ -79,6 +101,8 @@ class DataConfig:
     square in its middle is cut out; none takes images as they are, which must have one size."""
     center_crop: int | Literal["none"] = "none"
     """Pixels of that square's side, at most those of `resize`; none cuts it as large as that."""
+    extra: ExtraData | Literal["none"] = "none"
+    """Images that join the training batches; nothing is validated or tested on them."""
 
     def __post_init__(self) -> None:
         """Check the name's form and the counts."""

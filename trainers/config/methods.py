@@ -29,6 +29,10 @@ from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, S
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
+"""Of an evaluation, and of every input side that has a norm."""
+InputNorm = Literal["linf", "l2", "l1"]
+INPUT_NORMS: tuple[InputNorm, ...] = ("linf", "l2", "l1")
+"""Of the input side PGD."""
 LARGEST_EPSILON_LINF = 0.5
 """Beyond half the pixel range a grey image is within reach of every image: wrong units."""
 
@@ -56,7 +60,8 @@ class Pgd:
     kind: ClassVar[Kind] = "adversarial"
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """In l1 a step moves a twentieth of the values (`trainers.step.l1`)."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     steps: int
@@ -68,7 +73,7 @@ class Pgd:
 
     def __post_init__(self) -> None:
         """Check radius, steps and step size."""
-        _check_ball(self)
+        _check_ball(self, INPUT_NORMS)
         check_count(self.steps, "steps", 1)
 
     @property
@@ -94,7 +99,8 @@ class FgsmRs:
     attack_steps: ClassVar[int] = 1
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """linf or l2."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     step_size: float | Literal["auto"] = "auto"
@@ -129,7 +135,8 @@ class NFgsm:
     attack_steps: ClassVar[int] = 1
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """linf or l2."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     step_size: float | Literal["auto"] = "auto"
@@ -181,8 +188,67 @@ class Noise:
         return {"epsilon": self.sigma}
 
 
+@dataclass(frozen=True, kw_only=True)
+class EAt:
+    """The input side E-AT: PGD in linf or in l1, drawn for each batch (Croce and Hein 2022).
+
+    The norm under which the network is less robust so far is drawn more often. A step costs as much
+    as one of PGD, and one pass forward that judges the crafted images.
+    """
+
+    kind: ClassVar[Kind] = "adversarial"
+    judging_passes: ClassVar[int] = 1
+    tabulated: ClassVar[tuple[str, ...]] = (
+        *("epsilon_linf", "epsilon_l1", "step_size_linf", "step_size_l1", "warmup_epochs"),
+    )
+
+    epsilon_linf: float
+    """Radius in linf, in units of the pixel range [0, 1]; the paper has 8/255."""
+    epsilon_l1: float
+    """Radius in l1, in these units; the paper has 12 for images of 3 × 32 × 32. Both 0 are standard
+    training, bit for bit."""
+    steps: int
+    """In either norm."""
+    step_size_linf: float | Literal["auto"] = "auto"
+    """In units of the pixel range; `auto` is 2.5 epsilon_linf / steps."""
+    step_size_l1: float | Literal["auto"] = "auto"
+    """In units of the pixel range; `auto` is 2.5 epsilon_l1 / steps."""
+    warmup_epochs: int = 0
+    """Epochs from its first step on in which radii and step sizes rise linearly from 0."""
+    active: Active = ALWAYS
+
+    def __post_init__(self) -> None:
+        """Check radii, steps and step sizes."""
+        for norm in ("linf", "l1"):
+            _check_radius(getattr(self, f"epsilon_{norm}"), f"epsilon_{norm}", norm)
+            _check_step_size(getattr(self, f"step_size_{norm}"), f"step_size_{norm}")
+        check_count(self.steps, "steps", 1)
+        check_count(self.warmup_epochs, "warmup_epochs", 0)
+        check_active(self.active)
+
+    @property
+    def attack_steps(self) -> int:
+        """Return the number of gradient steps that craft an image."""
+        return self.steps
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        both = [(self.epsilon_linf, self.step_size_linf), (self.epsilon_l1, self.step_size_l1)]
+        first, second = (
+            (epsilon, 2.5 * epsilon / self.steps if size == "auto" else size)
+            for epsilon, size in both
+        )
+        ramp = _ramp(self.warmup_epochs, epochs)
+        return {
+            "epsilon": first[0] * ramp,
+            "step_length": first[1] * ramp,
+            "other_epsilon": second[0] * ramp,
+            "other_step_length": second[1] * ramp,
+        }
+
+
 WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp | OwnWeights
-InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | OwnInputs
+InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | EAt | OwnInputs
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
     "none": NoWeights,
@@ -198,6 +264,7 @@ INPUT_SIDES: dict[str, type[Any]] = {
     "fgsm_rs": FgsmRs,
     "n_fgsm": NFgsm,
     "noise": Noise,
+    "e_at": EAt,
 }
 
 
@@ -243,21 +310,36 @@ class Method:
         return last
 
 
-def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
-    """Check radius and step size of a ball. An l2 radius has no bound: it grows with the image."""
-    check_choice(side.norm, "norm", NORMS)
-    top = LARGEST_EPSILON_LINF if side.norm == "linf" else math.inf
-    rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"
-    check_number(side.epsilon, "epsilon", rule, lambda epsilon: 0 <= epsilon <= top)
-    if side.step_size != "auto":
-        rule = "must be auto or a number > 0"
-        check_number(side.step_size, "step_size", rule, lambda size: size > 0)
+def _check_ball(side: Pgd | FgsmRs | NFgsm, norms: tuple[InputNorm, ...] = NORMS) -> None:
+    """Check norm, radius, step size and warm-up of a ball."""
+    is_known = side.norm in norms or side.norm not in INPUT_NORMS
+    rule = f"must be {' or '.join(norms)}: one step in l1 is not a published method; use pgd for l1"
+    check(is_known, "norm", rule, side.norm)
+    check_choice(side.norm, "norm", norms)
+    _check_radius(side.epsilon, "epsilon", side.norm)
+    _check_step_size(side.step_size, "step_size")
     check_count(side.warmup_epochs, "warmup_epochs", 0)
     check_active(side.active)
 
 
+def _check_radius(epsilon: float, field: str, norm: str) -> None:
+    """Check a radius. In l2 and l1 it has no bound: it grows with the image."""
+    top = LARGEST_EPSILON_LINF if norm == "linf" else math.inf
+    rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"
+    check_number(epsilon, field, rule, lambda epsilon: 0 <= epsilon <= top)
+
+
+def _check_step_size(size: float | Literal["auto"], field: str) -> None:
+    if size != "auto":
+        check_number(size, field, "must be auto or a number > 0", lambda size: size > 0)
+
+
 def _ball_numbers(side: Pgd | FgsmRs | NFgsm, epochs: Any) -> dict[str, Any]:
     """Return radius and step size of each step. epochs: (steps,), passed when the step ends."""
-    is_warm = side.warmup_epochs == 0
-    ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
+    ramp = _ramp(side.warmup_epochs, epochs)
     return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}
+
+
+def _ramp(warmup_epochs: int, epochs: Any) -> Any:
+    """Return the share of a radius at each step. epochs: (steps,), passed when the step ends."""
+    return 1.0 if warmup_epochs == 0 else (epochs / warmup_epochs).clamp(max=1)

@@ -28,11 +28,13 @@ def passes(method: Method, phases: Phases | None = None) -> Passes:
 
     phases: what both sides do; None averages over a training. A gradient with respect to weights
     passes every image of the loss forward and backward: the crafted ones, and with TRADES and MART
-    the clean ones too. Each gradient step of the input side is one pass forward and one back.
+    the clean ones too. Each gradient step of the input side is one pass forward and one back; E-AT
+    passes the crafted images once more, to see how many stayed right.
     """
     images, steps = method.loss.images, method.inputs.attack_steps
     # An attack with a target of its own classifies the clean images once before its first step.
     target = int(method.loss.has_target and steps > 0)
+    judging = getattr(method.inputs, "judging_passes", 0)
     if phases is None:
         attacked = share_of(method.inputs)
         forward, backward = _averaged(method.weights)
@@ -40,7 +42,7 @@ def passes(method: Method, phases: Phases | None = None) -> Passes:
         attacked = float(phases.inputs == "act")
         forward, backward = _of_phase(method.weights, phases.weights)
     return Passes(
-        forward=(steps + target) * attacked + forward * images,
+        forward=(steps + target + judging) * attacked + forward * images,
         input_backward=steps * attacked,
         weight_backward=backward * images,
     )

@@ -250,6 +250,16 @@ def _check_radii(radii: tuple[float, ...], field: str, norm: Norm) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """The weights that a training starts from, in place of fresh ones."""
+
+    weights: str
+    """SHA-256 of the file that holds them."""
+    origin: str
+    """Hash of what decided them besides a seed; of a file the same as `weights`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the numbers of one trained network: one cell."""
 
@@ -260,6 +270,8 @@ class TrainConfig:
     evaluation: EvaluationConfig
     seed: int
     """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
+    start: StartConfig | Literal["none"] = "none"
+    """What the weights start from; `none`: all of them are drawn from the seed."""
 
     def __post_init__(self) -> None:
         """Check the seed, and that precision and warm-ups apply."""
@@ -270,6 +282,11 @@ class TrainConfig:
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
         self.method.warm_epoch(self.training.epochs)
+        if self.data.extra != "none":
+            size = self.training.batch_size
+            count = self.data.extra.count(size)
+            rule = f"extra.share must leave an image of each source in a batch of {size}"
+            check(0 < count < size, "data", rule, self.data.extra.share)
 
 
 def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:

@@ -5,7 +5,8 @@ dividing by `divisor` gives the pixel range [0, 1]. The data set decides the spl
 all trials of a study are trained on, and chosen on, the same images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from trainers.config import TORCHVISION_SETS, DataConfig
 from trainers.data import folder, npz, published
 from trainers.data.cache import DataError, Decoded
-from trainers.data.mapped import Images, chunks, in_memory_if_small
+from trainers.data.mapped import Images, Mapped, chunks, in_memory_if_small
 from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 
 DIGITS_FINGERPRINT = "digits-b855613c"
 """Names the bundled digits and their split below; a test recomputes the hash."""
+NO_EXTRA = Split(images=np.zeros((0, 1, 1, 1), np.uint8), labels=np.zeros(0, np.int64))
 NUM_DIGITS_TEST = 500
 NUM_DIGITS_VALIDATION = 297
 
@@ -55,6 +57,10 @@ class Dataset:
     """As `mean`; 1 for a channel without variation."""
     augmentation: str
     """Of training images, drawn anew in every epoch; as in `DataConfig`, but never `auto`."""
+    extra: Split = NO_EXTRA
+    """Images that join the training batches beside those of `train`."""
+    extra_share: float = 0.0
+    """Of each training batch; 0 where there are none."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -92,9 +98,10 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
     train, validation, test = (_read_if_small(part) for part in (train, validation, test))
     mean, std = _statistics(train.images, divisor)
+    extra = joined(config, train.images, decoded.classes, divisor)
     return Dataset(
         name=config.name,
-        fingerprint=_fingerprint(config, content),
+        fingerprint=_fingerprint(config, content, cache),
         classes=decoded.classes,
         divisor=divisor,
         train=train,
@@ -103,6 +110,8 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
         mean=mean,
         std=std,
         augmentation=_augmentation(config, train.images.shape[1:]),
+        extra=extra,
+        extra_share=config.extra.share if config.extra != "none" else 0.0,
     )
 
 
@@ -114,7 +123,7 @@ def data_fingerprint(config: DataConfig, cache: Path) -> str:
     other choices in it.
     """
     content = READERS[kind_of(config.name)].content(config, cache)
-    return _fingerprint(config, content)
+    return _fingerprint(config, content, cache)
 
 
 def num_validation(num_train: int) -> int:
@@ -125,7 +134,7 @@ def num_validation(num_train: int) -> int:
     return min(1000, num_train // 5)
 
 
-def _fingerprint(config: DataConfig, content: str) -> str:
+def _fingerprint(config: DataConfig, content: str, cache: Path) -> str:
     words = [content]
     if READERS[kind_of(config.name)].is_sorted:
         words.append("mixed")
@@ -135,7 +144,33 @@ def _fingerprint(config: DataConfig, content: str) -> str:
         words.append(f"test{config.test_samples}")
     if config.augmentation not in ("auto", _usual_augmentation(config.name)):
         words.append(config.augmentation)
+    if config.extra != "none":
+        with _of_extra():
+            words.append(f"extra{config.extra.share!r}")
+            words.append(npz.fingerprint(_path_of(config.extra.name), cache))
     return "-".join(words)
+
+
+def joined(config: DataConfig, images: Images, classes: Sequence[str], divisor: int) -> Split:
+    """Read the images that join the training batches. images: (N, C, H, W), of the set itself."""
+    if config.extra == "none":
+        return NO_EXTRA
+    if isinstance(images, Mapped):
+        raise DataError(
+            "data.extra: joins images that are in memory, and those of this set are too large for "
+            "it and stay in a file; lower data.samples, or drop it"
+        )
+    with _of_extra():
+        return npz.load_extra(_path_of(config.extra.name), images.shape[1:], classes, divisor)
+
+
+@contextmanager
+def _of_extra() -> Iterator[None]:
+    """Begin errors with the key that they concern."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"data.extra: {error}") from error
 
 
 def kind_of(name: str) -> str:

@@ -26,6 +26,8 @@ FORMAT = "npz 1"
 GROUPED_FORMAT = "npz 1 mixed"
 """As `FORMAT`, for a file whose test part stands class by class and is shuffled."""
 KEYS = ("train_x", "train_y", "test_x", "test_y")
+EXTRA_KEYS = ("train_x", "train_y"), ("image", "label")
+"""Of images that join the batches of another set: as here, or as in DM-AT's generated files."""
 CHANNELS = (1, 3)
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
 
@@ -72,6 +74,47 @@ def load(path: Path) -> Decoded:
     if is_grouped(test.labels):
         test = mixed(test, "npz test")
     return Decoded(images[0], labels[0], test.images, test.labels, classes)
+
+
+def load_extra(
+    path: Path, image_shape: tuple[int, ...], classes: Sequence[str], divisor: int
+) -> Split:
+    """Read images that join the batches of another set, and check that they are as its own are.
+
+    image_shape: (C, H, W) of that set. divisor: its largest stored value. A test part in the file
+    is not read. Raises `DataError`.
+    """
+    keys = next((keys for keys in EXTRA_KEYS if set(keys) <= _names(path)), EXTRA_KEYS[0])
+    arrays = _read(path, keys)
+    images = _images(arrays[keys[0]], f"{path}: {keys[0]}")
+    labels = _labels(arrays[keys[1]], len(images), f"{path}: {keys[1]}")
+    if images.shape[1:] != image_shape:
+        raise DataError(
+            f"{path}: {keys[0]}: must have images of the shape of the data set, "
+            f"{_text(image_shape)} as (C, H, W), got {_text(images.shape[1:])}; scale them"
+        )
+    lowest, highest = labels.min(), labels.max()
+    if lowest < 0 or highest >= len(classes):
+        raise DataError(
+            f"{path}: {keys[1]}: each image needs a label of the {len(classes)} classes, 0 … "
+            f"{len(classes) - 1}, got {lowest if lowest < 0 else highest}; correct the label or "
+            "delete the image"
+        )
+    if not 1 < (largest := images.max()) <= divisor:
+        raise DataError(
+            f"{path}: {keys[0]}: pixels must use the data set's range from 0 to {divisor}, got "
+            f"{largest} as the largest; scale them"
+        )
+    return Split(images=images, labels=labels)
+
+
+def _names(path: Path) -> set[str]:
+    """Return the names of the arrays in a file."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
 
 
 def _has_grouped_test(path: Path) -> bool:

@@ -34,9 +34,9 @@ from trainers.step.batches import (
 )
 from trainers.step.inputs import crafting, draw_nothing, input_gradient, leave
 from trainers.step.losses import cross_entropy_sum, minimised
-from trainers.step.numbers import no_numbers, static
+from trainers.step.numbers import Memory, no_numbers, static
 from trainers.step.optimizer import descending
-from trainers.step.step import Memory, Network, Sides, Update, new_memory, new_sums, step, update
+from trainers.step.step import Network, Sides, Update, new_memory, new_sums, step, update
 from trainers.step.weights import perturbing
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
@@ -320,7 +320,7 @@ def _network(
         weights=list(weights),
         buffer_names=list(buffer_names),
         buffers=list(buffers),
-        memory=new_memory(config, own),
+        memory=new_memory(config, own, len(data.classes)),
     )
     if narrow:
         return network, "fused"

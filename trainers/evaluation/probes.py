@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from trainers.evaluation.pgd import Attacked, classified_right, fgsm
 from trainers.step import inputs
 from trainers.step.inputs import BALLS
 from trainers.step.losses import CROSS_ENTROPY
-from trainers.step.numbers import no_numbers
+from trainers.step.numbers import NO_MEMORY, no_numbers
 
 STREAM = "diagnostics"
 SHORT_STEPS = 20
@@ -103,10 +103,10 @@ def last_iterates(probe: Probe, classify: Classify, steps: int) -> Tensor:
     radius = torch.tensor(probe.radius, device=probe.device)
     size = PgdAttack(steps=steps, restarts=1).relative_step_size
     numbers = no_numbers(probe.device)._replace(epsilon=radius, step_length=size * radius)
-    ball = BALLS[probe.norm]
+    craft = partial(inputs.pgd, CROSS_ENTROPY, BALLS[probe.norm], steps)
 
     def end(images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        return inputs.pgd(CROSS_ENTROPY, ball, steps, classify, images, labels, noise, numbers)
+        return craft(classify, images, labels, noise, numbers, NO_MEMORY)
 
     return in_batches(end, probe.images, probe.labels, noise_of(probe, "last iterates"))
 

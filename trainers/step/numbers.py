@@ -1,4 +1,4 @@
-"""The numbers of a step: what may differ between trials of one shape, and from step to step."""
+"""The numbers of a step, which differ between trials and steps, and the memory between steps."""
 
 import math
 from dataclasses import fields
@@ -35,7 +35,12 @@ class Numbers(NamedTuple):
     epsilon: Tensor
     """Radius of the input side; σ of noise."""
     step_length: Tensor
+    other_epsilon: Tensor
+    """Radius of the second norm of an input side that has two."""
+    other_step_length: Tensor
     beta: Tensor
+    soft: Tensor
+    """α of DKL and IKL: weight of the divergence that moves crafted predictions alone."""
     gradient_clip: Tensor
     first_correction: Tensor
     """1 - β₁^t at AdamW's t-th step."""
@@ -44,6 +49,30 @@ class Numbers(NamedTuple):
     ema_decay: Tensor
     divisor: Tensor
     """The largest stored pixel value."""
+
+
+class Memory(NamedTuple):
+    """What a training remembers from step to step besides its network; all written in place."""
+
+    moments: list[Tensor]
+    """Of the base optimiser (`trainers.step.optimizer`)."""
+    averages: list[Tensor]
+    """Moving averages of weights and buffers; empty where none are kept."""
+    side: list[Tensor]
+    """Of the weight side; empty for a side that remembers nothing."""
+    inputs: list[Tensor]
+    """Of the input side; empty for a side that remembers nothing."""
+    loss: list[Tensor]
+    """Of the loss; empty for a loss that remembers nothing."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in a fixed order."""
+        return [tensor for part in self for tensor in part]
+
+
+NO_MEMORY = Memory([], [], [], [], [])
+"""Of a step whose sides and loss remember nothing, as the base optimiser is left out."""
 
 
 def no_numbers(device: torch.device) -> Numbers:

@@ -99,6 +99,7 @@ def own_loss(
     crafted: Tensor,
     labels: Tensor,
     numbers: Numbers,
+    memory: list[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return an own loss and the logits of the crafted images; clean logits only if it has them."""
     clean = {"clean_logits": classify(images)} if side.images == 2 else {}

@@ -310,4 +310,4 @@ def test_every_side_has_its_function_and_its_memory(
         required = [one.name for one in fields(cls) if one.default is MISSING]
         config = make_config(Method(weights=cls(**dict.fromkeys(required, 0.1))))
         model = new_state(config, few_digits, CPU).model
-        assert bool(new_memory(config, model).side) == remembers
+        assert bool(new_memory(config, model, 10).side) == remembers
