@@ -164,7 +164,7 @@ def _train_epoch(
     rows = numbers.to(torch.float32).to(device)
     order = _order(config, data, state.epoch, device)
     draws = _draws(config, data, program, state.epoch, order, phases)
-    feeding = fed(data, program.source, order, config.training.batch_size, draws)
+    feeding = fed(config, data, program.feed, state.epoch, order, draws)
     with repeatable(), _seeded(config, state.epoch, device), feeding as ready:
         for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)

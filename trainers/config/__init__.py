@@ -61,6 +61,7 @@ from trainers.config.training import (
     check_batches,
     check_image,
     own_parts,
+    own_settings,
 )
 from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
@@ -132,6 +133,7 @@ __all__ = [
     "check_number",
     "is_active_epoch",
     "own_parts",
+    "own_settings",
     "passes",
     "phase_of",
     "read_active",

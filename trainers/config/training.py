@@ -291,12 +291,16 @@ class TrainConfig:
 
 def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:
     """List the own parts that decide a training, in the order network, optimiser, sides, loss."""
+    parts = (one.part for one in own_settings(config))
+    return tuple(part for part in parts if part.kind != "attacks")
+
+
+def own_settings(config: TrainConfig) -> tuple[Own, ...]:
+    """List the settings of all own parts of a configuration, the evaluation attack's last."""
     method = config.method
     chosen = (config.model.settings, config.training.optimizer)
-    sides = (method.weights, method.inputs, method.loss)
-    return tuple(
-        one.part for one in (*chosen, *sides) if isinstance(one, Own) and type(one) is not Own
-    )
+    sides = (method.weights, method.inputs, method.loss, config.evaluation.attack)
+    return tuple(one for one in (*chosen, *sides) if isinstance(one, Own) and one != NO_SETTINGS)
 
 
 def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trainers.config import TORCHVISION_SETS, DataConfig
-from trainers.data import folder, npz, published
+from trainers.data import folder, npz, own, published
 from trainers.data.cache import DataError, Decoded
 from trainers.data.mapped import Images, Mapped, chunks, in_memory_if_small
 from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
@@ -78,14 +78,12 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     are of all classes.
     Raises `DataError` for data that cannot be found or used, and for more samples than there are.
     """
-    reader = READERS[kind_of(config.name)]
+    reader = READERS[kind_of(config)]
     content = reader.content(config, cache)
     decoded = reader.read(config, content, cache)
     seed, divisor = reader.seed.format(name=config.name), reader.divisor
-    num_second = reader.num_validation(len(decoded.train_labels))
     _check_pixels(config.name, decoded)
-    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
-    train, validation = split_by_class(whole, num_second, seed)
+    train, validation = _train_and_validation(decoded, reader.num_validation, seed)
     if len(validation.labels) == 0:
         raise DataError(
             f"{config.name}: train: needs a class of two or more images, as each class keeps one "
@@ -122,7 +120,7 @@ def data_fingerprint(config: DataConfig, cache: Path) -> str:
     is remembered below `cache`. What `auto` means follows from the content, so the name has only
     other choices in it.
     """
-    content = READERS[kind_of(config.name)].content(config, cache)
+    content = READERS[kind_of(config)].content(config, cache)
     return _fingerprint(config, content, cache)
 
 
@@ -136,13 +134,13 @@ def num_validation(num_train: int) -> int:
 
 def _fingerprint(config: DataConfig, content: str, cache: Path) -> str:
     words = [content]
-    if READERS[kind_of(config.name)].is_sorted:
+    if READERS[kind_of(config)].is_sorted:
         words.append("mixed")
     if config.samples != "all":
         words.append(f"train{config.samples}")
     if config.test_samples != "all":
         words.append(f"test{config.test_samples}")
-    if config.augmentation not in ("auto", _usual_augmentation(config.name)):
+    if config.augmentation not in ("auto", _usual_augmentation(config)):
         words.append(config.augmentation)
     if config.extra != "none":
         with _of_extra():
@@ -173,9 +171,11 @@ def _of_extra() -> Iterator[None]:
         raise DataError(f"data.extra: {error}") from error
 
 
-def kind_of(name: str) -> str:
-    """Return the kind of a data set, a key of `READERS`, from its name in a configuration."""
-    return "torchvision" if name in TORCHVISION_SETS else name.partition(":")[0]
+def kind_of(config: DataConfig) -> str:
+    """Return the kind of a data set, a key of `READERS`."""
+    if config.is_own:
+        return "own"
+    return "torchvision" if config.name in TORCHVISION_SETS else config.name.partition(":")[0]
 
 
 def _path_of(name: str) -> Path:
@@ -212,7 +212,7 @@ class Reader(NamedTuple):
     divisor: int = 255
     """The largest stored value."""
     is_sorted: bool = False
-    """Whether the test part is read class by class, and must be shuffled."""
+    """Whether the test part may be read class by class, and is shuffled."""
 
 
 READERS = {
@@ -241,7 +241,20 @@ READERS = {
         seed="folder",
         is_sorted=True,
     ),
+    "own": Reader(content=own.fingerprint, read=own.load, seed="own", is_sorted=True),
 }
+
+
+def _train_and_validation(
+    decoded: Decoded, num_validation: Callable[[int], int], seed: str
+) -> tuple[Split, Split]:
+    """Divide what is not for test, as the data itself says, or else by class."""
+    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
+    if count := decoded.num_validation:
+        parts = (slice(-count), slice(-count, None))
+        first, second = (Split(images=whole.images[i], labels=whole.labels[i]) for i in parts)
+        return first, second
+    return split_by_class(whole, num_validation(len(whole.labels)), seed)
 
 
 def _check_pixels(name: str, decoded: Decoded) -> None:
@@ -281,7 +294,7 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Decide how training images are augmented. image_shape: (C, H, W)."""
     chosen = config.augmentation
     if chosen == "auto":
-        chosen = _usual_augmentation(config.name) or _own_augmentation(config, image_shape)
+        chosen = _usual_augmentation(config) or _own_augmentation(config, image_shape)
     _, height, width = image_shape
     if chosen in ("crop", "crop_flip") and (height < 8 or width <= height // 8):
         raise DataError(
@@ -291,16 +304,16 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     return chosen
 
 
-def _usual_augmentation(name: str) -> str | None:
+def _usual_augmentation(config: DataConfig) -> str | None:
     """Return what `auto` means for data known by name, or None for your own."""
-    if name in TORCHVISION_SETS:
-        return TORCHVISION_SETS[name].augmentation
-    return "none" if kind_of(name) == "digits" else None
+    if config.name in TORCHVISION_SETS:
+        return TORCHVISION_SETS[config.name].augmentation
+    return "none" if kind_of(config) == "digits" else None
 
 
 def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Return what `auto` means for your own images: as for CIFAR if they have its shape."""
-    is_tiny = kind_of(config.name) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
+    is_tiny = kind_of(config) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
     is_usual = image_shape == (3, 32, 32) or is_tiny
     return "crop_flip" if is_usual else "none"
 

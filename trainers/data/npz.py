@@ -68,7 +68,7 @@ def load(path: Path) -> Decoded:
         _labels(arrays[key], len(part), f"{path}: {key}")
         for key, part in zip(("train_y", "test_y"), images, strict=True)
     ]
-    num_classes = _check_classes(path, labels[0], labels[1])
+    num_classes = check_classes(path, labels[0], labels[1])
     classes = _class_names(path, arrays, num_classes)
     test = Split(images=images[1], labels=labels[1])
     if is_grouped(test.labels):
@@ -176,29 +176,38 @@ def _labels(given: NDArray[Any], count: int, place: str) -> NDArray[np.int64]:
     return given.astype(np.int64)
 
 
-def _check_classes(path: Path, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
-    """Return the number of classes, K."""
+def check_classes(
+    place: object,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    names: tuple[str, str, str] = ("train_y", "test_y", "train_x"),
+) -> int:
+    """Check the labels, and return the number of classes, K.
+
+    place: of the data, for messages; names: of training labels, test labels and training images.
+    """
+    train_y, test_y, train_x = names
     known = np.unique(train)
     if known[0] < 0:
         raise DataError(
-            f"{path}: train_y: labels must be ≥ 0, got {known[0]}; number classes from 0"
+            f"{place}: {train_y}: labels must be ≥ 0, got {known[0]}; number classes from 0"
         )
     if not np.array_equal(known, np.arange(len(known))):
         lacking = np.flatnonzero(known != np.arange(len(known)))[0]
         raise DataError(
-            f"{path}: train_y: must use every label from 0 to the largest, got no {lacking} among "
-            f"{known[0]} … {known[-1]}; number the classes from 0 without gaps"
+            f"{place}: {train_y}: must use every label from 0 to the largest, got no {lacking} "
+            f"among {known[0]} … {known[-1]}; number the classes from 0 without gaps"
         )
     if len(known) < 2:
-        raise DataError(f"{path}: train_y: needs at least two classes, got one; add images")
+        raise DataError(f"{place}: {train_y}: needs at least two classes, got one; add images")
     if unknown := sorted(set(test.tolist()) - set(known.tolist())):
         raise DataError(
-            f"{path}: test_y: each class must also be in train_y, which has 0 … {known[-1]}, got "
-            f"{unknown[0]}; correct the label or delete the image"
+            f"{place}: {test_y}: each class must also be in {train_y}, which has 0 … {known[-1]}, "
+            f"got {unknown[0]}; correct the label or delete the image"
         )
     if len(train) < 5:
         raise DataError(
-            f"{path}: train_x: needs at least 5 images, of which a fifth go to validation, "
+            f"{place}: {train_x}: needs at least 5 images, of which a fifth go to validation, "
             f"got {len(train)}; add images"
         )
     return len(known)

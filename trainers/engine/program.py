@@ -19,19 +19,11 @@ from torch import Tensor, nn
 from trainers.config import Phase, Phases, TrainConfig, own_parts, passes
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine, narrowed
-from trainers.engine.feed import is_fed, room_for
+from trainers.engine.feed import feed_for
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import PRECISIONS, Conv, set_precision
-from trainers.step.batches import (
-    Draw,
-    Source,
-    border_of,
-    on_device,
-    take,
-    take_cropped,
-    take_resized,
-)
+from trainers.step.batches import Draw, Source, on_device
 from trainers.step.inputs import crafting, draw_nothing, input_gradient, leave
 from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import Memory, no_numbers, static
@@ -88,6 +80,7 @@ def shape(config: TrainConfig) -> tuple[Any, ...]:
     method, training = config.method, config.training
     return (
         config.model,
+        config.data.transform,
         training.batch_size,
         training.precision,
         training.optimizer,
@@ -122,11 +115,12 @@ class Program:
         """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
         self._precision = config.training.precision
+        self.feed = feed_for(config, data, device, lambda: _source(data, device))
         method = config.method
         minimised_by = minimised(method.loss)
         inputs = crafting(method.inputs, minimised_by.inner)
         self._sides = Sides(
-            take=_take(data),
+            take=self.feed.take,
             craft=inputs.craft,
             gradients=perturbing(method.weights),
             loss=minimised_by.loss,
@@ -140,9 +134,7 @@ class Program:
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        # Where the images stay in a file, it is room for one batch (`trainers.engine.feed`).
-        room = partial(room_for, data, config.training.batch_size)
-        self.source = room(device) if is_fed(data) else _source(data, device)
+        self.source = self.feed.source
         self._runs: dict[tuple[int, Phases], Callable[[Draw], None]] = {}
         """By batch size, and by what both sides do."""
 
@@ -310,7 +302,7 @@ def _network(
     attacked: Callable[[Tensor], Tensor] = narrow or view
     refresh = narrow.refresh if narrow else _round_body(view, dtype)
     names, weights = zip(*own.named_parameters(), strict=True)
-    buffer_names, buffers = zip(*own.named_buffers(), strict=True)
+    buffers = dict(own.named_buffers())  # an own network may have none
     network = Network(
         model=own,
         classify=own,
@@ -318,8 +310,8 @@ def _network(
         refresh=refresh,
         names=list(names),
         weights=list(weights),
-        buffer_names=list(buffer_names),
-        buffers=list(buffers),
+        buffer_names=list(buffers),
+        buffers=list(buffers.values()),
         memory=new_memory(config, own, len(data.classes)),
     )
     if narrow:
@@ -347,14 +339,6 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
             torch._foreach_copy_(rounded, exact)
 
     return refresh
-
-
-def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Choose how batches are gathered."""
-    if data.augmentation == "random_resized_crop":
-        return take_resized
-    border = border_of(data)
-    return partial(take_cropped, border=border) if border else take
 
 
 def _source(data: Dataset, device: torch.device) -> Source:
