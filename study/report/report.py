@@ -5,6 +5,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from analysis.results.methods import MethodNote
@@ -58,6 +59,11 @@ class Report:
     """Studies without a single finished trial."""
     kept: str = ""
     """Why the previous report was not replaced; empty if it was, or if there was none."""
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").report_page(self))
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
