@@ -7,7 +7,7 @@ with file and line. The images are random, so a part that passes may still be of
 import copy
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,8 @@ from trainers.step.inputs import Classify, crafting
 from trainers.step.losses import CROSS_ENTROPY, minimised
 from trainers.step.numbers import NO_MEMORY, Numbers, no_numbers
 from trainers.step.optimizer import descending, new_moments
-from trainers.step.weights import Gradients, LossAt, new_side_memory, perturbing, plain
+from trainers.step.own import own_gradients
+from trainers.step.weights import Gradients, new_side_memory, plain
 
 SAMPLES = 8
 SAME = 1e-4
@@ -190,12 +191,11 @@ def _weight_breaches(side: Any, batch: _Batch) -> Iterator[str]:
     def run(one: OwnWeights) -> Gradients:
         torch.manual_seed(0)
         memory = new_side_memory(one, batch.weights)
+        given = batch.weights, batch.names, batch.numbers, memory
         for _ in range(2):
             counted[0] = 0
-            found = perturbing(one)(
-                cast("LossAt", loss_at), batch.weights, batch.names, batch.numbers, memory
-            )
-        return found
+            found = own_gradients(one, one.ready(), loss_at, *given)
+        return Gradients(*found)
 
     found = run(side)
     yield from _gradient_breaches(found.gradients, batch)
@@ -209,7 +209,7 @@ def _weight_breaches(side: Any, batch: _Batch) -> Iterator[str]:
         yield "two runs from one state differ; draw only from torch's global generator"
     still = _at_zero(side)
     if still is not None:
-        here = plain(cast("LossAt", batch.loss_at), batch.weights, batch.names, batch.numbers, [])
+        here = plain(batch.loss_at, batch.weights, batch.names, batch.numbers, [])
         if _far(run(still).gradients, here.gradients):
             yield f"at {_radius(side)} 0 the gradient must be that of standard training"
 

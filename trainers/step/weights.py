@@ -6,7 +6,7 @@ All sides have one signature, `Perturb`. Only a side that remembers uses `memory
 storage that it reads and writes; the one of MSAM is the base optimiser's momentum, only read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -126,7 +126,11 @@ def draw_choice(
 
 
 def plain(
-    loss_at: LossAt, weights: list[Tensor], names: list[str], numbers: Numbers, memory: list[Tensor]
+    loss_at: Callable[[list[Tensor] | None], tuple[Tensor, Tensor]],
+    weights: list[Tensor],
+    names: list[str],
+    numbers: Numbers,
+    memory: list[Tensor],
 ) -> Gradients:
     """Compute the gradient at the weights themselves."""
     loss, logits = loss_at(None)
