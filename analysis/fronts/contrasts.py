@@ -8,7 +8,7 @@ allows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -17,7 +17,9 @@ from analysis.fronts.attainment import (
     area_intervals,
     area_lifts,
     attainable_intervals,
+    centred,
     entering,
+    lifted_at,
     points_at,
 )
 from analysis.fronts.choice import Choice
@@ -25,13 +27,80 @@ from analysis.fronts.dominance import MethodDominance, measure_dominance
 from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import Estimand, Interval
-from analysis.inference.intervals import sup_t
+from analysis.inference.intervals import Simultaneous, sup_t
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results, compared, primary_pair
 from analysis.results.trials import Array
 
 MOST_BUDGETS = 8
 """At most this many training costs are compared, spread over those that occur."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Areas:
+    """Mean attainable robust accuracies of K sets of configurations, or their differences."""
+
+    estimates: Array
+    """(K,)"""
+    drawn: Array
+    """(B, K)"""
+    lifted: Array
+    """(B, K): of the replicates before shrinking, from which the lift is computed."""
+
+    def __sub__(self, other: "Areas") -> "Areas":
+        """Return the differences, paired by replicate."""
+        return Areas(
+            estimates=self.estimates - other.estimates,
+            drawn=self.drawn - other.drawn,
+            lifted=self.lifted - other.lifted,
+        )
+
+    def columns(self, rows: Sequence[int]) -> "Areas":
+        """Return some of the K, in this order."""
+        at = list(rows)
+        return Areas(
+            estimates=self.estimates[at], drawn=self.drawn[:, at], lifted=self.lifted[:, at]
+        )
+
+    def attainable(self) -> list[Interval]:
+        """Return the intervals of accuracies, kept in [0, 1]."""
+        return attainable_intervals(self.estimates, self.drawn, self.lifted)
+
+    def intervals(self) -> list[Interval]:
+        """Return the intervals of differences, each on its own."""
+        return area_intervals(self.estimates, self.drawn, self.lifted)
+
+    def together(self) -> Simultaneous:
+        """Return the intervals of differences that hold all at once."""
+        found = sup_t(self.estimates, centred(self.estimates, self.drawn))
+        downwards, upwards = area_lifts(self.estimates, self.lifted)
+        return replace(found, low=found.low - downwards, high=found.high + upwards)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noisy:
+    """Clean and robust accuracies of N configurations at one radius."""
+
+    means: Array
+    """(N, 2)"""
+    drawn: Array
+    """(B, N, 2)"""
+    lifted: Array
+    """(B, N, 2), before shrinking; the same array where nothing was shrunk."""
+
+    def areas(self, sets: Sequence[Sequence[int]], floor: float) -> Areas:
+        """Measure what these sets of rows attain."""
+
+        def stacked(points: Array) -> Array:
+            each = [mean_attainable_robustness(points[:, list(rows)], floor) for rows in sets]
+            return np.column_stack(each) if each else np.empty((len(points), 0))
+
+        drawn = stacked(self.drawn)
+        return Areas(
+            estimates=stacked(self.means[np.newaxis])[0],
+            drawn=drawn,
+            lifted=drawn if self.lifted is self.drawn else stacked(self.lifted),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +141,7 @@ def measure_cost_contrast(
     results: Results,
     found: tuple[ConfigurationResult, ...],
     rows: Mapping[str, tuple[int, ...]],
-    means: Array,
-    drawn: Array,
+    noisy: Noisy,
     pair: tuple[str, str],
     radius: float,
     estimand: Estimand,
@@ -86,7 +154,7 @@ def measure_cost_contrast(
         affordable = [
             dict(zip(rows[n], c, strict=True)) for n, c in zip(pair, costs, strict=True) if c
         ]
-        points = _cost_points(results, affordable, means, drawn)
+        points = _cost_points(results, affordable, noisy)
     return CostContrast(
         first=pair[0],
         second=pair[1],
@@ -112,7 +180,7 @@ def training_costs(
 
 
 def _cost_points(
-    results: Results, costs: Sequence[Mapping[int, float]], means: Array, drawn: Array
+    results: Results, costs: Sequence[Mapping[int, float]], noisy: Noisy
 ) -> tuple[CostPoint, ...]:
     """Compare at each budget; costs: by row, of the first and of the second method."""
     least = max(min(one.values()) for one in costs)
@@ -123,21 +191,11 @@ def _cost_points(
         [[row for row, cost in one.items() if cost <= budget] for one in costs]
         for budget in budgets
     ]
-    floor = results.clean_floor
-    estimates = np.array(
-        [[mean_attainable_robustness(means[own], floor) for own in both] for both in within]
+    first, second = (
+        noisy.areas([both[at] for both in within], results.clean_floor) for at in (0, 1)
     )
-    areas = np.array(
-        [[mean_attainable_robustness(drawn[:, own], floor) for own in both] for both in within]
-    ).transpose(2, 0, 1)
-    gaps, gaps_drawn = estimates[:, 0] - estimates[:, 1], areas[:, :, 0] - areas[:, :, 1]
-    together = sup_t(gaps, gaps_drawn)
-    downwards, upwards = area_lifts(gaps, gaps_drawn)
-    columns = (
-        attainable_intervals(estimates[:, 0], areas[:, :, 0]),
-        attainable_intervals(estimates[:, 1], areas[:, :, 1]),
-        area_intervals(gaps, gaps_drawn),
-    )
+    columns = first.attainable(), second.attainable(), (first - second).intervals()
+    together = (first - second).together()
     return tuple(
         CostPoint(
             budget=budget,
@@ -146,8 +204,8 @@ def _cost_points(
             first=columns[0][at],
             second=columns[1][at],
             difference=columns[2][at],
-            adjusted_low=float(together.low[at] - downwards[at]),
-            adjusted_high=float(together.high[at] + upwards[at]),
+            adjusted_low=float(together.low[at]),
+            adjusted_high=float(together.high[at]),
         )
         for at, (budget, both) in enumerate(zip(budgets, within, strict=True))
     )
@@ -233,11 +291,10 @@ def measure_contrasts(
     """Compare the methods at one radius under one estimand."""
     entered = entering(results, found, choice)
     rows = {name: own for name, (own, _) in entered.items()}
-    means, drawn = points_at(results, replicates, radius, estimand)
-    estimates, areas = _areas(results, rows, means, drawn)
+    noisy = _noisy(results, replicates, radius, estimand)
+    areas = noisy.areas(list(rows.values()), results.clean_floor)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
-    values = attainable_intervals(np.array(list(estimates.values())), _stacked(areas))
     listed = _listed(results, tuple(rows), chief)
     return Contrasts(
         radius=radius,
@@ -252,21 +309,23 @@ def measure_contrasts(
                 which=which,
                 value=value,
             )
-            for (name, (own, which)), value in zip(entered.items(), values, strict=True)
+            for (name, (own, which)), value in zip(entered.items(), areas.attainable(), strict=True)
         ),
         contrasts=_contrasts(
             all_pairs(results, tuple(rows)),
-            estimates,
+            list(rows),
             areas,
             radius,
             estimand,
             chief if at_objective else None,
         ),
         costs=tuple(
-            measure_cost_contrast(results, found, rows, means, drawn, pair, radius, estimand)
+            measure_cost_contrast(results, found, rows, noisy, pair, radius, estimand)
             for pair in listed
         ),
-        dominances=tuple(measure_dominance(found, choice, means, drawn, pair) for pair in listed),
+        dominances=tuple(
+            measure_dominance(found, choice, noisy.means, noisy.drawn, pair) for pair in listed
+        ),
     )
 
 
@@ -287,54 +346,45 @@ def _listed(
     return (chief, *(pair for pair in pairs if set(pair) != set(chief)))
 
 
-def _areas(
-    results: Results, rows: Rows, means: Array, drawn: Array
-) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return each method's mean attainable robustness: the estimate and its replicates (B,)."""
-    floor = results.clean_floor
-    estimates = {
-        n: float(mean_attainable_robustness(means[list(r)], floor)) for n, r in rows.items()
-    }
-    areas = {n: mean_attainable_robustness(drawn[:, list(r)], floor) for n, r in rows.items()}
-    return estimates, areas
-
-
-def _stacked(areas: Mapping[str, Array]) -> Array:
-    return np.column_stack(list(areas.values())) if areas else np.empty((0, 0))
+def _noisy(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+    means, drawn = points_at(results, replicates, radius, estimand)
+    is_shrunk = replicates.lifted(estimand) is not replicates.of(estimand)
+    lifted = lifted_at(results, replicates, radius, estimand) if is_shrunk else drawn
+    return Noisy(means=means, drawn=drawn, lifted=lifted)
 
 
 def _contrasts(
     pairs: Sequence[tuple[str, str]],
-    estimates: Mapping[str, float],
-    areas: Mapping[str, Array],
+    names: Sequence[str],
+    areas: Areas,
     radius: float,
     estimand: Estimand,
     chief: tuple[str, str] | None,
 ) -> tuple[Contrast, ...]:
+    """Compare every pair; areas: of the methods `names`."""
     if not pairs:
         return ()
-    differences = np.array([estimates[a] - estimates[b] for a, b in pairs])
-    drawn = np.column_stack([areas[a] - areas[b] for a, b in pairs])
-    together = sup_t(differences, drawn)
-    downwards, upwards = area_lifts(differences, drawn)
+    first, second = (areas.columns([names.index(pair[at]) for pair in pairs]) for at in (0, 1))
+    gaps = first - second
+    together = gaps.together()
     return tuple(
         Contrast(
-            first=first,
-            second=second,
+            first=one,
+            second=other,
             radius=radius,
             estimand=estimand,
             difference=difference,
             adjusted_low=low,
             adjusted_high=high,
             lift=lift,
-            primary=(first, second) == chief,
+            primary=(one, other) == chief,
         )
-        for (first, second), difference, low, high, lift in zip(
+        for (one, other), difference, low, high, lift in zip(
             pairs,
-            area_intervals(differences, drawn),
-            (together.low - downwards).tolist(),
-            (together.high + upwards).tolist(),
-            (drawn.mean(axis=0) - differences).tolist(),
+            gaps.intervals(),
+            together.low.tolist(),
+            together.high.tolist(),
+            (gaps.lifted.mean(axis=0) - gaps.estimates).tolist(),
             strict=True,
         )
     )
