@@ -324,7 +324,8 @@ def measure_contrasts(
             for pair in listed
         ),
         dominances=tuple(
-            measure_dominance(found, choice, noisy.means, noisy.drawn, pair) for pair in listed
+            measure_dominance(found, choice, noisy.means, noisy.drawn, pair, results.clean_margin)
+            for pair in listed
         ),
     )
 

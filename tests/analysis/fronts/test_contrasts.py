@@ -316,6 +316,60 @@ def test_dominance_is_adjusted_like_sup_t_of_all_differences(draw: Draw):
         assert one.robust.low == pytest.approx(low[one.first, one.second - 6, 1], abs=1e-12)
 
 
+def test_a_claim_of_dominance_rests_on_one_sided_bounds(draw: Draw):
+    results = draw(AT[:3] + SAM[:2], sides=SIDES)
+    found = configurations(results)
+    drawn = draw_replicates(results, found, count=300)
+    (pair,) = measure_contrasts(
+        results, found, choose(results), drawn, 0.1, "population"
+    ).dominances
+    means, accuracies = points_at(results, drawn, 0.1, "population")
+    gaps = (accuracies[:, :3, np.newaxis] - accuracies[:, np.newaxis, 3:]).reshape(300, -1)
+    estimates = (means[:3, np.newaxis] - means[3:]).ravel()
+    errors = gaps.std(axis=0, ddof=1)
+    factor = np.quantile(((gaps - estimates) / errors).max(axis=1), 0.95)
+    lows = (estimates - factor * errors).reshape(3, 2, 2)
+    assert factor < pair.factor
+    for one in pair.each:
+        expected = lows[one.first, one.second - 3]
+        assert (one.clean_low, one.robust_low) == pytest.approx(tuple(expected), abs=1e-9)
+        assert one.claimed == (expected > 0).all()
+
+
+def test_what_costs_no_more_than_the_declared_margin_is_claimed_with_its_least_lead(draw: Draw):
+    cells = [("at", {"epsilon": 0.1}, 0.90, 0.7), *(("sam", {"rho": r}, 0.9, 0.2) for r in (1, 2))]
+    results = draw(cells, sides=SIDES, seeds=(0, 1, 2, 3, 4), num_test=4000, noise=0.01)
+    plain = contrasts_of(results)
+    assert plain.dominances[0].within == ()
+    assert not of_kind(dominance_findings(results, plain), "dominance within the clean margin")
+    declared = replace(results, clean_margin=0.02)
+    contrasts = contrasts_of(declared)
+    (pair,) = contrasts.dominances
+    assert [one.claimed for one in pair.each] == [False, False]
+    assert [one.second for one in pair.within] == [1, 2]
+    (said,) = of_kind(dominance_findings(declared, contrasts), "dominance within the clean margin")
+    least = min(one.robust_low or 0.0 for one in pair.within)
+    assert (said.status, said.low) == ("claimed", least)
+    assert said.text.startswith(
+        f"“at” is at least {100 * least:.1f} pp more robust than “sam” and costs at most 2.0 pp "
+        "clean accuracy (95% lower bounds"
+    )
+
+
+def test_a_claim_that_fails_is_said_to_fail_by_how_much(draw: Draw):
+    cells = [("at", {"epsilon": 0.1}, 0.90, 0.7), ("sam", {"rho": 0.1}, 0.91, 0.2)]
+    results = replace(draw(cells, sides=SIDES, seeds=(0, 1, 2, 3, 4, 5, 6)), clean_margin=0.001)
+    contrasts = contrasts_of(results)
+    (one,) = contrasts.dominances[0].each
+    assert one.clean_low is not None
+    half = one.clean.estimate - one.clean_low
+    said = dominance_findings(results, contrasts)
+    assert [finding.status for finding in said] == ["bracketed"] * 3
+    by = f"{100 * one.clean.estimate:.1f} pp clean ± {100 * half:.1f} after adjusting for 1 pair"
+    for finding in said:
+        assert by.replace("-", "−") in finding.text
+
+
 def costing(results: Results, costs: dict[str, list[float | None]]) -> Results:
     """Give each method's configurations these costs, in the order of their values."""
     found = configurations(results)
