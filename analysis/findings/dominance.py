@@ -115,7 +115,8 @@ def _best_finding(
     text += f", {chosen}" if best.claimed else f" ({chosen})"
     text += (
         f": {_differences(best)}{_shortfall(best, pair.pairs)}; P(first dominates second) "
-        f"{share_text(best.share)}, the reverse {share_text(best.reverse)} ({_conditions(results, contrasts, pair, blank.n)})."
+        f"{share_text(best.share)}, the reverse {share_text(best.reverse)} "
+        f"({_conditions(results, contrasts, pair, blank.n)})."
     )
     return replace(
         blank,

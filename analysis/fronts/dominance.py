@@ -82,19 +82,16 @@ def measure_dominance(
     claimed = np.all((lows > 0) & (errors > 0), axis=-1)
 
     def pair(i: int, j: int) -> Dominance:
+        reverse = float(dominance_shares(second[:, [j]], first[:, [i]])[0, 0])
         clean, robust = (
-            Interval(
-                estimate=float(estimates[i, j, at]),
-                low=float(estimates[i, j, at] - half[i, j, at]),
-                high=float(estimates[i, j, at] + half[i, j, at]),
-            )
-            for at in (0, 1)
+            Interval(estimate=one, low=one - width, high=one + width)
+            for one, width in zip(estimates[i, j].tolist(), half[i, j].tolist(), strict=True)
         )
         return Dominance(
             first=rows[0][i],
             second=rows[1][j],
             share=float(shares[i, j]),
-            reverse=float(dominance_shares(second[:, [j]], first[:, [i]])[0, 0]),
+            reverse=reverse,
             clean=clean,
             robust=robust,
             claimed=bool(claimed[i, j]),
