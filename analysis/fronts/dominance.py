@@ -81,24 +81,15 @@ def measure_dominance(
     shares = dominance_shares(first, second)
     claimed = np.all((lows > 0) & (errors > 0), axis=-1)
 
-    def pair(i: int, j: int) -> Dominance:
-        reverse = float(dominance_shares(second[:, [j]], first[:, [i]])[0, 0])
-        clean, robust = (
-            Interval(estimate=one, low=one - width, high=one + width)
-            for one, width in zip(estimates[i, j].tolist(), half[i, j].tolist(), strict=True)
-        )
-        return Dominance(
-            first=rows[0][i],
-            second=rows[1][j],
-            share=float(shares[i, j]),
-            reverse=reverse,
-            clean=clean,
-            robust=robust,
-            claimed=bool(claimed[i, j]),
-            clean_low=float(lows[i, j, 0]),
-            robust_low=float(lows[i, j, 1]),
-        )
-
+    compared = _Compared(
+        rows=rows,
+        drawn=(first, second),
+        estimates=estimates,
+        half=half,
+        lows=lows,
+        shares=shares,
+        claimed=claimed,
+    )
     closest = _closest(claimed, shares, estimates, errors)
     within = [] if clean_margin is None else _within(lows, errors, clean_margin)
     best = [_best_row(found, choice, name) for name in methods]
@@ -107,12 +98,48 @@ def measure_dominance(
         second=methods[1],
         best=None
         if best[0] is None or best[1] is None
-        else pair(rows[0].index(best[0]), rows[1].index(best[1])),
-        each=tuple(pair(i, j) for j, i in enumerate(closest)),
+        else _pair(compared, rows[0].index(best[0]), rows[1].index(best[1])),
+        each=tuple(_pair(compared, i, j) for j, i in enumerate(closest)),
         pairs=estimates.shape[0] * estimates.shape[1],
         factor=two_sided,
         clean_margin=clean_margin,
-        within=tuple(pair(i, j) for i, j in within),
+        within=tuple(_pair(compared, i, j) for i, j in within),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """F configurations of the first method against S of the second."""
+
+    rows: list[list[int]]
+    drawn: tuple[Array, Array]
+    """(B, F, 2) and (B, S, 2)"""
+    estimates: Array
+    """(F, S, 2), like `half`, the half-widths, and `lows`, the one-sided lower bounds."""
+    half: Array
+    lows: Array
+    shares: Array
+    """(F, S), like `claimed`."""
+    claimed: Array
+
+
+def _pair(of: _Compared, i: int, j: int) -> Dominance:
+    """Summarise configuration i of the first method against j of the second."""
+    first, second = of.drawn
+    clean, robust = (
+        Interval(estimate=one, low=one - width, high=one + width)
+        for one, width in zip(of.estimates[i, j].tolist(), of.half[i, j].tolist(), strict=True)
+    )
+    return Dominance(
+        first=of.rows[0][i],
+        second=of.rows[1][j],
+        share=float(of.shares[i, j]),
+        reverse=float(dominance_shares(second[:, [j]], first[:, [i]])[0, 0]),
+        clean=clean,
+        robust=robust,
+        claimed=bool(of.claimed[i, j]),
+        clean_low=float(of.lows[i, j, 0]),
+        robust_low=float(of.lows[i, j, 1]),
     )
 
 
