@@ -6,10 +6,11 @@ part in the choice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fronts.areas import attainable_intervals
 from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import (
     attained,
@@ -151,51 +152,6 @@ def entering(
 def lifted_at(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Array:
     """Return the replicates (B, N, 2) at a radius from which the lift of a front is computed."""
     return replicates.lifted(estimand)[:, :, [0, 1 + results.threat.radii.index(radius)]]
-
-
-def attainable_intervals(estimates: Array, replicates: Array, lifted: Array) -> list[Interval]:
-    """Return `area_intervals` of attainable robust accuracies, kept in [0, 1] as these are."""
-    return [
-        replace(one, low=min(max(one.low, 0.0), 1.0), high=min(max(one.high, 0.0), 1.0))
-        for one in area_intervals(estimates, replicates, lifted)
-    ]
-
-
-def area_intervals(estimates: Array, replicates: Array, lifted: Array) -> list[Interval]:
-    """Return intervals of attainable robust accuracies, or of differences of them.
-
-    Percentiles of replicates centred on the estimate, extended against the lift of a maximum by
-    noise (`area_lifts`). estimates: (K,); replicates: (B, K); lifted: (B, K), those before
-    shrinking.
-    """
-    if not len(estimates):
-        return []
-    downwards, upwards = area_lifts(estimates, lifted)
-    return [
-        Interval(estimate=one.estimate, low=one.low - down, high=one.high + up)
-        for one, down, up in zip(
-            intervals(estimates, centred(estimates, replicates)),
-            downwards.tolist(),
-            upwards.tolist(),
-            strict=True,
-        )
-    ]
-
-
-def centred(estimates: Array, replicates: Array) -> Array:
-    """Move replicates (B, K) such that their means are the estimates (K,)."""
-    moved: Array = replicates + (estimates - replicates.mean(axis=0))
-    return moved
-
-
-def area_lifts(estimates: Array, lifted: Array) -> tuple[Array, Array]:
-    """Return by how much intervals of areas are extended downwards and upwards, (K,) each.
-
-    A front is a maximum, which noise lifts: replicates lie above the means by about as much as the
-    means lie above the truth, and the lift is underestimated, so the extension is twice as much.
-    """
-    lifts = 2 * (lifted.mean(axis=0) - estimates) if len(estimates) else estimates
-    return np.maximum(lifts, 0.0), np.maximum(-lifts, 0.0)
 
 
 def _memberships(

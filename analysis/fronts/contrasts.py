@@ -8,99 +8,24 @@ allows.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
-from analysis.fronts.attainment import (
-    area_intervals,
-    area_lifts,
-    attainable_intervals,
-    centred,
-    entering,
-    lifted_at,
-    points_at,
-)
+from analysis.fronts.areas import Areas, Noisy, matched_rows
+from analysis.fronts.attainment import entering, lifted_at, points_at
 from analysis.fronts.choice import Choice
 from analysis.fronts.dominance import MethodDominance, measure_dominance
-from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import Estimand, Interval
-from analysis.inference.intervals import Simultaneous, sup_t
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results, compared, primary_pair
-from analysis.results.trials import Array
 
+UNEQUAL = 1.5
+"""If one method has this many times the configurations, a claim must hold at equal numbers."""
 MOST_BUDGETS = 8
 """At most this many training costs are compared, spread over those that occur."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Areas:
-    """Mean attainable robust accuracies of K sets of configurations, or their differences."""
-
-    estimates: Array
-    """(K,)"""
-    drawn: Array
-    """(B, K)"""
-    lifted: Array
-    """(B, K): of the replicates before shrinking, from which the lift is computed."""
-
-    def __sub__(self, other: "Areas") -> "Areas":
-        """Return the differences, paired by replicate."""
-        return Areas(
-            estimates=self.estimates - other.estimates,
-            drawn=self.drawn - other.drawn,
-            lifted=self.lifted - other.lifted,
-        )
-
-    def columns(self, rows: Sequence[int]) -> "Areas":
-        """Return some of the K, in this order."""
-        at = list(rows)
-        return Areas(
-            estimates=self.estimates[at], drawn=self.drawn[:, at], lifted=self.lifted[:, at]
-        )
-
-    def attainable(self) -> list[Interval]:
-        """Return the intervals of accuracies, kept in [0, 1]."""
-        return attainable_intervals(self.estimates, self.drawn, self.lifted)
-
-    def intervals(self) -> list[Interval]:
-        """Return the intervals of differences, each on its own."""
-        return area_intervals(self.estimates, self.drawn, self.lifted)
-
-    def together(self) -> Simultaneous:
-        """Return the intervals of differences that hold all at once."""
-        found = sup_t(self.estimates, centred(self.estimates, self.drawn))
-        downwards, upwards = area_lifts(self.estimates, self.lifted)
-        return replace(found, low=found.low - downwards, high=found.high + upwards)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noisy:
-    """Clean and robust accuracies of N configurations at one radius."""
-
-    means: Array
-    """(N, 2)"""
-    drawn: Array
-    """(B, N, 2)"""
-    lifted: Array
-    """(B, N, 2), before shrinking; the same array where nothing was shrunk."""
-
-    def areas(self, sets: Sequence[Sequence[int]], floor: float) -> Areas:
-        """Measure what these sets of rows attain."""
-
-        def stacked(points: Array) -> Array:
-            each = [mean_attainable_robustness(points[:, list(rows)], floor) for rows in sets]
-            return np.column_stack(each) if each else np.empty((len(points), 0))
-
-        drawn = stacked(self.drawn)
-        return Areas(
-            estimates=stacked(self.means[np.newaxis])[0],
-            drawn=drawn,
-            lifted=drawn if self.lifted is self.drawn else stacked(self.lifted),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +173,20 @@ class Contrast:
     primary: bool
     """The one that was declared (or follows from the methods) before the data: the objective
     radius, the default estimand."""
+    matched: "Matched | None" = None
+    """The same at equal numbers of configurations; None where the numbers are equal."""
+
+    @property
+    def is_claimed(self) -> bool:
+        """Return whether the difference is claimed: also at equal numbers, where they differ."""
+        sides = [_side(self.ends)]
+        if self.matched is not None and self.matched.needed:
+            matched = self.matched
+            alone = matched.difference.low, matched.difference.high
+            sides.append(
+                _side(alone if self.primary else (matched.adjusted_low, matched.adjusted_high))
+            )
+        return sides[0] != 0 and len(set(sides)) == 1
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -255,6 +194,39 @@ class Contrast:
         if self.primary:
             return self.difference.low, self.difference.high
         return self.adjusted_low, self.adjusted_high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """A contrast in which the larger method has only the configurations nearest to the smaller's.
+
+    A finer grid attains more on the same true curve, as its staircase has smaller steps. For each
+    configuration of the smaller method the larger keeps the one nearest in clean accuracy.
+    """
+
+    method: str
+    """The larger one."""
+    rows: tuple[int, ...]
+    """Those of its configurations that are kept."""
+    of: int
+    """How many it has."""
+    against: int
+    """How many the smaller one has."""
+    difference: Interval
+    """first - second, not adjusted."""
+    adjusted_low: float
+    """Ends of the interval that holds for all matched contrasts together."""
+    adjusted_high: float
+
+    @property
+    def needed(self) -> bool:
+        """Return whether numbers differ by so much that a claim must hold here, too."""
+        return self.of >= UNEQUAL * self.against
+
+
+def _side(ends: tuple[float, float]) -> int:
+    """Return on which side of 0 an interval lies, or 0 if it holds 0."""
+    return int(ends[0] > 0) - int(ends[1] < 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,8 +285,9 @@ def measure_contrasts(
         ),
         contrasts=_contrasts(
             all_pairs(results, tuple(rows)),
-            list(rows),
+            rows,
             areas,
+            _matched(results, all_pairs(results, tuple(rows)), rows, noisy),
             radius,
             estimand,
             chief if at_objective else None,
@@ -356,15 +329,17 @@ def _noisy(results: Results, replicates: Replicates, radius: float, estimand: Es
 
 def _contrasts(
     pairs: Sequence[tuple[str, str]],
-    names: Sequence[str],
+    rows: Rows,
     areas: Areas,
+    matched: Mapping[tuple[str, str], Matched],
     radius: float,
     estimand: Estimand,
     chief: tuple[str, str] | None,
 ) -> tuple[Contrast, ...]:
-    """Compare every pair; areas: of the methods `names`."""
+    """Compare every pair; areas: of the methods of `rows`."""
     if not pairs:
         return ()
+    names = list(rows)
     first, second = (areas.columns([names.index(pair[at]) for pair in pairs]) for at in (0, 1))
     gaps = first - second
     together = gaps.together()
@@ -379,6 +354,7 @@ def _contrasts(
             adjusted_high=high,
             lift=lift,
             primary=(one, other) == chief,
+            matched=matched.get((one, other)),
         )
         for (one, other), difference, low, high, lift in zip(
             pairs,
@@ -389,3 +365,29 @@ def _contrasts(
             strict=True,
         )
     )
+
+
+def _matched(
+    results: Results, pairs: Sequence[tuple[str, str]], rows: Rows, noisy: Noisy
+) -> dict[tuple[str, str], Matched]:
+    """Compare the pairs with unequal numbers of configurations at equal numbers."""
+    unequal = [pair for pair in pairs if len(rows[pair[0]]) != len(rows[pair[1]])]
+    if not unequal:
+        return {}
+    kept = [matched_rows(rows[one], rows[other], noisy.means) for one, other in unequal]
+    first, second = (noisy.areas([both[at] for both in kept], results.clean_floor) for at in (0, 1))
+    gaps = first - second
+    together = gaps.together()
+    found = {}
+    for at, (pair, difference) in enumerate(zip(unequal, gaps.intervals(), strict=True)):
+        larger = 0 if len(rows[pair[0]]) > len(rows[pair[1]]) else 1
+        found[pair] = Matched(
+            method=pair[larger],
+            rows=kept[at][larger],
+            of=len(rows[pair[larger]]),
+            against=len(rows[pair[1 - larger]]),
+            difference=difference,
+            adjusted_low=float(together.low[at]),
+            adjusted_high=float(together.high[at]),
+        )
+    return found

@@ -14,10 +14,9 @@ from analysis.figures.canvas import png
 from analysis.figures.gaps import fig_hypervolume
 from analysis.findings.dominance import dominance_findings
 from analysis.findings.fronts import contrast_findings
+from analysis.fronts.areas import area_intervals, attainable_intervals, matched_rows
 from analysis.fronts.attainment import (
     Fronts,
-    area_intervals,
-    attainable_intervals,
     extended_edges,
     measure_fronts,
     points_at,
@@ -435,6 +434,36 @@ def test_many_more_configurations_on_the_same_places_are_warned_of(draw: Draw):
     assert "noise favours" not in plain.text
 
 
+def test_a_finer_grid_on_the_same_curve_is_not_called_better(draw: Draw):
+    curve = [(0.6 + 0.03 * i, 0.56 - 0.0045 * i**2) for i in range(11)]
+    cells = [("at", {"epsilon": i}, c, r) for i, (c, r) in enumerate(curve)]
+    cells += [("sam", {"rho": i}, c, r) for i, (c, r) in enumerate(curve[::5])]
+    results = draw(cells, sides=SIDES, num_test=4000, noise=0.01)
+    contrasts = contrasts_of(results)
+    (one,) = contrasts.contrasts
+    assert one.difference.low > 0
+    assert one.matched is not None
+    assert (one.matched.method, one.matched.of, one.matched.against) == ("at", 11, 3)
+    assert len(one.matched.rows) == 3
+    assert one.matched.difference.low < 0 < one.matched.difference.high
+    assert not one.is_claimed
+    said = contrast_findings(results, contrasts)[0]
+    assert said.status == "bracketed"
+    finer = one.difference.estimate - one.matched.difference.estimate
+    by = f"{100 * finer:.1f} of {100 * one.difference.estimate:.1f} pp come from the finer grid"
+    assert by in said.text
+    # A method that is ahead at equal numbers, too, is claimed to be.
+    better = [(m, v, c, r + 0.03 if m == "at" else r) for m, v, c, r in cells]
+    (one,) = contrasts_of(draw(better, sides=SIDES, num_test=4000, noise=0.01)).contrasts
+    assert one.is_claimed
+
+
+def test_the_larger_method_keeps_the_nearest_in_clean_accuracy_once():
+    means = np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0.4], [0.81, 0.2], [0.79, 0.3]])
+    assert matched_rows([0, 1, 2], [3], means) == ((1,), (3,))
+    assert matched_rows([3, 4], [0, 1, 2], means) == ((3, 4), (1,))
+
+
 def test_one_seed_each_claims_nothing(draw: Draw):
     findings = findings_of(draw(AT + SAM, sides=SIDES, seeds=(0,)))
     assert findings
@@ -498,11 +527,14 @@ def test_every_number_of_a_sentence_comes_from_the_outcomes(digits: Results):
     assert contrasts.primary is not None
     said = contrast_findings(digits, contrasts)[0]
     values = {one.method: one.value for one in contrasts.hypervolumes}
-    difference = contrasts.primary.difference
+    difference, matched = contrasts.primary.difference, contrasts.primary.matched
+    assert matched is not None
+    equal = matched.difference
     printed = {
         f"{100 * number:.1f}"
         for number in (
             *(difference.estimate, difference.low, difference.high, 0.1, 1.0),
+            *(equal.estimate, equal.low, equal.high),
             *(values["at"].estimate, values["sam"].estimate),
         )
     }
