@@ -221,6 +221,8 @@ def _draw_survival(axes: Axes, margin: Margin, style: MethodStyle) -> None:
     if curve is None or fit is None:
         return
     draw_survival(axes, curve, style.colour, "--" if style.searched else "-")
+    if fit.doubt:
+        return
     half = fit.half_radius
     height = 50 * margin.accuracies[0].estimate
     end = curve.radii[-1]

@@ -22,14 +22,10 @@ from analysis.results.words import (
     configuration_text,
     method_text,
     percent,
-    resolution,
     value_text,
 )
 
 PEAK_KIND, MARGIN_KIND = "peak of robust accuracy", "half-robustness radius"
-MISFIT, MISFIT_ERRORS = 0.02, 3.0
-"""If a curve misses a measured accuracy by more than both this and so many standard errors of its
-images, it does not describe the data, and the intervals of its parameters omit this misfit."""
 SAME_NETWORKS = "no configuration has two seeds, so the interval holds only for these networks"
 
 
@@ -129,37 +125,29 @@ def _margin_finding(
         reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
         text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
+    lone = "" if margin.seed_noise else SAME_NETWORKS
+    if margin.fit.doubt:
+        # The curve does not say where within the bracket the half lies.
+        reason = "; ".join(part for part in (lone, margin.fit.doubt) if part)
+        text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; no radius is claimed: "
+        return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
     # Weibull is a name, with a capital letter; log-logistic is not.
     family = margin.fit.family.replace("weibull", "Weibull")
-    missed = _missed(results, margin)
-    lone = "" if margin.seed_noise else SAME_NETWORKS
-    reason = "; ".join(part for part in (lone, missed) if part)
     return replace(
         finding,
         text=f"{subject} ({percent(clean.estimate)}%) at attack radius "
         f"{value_text(half.estimate)} (95% interval {value_text(half.low)} to "
-        f"{value_text(half.high)}{f'; {reason}' if reason else ''}; {family} "
-        f"survival curve, at most {percent(margin.fit.misfit)} pp from the measured accuracies; "
-        f"{conditions}).",
-        status="bracketed" if reason else "claimed",
+        f"{value_text(half.high)}{f'; {lone}' if lone else ''}; {family} survival curve, at most "
+        f"{percent(margin.fit.misfit)} pp from the measured accuracies, which the interval allows "
+        f"for; {conditions}).",
+        status="bracketed" if lone else "claimed",
         estimate=half.estimate,
         low=half.low,
         high=half.high,
+        interval_method="percentiles of replicates, extended by the misfit of the curve",
         family=margin.fit.family,
-        reason=reason,
-    )
-
-
-def _missed(results: Results, margin: Margin) -> str:
-    """Return how the curve misses the measured accuracies; empty if it follows them."""
-    assert margin.fit is not None
-    # The standard error near half of the accuracy is close to its maximum, at one half.
-    allowed = max(MISFIT, MISFIT_ERRORS * resolution(0.5, results.num_test) / 1.96)
-    if margin.fit.misfit <= allowed:
-        return ""
-    return (
-        f"the interval omits the misfit of the curve: in the data, half is lost {_between(margin)}"
+        reason=lone,
     )
 
 

@@ -181,8 +181,8 @@ def margin_table(analysis: Analysis) -> Table:
                     results, found[margin.row].method, values_text(found[margin.row].values)
                 ),
                 *(interval_cell(value) for value in margin.accuracies),
-                Cell(text="no fit")
-                if margin.fit is None
+                Cell(text="no fit" if margin.fit is None else "bracketed")
+                if margin.fit is None or margin.fit.doubt
                 else _strength_cell(margin.fit.half_radius),
             )
             for margin in shown

@@ -28,6 +28,11 @@ FEWEST_RADII = 3
 FEWEST_CELLS, FEWEST_IMAGES = 3, 5
 """At least 3 steps between radii must lose at least 5 images each: two parameters need three
 counts, and a count below five is too small to fit."""
+MOST_ERRORS = 1.5
+"""A curve that misses a measured accuracy by as many standard errors claims no half radius."""
+STEEPEST = 2 / 3
+"""Where more is lost between two neighbouring radii, the family alone decides where: of margins
+that lie in a cliff, curves that missed nothing covered the half radius in 0 to 25% of sets."""
 MOST_ROWS = 100
 """If there are more configurations, only those that are drawn are fitted."""
 GRID = 41
@@ -55,7 +60,8 @@ class FittedMargin:
     shape: Interval
     """κ"""
     half_radius: Interval
-    """Where robust accuracy is half of clean accuracy."""
+    """Where robust accuracy is half of clean accuracy: percentiles, extended on both sides by
+    `misfit` divided by the slope of the curve there, as the error of a family is not noise."""
     mean_margin: Interval | None
     """Mean over all images, 0 for those wrong without an attack; None where it is infinite. It
     rests on the tail beyond the largest radius, where the family is an assumption."""
@@ -63,6 +69,24 @@ class FittedMargin:
     """The excess of its log-likelihood per image over that of the other family."""
     misfit: float
     """Largest distance between the curve and a measured accuracy (fraction)."""
+    misfit_errors: float = 0.0
+    """The largest such distance in standard errors of the measured accuracy."""
+    step: float = 0.0
+    """Share of the clean accuracy that is lost between the two radii around the half."""
+
+    @property
+    def doubt(self) -> str:
+        """Return why the half radius is not claimed; empty if it is."""
+        if self.misfit_errors >= MOST_ERRORS:
+            return (
+                f"the curve misses a measured accuracy by {self.misfit_errors:.1f} standard errors"
+            )
+        if self.step > STEEPEST:
+            return (
+                f"{percent(self.step)}% of the clean accuracy is lost from one measured radius to "
+                "the next; evaluate at a radius between them"
+            )
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +211,8 @@ def _margin(
     fitted, curve = None, None
     if not refusal:
         draws = fit_survival(fit.family, radii, _fittable(nested), fit)
-        fitted = _fitted(radii, point, fit, draws, nested[1:, 0], leads[best] - leads[1 - best])
+        lead = leads[best] - leads[1 - best]
+        fitted = _fitted(radii, nested, images, fit, draws, lead)
         curve = _curve(radii[-1], draws, nested[:, 0]) if is_drawn else None
     return Margin(
         row=row,
@@ -206,24 +231,41 @@ def _margin(
 
 
 def _fitted(
-    radii: Array, point: Array, fit: SurvivalFit, draws: SurvivalFit, clean: Array, lead: float
+    radii: Array, nested: Array, images: int, fit: SurvivalFit, draws: SurvivalFit, lead: float
 ) -> FittedMargin:
-    """Summarise 1 + B fits, that of the point estimates first; clean: (B,)."""
+    """Summarise 1 + B fits, that of the point estimates first; nested: (1 + B, 1 + m)."""
+    point = nested[:1]
     half = median_radius(fit.family, draws.scale, draws.shape)
-    mean = mean_radius(fit.family, draws.scale, draws.shape)
-    mean = mean * np.concatenate([point[:, 0], clean])
+    mean = mean_radius(fit.family, draws.scale, draws.shape) * nested[:, 0]
     # The mean of a log-logistic distribution diverges for κ ≤ 1.
     is_finite = bool(np.isfinite(mean).all())
     model = point[:, :1] * survival(fit.family, radii, fit.scale, fit.shape)
+    missed = np.abs(model - point[:, 1:])[0]
+    # An accuracy of replicates that do not vary is known to half an image.
+    errors = np.maximum(nested[1:, 1:].std(axis=0, ddof=1), 0.5 / images)
+    around = np.searchsorted(radii, half[0])
+    falls = cells(point)[0] / point[0, 0]
+    misfit = float(np.max(missed))
+    own = interval(half[0], half[1:])
+    more = misfit / _slope(fit, float(point[0, 0]), own.estimate)
     return FittedMargin(
         family=fit.family,
         scale=interval(fit.scale[0], draws.scale[1:]),
         shape=interval(fit.shape[0], draws.shape[1:]),
-        half_radius=interval(half[0], half[1:]),
+        half_radius=replace(own, low=max(own.low - more, 0.0), high=own.high + more),
         mean_margin=interval(mean[0], mean[1:]) if is_finite else None,
         lead=lead,
-        misfit=float(np.max(np.abs(model - point[:, 1:]))),
+        misfit=misfit,
+        misfit_errors=float(np.max(missed / errors)),
+        step=float(falls[around]),
     )
+
+
+def _slope(fit: SurvivalFit, clean: float, radius: float) -> float:
+    """Return by how much robust accuracy falls per unit of radius, at this radius."""
+    ends = np.array([0.999, 1.001]) * radius
+    kept = clean * survival(fit.family, ends, fit.scale, fit.shape)[0]
+    return float((kept[0] - kept[1]) / (ends[1] - ends[0]))
 
 
 def _curve(largest: float, draws: SurvivalFit, clean: Array) -> SurvivalCurve:

@@ -208,11 +208,16 @@ def test_a_survival_curve_that_misses_the_data_claims_no_radius(known: Measured)
     assert fitted.fit is not None
     (kept,) = margin_findings(results, [fitted])
     assert kept.status == "claimed"
-    missing = replace(fitted, fit=replace(fitted.fit, misfit=0.2))
-    (found,) = margin_findings(results, [missing])
-    assert found.status == "bracketed"
-    assert "omits the misfit of the curve: in the data, half is lost between" in found.reason
-    assert found.reason in found.text
+    for doubtful, said in (
+        ({"misfit_errors": 1.5}, "misses a measured accuracy by 1.5 standard errors"),
+        ({"step": 0.7}, "70.0% of the clean accuracy is lost from one measured radius to the next"),
+    ):
+        missing = replace(fitted, fit=replace(fitted.fit, **doubtful))
+        (found,) = margin_findings(results, [missing])
+        assert (found.status, found.estimate, found.low) == ("bracketed", None, None)
+        assert "between attack radii" in found.text
+        assert said in found.reason
+        assert found.reason in found.text
 
 
 def test_an_epsilon_exactly_at_the_first_level_is_not_called_below_it() -> None:

@@ -5,18 +5,19 @@ wider by the error of a share of so few sets. RHOEPS_FULL_COVERAGE=1 runs 400 se
 tolerances of a release.
 """
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import gamma, norm
 
 from analysis.fronts.choice import choose
 from analysis.inference.bootstrap import Replicates
 from analysis.responses.equivalence import Equivalence, measure_equivalences
-from analysis.responses.margins import measure_margins
+from analysis.responses.margins import Margin, measure_margins
 from analysis.responses.strength import find_peak
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
@@ -125,27 +126,34 @@ def test_the_interval_of_the_slope_covers_a_true_two(draw: Draw, truth: Truth) -
     assert 0.92 - ROOM <= share <= min(0.97 + ROOM, 1.0), share
 
 
-def test_the_interval_of_a_half_robustness_radius_covers_the_truth(draw: Draw) -> None:
-    clean, scale, shape = 0.87, 0.035, 1.4
-    radii = tuple((np.array([1, 2, 4, 8, 16]) / 255).tolist())
+RADII = np.array([1, 2, 4, 8, 16]) / 255
+MARGINS: dict[str, Curve] = {
+    "weibull": lambda e: np.exp(-((e / 0.035) ** 1.4)),
+    "gamma": lambda e: gamma.sf(e, 2, scale=0.012),
+    "bimodal": lambda e: 0.45 * norm.sf(e, 0.004, 0.0015) + 0.55 * norm.sf(e, 0.035, 0.008),
+    "cliff": lambda e: 0.92 * norm.sf(e, 0.021, 0.0015) + 0.08 * np.exp(-e / 0.02),
+    "one step": lambda e: norm.sf(e, 0.026, 0.003),
+}
+
+
+def margins_of(draw: Draw, survival: Curve, images: int) -> list[Margin]:
+    """Measure the margins of one configuration in many sets; its clean accuracy is 0.87."""
     results = draw(
         [("at", {"epsilon": 0.1}, 0.87, 0.5)],
         seeds=(0,),
-        num_test=2000,
-        radii=radii,
-        objective_radius=radii[2],
+        num_test=images,
+        radii=tuple(RADII.tolist()),
+        objective_radius=float(RADII[2]),
         sides=SIDES,
     )
     found, choice = configurations(results), choose(results)
-    survived = clean * np.exp(-((np.array((0.0, *radii)) / scale) ** shape))
-    cells = np.append(-np.diff(survived), survived[-1])
-    shares = np.append(cells, 1 - clean)
-    truth, covered = scale * math.log(2) ** (1 / shape), []
+    survived = 0.87 * np.append(1.0, survival(RADII))
+    shares = np.append(np.append(-np.diff(survived), survived[-1]), 0.13)
+    measured = []
     for seed in range(SETS):
         rng = np.random.default_rng(seed)
-        counts = rng.multinomial(2000, shares) / 2000
-        counts = counts[np.newaxis]
-        drawn = rng.multinomial(2000, counts[0], size=(REPLICATES, 1)) / 2000
+        counts = rng.multinomial(images, shares)[np.newaxis] / images
+        drawn = rng.multinomial(images, counts[0], size=(REPLICATES, 1)) / images
 
         def nested(of: Array) -> Array:
             return np.cumsum(of[..., -2::-1], axis=-1)[..., ::-1]
@@ -160,12 +168,29 @@ def test_the_interval_of_a_half_robustness_radius_covers_the_truth(draw: Draw) -
             pooled_over_methods=False,
             variance_explained_by_seed=None,
         )
-        (one,) = measure_margins(results, found, choice, replicates, "this test set")
-        assert one.fit is not None
-        covered.append(one.fit.half_radius.low <= truth <= one.fit.half_radius.high)
-    share = float(np.mean(covered))
-    print(f"half radius: {share:.3f}")
-    assert 0.95 - ROOM <= share <= min(0.95 + ROOM, 1.0), share
+        measured += measure_margins(results, found, choice, replicates, "this test set")
+    return measured
+
+
+@pytest.mark.parametrize("images", [500, 2000, 10_000])
+@pytest.mark.parametrize("name", MARGINS)
+def test_a_half_robustness_radius_covers_the_truth_or_is_not_claimed(
+    draw: Draw, name: str, images: int
+) -> None:
+    survival = MARGINS[name]
+    truth = float(brentq(lambda e: survival(np.array([e]))[0] - 0.5, 1e-5, 0.06))
+    measured = margins_of(draw, survival, images)
+    fits = [one.fit for one in measured if one.fit is not None and not one.fit.doubt]
+    covered = [fit.half_radius.low <= truth <= fit.half_radius.high for fit in fits]
+    print(
+        f"{name}, {images}: claimed {len(fits) / SETS:.2f}, covering {np.mean(covered or [1]):.3f}"
+    )
+    inside = [one.half_between[0] <= truth <= (one.half_between[1] or 1) for one in measured]
+    assert np.mean(inside) >= 0.95 - ROOM
+    if name == "weibull":
+        assert len(fits) > 0.9 * SETS
+    if len(fits) > 0.1 * SETS:
+        assert np.mean(covered) >= 0.95 - ROOM
 
 
 def test_the_interval_of_a_named_peak_covers_the_truth() -> None:

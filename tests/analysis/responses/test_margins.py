@@ -182,6 +182,24 @@ def test_each_row_of_the_gate_fails_alone(
     assert bool(reason) == bool(said)
 
 
+def test_the_half_radius_is_extended_by_the_misfit_over_the_slope(draw: Draw) -> None:
+    results = draw([("at", {"epsilon": 0.1}, 0.95, 0.55)], num_test=4000, noise=0.005)
+    (one,) = measured(results, count=400)
+    assert one.fit is not None
+    found = configurations(results)
+    nested = np.minimum.accumulate(draw_replicates(results, found, count=400).population[:, 0], 1)
+    radii, estimate = np.array(results.threat.radii), one.fit.half_radius.estimate
+    draws = fit_survival("weibull", radii, nested)
+    low, high = np.percentile(median_radius("weibull", draws.scale, draws.shape), (2.5, 97.5))
+    scale, shape, clean = one.fit.scale.estimate, one.fit.shape.estimate, one.accuracies[0].estimate
+    # Of c · exp(-(e/λ)^κ) at the half: c/2 · κ/e · ln 2.
+    more = one.fit.misfit / (0.5 * clean * shape / estimate * math.log(2))
+    assert estimate == pytest.approx(scale * math.log(2) ** (1 / shape))
+    assert one.fit.half_radius.low == pytest.approx(low - more, abs=1e-5)
+    assert one.fit.half_radius.high == pytest.approx(high + more, abs=1e-5)
+    assert one.fit.misfit_errors < 1.5
+
+
 def test_margins_of_a_study_recover_its_curve(draw: Draw) -> None:
     # Cells lie on c · exp(-k e²): the half radius is √(ln 2/k), with k = ln(c/r)/0.1².
     results = draw([("at", {"epsilon": 0.1}, 0.95, 0.55)], num_test=4000, noise=0.005)
