@@ -230,6 +230,7 @@ def _draws(
     num_train, size = len(order), config.training.batch_size
     augmentation = generator(config.seed, "augmentation", epoch, device=device)
     noise = generator(config.seed, "input noise", epoch, device=device)
+    choices = generator(config.seed, "weight side", epoch, device=device)
     corner = is_flipped = torch.empty(0, device=device)
     sizes = torch.empty(0, dtype=torch.int64, device=device)
     if border := border_of(data):
@@ -245,7 +246,8 @@ def _draws(
         if data.augmentation == "random_resized_crop":
             corners, sizes = draw_boxes(len(index), shape, augmentation)
         drawn = program.draw_noise((len(index), *shape), noise, phase.inputs)
-        yield Draw(index, corners, is_flipped[batch], drawn, sizes)
+        choice = program.draw_choice(choices, phase.weights)
+        yield Draw(index, corners, is_flipped[batch], drawn, sizes, choice)
 
 
 def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:

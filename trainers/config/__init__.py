@@ -63,7 +63,20 @@ from trainers.config.training import (
     own_parts,
     own_settings,
 )
-from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
+from trainers.config.weights import (
+    AdaptiveGsam,
+    Asam,
+    Awp,
+    EigenSam,
+    Esam,
+    FSam,
+    Gsam,
+    Kind,
+    LookSam,
+    Msam,
+    NoWeights,
+    Sam,
+)
 
 __all__ = [
     "ALWAYS",
@@ -86,6 +99,7 @@ __all__ = [
     "VALIDATION_ATTACK",
     "WEIGHT_SIDES",
     "Active",
+    "AdaptiveGsam",
     "Asam",
     "Awp",
     "ConfigError",
@@ -93,9 +107,12 @@ __all__ = [
     "DataConfig",
     "Dkl",
     "EAt",
+    "EigenSam",
+    "Esam",
     "EvaluationAttack",
     "EvaluationConfig",
     "ExtraData",
+    "FSam",
     "FgsmRs",
     "Gsam",
     "Ikl",
@@ -107,6 +124,7 @@ __all__ = [
     "Mart",
     "Method",
     "ModelConfig",
+    "Msam",
     "NFgsm",
     "NoInputs",
     "NoWeights",

@@ -17,6 +17,7 @@ from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
 from trainers.config.own import NO_SETTINGS, Own, OwnAttack
 from trainers.config.parts import OwnPart
+from trainers.config.weights import Msam
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
@@ -282,6 +283,11 @@ class TrainConfig:
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
         self.method.warm_epoch(self.training.epochs)
+        if isinstance(self.method.weights, Msam):
+            has_momentum = self.training.optimizer == "sgd" and self.training.momentum > 0
+            rule = "msam moves weights along the momentum and needs the optimizer sgd with one > 0"
+            got = f"{self.training.optimizer} with momentum {self.training.momentum:g}"
+            check(has_momentum, "weights", rule, got)
         if self.data.extra != "none":
             size = self.training.batch_size
             count = self.data.extra.count(size)

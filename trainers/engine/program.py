@@ -29,7 +29,7 @@ from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import Memory, no_numbers, static
 from trainers.step.optimizer import descending
 from trainers.step.step import Network, Sides, Update, new_memory, new_sums, step, update
-from trainers.step.weights import perturbing
+from trainers.step.weights import draw_choice, perturbing, reads_momentum
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
 """Programs that a process keeps per device; the least recently used one is dropped first."""
@@ -126,6 +126,7 @@ class Program:
             loss=minimised_by.loss,
             descend=descending(config.training),
             clips=config.training.gradient_clip != "none",
+            reads_momentum=reads_momentum(method.weights),
         )
         self._draw_noise = inputs.draw
         self._is_attacked = passes(method).input_backward > 0
@@ -157,6 +158,10 @@ class Program:
         """Draw the noise of a batch for the input side, in a phase of it."""
         draw = self._draw_noise if phase == "act" else draw_nothing
         return draw(shape, generator)
+
+    def draw_choice(self, generator: torch.Generator, phase: Phase) -> Tensor:
+        """Draw what is random about a step of the weight side, in a phase of it."""
+        return draw_choice(self._weight_side, phase, len(self.network.weights), generator)
 
     def run(self, numbers: Tensor, draw: Draw, phases: Phases) -> None:
         """Run one step; the host does not wait for it.
@@ -194,7 +199,9 @@ class Program:
             craft=self._sides.craft if acts else leave,
         )
         updated: Update = update
-        if self._may_compile and len(draw.samples) == self._batch_size:
+        # A renewal goes backward twice, which is not compiled: it is one step of a hundred.
+        may_compile = self._may_compile and phases.weights != "refresh"
+        if may_compile and len(draw.samples) == self._batch_size:
             updated = self._compile(sides, draw, acts)
         run = partial(self._step, sides=sides, updated=updated)
         if not self._is_captured:
@@ -228,7 +235,8 @@ class Program:
         crafted = images.clone() if self._is_crafted and acts else images
         view = self.network.attacked
         try:
-            compiled = compiled_update(sides, self.network, self.numbers, images, crafted, labels)
+            batch = images, crafted, labels, draw.choice
+            compiled = compiled_update(sides, self.network, self.numbers, *batch)
             if self._is_attacked and acts and isinstance(view, nn.Module):
                 attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)

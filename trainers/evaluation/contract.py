@@ -26,7 +26,8 @@ from trainers.step.inputs import Classify, crafting
 from trainers.step.losses import CROSS_ENTROPY, minimised
 from trainers.step.numbers import NO_MEMORY, Numbers, no_numbers
 from trainers.step.optimizer import descending, new_moments
-from trainers.step.weights import Gradients, new_side_memory, perturbing, plain
+from trainers.step.own import own_gradients
+from trainers.step.weights import Gradients, new_side_memory, plain
 
 SAMPLES = 8
 SAME = 1e-4
@@ -190,10 +191,11 @@ def _weight_breaches(side: Any, batch: _Batch) -> Iterator[str]:
     def run(one: OwnWeights) -> Gradients:
         torch.manual_seed(0)
         memory = new_side_memory(one, batch.weights)
+        given = batch.weights, batch.names, batch.numbers, memory
         for _ in range(2):
             counted[0] = 0
-            found = perturbing(one)(loss_at, batch.weights, batch.names, batch.numbers, memory)
-        return found
+            found = own_gradients(one, one.ready(), loss_at, *given)
+        return Gradients(*found)
 
     found = run(side)
     yield from _gradient_breaches(found.gradients, batch)

@@ -29,6 +29,9 @@ class Source(NamedTuple):
     """(N,) int64."""
 
 
+NOTHING = torch.empty(0)
+
+
 class Draw(NamedTuple):
     """Everything random about one batch."""
 
@@ -42,6 +45,8 @@ class Draw(NamedTuple):
     """Unit noise of the input side; empty without one."""
     size: Tensor = NO_SIZE
     """(B, 2) int64: height and width of each crop that is resized; empty without these."""
+    choice: Tensor = NOTHING
+    """Uniform numbers in [0, 1), one for each tensor of weights; empty unless ESAM acts."""
 
 
 def padding(image_shape: tuple[int, int, int]) -> int:
