@@ -395,17 +395,12 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
 def _choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
     """Return a study by its name, or print which names the file has and exit."""
     # pydantic: here, so that --help is quick.
-    from study.spec.mistakes import nearest
+    from study.spec import SpecError, choose_study
 
-    if name is None and len(studies) == 1:
-        return next(iter(studies.values()))
-    if name is None:
-        _leave(f"{file}: has several studies; name one of {', '.join(studies)}")
-    if name in studies:
-        return studies[name]
-    close = nearest(name, list(studies))
-    hint = f"did you mean {close}?" if close else f"it has {', '.join(studies)}"
-    _leave(f"{file}: has no study {name}; {hint}")
+    try:
+        return choose_study(studies, name, str(file))
+    except SpecError as error:
+        _leave(str(error))
 
 
 def _guarded(work: Callable[[], T]) -> T:

@@ -63,7 +63,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Return why a large launch may not start, after a question on the terminal; else empty."""
-    large = _large_launch(spec, plan, num_slots)
+    large = large_launch(spec, plan, num_slots)
     if not large:
         return ""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
@@ -76,7 +76,7 @@ def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     return "" if answer.strip().lower() in ("y", "yes") else "nothing was launched"
 
 
-def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+def large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format a launch that is to be confirmed: `1,200 trials, about 30 h`; empty for any other.
 
     On a cluster to join, where `num_slots` is None, only the number of trials counts.

@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -63,7 +64,7 @@ WAIT_FOR_WORKERS_SECONDS = 60.0
 """How long a launch waits for workers of an earlier one, which may be writing a result."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """How a launch ended, as the tracker knows it afterwards."""
 
@@ -83,6 +84,16 @@ class Outcome:
             return 128 + int(self.stopped_by)
         is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
+
+    def __repr__(self) -> str:
+        """Return how much of the study is done, and why the launch stopped."""
+        why = f"; {self.problem}" if self.problem else ""
+        return f"<Outcome: {self.started} started, {self.plan!r}{why}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").outcome_page(self))
 
     @property
     def parent_status(self) -> RunStatus:

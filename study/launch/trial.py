@@ -26,6 +26,7 @@ from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
 from study.plan.times import EVALUATION, START
 from study.records import runs, store
+from study.records.models import log_model
 from study.records.outages import connect_patiently
 from study.records.runs import TrialRun
 from study.records.values import (
@@ -37,7 +38,14 @@ from study.records.values import (
     run_params,
     time_values,
 )
-from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
+from trainers.checkpoint import (
+    RECIPE,
+    CheckpointError,
+    load_state,
+    recipe,
+    save_state,
+    save_weights,
+)
 from trainers.data.subset import sample_hash
 from trainers.detectors import EpochMetrics
 from trainers.engine.engine import Engine
@@ -301,11 +309,26 @@ class Trial:
             else:
                 metrics[EVALUATION] = evaluation_seconds
                 copy_attacks(self._client, self._source, folder)
-            run.finish(metrics, folder)
+            run.finish(metrics, folder, lambda: self._log_network(run, folder))
         self._with_states(lambda: self._context.states.delete(self._cell.key))
         clean, robust = runs.objective_names(config.evaluation.checkpoint)
         seconds = evaluation_seconds if self._restored else metrics["seconds"]
         return _complete((metrics[clean], metrics[robust]), seconds)
+
+    def _log_network(self, run: TrialRun, folder: Path) -> str:
+        """Log the checkpoint that the study reads as a model; return why not, if it cannot be."""
+        wanted = self._cell.config.evaluation.checkpoint
+        checkpoint = wanted if self._state.best_epoch else "last"
+        values = space.short_values(self._context.spec, self._cell.configuration)
+        return log_model(
+            self._client,
+            self._context.runs,
+            run,
+            checkpoint,
+            folder,
+            {"method": self._cell.configuration.method, **values, "seed": self._cell.seed},
+            self._context.dataset.image_shape,
+        )
 
     def _resolved(self) -> dict[str, Any]:
         """Return the cell's whole configuration, with the names that no number depends on."""
@@ -344,7 +367,12 @@ def _judge(
         save_weights(
             folder / runs.weights_file(checkpoint),
             weights[checkpoint],
-            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
+            {
+                "cell": cell.key,
+                "checkpoint": checkpoint,
+                "epoch": epoch,
+                RECIPE: recipe(config.model, dataset),
+            },
         )
         if checkpoint == config.evaluation.checkpoint:
             examples = adversarial_examples(model, *threat)

@@ -22,6 +22,7 @@ from trainers.config import (
     NUMERICS_VERSION,
     Asam,
     Awp,
+    DataConfig,
     FgsmRs,
     Gsam,
     Mart,
@@ -162,7 +163,18 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     loss = type(config.method.loss)
     # For a loss without a version this is a whole number, as in keys recorded before.
     versioned = f"{NUMERICS_VERSION}.{LOSS_NUMERICS[loss]}" if loss in LOSS_NUMERICS else None
-    return {**plain, "data": fingerprint, "numerics": versioned or NUMERICS_VERSION}
+    numerics = versioned or NUMERICS_VERSION
+    return {**plain, **_own_of_data(config.data), "data": fingerprint, "numerics": numerics}
+
+
+def _own_of_data(data: DataConfig) -> dict[str, Any]:
+    """Return what decides a cell's numbers of data of one's own, beside its content."""
+    found: dict[str, Any] = {}
+    if data.is_own:  # its settings decide nothing but the content
+        found["data_part"] = {data.name: {"source": source_of(data.settings.part)}}
+    if data.transform != NO_SETTINGS:
+        found["transform"] = _plain_field(data.transform, Own)
+    return found
 
 
 def training_key(recorded: Mapping[str, Any]) -> str:

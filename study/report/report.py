@@ -5,6 +5,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from analysis.results.methods import MethodNote
@@ -58,6 +59,11 @@ class Report:
     """Studies without a single finished trial."""
     kept: str = ""
     """Why the previous report was not replaced; empty if it was, or if there was none."""
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").report_page(self))
 
 
 def read_results(spec: StudySpec, project: Path) -> Results:
@@ -373,6 +379,8 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
             ("test", dataset.test),
         )
     )
+    if dataset.extra_share:
+        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {

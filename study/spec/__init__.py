@@ -5,6 +5,7 @@ dataclasses of `trainers.config`; the others are sides: settings as they are dec
 """
 
 from study.spec.around import AROUND
+from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
     Sampler,
@@ -38,7 +39,9 @@ __all__ = [
     "around_of",
     "batch_sizes_of",
     "cell_config",
+    "choose_study",
     "models_of",
+    "read_declared",
     "read_studies",
     "settings_of",
     "start_of",

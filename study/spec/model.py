@@ -3,9 +3,8 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -19,6 +18,7 @@ from study.spec.around import (
     read_around,
     read_override,
 )
+from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import empty, shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.settings import (
@@ -138,18 +138,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
     return distinct(methods)
 
 
-def _read_data(value: object, info: ValidationInfo) -> DataConfig:
-    """Read the data set's configuration; a path is relative to the studies file's folder."""
-    data = read_part(DataConfig, _DATA_FORM, value, info)
-    kind, _, path = data.name.partition(":")
-    if not path or not info.context:
-        return data
-    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
-    return replace(data, name=f"{kind}:{absolute}")
-
-
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_DATA_FORM = form(DataConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -228,7 +217,7 @@ class StudySpec(Part):
 
     name: str
     about: str = ""
-    data: Annotated[DataConfig, BeforeValidator(_read_data)]
+    data: Annotated[DataConfig, BeforeValidator(read_data)]
     model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
     training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
     start: Annotated[Start, BeforeValidator(read_start)] = FRESH
@@ -242,7 +231,7 @@ class StudySpec(Part):
 
 
 _PARTS: dict[str, type[Part]] = {
-    "data": _DATA_FORM,
+    "data": DATA_FORM,
     "model": AROUND_FORMS["model"],
     "training": AROUND_FORMS["training"],
     "search": SearchSpec,
@@ -380,6 +369,12 @@ def known_keys(place: Place) -> Sequence[str]:
             return list(Range.model_fields)
         case (_, "model", "settings"):
             return own_settings("networks", "")
+        case (_, "data", "settings"):
+            return own_settings("data", "")
+        case (_, "data", "transform", str(transform)):
+            return own_settings("transforms", transform)
+        case (_, "data", "extra"):
+            return list(EXTRA_FORM.model_fields)
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):

@@ -24,7 +24,7 @@ from study.spec.model import (
     start_of,
 )
 from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
-from study.spec.source import Place, SpecError, read_yaml
+from study.spec.source import Place, Source, SpecError, read_yaml
 from study.spec.start import Start
 from trainers.config import ConfigError
 
@@ -37,7 +37,14 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
 
     A top-level key that begins with a dot is not a study: it may hold what studies share (`&name`).
     """
-    source = read_yaml(path)
+    return check_studies(read_yaml(path), path.parent, path)
+
+
+def check_studies(source: Source, folder: Path, path: Path | None) -> dict[str, StudySpec]:
+    """Check the studies of a source, whose own paths are relative to `folder`.
+
+    `path` is the file that messages name; None for a source that was no file. Raises `SpecError`.
+    """
     notes = Notes(source)
     studies = {}
     if not isinstance(source.data, dict):
@@ -46,7 +53,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
     else:
         names = [name for name in source.data if not name.startswith(".")]
         _check_case(names, (), notes)
-        studies = {name: _study(name, path.parent, notes) for name in names}
+        studies = {name: _study(name, folder, notes) for name in names}
         if not studies:
             notes.add((), "declares no study; write one, such as digits: {...}")
     if notes.problems:
