@@ -54,9 +54,8 @@ def test_an_own_method_is_reported_beside_adversarial_training_and_runs_again_wh
     assert "no mistakes" in study(tmp_path, "check", "mine")
     assert "mine: 8 of 8 trials done" in study(tmp_path, "launch", "mine")
     study(tmp_path, "report", "mine")
-    page = (tmp_path / "reports" / "mine" / "report.md").read_text(encoding="utf-8")
-    assert re.search(r"\bat\b.*\blayer_sam\b|\blayer_sam\b.*\bat\b", page)
-    assert "my_parts:LayerSam" in page
+    findings = (tmp_path / "reports" / "mine" / "findings.md").read_text(encoding="utf-8")
+    assert re.search(r"\*\*Primary contrast.\*\* “layer\\_sam” and “at”", findings)
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("1e-12", "1e-9"), encoding="utf-8")
     plan = study(tmp_path, "plan", "mine")

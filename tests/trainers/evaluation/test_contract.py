@@ -78,6 +78,15 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         ),
         "draws other weights each time; draw them from torch's global generator",
     ),
+    "no copy": (
+        *(
+            "networks",
+            "import threading\ndef part(image_shape, num_classes):\n    net = nn.Sequential("
+            "nn.Flatten(), nn.Linear(64, num_classes))\n    net.lock = threading.Lock()\n"
+            "    return net\n",
+        ),
+        "cannot be copied .*lock.*; hold modules and tensors",
+    ),
     "no module": (
         *("networks", "def part(image_shape, num_classes):\n    return 3\n"),
         "part.py:5: part: must return a torch.nn.Module, got int",
