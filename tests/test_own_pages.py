@@ -1,4 +1,4 @@
-"""What docs/own_network.md and docs/own_method.md say: their files run, and their story is true."""
+"""What the pages on own parts say: their files run, and their story is true."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from study.precheck import Machine, foresee
 from study.spec import read_studies
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("own_network.md", "own_method.md")
+PAGES = ("own_network.md", "own_method.md", "own_data.md")
 MACHINE = Machine(cpus=2, gpus=0, free_bytes=2**40)
 
 
@@ -54,9 +54,8 @@ def test_an_own_method_is_reported_beside_adversarial_training_and_runs_again_wh
     assert "no mistakes" in study(tmp_path, "check", "mine")
     assert "mine: 8 of 8 trials done" in study(tmp_path, "launch", "mine")
     study(tmp_path, "report", "mine")
-    page = (tmp_path / "reports" / "mine" / "report.md").read_text(encoding="utf-8")
-    assert re.search(r"\bat\b.*\blayer_sam\b|\blayer_sam\b.*\bat\b", page)
-    assert "my_parts:LayerSam" in page
+    findings = (tmp_path / "reports" / "mine" / "findings.md").read_text(encoding="utf-8")
+    assert re.search(r"\*\*Primary contrast.\*\* “layer\\_sam” and “at”", findings)
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("1e-12", "1e-9"), encoding="utf-8")
     plan = study(tmp_path, "plan", "mine")

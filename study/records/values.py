@@ -53,7 +53,9 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
     network = asdict(config.model)
     own = network.pop("settings")
-    params |= {f"setup.model.{key}": value for key, value in (network | own).items()}
+    if config.model.is_own:
+        network = {"name": config.model.name, **own}
+    params |= {f"setup.model.{key}": value for key, value in network.items()}
     params |= {f"setup.{key}": value for key, value in _optimised(config.training).items()}
     if has_starts(spec):
         params["setup.start"] = start_name(start_of(spec, cell.configuration.method))
