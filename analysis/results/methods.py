@@ -12,8 +12,7 @@ MethodKind = Literal["standard", "sharpness", "adversarial", "other"]
 """What a method is compared as: standard training, SAM, adversarial training, or none of them."""
 
 _NAMED: Mapping[str, MethodKind] = {
-    **dict.fromkeys(("sam", "asam", "gsam", "adaptive_gsam", "look_sam"), "sharpness"),
-    **dict.fromkeys(("esam", "f_sam", "msam", "eigen_sam"), "sharpness"),
+    **dict.fromkeys(("sam", "asam", "gsam"), "sharpness"),
     **dict.fromkeys(("pgd", "fgsm_rs", "n_fgsm"), "adversarial"),
 }
 """Kinds of the side names in tables, and in a `front.json` from before methods carried kinds."""
