@@ -23,6 +23,7 @@ from ours import FORMS, train_ours
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainers.config import passes
 from trainers.networks.build import build_model
 
 MEASURED = ("standard", "sam", "look_sam_5", "at_10", "sam_at_10")
@@ -54,9 +55,8 @@ def pass_flops(case: Case) -> dict[str, float]:
 
 def step_flops(case: Case, method: str, counted: dict[str, float]) -> float:
     """Count the FLOPs per sample that a step of a method needs."""
-    sides = case.config(method).method
-    num_training, num_inputs = sides.weights.gradients, sides.inputs.attack_steps
-    return num_training * counted["training"] + num_inputs * counted["inputs"]
+    needed = passes(case.config(method).method)
+    return needed.weight_backward * counted["training"] + needed.input_backward * counted["inputs"]
 
 
 def variant(

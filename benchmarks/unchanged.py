@@ -53,6 +53,7 @@ def methods() -> dict[str, Any]:
     from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, Method, Pgd
 
     numbers = {"rho": 0.1, "gamma": 0.01, "norm": "linf", "epsilon": 0.1, "steps": 2, "sigma": 0.1}
+    numbers |= {"epsilon_linf": 0.1, "epsilon_l1": 2.0}
 
     def made(cls: Any) -> Any:
         needed = [f.name for f in cls.__dataclass_fields__.values() if f.name in numbers]

@@ -13,10 +13,18 @@ from pathlib import Path
 
 from study.launch import cluster
 from study.launch.launch import data_cache, project_folder
-from study.spec import StudySpec
+from study.spec import StudySpec, around_of, batch_sizes_of, models_of
 from study.spec.mistakes import Notes
-from study.spec.source import read_yaml
-from trainers.config import TORCHVISION_SETS, ConfigError, DataConfig, check_batches, check_image
+from study.spec.settings import is_swept
+from study.spec.source import Place, read_yaml
+from trainers.config import (
+    TORCHVISION_SETS,
+    ConfigError,
+    DataConfig,
+    ModelConfig,
+    check_batches,
+    check_image,
+)
 from trainers.data.dataset import DataError, Dataset, load_data
 from trainers.data.doubts import doubts
 from trainers.data.published import is_decoded
@@ -105,21 +113,52 @@ def _data_mistake(error: DataError) -> tuple[str, str]:
 
 
 def _check_fit(spec: StudySpec, data: Dataset, mistakes: Notes, warnings: Notes) -> None:
-    """Check the network and the batch size against the images."""
-    num_train, batch_size = len(data.train.labels), spec.training.batch_size
-    try:
-        check_image(spec.model, data.image_shape)
-    except ConfigError as error:
-        text = f"{error.rule}, got {error.value}; choose another network or larger images"
-        mistakes.add((spec.name, "model", error.field), text)
-    place = (spec.name, "training", "batch_size")
-    try:
-        check_batches(spec.model, batch_size, num_train)
-    except ConfigError as error:
-        mistakes.add(place, f"{error.rule}, got {error.value}; change it by one")
-    if batch_size > num_train:
+    """Check every network and batch size against the images."""
+    for method in spec.methods:
+        model_place = _declared_place(spec, method, "model", "")
+        for model in models_of(spec, method):
+            try:
+                check_image(model, data.image_shape)
+            except ConfigError as error:
+                text = f"{error.rule}, got {error.value}; choose another network or larger images"
+                mistakes.add((*model_place, error.field), text)
+        _check_batches(spec, method, len(data.train.labels), mistakes, warnings)
+
+
+def _check_batches(
+    spec: StudySpec, method: str, num_train: int, mistakes: Notes, warnings: Notes
+) -> None:
+    """Check every batch size of a method, those within a range too."""
+    place = (*_declared_place(spec, method, "training", "batch_size"), "batch_size")
+    sizes = batch_sizes_of(spec, method)
+    refused = dict.fromkeys(
+        (size, error.rule)
+        for model in models_of(spec, method)
+        for size in sizes
+        if (error := _batch_error(model, size, num_train)) is not None
+    )
+    for size, rule in list(refused)[:1]:
+        is_range = is_swept(around_of(spec, method, "training")["batch_size"]) and len(sizes) > 1
+        way_out = "write a list without it" if is_range else "change it by one"
+        mistakes.add(place, f"{rule}, got {size}; {way_out}")
+    if max(sizes) > num_train:
         rule = f"is larger than the {num_train} training images, so each batch holds all of them"
-        warnings.add(place, f"{rule}, got {batch_size}; lower it")
+        warnings.add(place, f"{rule}, got {max(sizes)}; lower it")
+
+
+def _batch_error(model: ModelConfig, size: int, num_train: int) -> ConfigError | None:
+    try:
+        check_batches(model, size, num_train)
+    except ConfigError as error:
+        return error
+    return None
+
+
+def _declared_place(spec: StudySpec, method: str, kind: str, name: str) -> Place:
+    """Return where the training or model of a method is declared: with the method, or above."""
+    own = dict(getattr(spec.methods[method], kind).settings)
+    is_own = name in own if name else bool(own)
+    return (spec.name, "methods", method, kind) if is_own else (spec.name, kind)
 
 
 def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:

@@ -37,6 +37,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         rows.append((method, *(str(number) if number else "·" for number in numbers)))
     print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
     _print_table(rows)
+    _print_sweeps(spec, plan)
     _print_reused(spec, plan)
     _print_reasons(spec, plan)
     _print_failures(spec, plan)
@@ -191,6 +192,18 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
         name = naming.configuration_name(spec, configuration)
         rows.append((name, f"{clean:.1%}", f"{robust:.1%}"))
     _print_table(rows)
+
+
+def _print_sweeps(spec: StudySpec, plan: Plan) -> None:
+    """Print which settings of training and model each method sweeps, and the trials they make."""
+    methods: dict[str, list[str]] = {}
+    for name in spec.methods:
+        swept = naming.swept_text(spec, name)
+        if swept:
+            methods.setdefault(swept, []).append(name)
+    for swept, names in methods.items():
+        number = sum(plan.num_trials(name) for name in names)
+        print(f"swept in {', '.join(names)}: {swept}; {number} trials")
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:

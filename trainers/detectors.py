@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.config import TrainConfig, passes
+from trainers.config import TrainConfig, is_active_epoch, passes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,8 @@ def _stuck(
     with accuracies that come and go, yet learns in the end.
     """
     share = math.ceil(STUCK_SHARE * config.training.epochs)
-    first = max(LEAST_STUCK_EPOCH, share, config.method.warmup_epochs + 1)
+    warm = math.ceil(config.method.warm_epoch(config.training.epochs))
+    first = max(LEAST_STUCK_EPOCH, share, warm + 1)
     loss_limit = STUCK_LOSS * math.log(num_classes)
     error = _standard_error(largest_class_share, num_validation)
     accuracy_limit = largest_class_share + STUCK_ERRORS * error
@@ -194,11 +195,12 @@ def _overfitted_catastrophically(
 ) -> Iterator[Sign]:
     """Find epochs in which single-step training lost robust accuracy but not its own images.
 
-    Wong et al. (2020), Fast is better than free: revisiting adversarial training.
+    Wong et al. (2020), Fast is better than free: revisiting adversarial training. Only where images
+    were crafted in both epochs: after the last of them, robust accuracy falls without overfitting.
     """
     if not config.method.is_single_step:
         return
-    for before, now, fall in _falls(history):
+    for before, now, fall in _falls(_attacked(config, history)):
         crafted = before.train_accuracy - now.train_accuracy
         if fall > CATASTROPHIC_FALL and crafted < FOLLOWING_SHARE * fall:
             yield (
@@ -214,9 +216,10 @@ def _overfitted_robustly(
 ) -> Iterator[Sign]:
     """Find epochs at which adversarial training has long been worse than at its best epoch.
 
-    Rice et al. (2020), Overfitting in adversarially robust deep learning. Only where gradients
-    craft the images: otherwise training accuracy says nothing about adversarial examples.
+    Rice et al. (2020), Overfitting in adversarially robust deep learning. Only in epochs whose
+    images gradients craft: in others, training accuracy says nothing about adversarial examples.
     """
+    history = _attacked(config, history)
     if not history or passes(config.method).input_backward == 0:
         return
     needed = max(LASTING_EPOCHS, math.ceil(LASTING_SHARE * config.training.epochs))
@@ -237,6 +240,12 @@ def _overfitted_robustly(
                 f"while accuracy on the crafted training images rose from "
                 f"{best.train_accuracy:.1%} to {now.train_accuracy:.1%}",
             )
+
+
+def _attacked(config: TrainConfig, history: Sequence[EpochMetrics]) -> list[EpochMetrics]:
+    """Return the epochs in which the input side acted throughout."""
+    side, epochs = config.method.inputs, config.training.epochs
+    return [metrics for metrics in history if is_active_epoch(side, metrics.epoch, epochs)]
 
 
 def _falls(

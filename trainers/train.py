@@ -10,22 +10,32 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainers.config import VALIDATION_ATTACK, Phase, TrainConfig, check_batches, passes, phase_of
+from trainers.config import (
+    VALIDATION_ATTACK,
+    Phases,
+    TrainConfig,
+    check_batches,
+    own_parts,
+    passes,
+)
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
+from trainers.engine.feed import fed
 from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
-from trainers.step.batches import Draw, padding
-from trainers.step.numbers import Numbers, schedule
-from trainers.step.step import Memory, new_memory
+from trainers.step.batches import Draw, border_of, draw_boxes
+from trainers.step.losses import minimised
+from trainers.step.numbers import Memory, Numbers, schedule
+from trainers.step.step import new_memory
 
 
 @dataclass(kw_only=True)
@@ -57,7 +67,7 @@ def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> Train
     model = build_model(config.model, data, initial).to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return TrainState(model=model, memory=new_memory(config, model))
+    return TrainState(model=model, memory=new_memory(config, model, len(data.classes)))
 
 
 def evaluated_weights(state: TrainState) -> dict[str, Tensor]:
@@ -132,22 +142,42 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Run the steps of an epoch, and return its training metrics. numbers: a row for each step."""
     started = time.perf_counter()
-    total, samples = config.training.epochs * len(numbers), Counter[Phase]()
+    total, samples = config.training.epochs * len(numbers), Counter[Phases]()
+    # Counted over the whole training, so that a resumed one acts on the same steps.
+    first = state.epoch * len(numbers)
+    phases = [config.method.phases(first + step, total) for step in range(len(numbers))]
     program.load(state.model, state.memory)
     rows = numbers.to(torch.float32).to(device)
-    draws = _draws(config, data, program, state.epoch, device)
-    with repeatable():
-        for step, (row, draw) in enumerate(zip(rows, draws, strict=True)):
-            # Counted over the whole training, so that a resumed one acts on the same steps.
-            phase = phase_of(config.method.weights, state.epoch * len(rows) + step, total)
+    order = _order(config, data, state.epoch, device)
+    draws = _draws(config, data, program, state.epoch, order, phases)
+    feeding = fed(data, program.source, order, config.training.batch_size, draws)
+    with repeatable(), _seeded(config, state.epoch, device), feeding as ready:
+        for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)
             samples[phase] += len(draw.samples)
     trained = _read(program, config, samples)
     program.store(state.model, state.memory)
+    minimised(config.method.loss).end_epoch(state.memory.loss)
     seconds = time.perf_counter() - started
     state.engine = _then(state.engine, program.describe())
     learning_rate = float(numbers[0, Numbers._fields.index("learning_rate")])
     return {**trained, "learning_rate": learning_rate, "seconds": seconds}
+
+
+@contextmanager
+def _seeded(config: TrainConfig, epoch: int, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators for an epoch with own parts, which may draw from them.
+
+    So their dropout, say, is decided by the seed, and a resumed training draws the same. Otherwise
+    nothing is touched.
+    """
+    if not own_parts(config):
+        yield
+        return
+    stream = generator(config.seed, "own parts", epoch, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(stream.initial_seed())
+        yield
 
 
 def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
@@ -160,41 +190,57 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
     return now | kept
 
 
+def _order(config: TrainConfig, data: Dataset, epoch: int, device: torch.device) -> Tensor:
+    """Draw the order of the training images in an epoch."""
+    stream = generator(config.seed, "batch order", epoch, device=device)
+    return torch.randperm(len(data.train.labels), generator=stream, device=device)
+
+
 def _draws(
-    config: TrainConfig, data: Dataset, program: Program, epoch: int, device: torch.device
+    config: TrainConfig,
+    data: Dataset,
+    program: Program,
+    epoch: int,
+    order: Tensor,
+    phases: Sequence[Phases],
 ) -> Iterator[Draw]:
-    """Draw everything random about the batches of an epoch; `epoch` counts from 0."""
+    """Draw everything random about the batches of an epoch; `epoch` counts from 0.
 
-    def stream(name: str) -> torch.Generator:
-        return generator(config.seed, name, epoch, device=device)
-
-    num_train, size = len(data.train.labels), config.training.batch_size
-    order = torch.randperm(num_train, generator=stream("batch order"), device=device)
-    augmentation, noise = stream("augmentation"), stream("input noise")
+    phases: of each batch's step. An input side that rests draws nothing.
+    """
+    device, shape = order.device, data.image_shape
+    num_train, size = len(order), config.training.batch_size
+    augmentation = generator(config.seed, "augmentation", epoch, device=device)
+    noise = generator(config.seed, "input noise", epoch, device=device)
     corner = is_flipped = torch.empty(0, device=device)
+    sizes = torch.empty(0, dtype=torch.int64, device=device)
+    if border := border_of(data):
+        corner = torch.randint(
+            2 * border + 1, (num_train, 2), generator=augmentation, device=device
+        )
     if data.augmentation != "none":
-        ends = 2 * padding(data.image_shape) + 1
-        corner = torch.randint(ends, (num_train, 2), generator=augmentation, device=device)
         is_flipped = torch.randint(2, (num_train,), generator=augmentation, device=device) == 1
-        is_flipped &= data.augmentation == "crop_flip"
-    for start in range(0, num_train, size):
-        batch = slice(start, start + size)
-        index = order[batch]
-        shape = (len(index), *data.image_shape)
-        yield Draw(index, corner[batch], is_flipped[batch], program.draw_noise(shape, noise))
+        is_flipped &= data.augmentation != "crop"
+    for step, phase in enumerate(phases):
+        batch = slice(step * size, (step + 1) * size)
+        index, corners = order[batch], corner[batch]
+        if data.augmentation == "random_resized_crop":
+            corners, sizes = draw_boxes(len(index), shape, augmentation)
+        drawn = program.draw_noise((len(index), *shape), noise, phase.inputs)
+        yield Draw(index, corners, is_flipped[batch], drawn, sizes)
 
 
-def _read(program: Program, config: TrainConfig, samples: Counter[Phase]) -> dict[str, Any]:
+def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:
     """Read the sums of an epoch: the only place where training waits for the device.
 
-    samples: how many were trained on in each phase of the weight side.
+    samples: how many were trained on, by what both sides did.
     """
     sums = program.sums
     norms = torch.stack(torch._foreach_norm(program.network.weights))
     is_finite = sums.is_finite & norms.isfinite().all()
     values = [sums.loss, sums.correct, sums.seen, is_finite]
     loss, correct, seen, finite = torch.stack([v.double() for v in values]).tolist()
-    each = [(count, passes(config.method, phase)) for phase, count in samples.items()]
+    each = [(count, passes(config.method, phases)) for phases, count in samples.items()]
     return {
         "train_loss": loss / seen,
         "train_accuracy": correct / seen,

@@ -285,7 +285,8 @@ def _fitted(
 ) -> tuple[list[int], str]:
     """Return the rows to fit, and a description of them."""
     row_of = {c.key: row for row, c in enumerate(found)}
-    if not front.note.searched and _varied_strength(front.configurations) is not None:
+    varied = _varied_strength(front.configurations)
+    if not front.note.searched and varied is not None and varied not in front.note.setup:
         return [row_of[c.key] for c in front.configurations], ALL
     where = "on validation" if choice.on_validation else "on test, not selected independently"
     return [row_of[c.key] for c in front.members], f"the members chosen {where}"

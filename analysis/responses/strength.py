@@ -105,7 +105,7 @@ def measure_responses(
     for note in results.methods:
         own = [row for row, c in enumerate(found) if c.method == note.name]
         name = strength_name([found[row] for row in own])
-        if name is None:
+        if name is None or name in note.setup:
             continue
         levels = {strength_of(found[row], name): row for row in own}
         # Standard training is strength 0, unless the method itself was run at 0.

@@ -69,6 +69,8 @@ class MethodNote:
     """The kind of its weight side. None: only the names are known, as in a table."""
     inputs: SideKind | None = field(default=None, metadata=ADDED_TO_NAMES)
     """The kind of its input side. None: only the names are known, as in a table."""
+    setup: tuple[str, ...] = field(default=(), metadata={"written": lambda note: bool(note.setup)})
+    """Values that are settings of the training or the network: no strengths of the method."""
 
     @property
     def kind(self) -> MethodKind:

@@ -1,5 +1,6 @@
 """A launch from its lock to its outcome: the plan, Ray, and records that are right in any case."""
 
+import itertools
 import math
 import os
 import shutil
@@ -44,7 +45,7 @@ from study.records.store import (
     store_exists,
 )
 from study.records.view import view_tag
-from study.spec import StudySpec
+from study.spec import StudySpec, batch_sizes_of, models_of
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data.dataset import Dataset, data_fingerprint, load_data
 
@@ -240,11 +241,14 @@ def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Pl
 
 def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
     """Check, before it costs a trial, that no last batch has a single sample."""
-    try:
-        check_batches(spec.model, spec.training.batch_size, len(dataset.train.labels))
-    except ConfigError as error:
-        place = f"{spec.name}.training.{error.field}"
-        raise ConfigError(place, error.rule, error.value) from None
+    num_train = len(dataset.train.labels)
+    for method in spec.methods:
+        for model, size in itertools.product(models_of(spec, method), batch_sizes_of(spec, method)):
+            try:
+                check_batches(model, size, num_train)
+            except ConfigError as error:
+                place = f"{spec.name}.training.{error.field}"
+                raise ConfigError(place, error.rule, error.value) from None
 
 
 def _run(

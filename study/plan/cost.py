@@ -10,7 +10,7 @@ from typing import Any
 
 from trainers.config import TrainConfig, passes
 
-SHAPING = ("norm", "steps", "every", "active_from")
+SHAPING = ("norm", "steps", "every", "active")
 """Settings of a side that decide how long a step takes; the others are numbers within it."""
 
 
@@ -50,6 +50,11 @@ def setting_key(canonical: Mapping[str, Any]) -> str:
     setting = {name: canonical[name] for name in ("data", "model")}
     batch_size = canonical["training"]["batch_size"]
     return json.dumps({**setting, "batch_size": batch_size}, sort_keys=True)
+
+
+def network_key(canonical: Mapping[str, Any]) -> str:
+    """Return a key of data and network: what is left where no batch size was measured."""
+    return json.dumps({name: canonical[name] for name in ("data", "model")}, sort_keys=True)
 
 
 def relative_cost(config: TrainConfig) -> float:

@@ -1,10 +1,13 @@
 """What methods, configurations and cells are called in runs, tables and messages."""
 
+from dataclasses import fields
+
 from analysis.results.words import value_text
 from study.plan import space
 from study.plan.space import Cell, Configuration
-from study.spec import Range, StudySpec
-from trainers.config import ModelConfig
+from study.spec import AROUND, Range, StudySpec, models_of, settings_of, swept_in
+from study.spec.settings import Setting, choices, first_choices, is_swept
+from trainers.config import ModelConfig, TrainingConfig
 
 
 def configuration_name(spec: StudySpec, configuration: Configuration) -> str:
@@ -29,10 +32,15 @@ def sides_name(spec: StudySpec, method: str) -> str:
 def settings_text(spec: StudySpec, method: str) -> str:
     """Format a method's sides and loss with their declared settings: `pgd: norm linf, steps 4`.
 
-    A grid stands as its values, a range as its ends. A side that is off is left out.
+    A grid stands as its values, a range as its ends. A side that is off is left out. What the
+    method overrides of training and model comes last.
     """
     declared = spec.methods[method]
-    sides = (declared.weights, declared.inputs, declared.loss)
+    overrides = [getattr(declared, kind) for kind in AROUND]
+    sides = (
+        *(declared.weights, declared.inputs, declared.loss),
+        *(side for side in overrides if side.settings),
+    )
     told = (
         f"{side.name}: {', '.join(f'{name} {_declared(value)}' for name, value in side.settings)}"
         if side.settings
@@ -48,15 +56,52 @@ def threat_name(norm: str, *radii: float) -> str:
     return f"{norm} {', '.join(map(_short, radii))}"
 
 
-def _declared(value: object) -> str:
+def network_names(spec: StudySpec) -> list[str]:
+    """List the networks of a study, those at both ends of a range of widths too, each once."""
+    models = (model for name in spec.methods for model in models_of(spec, name))
+    return list(dict.fromkeys(map(network_name, models)))
+
+
+def training_settings(spec: StudySpec) -> dict[str, object]:
+    """Return a study's training settings by name; a grid or a range as text, as it is declared."""
+    base = TrainingConfig(**first_choices(spec.training))
+    declared = dict(spec.training.settings)
+    return {
+        item.name: _declared(declared[item.name])
+        if is_swept(declared.get(item.name, ""))
+        else getattr(base, item.name)
+        for item in fields(base)
+    }
+
+
+def setup_names(spec: StudySpec, method: str) -> tuple[str, ...]:
+    """Return the short names of what a method sweeps in training and model."""
+    paths = [path for path, _ in settings_of(spec, method)]
+    return tuple(space.short_name(path, paths) for path, _ in swept_in(spec, method))
+
+
+def swept_text(spec: StudySpec, method: str) -> str:
+    """Format what a method sweeps in training and model: `learning_rate 0.05 / 0.1, width 4 / 8`.
+
+    Empty if that is nothing.
+    """
+    return ", ".join(
+        f"{path.split('.')[-1]} {_declared(setting)}" for path, setting in swept_in(spec, method)
+    )
+
+
+def _declared(value: Setting) -> str:
     """Format what is declared for a setting: a value, a grid or a range."""
     if isinstance(value, Range):
         return f"{_short(value.low)} to {_short(value.high)}"
-    return " / ".join(map(_short, value)) if isinstance(value, tuple) else _short(value)
+    return " / ".join(map(_short, choices(value)))
 
 
 def network_name(model: ModelConfig) -> str:
     """Format a network as reports name it: `wide_resnet, depth 28, width 10`."""
+    if model.is_own:
+        own = model.settings.settings.items()
+        return ", ".join([model.name, *(f"{name} {_short(value)}" for name, value in own)])
     depth = f", depth {model.depth}" if model.depth else ""
     layers = ", group normalisation" if model.norm_layer == "group" else ""
     return f"{model.name}{depth}, width {model.width}{layers}"

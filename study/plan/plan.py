@@ -124,6 +124,12 @@ class Plan:
         """The number of the study's cells, with those that are still to be suggested."""
         return len({planned.cell.key for planned in self.cells}) + self.to_search
 
+    def num_trials(self, method: str) -> int:
+        """Count a method's cells, with those that are still to be suggested."""
+        cells = {p.cell.key for p in self.cells if p.cell.configuration.method == method}
+        to_come = sum(block.to_search for block in self.blocks if block.block.method == method)
+        return len(cells) + self.seeds * to_come
+
     def count(self, state: CellState, method: str | None = None) -> int:
         """Count the distinct cells in a state, of one method or of all."""
         keys = {

@@ -14,6 +14,8 @@ MANY_LOSSES = 5
 """So many workers lost after the same epoch no longer look like chance."""
 MOST_SETTINGS = 3
 """How many changed settings are named; the rest are counted."""
+SOURCE = ".source."
+"""Stands in a path before the file or distribution that decides an own part."""
 NEVER_RUN = "not run yet"
 
 
@@ -88,9 +90,21 @@ def _ending(tried: list[TrialRecord]) -> str:
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Format which settings differ between two canonical forms: `training.epochs 10 → 20`."""
     found = list(_differences(old, new))
+    sources = [(path.partition(SOURCE)[2], a, b) for path, a, b in found if SOURCE in path]
+    edited = dict.fromkeys(_changed(*source) for source in sources)
+    found = [one for one in found if SOURCE not in one[0]]
     shown = [f"{path} {_shown(a)} → {_shown(b)}" for path, a, b in found[:MOST_SETTINGS]]
     more = len(found) - MOST_SETTINGS
-    return ", ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+    return ", ".join([*edited, *shown, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _changed(name: str, old: Any, new: Any) -> str:
+    """Format what became of a file or a distribution that an own part is made of."""
+    if not name.endswith(".py"):
+        return f"{name} {_shown(old)} → {_shown(new)}"
+    if old is None or new is None:
+        return f"{name} is {'imported' if old is None else 'no longer imported'}"
+    return f"{name} changed since"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from study.spec import SIDES, Range, StudySpec, Value, cell_config, settings_of
-from study.spec.settings import members_of
+from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec.settings import choices, is_grid, members_of
 from trainers.config import (
     ATTACKS,
     LOSS_NUMERICS,
@@ -31,9 +31,12 @@ from trainers.config import (
     TrainConfig,
     TrainingConfig,
 )
+from trainers.config.own import NO_SETTINGS, Own
+from trainers.config.parts import source_of
 
 Values = tuple[tuple[str, Value], ...]
-"""Chosen values by dotted path below the method, such as `weights.sam.rho`."""
+"""Chosen values by dotted path, such as `weights.sam.rho` below the method, or
+`training.learning_rate`."""
 
 _NAMES = {cls: name for classes in (*SIDES.values(), ATTACKS) for name, cls in classes.items()}
 _ALWAYS_KEYED = {
@@ -175,7 +178,7 @@ def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
 
 def side_names(method: Method) -> dict[str, str]:
     """Return the names of a method's two sides and loss: `{"weights": "sam", ...}`."""
-    return {item.name: _NAMES[type(getattr(method, item.name))] for item in fields(Method)}
+    return {item.name: _name(getattr(method, item.name)) or "" for item in fields(Method)}
 
 
 def taught_values(block: Block, recorded: Mapping[str, Any]) -> dict[str, Value] | None:
@@ -224,7 +227,7 @@ def points(block: Block) -> Iterator[dict[str, Value]]:
 
 def short_values(spec: StudySpec, configuration: Configuration) -> dict[str, Value]:
     """Return a configuration's values under the shortest distinct names: `{"rho": 0.1}`."""
-    paths = [path for path, _ in settings_of(spec.methods[configuration.method])]
+    paths = [path for path, _ in settings_of(spec, configuration.method)]
     return {short_name(path, paths): value for path, value in configuration.values}
 
 
@@ -243,14 +246,14 @@ def short_name(path: str, paths: Iterable[str]) -> str:
 
 def _grid(spec: StudySpec, method: str) -> Iterator[Values]:
     """Yield every combination of a method's lists."""
-    lists = [(p, s) for p, s in settings_of(spec.methods[method]) if isinstance(s, tuple)]
+    lists = [(p, s) for p, s in settings_of(spec, method) if is_grid(s)]
     paths = [path for path, _ in lists]
-    for values in itertools.product(*(setting for _, setting in lists)):
+    for values in itertools.product(*(choices(setting) for _, setting in lists)):
         yield tuple(zip(paths, values, strict=True))
 
 
 def _ranges(spec: StudySpec, method: str) -> tuple[tuple[str, Range], ...]:
-    settings = settings_of(spec.methods[method])
+    settings = settings_of(spec, method)
     return tuple((path, setting) for path, setting in settings if isinstance(setting, Range))
 
 
@@ -278,21 +281,48 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
     # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
     for path in searched:
-        kind, side, name = path.split(".")
-        template["method"][kind][side][name] = _PLACEHOLDER
+        *above, name = _steps(path)
+        inner = template
+        for step in above:
+            inner = inner[step]
+        inner[name] = _PLACEHOLDER
     return _digest(template)
 
 
 def _at(recorded: Mapping[str, Any], path: str) -> Any:
     """Return a canonical form's value at a path; None if it has no such side or setting."""
-    kind, side, name = path.split(".")
+    *above, name = _steps(path)
     inner: Any = recorded
-    for key in ("method", kind, side):
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    for step in above:
+        inner = inner.get(step) if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         return None
-    defaults = {item.name: item.default for item in fields(SIDES[kind][side])}
-    return inner.get(name, defaults.get(name))
+    if name in inner:
+        return inner[name]
+    kind, *rest = [step for step in above if step != "method"]
+    cls = AROUND[kind] if kind in AROUND else SIDES[kind].get(rest[0])
+    # An own part's settings have no defaults here, as they are all in its keys.
+    defaults = {item.name: item.default for item in fields(cls)} if cls else {}
+    return defaults.get(name)
+
+
+def _steps(path: str) -> list[str]:
+    """Return the keys from a canonical form to the setting at a path.
+
+    The name of an own part in it may have dots, too.
+    """
+    kind, _, rest = path.partition(".")
+    above, _, name = rest.rpartition(".")
+    steps = [kind, *([above] if above else []), name]
+    return steps if kind in AROUND else ["method", *steps]
+
+
+def _name(value: Any) -> str | None:
+    """Return the name of a side, an attack or an own optimiser, None for anything else."""
+    if isinstance(value, Own):
+        is_settings = value == NO_SETTINGS or value.part.kind == "networks"
+        return None if is_settings else value.part.name
+    return _NAMES.get(type(value))
 
 
 def _digest(value: Mapping[str, Any]) -> str:
@@ -306,19 +336,21 @@ def _as_json(value: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> Any:
     """Convert a trainers' dataclass to plain values; a choice of sides becomes `{name: fields}`."""
     cls: Any = type(value)
-    plain = {}
+    is_own = isinstance(value, Own)
+    plain: dict[str, Any] = {"source": source_of(value.part)} if is_own else {}
     for item in fields(value):
         content = getattr(value, item.name)
-        # The sides are always kept: `none` is a choice like any other.
-        is_side = type(content) in _NAMES
-        if content != item.default or is_side or item.name in _ALWAYS_KEYED.get(cls, ()):
+        # The sides are always kept: `none` is a choice like any other. So are settings of own
+        # parts, whose defaults may change.
+        is_kept = _name(content) is not None or (is_own and item.name in value.settings)
+        if content != item.default or is_kept or item.name in _ALWAYS_KEYED.get(cls, ()):
             plain[item.name] = _plain_field(content, _hints(cls)[item.name])
     return plain
 
 
 def _plain_field(value: Any, hint: Any) -> Any:
-    if type(value) in _NAMES:
-        return {_NAMES[type(value)]: _plain(value)}
+    if (name := _name(value)) is not None:
+        return {name: _plain(value)}
     if hasattr(type(value), "__dataclass_fields__"):
         return _plain(value)
     if isinstance(value, tuple):

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from study.plan import space
-from study.plan.cost import evaluation_work, relative_cost, setting_key, shape_key
+from study.plan.cost import evaluation_work, network_key, relative_cost, setting_key, shape_key
 from study.plan.plan import EVALUATED_TAG, Plan, PlannedBlock, TrialRecord
 from study.spec import StudySpec
 from trainers.config import TrainConfig
@@ -47,7 +47,8 @@ class Pace:
     by_shape: Mapping[str, float]
     """Median seconds of a trial, by shape of the training."""
     rates: Mapping[str, Range]
-    """Least and most seconds per pass and epoch among the shapes of the same data and network."""
+    """Least and most seconds per pass and epoch among the shapes of the same data and network, by
+    `setting_key` and by `network_key`."""
     start: float
     """Median seconds from the beginning of a launch to a worker's first epoch."""
 
@@ -59,7 +60,8 @@ class Pace:
         known = self.by_shape.get(shape_key(canonical))
         if known is not None:
             return known, known
-        rate = self.rates.get(setting_key(canonical))
+        # A searched batch size was hardly ever measured, and changes a rate less than a network.
+        rate = self.rates.get(setting_key(canonical)) or self.rates.get(network_key(canonical))
         if rate is None:
             return None
         work = relative_cost(config) * config.training.epochs
@@ -69,7 +71,7 @@ class Pace:
 def measured_pace(records: Iterable[TrialRecord]) -> Pace:
     """Collect how long finished trials took."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    works: dict[str, tuple[str, float]] = {}
+    works: dict[str, tuple[tuple[str, str], float]] = {}
     starts = []
     for record in records:
         if not record.is_complete or EVALUATED_TAG in record.labels:
@@ -79,13 +81,14 @@ def measured_pace(records: Iterable[TrialRecord]) -> Pace:
         cost = record.metrics.get("cost/passes_per_sample")
         if cost is not None:
             work = cost * record.canonical["training"]["epochs"]
-            works[shape] = setting_key(record.canonical), work
+            works[shape] = (setting_key(record.canonical), network_key(record.canonical)), work
         if START in record.metrics:
             starts.append(record.metrics[START])
     by_shape = {shape: median(times) for shape, times in seconds.items()}
     rates: dict[str, list[float]] = defaultdict(list)
-    for shape, (setting, work) in works.items():
-        rates[setting].append(by_shape[shape] / work)
+    for shape, (settings, work) in works.items():
+        for setting in settings:
+            rates[setting].append(by_shape[shape] / work)
     return Pace(
         by_shape=by_shape,
         rates={setting: (min(found), max(found)) for setting, found in rates.items()},

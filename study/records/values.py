@@ -14,8 +14,10 @@ from study.plan import space
 from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
-from study.spec import SIDES, StudySpec
-from trainers.config import Passes, TrainConfig
+from study.spec import StudySpec
+from study.spec.settings import class_of
+from trainers.config import Passes, TrainConfig, TrainingConfig, active_text
+from trainers.config.own import Own
 from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
 from trainers.evaluation.evaluate import Evaluation
 
@@ -37,22 +39,35 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     }
     for declared in spec.methods.values():
         for side in ("weights", "inputs", "loss"):
-            cls = SIDES[side][getattr(declared, side).name]
+            cls = class_of(side, getattr(declared, side))
             names = {item.name for item in fields(cls)} - {"rho", "epsilon"}
             params |= {f"sides.{side}.{name}": "none" for name in names}
     for side, name in space.side_names(config.method).items():
         params[f"sides.{side}"] = name
         for key, value in asdict(getattr(config.method, side)).items():
-            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = value
+            shown = active_text(value) if key == "active" else value
+            params[key if key in ("rho", "epsilon") else f"sides.{side}.{key}"] = shown
     extent = asdict(config.data)
     params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
-    params |= {f"setup.model.{key}": value for key, value in asdict(config.model).items()}
-    params |= {f"setup.{key}": value for key, value in asdict(config.training).items()}
+    network = asdict(config.model)
+    own = network.pop("settings")
+    params |= {f"setup.model.{key}": value for key, value in (network | own).items()}
+    params |= {f"setup.{key}": value for key, value in _optimised(config.training).items()}
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
     params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}
     params |= {f"setup.evaluation.{key}": value for key, value in attack.items()}
     return {name: _listed(value) for name, value in params.items()}
+
+
+def _optimised(training: TrainingConfig) -> dict[str, object]:
+    """Return the settings of a training by name; those of an own optimiser among them."""
+    found = {item.name: getattr(training, item.name) for item in fields(training)}
+    if isinstance(training.optimizer, Own):
+        own = training.optimizer
+        found["optimizer"] = own.part.name
+        found |= {f"optimizer.{key}": value for key, value in own.settings.items()}
+    return found
 
 
 def _listed(value: object) -> object:

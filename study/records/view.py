@@ -10,7 +10,7 @@ import zlib
 from typing import Any
 
 from study.records.runs import StudyRuns, robust_name
-from study.spec import StudySpec
+from study.spec import StudySpec, swept_in
 
 KEY = "study"
 SECTION = "study"
@@ -32,7 +32,9 @@ def _state(spec: StudySpec, runs: StudyRuns) -> dict[str, Any]:
     evaluation = spec.evaluation
     clean = f"{evaluation.checkpoint}/test_clean"
     robust = robust_name(evaluation.checkpoint, evaluation.norm, evaluation.objective_radius)
-    params = ("method", "rho", "epsilon", "seed")
+    paths = dict.fromkeys(path for name in spec.methods for path, _ in swept_in(spec, name))
+    swept = [param_name(path) for path in paths]
+    params = ("method", "rho", "epsilon", *swept, "seed")
     return {
         "selectedColumns": [
             *(f"params.`{name}`" for name in params),
@@ -57,7 +59,7 @@ def _state(spec: StudySpec, runs: StudyRuns) -> dict[str, Any]:
         "compareRunCharts": [
             {
                 **_chart("PARALLEL", "Radii and test accuracies"),
-                "selectedParams": ["rho", "epsilon"],
+                "selectedParams": ["rho", "epsilon", *swept],
                 "selectedMetrics": [clean, robust],
                 "showAllRuns": True,
             },
@@ -68,6 +70,15 @@ def _state(spec: StudySpec, runs: StudyRuns) -> dict[str, Any]:
             },
         ],
     }
+
+
+def param_name(path: str) -> str:
+    """Return the name in MLflow of a setting of training or model, as `run_params` gives it.
+
+    >>> param_name("training.learning_rate"), param_name("model.width")
+    ('setup.learning_rate', 'setup.model.width')
+    """
+    return f"setup.{path.removeprefix('training.')}"
 
 
 def _chart(kind: str, title: str) -> dict[str, Any]:

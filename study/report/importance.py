@@ -104,5 +104,5 @@ def _shares(points: Sequence[tuple[Mapping[str, float], float]]) -> dict[str, fl
 
 
 def _named(spec: StudySpec, method: str, shares: Mapping[str, float]) -> dict[str, float]:
-    paths = [path for path, _ in settings_of(spec.methods[method])]
+    paths = [path for path, _ in settings_of(spec, method)]
     return {space.short_name(path, paths): share for path, share in shares.items()}

@@ -32,7 +32,8 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
-from trainers.config import INPUT_SIDES, VALIDATION_ATTACK, WEIGHT_SIDES, EvaluationConfig
+from study.spec.settings import class_of
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.doubts import doubts
 from trainers.data.subset import sample_hash
@@ -66,6 +67,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
     done = [planned for planned in plan.cells if planned.state == "done"]
     test_hash = sample_hash(dataset.test)
     seeds = Counter(planned.cell.configuration for planned in done)
+    longest = max((p.cell.config.training.epochs for p in plan.cells), default=1)
     with recording(store):
         attacks = _read_attacks(spec, store, done, dataset)
         trials = tuple(
@@ -76,6 +78,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
                 attacks[planned.cell.key],
                 num_seeds=seeds[planned.cell.configuration],
                 test_hash=test_hash,
+                longest=longest,
             )
             for planned in done
         )
@@ -227,8 +230,13 @@ def _trial_result(
     *,
     num_seeds: int,
     test_hash: str,
+    longest: int,
 ) -> TrialResult:
-    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done."""
+    """Read one finished cell. `num_seeds`: how many seeds of its configuration are done.
+
+    `longest`: the epochs of the study's longest training. Where their numbers differ, a cost is
+    counted per epoch of that one, so that budgets are those of whole trainings.
+    """
     record = planned.record
     assert record is not None
     assert record.objectives is not None
@@ -253,7 +261,7 @@ def _trial_result(
         bits=bits[evaluation.checkpoint],
         sample_hash=str(bits["sample_hash"]),
         seconds=training_seconds(record),
-        cost=metrics["cost/passes_per_sample"],
+        cost=metrics["cost/passes_per_sample"] * (planned.cell.config.training.epochs / longest),
         run=record.run,
         other=evidence.other_norm(evaluation, metrics, bits),
         strong=evidence.strong_results(attacks),
@@ -343,8 +351,9 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             sides=naming.sides_name(spec, name),
             searched=name in searched,
             settings=naming.settings_text(spec, name),
-            weights=WEIGHT_SIDES[declared.weights.name].kind,
-            inputs=INPUT_SIDES[declared.inputs.name].kind,
+            weights=class_of("weights", declared.weights).kind,
+            inputs=class_of("inputs", declared.inputs).kind,
+            setup=naming.setup_names(spec, name),
         )
         for name, declared in spec.methods.items()
     )
@@ -363,13 +372,13 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         )
     )
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
+    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {
         "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": dataset.augmentation.replace("_", " and "),
-        "network": naming.network_name(spec.model),
-        "training": _shown(
-            {name: getattr(spec.training, name) for name in type(spec.training).__annotations__}
-        ),
+        "augmentation": augmented.replace("_", " "),
+        "network": "; ".join(naming.network_names(spec)),
+        "training": _shown(naming.training_settings(spec)),
+        **_cost_unit(plan),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
             for label in labels
@@ -382,6 +391,14 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
             for key in versions
         },
     }
+
+
+def _cost_unit(plan: Plan) -> dict[str, str]:
+    """Return what an epoch means in a training cost, where the numbers of epochs differ."""
+    epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
+    if len(epochs) < 2:
+        return {}
+    return {"cost": f"of a whole training, divided by the {epochs[-1]} epochs of the longest"}
 
 
 def _shown(values: Mapping[str, object]) -> str:

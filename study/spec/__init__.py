@@ -1,15 +1,28 @@
 """The studies file, read and checked.
 
-Start at `read_studies`. The parts of a `StudySpec` that can hold neither a list nor a range
-are the dataclasses of `trainers.config`.
+Start at `read_studies`. The parts of a `StudySpec` that can hold neither a list nor a range are the
+dataclasses of `trainers.config`; the others are sides: settings as they are declared.
 """
 
-from study.spec.model import AnalysisSpec, Sampler, StudySpec, cell_config, settings_of
+from study.spec.around import AROUND
+from study.spec.model import (
+    AnalysisSpec,
+    Sampler,
+    StudySpec,
+    around_config,
+    around_of,
+    batch_sizes_of,
+    cell_config,
+    models_of,
+    settings_of,
+    swept_in,
+)
 from study.spec.read import read_studies
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
 
 __all__ = [
+    "AROUND",
     "SIDES",
     "AnalysisSpec",
     "Range",
@@ -18,7 +31,12 @@ __all__ = [
     "SpecError",
     "StudySpec",
     "Value",
+    "around_config",
+    "around_of",
+    "batch_sizes_of",
     "cell_config",
+    "models_of",
     "read_studies",
     "settings_of",
+    "swept_in",
 ]

@@ -92,7 +92,12 @@ MOST_ROUNDS = 20
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_JUDGED_BY = {"objective_radius": ("radii",), "radii": ("norm",), "epsilon": ("norm",)}
+_JUDGED_BY = {
+    "objective_radius": ("radii",),
+    "radii": ("norm",),
+    "epsilon": ("norm",),
+    "settings": ("name",),
+}
 """Fields whose check reads another field: not checked while that field is itself a mistake."""
 _TYPES = {
     "float_type": "must be a number",
@@ -309,22 +314,23 @@ def _way_out(kind: str, value: object, place: Place) -> str:
         if kind == "float_type" and re.search(r"/ ?0+$", value):
             return "; the divisor of a fraction must not be 0"
         if kind == "float_type" and number is not None:
-            return f"; fractions are allowed in {', '.join(RADIUS_FIELDS)} only, write {number:.6g}"
+            allowed = "epsilon, sigma, step sizes and radii"
+            return f"; fractions are allowed in {allowed} only, write {number:.6g}"
     if kind == "tuple_type" and place[-1] in RADIUS_FIELDS and isinstance(value, int | float):
         return f"; did you mean [{value:g}/255]?" if 1 < value <= 255 else _for_example(place)
-    in_methods = place[1:2] == ("methods",)
+    may_vary = place[1:2] in (("methods",), ("training",), ("model",))
     if isinstance(value, Mapping) and _RANGE_KEYS & set(value):
-        if isinstance(place[-1], int) and in_methods:
+        if isinstance(place[-1], int) and may_vary:
             return f"; use either a list or a range for {place[-2]}"
-        if not in_methods:
-            return "; only settings under methods have ranges"
+        if not may_vary:
+            return "; only settings under methods, training and model have ranges"
     if isinstance(value, tuple):
-        if in_methods and place[-1] in _RANGE_KEYS:
+        if may_vary and place[-1] in _RANGE_KEYS:
             return f"; use either a list or a range for {place[-2]}"
         if isinstance(place[-1], int) and kind in _SCALARS:
             return "; a list may hold plain values only"
-        if not in_methods and kind in _SCALARS:
-            return "; only settings under methods have lists"
+        if not may_vary and kind in _SCALARS:
+            return "; only settings under methods, training and model have lists"
     return _for_example(place)
 
 
@@ -352,6 +358,6 @@ def _dotted(place: Place) -> str:
     """Format a place as its keys, joined by dots; an unusual key is quoted."""
     keys = [part for part in place if isinstance(part, str)]
     return ".".join(
-        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", key) else shown(key)
+        key if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", key) else shown(key)
         for key in keys
     )

@@ -1,7 +1,8 @@
 """The parts of a study: `StudySpec`, what it holds, and the `TrainConfig` of each cell."""
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -10,33 +11,46 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, PlainValidator, ValidationInfo
 
+from study.spec.around import (
+    AROUND,
+    AROUND_FORMS,
+    BUILT,
+    model_config,
+    read_around,
+    read_override,
+)
 from study.spec.mistakes import empty, shown
+from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.settings import (
     SIDES,
     Part,
+    PlainList,
     Radius,
     Range,
     Setting,
     Side,
     Value,
+    built_side,
     choice_form,
+    choices,
+    class_of,
     config_text,
     distinct,
+    each_choice,
     form,
+    is_swept,
     read_choice,
     read_number_or_word,
     read_part,
-    read_side,
     rule_error,
     rule_errors,
 )
 from study.spec.source import Place
 from trainers.config import (
     ATTACKS,
-    DEFAULT_DEPTHS,
-    DEFAULT_WIDTHS,
     ConfigError,
     DataConfig,
+    EvaluationAttack,
     EvaluationConfig,
     Method,
     ModelConfig,
@@ -54,24 +68,18 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
 
 
-def _read_attack(value: object) -> object:
+def _read_attack(value: object, info: ValidationInfo) -> object:
     """Read the evaluation attack, such as `{pgd: {...}}`."""
-    if isinstance(value, tuple(ATTACKS.values())):
+    if isinstance(value, EvaluationAttack):
         return value
+    own = read_own("attacks", "attack", value, info)
+    if own is not None:
+        return own
     name, part = read_choice("attack", _ATTACK_FORM, value)
     try:
         return ATTACKS[name](**part.model_dump())
     except ConfigError as error:
         raise rule_errors([((name, error.field), config_text(error))], "trainers") from None
-
-
-def _read_model(value: object) -> ModelConfig:
-    """Read the network's configuration; width and depth default to what is usual for its kind."""
-    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
-        name = value["name"]
-        usual = {"width": DEFAULT_WIDTHS.get(name, 1), "depth": DEFAULT_DEPTHS.get(name, 0)}
-        value = {**usual, **value}
-    return read_part(ModelConfig, _MODEL_FORM, value)
 
 
 def _read_methods(value: object) -> object:
@@ -131,7 +139,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
 
 def _read_data(value: object, info: ValidationInfo) -> DataConfig:
     """Read the data set's configuration; a path is relative to the studies file's folder."""
-    data = read_part(DataConfig, _DATA_FORM, value)
+    data = read_part(DataConfig, _DATA_FORM, value, info)
     kind, _, path = data.name.partition(":")
     if not path or not info.context:
         return data
@@ -140,9 +148,7 @@ def _read_data(value: object, info: ValidationInfo) -> DataConfig:
 
 
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_MODEL_FORM = form(ModelConfig)
 _DATA_FORM = form(DataConfig)
-_TRAINING_FORM = form(TrainingConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -150,16 +156,29 @@ _EVALUATION_FORM = form(
     other_norm_radii=tuple[Radius, ...],
     attack=Annotated[Any, BeforeValidator(_read_attack)],
 )
-_read_training = partial(read_part, TrainingConfig, _TRAINING_FORM)
+
+
 _read_evaluation = partial(read_part, EvaluationConfig, _EVALUATION_FORM)
 
 
 class MethodSpec(Part):
     """A weight side, an input side and a loss, any setting of which may be a grid or a range."""
 
-    weights: Annotated[Side, BeforeValidator(partial(read_side, "weights"))] = Side(name="none")
-    inputs: Annotated[Side, BeforeValidator(partial(read_side, "inputs"))] = Side(name="none")
-    loss: Annotated[Side, BeforeValidator(partial(read_side, "loss"))] = Side(name="cross_entropy")
+    weights: Annotated[Side, BeforeValidator(partial(read_method_side, "weights"))] = Side(
+        name="none"
+    )
+    inputs: Annotated[Side, BeforeValidator(partial(read_method_side, "inputs"))] = Side(
+        name="none"
+    )
+    loss: Annotated[Side, BeforeValidator(partial(read_method_side, "loss"))] = Side(
+        name="cross_entropy"
+    )
+    training: Annotated[Side, BeforeValidator(partial(read_override, "training"))] = Side(
+        name="training"
+    )
+    """Settings of the training that this method overrides."""
+    model: Annotated[Side, BeforeValidator(partial(read_override, "model"))] = Side(name="model")
+    """Settings of the model that this method overrides."""
 
 
 class SearchSpec(Part):
@@ -207,8 +226,8 @@ class StudySpec(Part):
     name: str
     about: str = ""
     data: Annotated[DataConfig, BeforeValidator(_read_data)]
-    model: Annotated[ModelConfig, BeforeValidator(_read_model)]
-    training: Annotated[TrainingConfig, BeforeValidator(_read_training)]
+    model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
+    training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
@@ -220,8 +239,8 @@ class StudySpec(Part):
 
 _PARTS: dict[str, type[Part]] = {
     "data": _DATA_FORM,
-    "model": _MODEL_FORM,
-    "training": _TRAINING_FORM,
+    "model": AROUND_FORMS["model"],
+    "training": AROUND_FORMS["training"],
     "search": SearchSpec,
     "evaluation": _EVALUATION_FORM,
     "autoattack": AutoAttackSpec,
@@ -235,14 +254,67 @@ def name_problem(name: str) -> str:
     return "" if _NAME.fullmatch(name) else f"{_NAME_RULE}, got {shown(name)}; rename it"
 
 
-def settings_of(method: MethodSpec) -> tuple[tuple[str, Setting], ...]:
-    """List every setting of a method with its dotted path, such as `weights.sam.rho`."""
-    sides = [(kind, getattr(method, kind)) for kind in SIDES]
-    return tuple(
+def settings_of(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
+    """List what decides a method's configurations, each with its dotted path.
+
+    These are all settings of its sides, such as `weights.sam.rho`, then those of training and model
+    that a list or a range chooses, such as `training.learning_rate`.
+    """
+    declared = spec.methods[method]
+    sides = [(kind, getattr(declared, kind)) for kind in SIDES]
+    own = [
         (f"{kind}.{side.name}.{name}", setting)
         for kind, side in sides
         for name, setting in side.settings
+    ]
+    return (*own, *swept_in(spec, method))
+
+
+def swept_in(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
+    """List the settings of a method's training and model that a list or a range chooses."""
+    return tuple(
+        (f"{kind}.{name}", setting)
+        for kind in AROUND
+        for name, setting in around_of(spec, method, kind).items()
+        if is_swept(setting)
     )
+
+
+def around_of(spec: StudySpec, method: str, kind: str) -> dict[str, Setting]:
+    """Return a method's training or model: the study's, with what the method overrides."""
+    found, over = (dict(getattr(one, kind).settings) for one in (spec, spec.methods[method]))
+    if "name" in over:  # of a network, whose own settings are those of no other
+        is_own = isinstance(over["name"], PartName)
+        found = {} if is_own else {n: found[n] for n in found if not n.startswith(SETTINGS)}
+    found |= over
+    names = [item.name for item in fields(AROUND[kind])]
+    own = [name for name in found if name not in names]
+    return {name: found[name] for name in (*names, *own) if name in found}
+
+
+def models_of(spec: StudySpec, method: str) -> Iterator[ModelConfig]:
+    """Yield a method's networks: at each combination of lists, and at both ends of ranges."""
+    settings = around_of(spec, method, "model")
+    for values in itertools.product(*map(choices, settings.values())):
+        yield model_config(**dict(zip(settings, values, strict=True)))
+
+
+def batch_sizes_of(spec: StudySpec, method: str) -> tuple[int, ...]:
+    """List a method's batch sizes; of a range, every whole number in it."""
+    return tuple(map(int, each_choice(around_of(spec, method, "training")["batch_size"])))
+
+
+def around_config(
+    spec: StudySpec, method: str, kind: str, values: Mapping[str, Value]
+) -> TrainingConfig | ModelConfig:
+    """Build the trainers' training or model of a method; `values` as for `cell_config`."""
+    chosen = {
+        name: values.get(f"{kind}.{name}", setting)
+        for name, setting in around_of(spec, method, kind).items()
+    }
+    # A plain list is compared and written as the tuple that it is.
+    plain = {name: tuple(v) if isinstance(v, PlainList) else v for name, v in chosen.items()}
+    return BUILT[kind](**plain)  # type: ignore[no-any-return]
 
 
 def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
@@ -254,21 +326,24 @@ def method_config(method: MethodSpec, values: Mapping[str, Value]) -> Method:
             name: values.get(f"{kind}.{side.name}.{name}", setting)
             for name, setting in side.settings
         }
-        parts[kind] = SIDES[kind][side.name](**chosen)
+        parts[kind] = built_side(class_of(kind, side), **chosen)
     return Method(**parts)
 
 
 def cell_config(
     spec: StudySpec, method: str, values: Mapping[str, Value], seed: int
 ) -> TrainConfig:
-    """Build the trainers' configuration of one cell; `values` as for `method_config`."""
+    """Build the trainers' configuration of one cell.
+
+    `values` holds each setting that a list or a range chooses, by its path in `settings_of`.
+    """
+    around: dict[str, Any] = {kind: around_config(spec, method, kind, values) for kind in AROUND}
     return TrainConfig(
         data=spec.data,
-        model=spec.model,
-        training=spec.training,
         method=method_config(spec.methods[method], values),
         evaluation=spec.evaluation,
         seed=seed,
+        **around,
     )
 
 
@@ -278,17 +353,27 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]
         case (_, "methods", _):
-            return list(SIDES)
+            return [*SIDES, *AROUND]
+        case (_, "methods", _, ("training" | "model") as kind):
+            return [item.name for item in fields(AROUND[kind])]
+        case (_, "methods", _, "training" | "model", *_):
+            return list(Range.model_fields)
         case (_, "methods", _, str(kind)):
             return list(SIDES[kind])
         case (_, "methods", _, str(kind), str(side)):
-            return [item.name for item in fields(SIDES[kind][side])]
+            ours = SIDES[kind].get(side)
+            return [item.name for item in fields(ours)] if ours else own_settings(kind, side)
         case (_, "methods", *_):
             return list(Range.model_fields)
+        case (_, "model", "settings"):
+            return own_settings("networks", "")
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):
-            return [item.name for item in fields(ATTACKS[attack])]
+            ours = ATTACKS.get(attack)
+            return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
+        case (_, "training" | "model", _):
+            return list(Range.model_fields)
         case (_, str(part)):
             return list(_PARTS[part].model_fields)
     return []

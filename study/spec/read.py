@@ -11,16 +11,18 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from study.spec.around import AROUND
 from study.spec.mistakes import Notes, good_value, nearest, shown, validated
 from study.spec.model import (
-    MethodSpec,
     StudySpec,
+    around_config,
+    around_of,
     cell_config,
     known_keys,
     name_problem,
     settings_of,
 )
-from study.spec.settings import SIDES, Side, choices, config_text
+from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, SpecError, read_yaml
 from trainers.config import ConfigError
 
@@ -74,7 +76,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
         most = f"must have at most {MOST_CELLS} cells, seeds included"
         text = f"{most}, got {num_cells}; shorten its lists"
         notes.add((name, "methods"), text)
-        data["methods"] = good_value(["methods"])
+        data |= {key: good_value([key]) for key in ("methods", *AROUND)}
     data["name"] = name
     spec = validated(StudySpec, data, name, known_keys, folder, notes)
     if spec is not None:
@@ -99,11 +101,18 @@ def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
     methods = declared.get("methods")
     settings: dict[str, list[Any]] = {}
     for name, method in methods.items() if isinstance(methods, Mapping) else ():
-        kinds = method.values() if isinstance(method, Mapping) else ()
-        sides = [side for kind in kinds if isinstance(kind, Mapping) for side in kind.values()]
-        settings[name] = [
-            item for side in sides if isinstance(side, Mapping) for item in side.values()
-        ]
+        method = method if isinstance(method, Mapping) else {}
+        kinds = [method[kind] for kind in SIDES if isinstance(method.get(kind), Mapping)]
+        sides = [side for kind in kinds for side in kind.values() if isinstance(side, Mapping)]
+        settings[name] = [item for side in sides for item in side.values()]
+        for kind, cls in AROUND.items():
+            around = [above.get(kind) for above in (declared, method)]
+            merged = {k: v for one in around if isinstance(one, Mapping) for k, v in one.items()}
+            lists = {item.name for item in fields(cls) if isinstance(item.default, tuple)}
+            own = merged.pop("settings", {})  # of a network of one's own
+            merged |= own if isinstance(own, Mapping) else {}
+            plain = {*lists, "optimizer"} if isinstance(merged.get("optimizer"), Mapping) else lists
+            settings[name] += [item for key, item in merged.items() if key not in plain]
     return settings
 
 
@@ -137,10 +146,10 @@ def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
 def _check_twins(spec: StudySpec, notes: Notes) -> None:
     """Check that no two methods are the same: their cells would be the same cells."""
     first: dict[tuple[Any, ...], str] = {}
-    for name, method in spec.methods.items():
+    for name in spec.methods:
         if notes.touches((spec.name, "methods", name)):
             continue
-        twin = first.setdefault(_with_defaults(method), name)
+        twin = first.setdefault(_with_defaults(spec, name), name)
         if twin != name:
             text = f"is the same method as {twin}; remove one of the two"
             notes.add((spec.name, "methods", name), text)
@@ -157,12 +166,13 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
         notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
 
 
-def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
+def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:
     """Return all settings of a method, with the defaults of those that are left out."""
-    sides: list[Any] = []
+    method = spec.methods[name]
+    sides: list[Any] = [tuple(around_of(spec, name, kind).items()) for kind in AROUND]
     for kind in SIDES:
         side: Side = getattr(method, kind)
-        cls = SIDES[kind][side.name]
+        cls = class_of(kind, side)
         settings = {item.name: item.default for item in fields(cls)} | dict(side.settings)
         sides.append((kind, side.name, *settings.items()))
     return tuple(sides)
@@ -170,10 +180,13 @@ def _with_defaults(method: MethodSpec) -> tuple[Any, ...]:
 
 def _check_cells(spec: StudySpec, notes: Notes) -> None:
     """Build every grid cell and the corners of every range, so that no cell can fail later on."""
-    for name, method in spec.methods.items():
-        paths = [path for path, _ in settings_of(method)]
-        for values in itertools.product(*(choices(setting) for _, setting in settings_of(method))):
+    for name in spec.methods:
+        settings = settings_of(spec, name)
+        paths = [path for path, _ in settings]
+        for values in itertools.product(*(choices(setting) for _, setting in settings)):
             chosen = dict(zip(paths, values, strict=True))
+            if not _is_built(spec, name, chosen, notes):
+                continue
             for seed in spec.seeds:
                 try:
                     cell_config(spec, name, chosen, seed)
@@ -181,10 +194,33 @@ def _check_cells(spec: StudySpec, notes: Notes) -> None:
                     notes.add(_cell_place(spec, name, error), config_text(error))
 
 
+def _is_built(spec: StudySpec, method: str, chosen: Mapping[str, Any], notes: Notes) -> bool:
+    """Build a method's training and model, which it may override; note what they refuse."""
+    for kind in AROUND:
+        try:
+            around_config(spec, method, kind, chosen)
+        except ConfigError as error:
+            notes.add(_around_place(spec, method, kind, error), config_text(error))
+            return False
+    return True
+
+
+def _around_place(spec: StudySpec, method: str, kind: str, error: ConfigError) -> Place:
+    """Return the place of a refused setting of the training or the model."""
+    own = dict(getattr(spec.methods[method], kind).settings)
+    if error.field not in own:
+        return (spec.name, "methods", method, kind)
+    setting = own[error.field]
+    return (spec.name, "methods", method, kind, *place_of(error.field, setting, error.value))
+
+
 def _cell_place(spec: StudySpec, method: str, error: ConfigError) -> Place:
     """Return the place in the file of an error that concerns several parts of a cell."""
-    if error.field == "precision":
-        return (spec.name, "training", error.field)
     if error.field in StudySpec.model_fields:
         return (spec.name, error.field)
+    for kind in AROUND:
+        if error.field in dict(getattr(spec.methods[method], kind).settings):
+            return (spec.name, "methods", method, kind, error.field)
+    if error.field == "precision":
+        return (spec.name, "training", error.field)
     return (spec.name, "methods", method)

@@ -1,4 +1,4 @@
-"""The settings of a method's sides: a value is fixed, a list is a grid, `{low, high}` is a range.
+"""Settings of sides, training and model: a value is fixed, a list a grid, `{low, high}` a range.
 
 Each side, loss and attack of the trainers has a form here: a pydantic model with the fields of its
 dataclass. The trainers' own checks see every value of a list and both ends of a range.
@@ -6,7 +6,7 @@ dataclass. The trainers' own checks see every value of a list and both ends of a
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from fractions import Fraction
 from functools import partial, reduce
@@ -34,13 +34,25 @@ from pydantic import (
     PlainValidator,
     Tag,
     ValidationError,
+    ValidationInfo,
     create_model,
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from study.spec.source import Place
-from trainers.config import INPUT_SIDES, LOSSES, WEIGHT_SIDES, ConfigError
+from trainers.config import (
+    INPUT_SIDES,
+    LOSSES,
+    WEIGHT_SIDES,
+    Active,
+    ConfigError,
+    active_text,
+    check_active,
+    read_active,
+)
+from trainers.config.own import settings_class
+from trainers.config.parts import OwnPart
 
 T = TypeVar("T")
 
@@ -52,12 +64,9 @@ SIDES: dict[str, dict[str, type[Any]]] = {
     "loss": LOSSES,
 }
 RADIUS_FIELDS = (
-    "epsilon",
-    "sigma",
-    "step_size",
-    "radii",
-    "objective_radius",
-    "other_norm_radii",
+    *("epsilon", "epsilon_linf", "epsilon_l1", "sigma"),
+    *("step_size", "step_size_linf", "step_size_l1"),
+    *("radii", "objective_radius", "other_norm_radii"),
 )
 """Fields that may be written as a fraction, as papers write them: 8/255."""
 
@@ -105,15 +114,26 @@ class WholeRange(Range):
     high: int
 
 
+class PlainList(tuple[Value, ...]):
+    """A list that is one value, such as milestones; every other list is a grid."""
+
+    __slots__ = ()
+
+
 Setting = Value | tuple[Value, ...] | Range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """A weight side, an input side or a loss, with its settings in the order of its fields."""
+    """A weight side, an input side, a loss, or the training or model around them, as declared.
+
+    Its settings have the order of its fields; those that are left out have their defaults.
+    """
 
     name: str
     settings: tuple[tuple[str, Setting], ...] = ()
+    part: OwnPart | None = None
+    """Of a side of one's own; None for ours."""
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
@@ -179,17 +199,17 @@ def form(cls: type[Any], **hints: Any) -> type[Part]:
     parts = {
         item.name: (types[item.name], ...)
         if item.default is MISSING
-        else (_filled_list(types[item.name], item.default), item.default)
+        else (filled_list(types[item.name], item.default), item.default)
         for item in fields(cls)
     }
     return create_model(cls.__name__, __base__=Part, **parts)  # type: ignore[call-overload,no-any-return]
 
 
-def read_part(cls: type[T], shape: type[Part], value: object) -> T:
+def read_part(cls: type[T], shape: type[Part], value: object, info: ValidationInfo) -> T:
     """Read a mapping as a trainers' dataclass; a value that it refuses is an error at its field."""
     if isinstance(value, cls):
         return value
-    part = shape.model_validate(value)
+    part = shape.model_validate(value, context=info.context)
     given = {name: getattr(part, name) for name in shape.model_fields}
     try:
         return cls(**given)
@@ -216,11 +236,11 @@ def _meant_text(numbers: Sequence[float]) -> str:
 
 
 def _meant(
-    cls: type[Any], values: Mapping[str, Any], setting: Any, error: ConfigError
+    build: Callable[..., Any], values: Mapping[str, Any], setting: Any, error: ConfigError
 ) -> list[float]:
     """List the numbers of a refused radius, from 1 to 255, that are legal when divided by 255.
 
-    Empty if the refused value is none of them, or if none is above 1. `cls` refused `values`, and
+    Empty if the refused value is none of them, or if none is above 1. `build` refused `values`, and
     `setting` is what the file holds for the refused field.
     """
     if error.field not in RADIUS_FIELDS:
@@ -228,7 +248,7 @@ def _meant(
 
     def is_legal(entry: Any) -> bool:
         try:
-            cls(**{**values, error.field: entry})
+            build(**{**values, error.field: entry})
         except ConfigError as other:
             return other.field != error.field
         return True
@@ -245,11 +265,31 @@ def _meant(
 
 def choices(setting: Setting) -> tuple[Value, ...]:
     """List the values of a setting: its one value, its list, or the two ends of its range."""
-    if isinstance(setting, tuple):
-        return setting
     if isinstance(setting, Range):
         return (setting.low, setting.high)
-    return (setting,)
+    return setting if is_grid(setting) else (setting,)  # type: ignore[return-value]
+
+
+def each_choice(setting: Setting) -> Iterable[Value]:
+    """List the values of a setting; of a range of whole numbers, all of them."""
+    if isinstance(setting, WholeRange):
+        return range(setting.low, setting.high + 1)
+    return choices(setting)
+
+
+def first_choices(side: Side) -> dict[str, Any]:
+    """Return a side's settings with the first value of each list and the low end of each range."""
+    return {name: choices(setting)[0] for name, setting in side.settings}
+
+
+def is_swept(setting: Setting) -> bool:
+    """Return whether a setting is a grid or a range."""
+    return is_grid(setting) or isinstance(setting, Range)
+
+
+def is_grid(setting: Setting) -> bool:
+    """Return whether a setting is a list of values to choose from."""
+    return isinstance(setting, tuple) and not isinstance(setting, PlainList)
 
 
 def choice_form(kind: str, parts: Mapping[str, type[Part]]) -> type[Part]:
@@ -273,24 +313,44 @@ def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]
     return name, getattr(chosen, name)
 
 
-def read_side(kind: str, value: object) -> Side:
-    """Read a side of a method; its settings are checked by the trainers."""
+def class_of(kind: str, side: Side) -> type[Any]:
+    """Return the trainers' class of a side."""
+    return SIDES[kind][side.name] if side.part is None else settings_class(side.part)
+
+
+def read_side(
+    kind: str, value: object, shape: type[Part] | None = None, cls: type[Any] | None = None
+) -> Side:
+    """Read a side of a method; its settings are checked by the trainers.
+
+    shape, cls: the form and the class of a side that is not ours.
+    """
     if isinstance(value, Side):
         return value
-    name, part = read_choice(kind, SIDE_FORMS[kind], value)
+    name, part = read_choice(kind, shape or SIDE_FORMS[kind], value)
+    side = as_side(name, part)
+    check_side(cls or SIDES[kind][name], side, (name,))
+    return side
+
+
+def as_side(name: str, part: Part) -> Side:
+    """Return what a part of the file declares, without the settings that it leaves out."""
     given = [key for key in type(part).model_fields if key in part.model_fields_set]
-    side = Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
+    return Side(name=name, settings=tuple((key, getattr(part, key)) for key in given))
+
+
+def check_side(build: Callable[..., Any], side: Side, above: Place) -> None:
+    """Raise the errors of the trainers, each at its place below `above`."""
     problems: dict[Place, str] = {}
-    for place, text in _refused_settings(SIDES[kind][name], side):
-        problems.setdefault((name, *place), text)
+    for place, text in _refused_settings(build, side):
+        problems.setdefault((*above, *place), text)
         if len(problems) == MOST_PROBLEMS:
             break
     if problems:
         raise rule_errors(list(problems.items()), "trainers")
-    return side
 
 
-def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]:
+def _refused_settings(build: Callable[..., Any], side: Side) -> Iterator[tuple[Place, str]]:
     """Yield each error of the trainers among all combinations of lists and range ends."""
     names = [name for name, _ in side.settings]
     settings = dict(side.settings)
@@ -298,19 +358,26 @@ def _refused_settings(cls: type[Any], side: Side) -> Iterator[tuple[Place, str]]
     for values in itertools.product(*lists):
         chosen = dict(zip(names, values, strict=True))
         try:
-            cls(**chosen)
+            built_side(build, **chosen)
         except ConfigError as error:
             setting = settings.get(error.field)
-            meant = _meant(cls, chosen, setting, error)
+            meant = _meant(build, chosen, setting, error)
             # One message for all the numbers that are meant as 255ths.
-            place = _place(error.field, setting, meant[0] if meant else error.value)
+            place = place_of(error.field, setting, meant[0] if meant else error.value)
             if isinstance(setting, Range) and len(meant) == 2:
                 place = (error.field,)
             yield place, config_text(error) + _meant_text(meant)
 
 
-def _place(field: str, setting: Setting | None, value: object) -> Place:
-    """Return the place of a refused value within a side's settings."""
+def built_side(build: Callable[..., Any], **chosen: Any) -> Any:
+    """Build the trainers' side. When it acts is one word in a study, and a pair to the trainers."""
+    if isinstance(chosen.get("active"), str):
+        chosen["active"] = read_active(chosen["active"])
+    return build(**chosen)
+
+
+def place_of(field: str, setting: Setting | None, value: object) -> Place:
+    """Return the place of a refused value within the settings of its part."""
     if isinstance(setting, Range):
         return (field, "low" if value == setting.low else "high")
     if isinstance(setting, tuple) and value in setting:
@@ -325,8 +392,10 @@ def _shape(value: object) -> str:
     return "<range>" if isinstance(value, Mapping | Range) else "<value>"
 
 
-def _setting_hint(name: str, hint: Any) -> Any:
+def setting_hint(name: str, hint: Any) -> Any:
     """Return the type of a setting in the studies file, from that of the trainers' field."""
+    if hint == Active:
+        return Annotated[Any, PlainValidator(_read_active)]
     members = members_of(hint)
     one = _value_hint(name, hint, members)
     several = tuple.__class_getitem__((one, ...))
@@ -340,6 +409,23 @@ def _setting_hint(name: str, hint: Any) -> Any:
         reading = partial(_read_ends, is_radius=name in RADIUS_FIELDS)
         forms.append(Annotated[Range, BeforeValidator(reading), Tag("<range>")])
     return Annotated[reduce(or_, forms), Discriminator(_shape)]
+
+
+def _read_active(value: object) -> str | tuple[str, ...]:
+    """Read when a side acts, `[0.9, 1]`, as the word `0.9-1`; a list of pairs is a grid."""
+    if not isinstance(value, tuple) or not value or not all(isinstance(v, tuple) for v in value):
+        return _active_word(value)
+    return distinct(tuple(map(_active_word, value)))
+
+
+def _active_word(value: Any) -> str:
+    pair: Any = tuple(map(_with_fraction, value)) if isinstance(value, tuple) else value
+    try:
+        check_active(pair)
+    except ConfigError as error:
+        text = f"{error.rule}, got {_as_written(value)}; write for example [0.9, 1]"
+        raise rule_error(text) from None
+    return active_text(pair)
 
 
 def _value_hint(name: str, hint: Any, members: tuple[Any, ...]) -> Any:
@@ -383,7 +469,7 @@ def _as_written(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _filled_list(hint: Any, default: Any) -> Any:
+def filled_list(hint: Any, default: Any) -> Any:
     """Return the hint of a list; a list left empty is refused with an example of what to write."""
     if get_origin(hint) is not tuple:
         return hint
@@ -401,7 +487,7 @@ def _side_form(kind: str) -> type[Part]:
     """Build the model of one kind of side, of which a method has one."""
     parts = {}
     for name, cls in SIDES[kind].items():
-        hints = {key: _setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
+        hints = {key: setting_hint(key, hint) for key, hint in get_type_hints(cls).items()}
         parts[name] = form(cls, **hints)
     return choice_form(kind, parts)
 

@@ -18,8 +18,11 @@ from trainers.config import (
     Awp,
     ConfigError,
     CrossEntropy,
+    Dkl,
+    EAt,
     FgsmRs,
     Gsam,
+    Ikl,
     InputSide,
     LookSam,
     Loss,
@@ -36,7 +39,6 @@ from trainers.config import (
     TrainConfig,
     WeightSide,
     passes,
-    phase_of,
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import EpochMetrics
@@ -60,18 +62,29 @@ INPUTS: dict[str, InputSide] = {
     "none": NoInputs(),
     "pgd linf": Pgd(norm="linf", epsilon=0.1, steps=2),
     "pgd l2": Pgd(norm="l2", epsilon=0.5, steps=2),
+    "pgd l1": Pgd(norm="l1", epsilon=2.0, steps=2),
     "fgsm_rs linf": FgsmRs(norm="linf", epsilon=0.1),
     "fgsm_rs l2": FgsmRs(norm="l2", epsilon=0.5),
     "n_fgsm linf": NFgsm(norm="linf", epsilon=0.1),
     "n_fgsm l2": NFgsm(norm="l2", epsilon=0.5),
     "noise": Noise(sigma=0.1),
+    "e_at": EAt(epsilon_linf=0.1, epsilon_l1=2.0, steps=2),
 }
 LOSS: dict[str, Loss] = {
     "cross_entropy": CrossEntropy(label_smoothing=0.1),
     "trades": Trades(),
     "mart": Mart(),
+    "dkl": Dkl(),
+    "ikl": Ikl(),
 }
-EVERY = list(itertools.product(WEIGHTS, INPUTS, LOSS))
+PLAIN_ONES = ("none", "pgd linf", "cross_entropy")
+EVERY = [
+    names
+    for names in itertools.product(WEIGHTS, INPUTS, LOSS)
+    if any(name == plain for name, plain in zip(names, PLAIN_ONES, strict=True))
+    or names[1] == "none"
+]
+"""Every two of a weight side, an input side and a loss, with the plainest third."""
 REFUSED = [names for names in EVERY if names[1] == "none" and names[2] != "cross_entropy"]
 ALLOWED = [names for names in EVERY if names not in REFUSED]
 
@@ -117,7 +130,7 @@ def test_a_combination_trains(
     for name, weight in state.model.named_parameters():
         assert weight.isfinite().all(), name
         assert not torch.equal(weight, before[name]), name
-    steps = [(size, passes(method, phase_of(method.weights, at, 3))) for at, size in BATCHES]
+    steps = [(size, passes(method, method.phases(at, 3))) for at, size in BATCHES]
     assert told(metrics) == (
         sum(size * each.forward for size, each in steps),
         sum(size * each.input_backward for size, each in steps),
@@ -196,6 +209,13 @@ COUNTED: dict[str, tuple[Method, int]] = {
     "trades of fgsm_rs": (Method(inputs=INPUTS["fgsm_rs linf"], loss=Trades()), 9),
     "trades of n_fgsm": (Method(inputs=INPUTS["n_fgsm l2"], loss=Trades()), 9),
     "trades of noise": (Method(inputs=Noise(sigma=0.1), loss=Trades()), 6),
+    "dkl": (Method(inputs=MANY, loss=Dkl()), 2 * K + 7),
+    "ikl": (Method(inputs=MANY, loss=Ikl()), 2 * K + 7),
+    "sam ikl": (Method(weights=Sam(rho=0.1), inputs=MANY, loss=Ikl()), 2 * K + 13),
+    "pgd l1": (Method(inputs=INPUTS["pgd l1"]), 7),
+    "e_at": (Method(inputs=INPUTS["e_at"]), 8),
+    "ikl of e_at": (Method(inputs=INPUTS["e_at"], loss=Ikl()), 12),
+    "ikl of noise": (Method(inputs=Noise(sigma=0.1), loss=Ikl()), 6),
     "mart of noise": (Method(inputs=Noise(sigma=0.1), loss=Mart()), 6),
 }
 
@@ -225,6 +245,11 @@ ZERO: dict[str, Method] = {
         inputs=Pgd(norm="linf", epsilon=0.0, steps=2, step_size=0.1)
     ),
     "pgd l2": Method(inputs=Pgd(norm="l2", epsilon=0.0, steps=2, step_size=0.1)),
+    "pgd l1": Method(inputs=Pgd(norm="l1", epsilon=0.0, steps=2, step_size=0.1)),
+    "e_at": Method(inputs=EAt(epsilon_linf=0.0, epsilon_l1=0.0, steps=2)),
+    "e_at, step sizes of its own": Method(
+        inputs=EAt(epsilon_linf=0.0, epsilon_l1=0.0, steps=2, step_size_linf=0.1, step_size_l1=1.0)
+    ),
     "fgsm_rs linf": Method(inputs=FgsmRs(norm="linf", epsilon=0.0)),
     "fgsm_rs l2": Method(inputs=FgsmRs(norm="l2", epsilon=0.0, step_size=0.1)),
     "n_fgsm linf": Method(inputs=NFgsm(norm="linf", epsilon=0.0)),

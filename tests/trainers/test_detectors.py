@@ -155,6 +155,24 @@ def test_catastrophic_overfitting_needs_a_single_step(make_config: MakeConfig) -
         assert found(make_config(method), made) == {}
 
 
+def test_overfitting_is_looked_for_only_where_images_are_crafted(make_config: MakeConfig) -> None:
+    """Robust accuracy falls after the last crafted image, and may differ before the first one."""
+    sudden = history(robust=[0.5, 0.5, 0.1, 0.1], train_accuracy=[0.5, 0.6, 0.7, 0.7])
+    lasting = history(**overfitting(0.1, lasting=8))
+    for active, expected in (
+        ((0.0, 1.0), [{"catastrophic_overfitting": 3}, {"robust_overfitting": 17}]),
+        ((0.0, 0.5), [{}, {}]),
+        ((0.5, 1.0), [{}, {"robust_overfitting": 17}]),
+        ((0.6, 1.0), [{}, {}]),
+    ):
+        methods = [
+            Method(inputs=FgsmRs(norm="linf", epsilon=0.1, active=active)),
+            Method(inputs=Pgd(norm="linf", epsilon=0.1, steps=2, active=active)),
+        ]
+        pairs = zip(methods, (4, 20), (sudden, lasting), strict=True)
+        assert [found(make_config(m, epochs=e), made) for m, e, made in pairs] == expected, active
+
+
 def overfitting(gap: float, epochs: int = 20, lasting: int = 5) -> dict[str, list[float]]:
     """Robust accuracy 0.5 in one epoch, less by `gap` in those after it."""
     before = [0.4] * (epochs - lasting - 1)

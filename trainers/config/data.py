@@ -5,7 +5,7 @@ from typing import Literal
 
 from trainers.config.checks import check, check_choice, check_count
 
-AUGMENTATIONS = ("auto", "none", "crop", "crop_flip")
+AUGMENTATIONS = ("auto", "none", "crop", "crop_flip", "random_resized_crop")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,14 @@ class DataConfig:
     """Test images to keep, balanced over the classes."""
     augmentation: str = "auto"
     """Of training images: none; `crop` after padding by an eighth; `crop_flip`, also mirrored at
-    random; `auto`, the usual one of the set, for your own sets crop_flip at 32 × 32 RGB."""
+    random; `random_resized_crop`, a rectangle of 8 to 100 % of the area, scaled to the image's
+    size and mirrored at random; `auto`, the usual one of the set, for your own sets crop_flip at
+    32 × 32 RGB."""
+    resize: int | Literal["none"] = "none"
+    """Pixels of the shorter side to which each image of a folder is scaled, antialiased, before the
+    square in its middle is cut out; none takes images as they are, which must have one size."""
+    center_crop: int | Literal["none"] = "none"
+    """Pixels of that square's side, at most those of `resize`; none cuts it as large as that."""
 
     def __post_init__(self) -> None:
         """Check the name's form and the counts."""
@@ -83,3 +90,15 @@ class DataConfig:
             if (count := getattr(self, field)) != "all":
                 check_count(count, field, 1)
         check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
+        self._check_size(may_resize=kind == "folder")
+
+    def _check_size(self, *, may_resize: bool) -> None:
+        """Check that images can be brought to a size, and that the square lies within them."""
+        if self.resize != "none":
+            check_count(self.resize, "resize", 1)
+            check(may_resize, "resize", "is for folders of images; drop it", self.resize)
+        if self.center_crop != "none":
+            check_count(self.center_crop, "center_crop", 1)
+            is_within = self.resize != "none" and self.center_crop <= self.resize
+            rule = "needs resize, and must be at most as large"
+            check(is_within, "center_crop", rule, self.center_crop)

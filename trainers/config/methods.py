@@ -1,189 +1,43 @@
-"""What a method is: a weight side, an input side and a loss; the settings of the sides, checked.
+"""What a method is: a weight side, an input side and a loss; the settings of the input sides.
 
-Units: every input radius (`epsilon`, `sigma`, `step_size`) is in units of the pixel range [0, 1];
-`rho` is a distance between weight vectors in l2, `gamma` a fraction of a layer's norm.
+Units: every input radius (`epsilon`, `sigma`, `step_size`) is in units of the pixel range [0, 1].
+Every side but none has `active`: the shares of the training between which it crafts images. Outside
+them it costs nothing, and the loss sees the clean images in place of the crafted ones.
 
 Each class declares its side once, beside the settings: its kind, the passes that it costs, and how
 its settings become the numbers of a step. `trainers.step` adds the function, and nothing else has
-to know a side by its name. Losses are declared alike in `losses.py`.
+to know a side by its name. Weight sides are declared alike in `weights.py`, losses in `losses.py`.
 """
 
 import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from trainers.config.activity import (
+    ALWAYS,
+    Active,
+    Phases,
+    active_of,
+    check_active,
+    phase_of,
+    share_of,
+)
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
-from trainers.config.losses import LOSSES, CrossEntropy, Loss
+from trainers.config.losses import CrossEntropy, Loss, loss_name
+from trainers.config.own import OwnInputs, OwnWeights
+from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
-LARGEST_RHO = 10.0
+"""Of an evaluation, and of every input side that has a norm."""
+InputNorm = Literal["linf", "l2", "l1"]
+INPUT_NORMS: tuple[InputNorm, ...] = ("linf", "l2", "l1")
+"""Of the input side PGD."""
 LARGEST_EPSILON_LINF = 0.5
 """Beyond half the pixel range a grey image is within reach of every image: wrong units."""
 
 BALL_NUMBERS = ("epsilon", "step_size", "warmup_epochs")
 """Settings of a ball around an image that are numbers of a step."""
-
-Kind = Literal["none", "sharpness", "adversarial", "other"]
-"""The purpose of a side: `sharpness` moves weights as SAM does, `adversarial` moves inputs against
-the network. Analyses compare methods of these two kinds with each other."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoWeights:
-    """The weight side none: the gradient is taken at the weights themselves."""
-
-    kind: ClassVar[Kind] = "none"
-    gradients: ClassVar[float] = 1
-    tabulated: ClassVar[tuple[str, ...]] = ()
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sam:
-    """The weight side SAM: the gradient is taken at w + ρ g / ‖g‖ (Foret et al. 2021, eq. 2)."""
-
-    kind: ClassVar[Kind] = "sharpness"
-    gradients: ClassVar[float] = 2
-    tabulated: ClassVar[tuple[str, ...]] = ("rho",)
-
-    rho: float
-    """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
-
-    def __post_init__(self) -> None:
-        """Check the radius."""
-        _check_rho(self.rho)
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"rho": self.rho}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asam:
-    """The weight side ASAM, official form: at w + ρ T² g / ‖T g‖ (Kwon et al. 2021, eq. 6).
-
-    T is |w| + η for tensors whose name contains `weight`, a normalisation's scale too, else 1.
-    """
-
-    kind: ClassVar[Kind] = "sharpness"
-    gradients: ClassVar[float] = 2
-    tabulated: ClassVar[tuple[str, ...]] = ("rho", "eta")
-
-    rho: float
-    """Relative to the weights, in [0, 10]; the paper has 0.5 (CIFAR-10) and 1.0 (CIFAR-100)."""
-    eta: float = 0.01
-    """≥ 0; added to |w|, so that a weight of zero can move."""
-
-    def __post_init__(self) -> None:
-        """Check both numbers."""
-        _check_rho(self.rho)
-        check_number(self.eta, "eta", "must be ≥ 0", lambda eta: eta >= 0)
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"rho": self.rho, "eta": self.eta}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gsam:
-    """The weight side GSAM: SAM's gradient minus α times the part of g orthogonal to it.
-
-    Zhuang et al. (2022), Surrogate gap minimization improves sharpness-aware training, algorithm 1.
-    """
-
-    kind: ClassVar[Kind] = "sharpness"
-    gradients: ClassVar[float] = 2
-    tabulated: ClassVar[tuple[str, ...]] = ("rho", "rho_min", "alpha")
-
-    rho: float
-    """Radius at the highest learning rate, in [0, 10]."""
-    rho_min: float = 0.0
-    """Radius at learning rate 0, in [0, rho]; in between it is linear in the learning rate."""
-    alpha: float = 0.4
-    """≥ 0."""
-
-    def __post_init__(self) -> None:
-        """Check all numbers."""
-        _check_rho(self.rho)
-        rule = f"must lie in [0, rho], where rho is {self.rho:g}"
-        check_number(self.rho_min, "rho_min", rule, lambda rho: 0 <= rho <= self.rho)
-        check_number(self.alpha, "alpha", "must be ≥ 0", lambda alpha: alpha >= 0)
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"rho": self.rho_min + (self.rho - self.rho_min) * factors, "alpha": self.alpha}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookSam:
-    """The weight side LookSAM: SAM's gradient on every k-th step, and part of it in between.
-
-    Liu et al. (2022), Towards efficient and scalable sharpness-aware minimization, algorithm 1. A
-    step in between adds α ‖g‖ / ‖g_v‖ g_v to the gradient g at the weights. Here g_v is the part of
-    SAM's last gradient that was orthogonal to the gradient at the weights of that step.
-    """
-
-    kind: ClassVar[Kind] = "sharpness"
-    tabulated: ClassVar[tuple[str, ...]] = ("rho", "alpha", "every", "active_from")
-
-    rho: float
-    """Radius, l2 over all weights together, in [0, 10]; 0 is standard training, bit for bit."""
-    every: int = 5
-    """Steps from one SAM gradient to the next (the paper's k), ≥ 1; 1 is SAM, bit for bit."""
-    alpha: float = 0.7
-    """≥ 0; length of the remembered part, relative to ‖g‖, on the steps in between."""
-    active_from: float = 0.0
-    """Share of the steps, in [0, 1), that are standard training before LookSAM begins; the last
-    step never is."""
-
-    def __post_init__(self) -> None:
-        """Check all numbers."""
-        _check_rho(self.rho)
-        check_count(self.every, "every", 1)
-        check_number(self.alpha, "alpha", "must be ≥ 0", lambda alpha: alpha >= 0)
-        rule = "must lie in [0, 1)"
-        check_number(self.active_from, "active_from", rule, lambda share: 0 <= share < 1)
-
-    @property
-    def gradients(self) -> float:
-        """Return the gradients per step, on average over a training."""
-        return 1 + (1 - self.active_from) / self.every
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"rho": self.rho, "alpha": self.alpha}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Awp:
-    """The weight side AWP: each layer moves by γ ‖w_l‖ along its gradient (Wu et al. 2020, eq. 10).
-
-    Layers are tensors of two or more dimensions whose name contains `weight`. The base optimiser
-    steps from w, as with SAM. In the official code it steps from the moved weights, which are then
-    moved back.
-    """
-
-    kind: ClassVar[Kind] = "other"
-    gradients: ClassVar[float] = 2
-    tabulated: ClassVar[tuple[str, ...]] = ("gamma", "warmup_epochs")
-
-    gamma: float
-    """Radius of each layer relative to its norm, in [0, 1]; 0 is standard training, bit for bit."""
-    warmup_epochs: int = 0
-    """Epochs before γ applies; until then it is 0."""
-
-    def __post_init__(self) -> None:
-        """Check both numbers."""
-        check_number(self.gamma, "gamma", "must lie in [0, 1]", lambda gamma: 0 <= gamma <= 1)
-        check_count(self.warmup_epochs, "warmup_epochs", 0)
-
-    def numbers(self, factors: Any, epochs: Any) -> dict[str, Any]:
-        """Return the numbers of each step."""
-        return {"rho": self.gamma * (epochs >= self.warmup_epochs)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,18 +60,20 @@ class Pgd:
     kind: ClassVar[Kind] = "adversarial"
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """In l1 a step moves a twentieth of the values (`trainers.step.l1`)."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     steps: int
     step_size: float | Literal["auto"] = "auto"
     """In units of the pixel range; `auto` is 2.5 epsilon / steps."""
     warmup_epochs: int = 0
-    """Epochs over which radius and step size rise linearly from 0, step by step."""
+    """Epochs from its first step on in which radius and step size rise linearly from 0."""
+    active: Active = ALWAYS
 
     def __post_init__(self) -> None:
         """Check radius, steps and step size."""
-        _check_ball(self)
+        _check_ball(self, INPUT_NORMS)
         check_count(self.steps, "steps", 1)
 
     @property
@@ -243,13 +99,15 @@ class FgsmRs:
     attack_steps: ClassVar[int] = 1
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """linf or l2."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     step_size: float | Literal["auto"] = "auto"
     """In units of the pixel range; `auto` is 1.25 epsilon."""
     warmup_epochs: int = 0
-    """Epochs over which radius and step size rise linearly from 0, step by step."""
+    """Epochs from its first step on in which radius and step size rise linearly from 0."""
+    active: Active = ALWAYS
 
     def __post_init__(self) -> None:
         """Check radius and step size."""
@@ -277,7 +135,8 @@ class NFgsm:
     attack_steps: ClassVar[int] = 1
     tabulated: ClassVar[tuple[str, ...]] = BALL_NUMBERS
 
-    norm: Norm
+    norm: InputNorm
+    """linf or l2."""
     epsilon: float
     """Radius, in units of the pixel range [0, 1]; 0 is standard training, bit for bit."""
     step_size: float | Literal["auto"] = "auto"
@@ -285,7 +144,8 @@ class NFgsm:
     noise_scale: float = 2.0
     """Radius of the start, in units of epsilon, ≥ 0."""
     warmup_epochs: int = 0
-    """Epochs over which radius and step size rise linearly from 0, step by step."""
+    """Epochs from its first step on in which radius and step size rise linearly from 0."""
+    active: Active = ALWAYS
 
     def __post_init__(self) -> None:
         """Check radius, step size and the start's scale."""
@@ -315,19 +175,80 @@ class Noise:
     sigma: float
     """Standard deviation of each value, in units of the pixel range, in [0, 1]; 0 is standard
     training, bit for bit."""
+    active: Active = ALWAYS
 
     def __post_init__(self) -> None:
         """Check the deviation."""
         rule = "must lie in [0, 1] of the pixel range"
         check_number(self.sigma, "sigma", rule, lambda sigma: 0 <= sigma <= 1)
+        check_active(self.active)
 
     def numbers(self, epochs: Any) -> dict[str, Any]:
         """Return the numbers of each step."""
         return {"epsilon": self.sigma}
 
 
-WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp
-InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise
+@dataclass(frozen=True, kw_only=True)
+class EAt:
+    """The input side E-AT: PGD in linf or in l1, drawn for each batch (Croce and Hein 2022).
+
+    The norm under which the network is less robust so far is drawn more often. A step costs as much
+    as one of PGD, and one pass forward that judges the crafted images.
+    """
+
+    kind: ClassVar[Kind] = "adversarial"
+    judging_passes: ClassVar[int] = 1
+    tabulated: ClassVar[tuple[str, ...]] = (
+        *("epsilon_linf", "epsilon_l1", "step_size_linf", "step_size_l1", "warmup_epochs"),
+    )
+
+    epsilon_linf: float
+    """Radius in linf, in units of the pixel range [0, 1]; the paper has 8/255."""
+    epsilon_l1: float
+    """Radius in l1, in these units; the paper has 12 for images of 3 × 32 × 32. Both 0 are standard
+    training, bit for bit."""
+    steps: int
+    """In either norm."""
+    step_size_linf: float | Literal["auto"] = "auto"
+    """In units of the pixel range; `auto` is 2.5 epsilon_linf / steps."""
+    step_size_l1: float | Literal["auto"] = "auto"
+    """In units of the pixel range; `auto` is 2.5 epsilon_l1 / steps."""
+    warmup_epochs: int = 0
+    """Epochs from its first step on in which radii and step sizes rise linearly from 0."""
+    active: Active = ALWAYS
+
+    def __post_init__(self) -> None:
+        """Check radii, steps and step sizes."""
+        for norm in ("linf", "l1"):
+            _check_radius(getattr(self, f"epsilon_{norm}"), f"epsilon_{norm}", norm)
+            _check_step_size(getattr(self, f"step_size_{norm}"), f"step_size_{norm}")
+        check_count(self.steps, "steps", 1)
+        check_count(self.warmup_epochs, "warmup_epochs", 0)
+        check_active(self.active)
+
+    @property
+    def attack_steps(self) -> int:
+        """Return the number of gradient steps that craft an image."""
+        return self.steps
+
+    def numbers(self, epochs: Any) -> dict[str, Any]:
+        """Return the numbers of each step."""
+        both = [(self.epsilon_linf, self.step_size_linf), (self.epsilon_l1, self.step_size_l1)]
+        first, second = (
+            (epsilon, 2.5 * epsilon / self.steps if size == "auto" else size)
+            for epsilon, size in both
+        )
+        ramp = _ramp(self.warmup_epochs, epochs)
+        return {
+            "epsilon": first[0] * ramp,
+            "step_length": first[1] * ramp,
+            "other_epsilon": second[0] * ramp,
+            "other_step_length": second[1] * ramp,
+        }
+
+
+WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp | OwnWeights
+InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | EAt | OwnInputs
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
     "none": NoWeights,
@@ -343,6 +264,7 @@ INPUT_SIDES: dict[str, type[Any]] = {
     "fgsm_rs": FgsmRs,
     "n_fgsm": NFgsm,
     "noise": Noise,
+    "e_at": EAt,
 }
 
 
@@ -350,15 +272,15 @@ INPUT_SIDES: dict[str, type[Any]] = {
 class Method:
     """A weight side, an input side and a loss; the defaults together are standard training."""
 
-    weights: WeightSide = NoWeights()
+    weights: WeightSide = field(default=NoWeights())
     inputs: InputSide = NoInputs()
     loss: Loss = field(default=CrossEntropy())
 
     def __post_init__(self) -> None:
         """Raise `ConfigError` for a loss on clean and crafted images where none are crafted."""
         if self.loss.images > 1 and self.inputs.kind == "none":
-            name = next(name for name, cls in LOSSES.items() if cls is type(self.loss))
             sides = ", ".join(list(INPUT_SIDES)[1:])
+            name = loss_name(self.loss)
             rule = f"{name} compares clean with crafted images and needs an input side ({sides})"
             raise ConfigError("loss", rule, "inputs: none")
 
@@ -367,31 +289,57 @@ class Method:
         """Return whether one gradient step crafts images; such training may overfit suddenly."""
         return self.inputs.attack_steps == 1
 
-    @property
-    def warmup_epochs(self) -> int:
-        """Return the epochs until both sides have their full radius."""
-        return max(getattr(side, "warmup_epochs", 0) for side in (self.weights, self.inputs))
+    def phases(self, step: int, total: int) -> Phases:
+        """Return what both sides do at a step, counted from 0, of a training of `total` steps."""
+        return Phases(phase_of(self.weights, step, total), phase_of(self.inputs, step, total))
+
+    def warm_epoch(self, epochs: int) -> float:
+        """Return after how many of the epochs both sides have their full radius.
+
+        Raises `ConfigError` for a warm-up that would last as long as its side acts.
+        """
+        last = 0.0
+        for side in (self.weights, self.inputs):
+            warmup, share = getattr(side, "warmup_epochs", 0), share_of(side)
+            if warmup == 0 or share == 0:
+                continue
+            of = "of the training" if share == 1 else "in which the side acts"
+            rule = f"warmup_epochs must be below the {share * epochs:g} epochs {of}"
+            check(warmup < share * epochs, "warmup_epochs", rule, warmup)
+            last = max(last, active_of(side)[0] * epochs + warmup)
+        return last
 
 
-def _check_rho(rho: float) -> None:
-    rule = f"must lie in [0, {LARGEST_RHO:g}]"
-    check_number(rho, "rho", rule, lambda rho: 0 <= rho <= LARGEST_RHO)
-
-
-def _check_ball(side: Pgd | FgsmRs | NFgsm) -> None:
-    """Check radius and step size of a ball. An l2 radius has no bound: it grows with the image."""
-    check_choice(side.norm, "norm", NORMS)
-    top = LARGEST_EPSILON_LINF if side.norm == "linf" else math.inf
-    rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"
-    check_number(side.epsilon, "epsilon", rule, lambda epsilon: 0 <= epsilon <= top)
-    if side.step_size != "auto":
-        rule = "must be auto or a number > 0"
-        check_number(side.step_size, "step_size", rule, lambda size: size > 0)
+def _check_ball(side: Pgd | FgsmRs | NFgsm, norms: tuple[InputNorm, ...] = NORMS) -> None:
+    """Check norm, radius, step size and warm-up of a ball."""
+    is_known = side.norm in norms or side.norm not in INPUT_NORMS
+    rule = f"must be {' or '.join(norms)}: one step in l1 is not a published method; use pgd for l1"
+    check(is_known, "norm", rule, side.norm)
+    check_choice(side.norm, "norm", norms)
+    _check_radius(side.epsilon, "epsilon", side.norm)
+    _check_step_size(side.step_size, "step_size")
     check_count(side.warmup_epochs, "warmup_epochs", 0)
+    check_active(side.active)
+
+
+def _check_radius(epsilon: float, field: str, norm: str) -> None:
+    """Check a radius. In l2 and l1 it has no bound: it grows with the image."""
+    top = LARGEST_EPSILON_LINF if norm == "linf" else math.inf
+    rule = f"must lie in [0, {top:g}] of the pixel range for linf" if top < 1 else "must be ≥ 0"
+    check_number(epsilon, field, rule, lambda epsilon: 0 <= epsilon <= top)
+
+
+def _check_step_size(size: float | Literal["auto"], field: str) -> None:
+    if size != "auto":
+        check_number(size, field, "must be auto or a number > 0", lambda size: size > 0)
 
 
 def _ball_numbers(side: Pgd | FgsmRs | NFgsm, epochs: Any) -> dict[str, Any]:
     """Return radius and step size of each step. epochs: (steps,), passed when the step ends."""
-    is_warm = side.warmup_epochs == 0
-    ramp = 1.0 if is_warm else (epochs / side.warmup_epochs).clamp(max=1)
+    ramp = _ramp(side.warmup_epochs, epochs)
     return {"epsilon": side.epsilon * ramp, "step_length": side.step_length * ramp}
+
+
+def _ramp(warmup_epochs: int, epochs: Any) -> Any:
+    """Return the share of a radius at each step. epochs: (steps,), passed when the step ends."""
+    return 1.0 if warmup_epochs == 0 else (epochs / warmup_epochs).clamp(max=1)

@@ -1,14 +1,9 @@
-"""What a step costs: how often a sample passes the network, and on which steps a side acts."""
+"""What a step costs: how often a sample passes the network, by what both sides do at the step."""
 
-import math
 from dataclasses import dataclass
-from typing import Literal
 
+from trainers.config.activity import Phase, Phases, share_of
 from trainers.config.methods import Method, WeightSide
-
-Phase = Literal["act", "reuse", "rest"]
-"""What a weight side does at a step: `act` computes its full gradient, `reuse` adds what it
-remembers of the last one, `rest` uses the gradient at the weights alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,34 +23,42 @@ class Passes:
         return self.forward + self.input_backward + 2 * self.weight_backward
 
 
-def passes(method: Method, phase: Phase | None = None) -> Passes:
+def passes(method: Method, phases: Phases | None = None) -> Passes:
     """Count a step's passes: standard training costs 3, SAM 6, AT-K 2K + 3, TRADES-K 2K + 7.
 
-    phase: of the weight side; None averages over a training. A gradient with respect to weights
+    phases: what both sides do; None averages over a training. A gradient with respect to weights
     passes every image of the loss forward and backward: the crafted ones, and with TRADES and MART
-    the clean ones too. Each gradient step of the input side is one pass forward and one back.
+    the clean ones too. Each gradient step of the input side is one pass forward and one back; E-AT
+    passes the crafted images once more, to see how many stayed right.
     """
-    gradients = method.weights.gradients
-    if phase is not None:
-        gradients = 2 if phase == "act" and gradients > 1 else 1
     images, steps = method.loss.images, method.inputs.attack_steps
     # An attack with a target of its own classifies the clean images once before its first step.
     target = int(method.loss.has_target and steps > 0)
+    judging = getattr(method.inputs, "judging_passes", 0)
+    if phases is None:
+        attacked = share_of(method.inputs)
+        forward, backward = _averaged(method.weights)
+    else:
+        attacked = float(phases.inputs == "act")
+        forward, backward = _of_phase(method.weights, phases.weights)
     return Passes(
-        forward=steps + target + gradients * images,
-        input_backward=steps,
-        weight_backward=gradients * images,
+        forward=(steps + target + judging) * attacked + forward * images,
+        input_backward=steps * attacked,
+        weight_backward=backward * images,
     )
 
 
-def phase_of(side: WeightSide, step: int, total: int) -> Phase:
-    """Return what a weight side does at a step, counted from 0, of a training of `total` steps.
+def _of_phase(side: WeightSide, phase: Phase) -> tuple[float, float]:
+    """Return how often a weight side passes the loss's images forward and backward in a step."""
+    if phase in ("rest", "reuse"):
+        return 1, 1
+    return side.gradients, side.gradients
 
-    A side acts on every step unless it has a setting `every`, and from the beginning unless it has
-    `active_from`. The host decides this, as a compiled or captured step has no branches.
-    """
-    # Rounded, as 0.07 × 100 is above 7 in floating point; and no share leaves a side out.
-    first = min(math.ceil(round(getattr(side, "active_from", 0.0) * total, 6)), total - 1)
-    if step < first:
-        return "rest"
-    return "act" if (step - first) % getattr(side, "every", 1) == 0 else "reuse"
+
+def _averaged(side: WeightSide) -> tuple[float, float]:
+    """Return the mean of the same over a training."""
+    acting = share_of(side) / getattr(side, "every", 1)
+    return (
+        1 + (_of_phase(side, "act")[0] - 1) * acting,
+        1 + (_of_phase(side, "act")[1] - 1) * acting,
+    )

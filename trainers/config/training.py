@@ -15,6 +15,8 @@ from trainers.config.checks import ConfigError, check, check_choice, check_count
 from trainers.config.data import DataConfig
 from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
+from trainers.config.own import NO_SETTINGS, Own, OwnAttack
+from trainers.config.parts import OwnPart
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
@@ -52,9 +54,14 @@ class ModelConfig:
     """Layers of `wide_resnet` (6n + 4), blocks of `vit`; 0 for a network of fixed depth."""
     norm_layer: str = "batch"
     """`batch` normalisation, or `group` normalisation, which treats each image by itself."""
+    settings: Own = NO_SETTINGS
+    """Of a network of one's own, which has no other settings."""
 
     def __post_init__(self) -> None:
         """Check name, width and depth, and that `norm_layer` has an effect."""
+        if self.is_own:
+            self._check_own()
+            return
         check_choice(self.name, "name", MODELS)
         check_count(self.width, "width", 1)
         check_count(self.depth, "depth", 0)
@@ -76,6 +83,18 @@ class ModelConfig:
         rule = "has no effect for vit, which normalises each token; drop it"
         check(has_norms, "norm_layer", rule, self.norm_layer)
 
+    @property
+    def is_own(self) -> bool:
+        """Return whether the network is an own part."""
+        return type(self.settings) is not Own
+
+    def _check_own(self) -> None:
+        """Check that an own network has no settings but its own."""
+        rule = "is not for a network of your own; declare it among its parameters, under settings"
+        check(self.width == 0, "width", rule, self.width)
+        check(self.depth == 0, "depth", rule, self.depth)
+        check(self.norm_layer == "batch", "norm_layer", rule, self.norm_layer)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -94,7 +113,8 @@ class TrainingConfig:
     precision: str = "float32"
     """Of a deep network's body, between its stem and its last layer, in training. Weights, inputs,
     their gradients, losses and every evaluation are float32 whatever this is."""
-    optimizer: str = "sgd"
+    optimizer: str | Own = "sgd"
+    """`sgd`, `adamw`, or an own part with its settings."""
     nesterov: bool = False
     """Whether SGD looks ahead along its momentum (Sutskever et al. 2013), as torch does."""
     milestones: tuple[float, ...] = (0.75, 0.9)
@@ -116,7 +136,8 @@ class TrainingConfig:
         check_number(self.weight_decay, "weight_decay", "must be ≥ 0", lambda x: x >= 0)
         check_choice(self.schedule, "schedule", SCHEDULES)
         check_choice(self.precision, "precision", PRECISIONS)
-        check_choice(self.optimizer, "optimizer", OPTIMIZERS)
+        if not isinstance(self.optimizer, Own):
+            check_choice(self.optimizer, "optimizer", OPTIMIZERS)
         may_look = self.optimizer == "sgd" and self.momentum > 0
         rule = "needs the optimizer sgd with momentum > 0"
         check(may_look or not self.nesterov, "nesterov", rule, self.nesterov)
@@ -168,7 +189,7 @@ class PgdAttack:
         return f"PGD-{self.steps}, {self.restarts} restart" + ("s" if self.restarts > 1 else "")
 
 
-EvaluationAttack = PgdAttack
+EvaluationAttack = PgdAttack | OwnAttack
 ATTACKS: dict[str, type[Any]] = {"pgd": PgdAttack}
 """By the name in a study. `trainers.evaluation.pgd` has the function of each."""
 VALIDATION_ATTACK = PgdAttack(steps=10, restarts=1)
@@ -248,9 +269,17 @@ class TrainConfig:
         precision = self.training.precision
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
-        warmup, epochs = self.method.warmup_epochs, self.training.epochs
-        rule = f"warmup_epochs must be below the {epochs} epochs of the training"
-        check(warmup < epochs, "warmup_epochs", rule, warmup)
+        self.method.warm_epoch(self.training.epochs)
+
+
+def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:
+    """List the own parts that decide a training, in the order network, optimiser, sides, loss."""
+    method = config.method
+    chosen = (config.model.settings, config.training.optimizer)
+    sides = (method.weights, method.inputs, method.loss)
+    return tuple(
+        one.part for one in (*chosen, *sides) if isinstance(one, Own) and type(one) is not Own
+    )
 
 
 def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:

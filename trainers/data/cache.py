@@ -1,19 +1,22 @@
 """All images of a data set as arrays, the cache that keeps them, and the refusal of bad data.
 
 A cache holds arrays only, never pickled objects. Each file is replaced at once, so a reader sees it
-whole or not at all whenever its writer dies, and several processes may share it.
+whole or not at all whenever its writer dies, and several processes may share it. The images of a
+large data set stand in a file of their own, which is mapped and never read as a whole.
 """
 
 import contextlib
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainers.data.mapped import Images, Mapped, most_in_memory
 
 
 @contextlib.contextmanager
@@ -41,31 +44,85 @@ class DataError(ValueError):
 class Decoded(NamedTuple):
     """All images of a data set, before any of them is set aside for validation."""
 
-    train_images: NDArray[np.uint8]
+    train_images: Images
     """(N, C, H, W)."""
     train_labels: NDArray[np.int64]
     """(N,), each in 0 … K - 1."""
-    test_images: NDArray[np.uint8]
+    test_images: Images
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    num_validation: int = 0
+    """How many of the training images, the last ones, are the validation part of the data itself;
+    0: it has none, and one is split off."""
 
 
 def from_cache(kept: Path) -> Decoded | None:
-    """Read decoded images. Returns None if there are none, or the file is damaged."""
+    """Read decoded images, or map them. Returns None if there are none, or a file is damaged."""
     try:
         with kept.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            kept_arrays = [arrays[name] for name in Decoded._fields]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            found = {name: arrays[name] for name in Decoded._fields if name in arrays}
+        if "train_images" not in found:
+            count = len(found["train_labels"]), len(found["test_labels"])
+            whole = Mapped(kept.with_suffix(".npy"), np.arange(sum(count)))
+            if len(whole.stored) != sum(count):
+                return None
+            found |= {"train_images": whole[: count[0]], "test_images": whole[count[0] :]}
+        decoded = Decoded(**found)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
-    decoded = Decoded(*kept_arrays)
-    return decoded._replace(classes=tuple(str(name) for name in decoded.classes))
+    return decoded._replace(
+        classes=tuple(str(name) for name in decoded.classes),
+        num_validation=int(decoded.num_validation),
+    )
 
 
 def to_cache(kept: Path, decoded: Decoded) -> None:
-    """Keep decoded images; raises `DataError` where they cannot be written."""
+    """Keep decoded images; raises `DataError` where they cannot be written.
+
+    Mapped ones are kept already, beside `kept`.
+    """
     arrays: dict[str, Any] = decoded._asdict() | {"classes": np.array(decoded.classes)}
+    if not decoded.num_validation:
+        del arrays["num_validation"]
+    if isinstance(decoded.train_images, Mapped):
+        del arrays["train_images"], arrays["test_images"]
     with _replacing(kept) as file:
         np.savez(file, **arrays)
+
+
+def keep(
+    kept: Path,
+    arrays: Iterable[NDArray[np.uint8]],
+    shape: tuple[int, ...],
+    labels: tuple[NDArray[np.int64], NDArray[np.int64]],
+    classes: tuple[str, ...],
+    num_validation: int = 0,
+) -> Decoded:
+    """Keep images that come a few at a time, and return them: in memory, or mapped if large.
+
+    arrays: (n, C, H, W) each, training images first; shape: of all together. labels: of the
+    training images and of the test images.
+    """
+    num_train = len(labels[0])
+    images: Images
+    if np.prod(shape) <= most_in_memory():
+        images, filled = np.empty(shape, dtype=np.uint8), 0
+        for some in arrays:
+            images[filled : filled + len(some)] = some
+            filled += len(some)
+    else:
+        place = kept.with_suffix(".npy")
+        header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
+        with _replacing(place) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for some in arrays:
+                file.write(np.ascontiguousarray(some).data)
+        images = Mapped(place, np.arange(shape[0]))
+    decoded = Decoded(
+        images[:num_train], labels[0], images[num_train:], labels[1], classes, num_validation
+    )
+    to_cache(kept, decoded)
+    return decoded
 
 
 def remembered(known: Path, find: Callable[[], str]) -> str:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainers.config import TORCHVISION_SETS, DataConfig
 from trainers.data import folder, npz, published
 from trainers.data.cache import DataError, Decoded
+from trainers.data.mapped import Images, chunks, in_memory_if_small
 from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
 
 __all__ = [
@@ -54,7 +54,7 @@ class Dataset:
     std: tuple[float, ...]
     """As `mean`; 1 for a channel without variation."""
     augmentation: str
-    """Of training images, drawn anew in every epoch: `none`, `crop` or `crop_flip`."""
+    """Of training images, drawn anew in every epoch; as in `DataConfig`, but never `auto`."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -73,8 +73,8 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     Raises `DataError` for data that cannot be found or used, and for more samples than there are.
     """
     reader = READERS[kind_of(config.name)]
-    content = reader.content(config.name, cache)
-    decoded = reader.read(config.name, content, cache)
+    content = reader.content(config, cache)
+    decoded = reader.read(config, content, cache)
     seed, divisor = reader.seed.format(name=config.name), reader.divisor
     num_second = reader.num_validation(len(decoded.train_labels))
     _check_pixels(config.name, decoded)
@@ -90,6 +90,7 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
         test = mixed(test, f"{seed} test")
     train = _samples(train, config.samples, "samples", f"{seed} samples", len(decoded.classes))
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
+    train, validation, test = (_read_if_small(part) for part in (train, validation, test))
     mean, std = _statistics(train.images, divisor)
     return Dataset(
         name=config.name,
@@ -112,7 +113,7 @@ def data_fingerprint(config: DataConfig, cache: Path) -> str:
     is remembered below `cache`. What `auto` means follows from the content, so the name has only
     other choices in it.
     """
-    content = READERS[kind_of(config.name)].content(config.name, cache)
+    content = READERS[kind_of(config.name)].content(config, cache)
     return _fingerprint(config, content)
 
 
@@ -165,10 +166,10 @@ def _read_digits() -> Decoded:
 class Reader(NamedTuple):
     """How the data sets of one kind are named and read."""
 
-    content: Callable[[str, Path], str]
-    """(name, cache) to a name that changes with the content."""
-    read: Callable[[str, str, Path], Decoded]
-    """(name, content, cache) to all images and labels."""
+    content: Callable[[DataConfig, Path], str]
+    """(configuration, cache) to a name that changes with the content."""
+    read: Callable[[DataConfig, str, Path], Decoded]
+    """(configuration, content, cache) to all images and labels."""
     seed: str
     """Of the split into training and validation."""
     num_validation: Callable[[int], int] = num_validation
@@ -181,25 +182,27 @@ class Reader(NamedTuple):
 
 READERS = {
     "digits": Reader(
-        content=lambda name, cache: DIGITS_FINGERPRINT,
-        read=lambda name, content, cache: _read_digits(),
+        content=lambda config, cache: DIGITS_FINGERPRINT,
+        read=lambda config, content, cache: _read_digits(),
         seed="digits validation",
         num_validation=lambda num_train: NUM_DIGITS_VALIDATION,
         divisor=16,
     ),
     "torchvision": Reader(
-        content=lambda name, cache: published.fingerprint(name),
-        read=lambda name, content, cache: published.load(name, cache),
+        content=lambda config, cache: published.fingerprint(config.name),
+        read=lambda config, content, cache: published.load(config.name, cache),
         seed="{name} validation",
     ),
     "npz": Reader(
-        content=lambda name, cache: npz.fingerprint(_path_of(name), cache),
-        read=lambda name, content, cache: npz.load(_path_of(name)),
+        content=lambda config, cache: npz.fingerprint(_path_of(config.name), cache),
+        read=lambda config, content, cache: npz.load(_path_of(config.name)),
         seed="npz",
     ),
     "folder": Reader(
-        content=lambda name, cache: folder.fingerprint(_path_of(name), cache),
-        read=lambda name, content, cache: folder.load(_path_of(name), content, cache),
+        content=lambda config, cache: folder.fingerprint(_path_of(config.name), cache, config),
+        read=lambda config, content, cache: folder.load(
+            _path_of(config.name), content, cache, config
+        ),
         seed="folder",
         is_sorted=True,
     ),
@@ -209,10 +212,12 @@ READERS = {
 def _check_pixels(name: str, decoded: Decoded) -> None:
     """Check that images are not black to a network, as no attack radius would fit them."""
     for part, images in (("train", decoded.train_images), ("test", decoded.test_images)):
-        if images.max() <= 1:
+        # Of the first chunk already, for nearly all data.
+        if not any(some.max() > 1 for some in chunks(images)):
+            largest = max(some.max() for some in chunks(images))
             raise DataError(
                 f"{name}: {part}: pixels must use the range from 0 to 255, got none above "
-                f"{images.max()}; if they were fractions or a mask of 0 and 1, multiply by 255 "
+                f"{largest}; if they were fractions or a mask of 0 and 1, multiply by 255 "
                 "before they become uint8"
             )
 
@@ -232,13 +237,18 @@ def _samples(split: Split, count: int | Literal["all"], field: str, seed: str, l
     return balanced(split, count, seed)
 
 
+def _read_if_small(split: Split) -> Split:
+    """Read a part of a large file into memory if it is small itself."""
+    return Split(images=in_memory_if_small(split.images), labels=split.labels)
+
+
 def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Decide how training images are augmented. image_shape: (C, H, W)."""
     chosen = config.augmentation
     if chosen == "auto":
         chosen = _usual_augmentation(config.name) or _own_augmentation(config, image_shape)
     _, height, width = image_shape
-    if chosen != "none" and (height < 8 or width <= height // 8):
+    if chosen in ("crop", "crop_flip") and (height < 8 or width <= height // 8):
         raise DataError(
             f"data.augmentation: {chosen} pads images by an eighth of their height, so they must "
             f"be at least 8 pixels high and wider than that, got {height} × {width}; write none"
@@ -260,17 +270,15 @@ def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     return "crop_flip" if is_usual else "none"
 
 
-def _statistics(
-    images: NDArray[np.uint8], divisor: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _statistics(images: Images, divisor: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Compute mean and standard deviation per channel from the histogram of stored values."""
     means, stds = [], []
     values = np.arange(256) / divisor
-    for channel in range(images.shape[1]):
-        weights = np.zeros(256, dtype=np.int64)
-        for start in range(0, len(images), 1024):  # as bincount works in eight bytes per value
-            some = images[start : start + 1024, channel].ravel()
-            weights += np.bincount(some, minlength=256)
+    histograms = np.zeros((images.shape[1], 256), dtype=np.int64)
+    for some in chunks(images):  # as bincount works in eight bytes per value
+        for channel, weights in enumerate(histograms):
+            weights += np.bincount(some[:, channel].ravel(), minlength=256)
+    for weights in histograms:
         mean = float(np.average(values, weights=weights))
         variance = float(np.average((values - mean) ** 2, weights=weights))
         means.append(mean)

@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trainers.data.dataset import Dataset
+from trainers.data.mapped import Images, chunks
 
 DARK_SHARE = 0.25
 """Of the divisor: where no pixel is above it, the images were probably stored in another range."""
@@ -38,7 +38,7 @@ def doubts(dataset: Dataset) -> tuple[str, ...]:
 def _dark_parts(dataset: Dataset) -> Iterator[str]:
     """Compare the largest pixels with the range that radii are in units of."""
     for name, images in (("training", dataset.train.images), ("test", dataset.test.images)):
-        largest = int(images.max())
+        largest = max(int(some.max()) for some in chunks(images))
         if largest < DARK_SHARE * dataset.divisor:
             yield (
                 f"no pixel of the {name} images is above {largest} of {dataset.divisor}, so every "
@@ -60,9 +60,10 @@ def _seen_images(dataset: Dataset) -> Iterator[str]:
         )
 
 
-def _hashes(images: NDArray[np.uint8]) -> Iterator[bytes]:
-    for image in np.ascontiguousarray(images):
-        yield hashlib.blake2b(image.data, digest_size=16).digest()
+def _hashes(images: Images) -> Iterator[bytes]:
+    for some in chunks(images):
+        for image in np.ascontiguousarray(some):
+            yield hashlib.blake2b(image.data, digest_size=16).digest()
 
 
 def _absent_classes(dataset: Dataset) -> Iterator[str]:
@@ -91,13 +92,15 @@ def _lone_validation(dataset: Dataset) -> Iterator[str]:
 
 def _flat_channels(dataset: Dataset) -> Iterator[str]:
     """Find channels that a network's normalisation magnifies, or that hold nothing."""
+    ends = [(some.min((0, 2, 3)), some.max((0, 2, 3))) for some in chunks(dataset.train.images)]
+    lowest = np.min([low for low, _ in ends], axis=0)
+    highest = np.max([high for _, high in ends], axis=0)
     for channel in range(dataset.image_shape[0]):
-        values = dataset.train.images[:, channel]
         place = f"channel {channel} of the training images"
-        if values.min() == values.max():
+        if lowest[channel] == highest[channel]:
             yield (
-                f"{place} is {values.max()} everywhere, so nothing is learned from it, but attacks "
-                "may change it; use grey images or a channel that varies"
+                f"{place} is {highest[channel]} everywhere, so nothing is learned from it, but "
+                "attacks may change it; use grey images or a channel that varies"
             )
         elif (deviation := dataset.std[channel]) < FLAT_DEVIATION:
             yield (

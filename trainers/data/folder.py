@@ -16,12 +16,15 @@ import io
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trainers.data.cache import DataError, Decoded, from_cache, hash_of, remembered, to_cache
+from trainers.config import DataConfig
+from trainers.data.cache import DataError, Decoded, from_cache, hash_of, keep, remembered
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -221,14 +224,21 @@ TINY_IMAGENET = Layout("tiny-imagenet 1", _tiny_imagenet, _first_words)
 GREY_MODES = ("1", "L", "LA")
 COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr")
 DEEP_MODES = "images must have at most 8 bits per channel"
+BILINEAR = 2
+"""Pillow's filter, by its number, as naming a data set imports no Pillow."""
 ORIENTATION = 0x0112
 """The EXIF tag that says how a photograph must be turned or mirrored to be shown."""
 MARKS = (b"exif", b"Exif", b"eXIf", b"EXIF", b"xmp", b"XMP", b"II*\0", b"MM\0*")
 """One of these stands in every file that has this tag; the last two begin a TIFF."""
 
 
-def fingerprint(folder: Path, cache: Path) -> str:
-    """Return a name of the content of a folder of images."""
+DECODED_AT_ONCE = 256
+"""Images; decoding them is shared among threads, as Pillow lets several run."""
+MOST_DECODERS = 8
+
+
+def fingerprint(folder: Path, cache: Path, config: DataConfig) -> str:
+    """Return a name of the content of a folder of images, and of the size they are brought to."""
     layout = layout_of(folder)
     entries = layout.entries(folder)
     stats = [f"{entry.name}\0{entry.stamp}" for entry in entries]
@@ -239,10 +249,17 @@ def fingerprint(folder: Path, cache: Path) -> str:
 
     # What earlier versions remembered does not know which photographs are turned.
     known = hash_of([layout.format, "turned", str(folder.resolve()), *stats])
-    return remembered(cache / f"folder-{known}.fingerprint", find)
+    content = remembered(cache / f"folder-{known}.fingerprint", find)
+    return content if config.resize == "none" else f"{content}-{size_text(config)}"
 
 
-def load(folder: Path, content: str, cache: Path) -> Decoded:
+def size_text(config: DataConfig) -> str:
+    """Return the words of a declared size in a fingerprint, such as `resize72-crop64`."""
+    crop = "" if config.center_crop in ("none", config.resize) else f"-crop{config.center_crop}"
+    return f"resize{config.resize}{crop}"
+
+
+def load(folder: Path, content: str, cache: Path, config: DataConfig) -> Decoded:
     """Return the images of a folder whose fingerprint is `content`, from the cache if possible.
 
     Images come class by class, each class in the order of its file names; they have one channel if
@@ -252,8 +269,7 @@ def load(folder: Path, content: str, cache: Path) -> Decoded:
     layout = layout_of(folder)
     decoded = from_cache(kept)
     if decoded is None:
-        decoded = _decode(layout.entries(folder))
-        to_cache(kept, decoded)
+        decoded = _decode(layout.entries(folder), config, kept)
     return decoded._replace(classes=layout.class_names(folder, decoded.classes))
 
 
@@ -280,32 +296,71 @@ def _orientation(image: "Image.Image") -> int:
     return found if found in range(2, 9) else 1
 
 
-def _decode(entries: Sequence[Entry]) -> Decoded:
-    """Read every image, with one channel if all of them are grey, else with three."""
-    first, is_grey = _open(entries[0].path), True
-    arrays = np.empty((len(entries), 3, first.height, first.width), dtype=np.uint8)
-    for array, entry in zip(arrays, entries, strict=True):
-        image = _open(entry.path)
-        if image.size != first.size:
-            raise DataError(
-                f"{entry.path}: all images must have one size, got {image.width}×{image.height} "
-                f"where {entries[0].path} has {first.width}×{first.height}; resize the images"
-            )
-        is_grey &= image.mode == "L"
-        array[:] = np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-    if is_grey:
-        arrays = arrays[:, :1]
+def _decode(entries: Sequence[Entry], config: DataConfig, kept: Path) -> Decoded:
+    """Read every image and keep it, with one channel if all of them are grey, else with three."""
+    first = resized(_open(entries[0].path), config)
     classes = tuple(sorted({entry.label for entry in entries}))
     numbers = {label: number for number, label in enumerate(classes)}
     labels = np.array([numbers[entry.label] for entry in entries], dtype=np.int64)
     num_train = sum(entry.part == "train" for entry in entries)
-    return Decoded(
-        np.ascontiguousarray(arrays[:num_train]),
-        labels[:num_train],
-        np.ascontiguousarray(arrays[num_train:]),
-        labels[num_train:],
-        classes,
-    )
+
+    def kept_as(mode: str) -> Decoded:
+        shape = (len(entries), len(mode), first.height, first.width)
+        arrays = _arrays(entries, config, mode)
+        return keep(kept, arrays, shape, (labels[:num_train], labels[num_train:]), classes)
+
+    try:
+        return kept_as(first.mode)
+    except _ColourError:  # met late in a folder that began with grey images
+        return kept_as("RGB")
+
+
+class _ColourError(Exception):
+    """An image has colours where all were taken to be grey."""
+
+
+def _arrays(entries: Sequence[Entry], config: DataConfig, mode: str) -> Iterator[NDArray[np.uint8]]:
+    """Decode images in a mode, L or RGB, a few at a time: (n, C, H, W)."""
+    first: Image.Image | None = None
+
+    def decoded(entry: Entry) -> "Image.Image":
+        return resized(_open(entry.path), config)
+
+    with ThreadPoolExecutor(min(MOST_DECODERS, len(os.sched_getaffinity(0)))) as pool:
+        for start in range(0, len(entries), DECODED_AT_ONCE):
+            some = entries[start : start + DECODED_AT_ONCE]
+            images = []
+            for entry, image in zip(some, pool.map(decoded, some), strict=True):
+                first = first or image
+                if image.size != first.size:
+                    raise DataError(
+                        f"{entry.path}: all images must have one size, got "
+                        f"{image.width}×{image.height} where {entries[0].path} has "
+                        f"{first.width}×{first.height}; write data.resize: "
+                        f"{min(first.size)}, which scales and cuts each, or resize the images"
+                    )
+                if image.mode != "L" and mode == "L":
+                    raise _ColourError
+                pixels = np.asarray(image.convert(mode))
+                images.append(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
+            yield np.stack(images)
+
+
+def resized(image: "Image.Image", config: DataConfig) -> "Image.Image":
+    """Scale an image's shorter side and cut out the square in its middle, if that is declared.
+
+    As `Resize` and `CenterCrop` of torchvision do: bilinear, antialiased, sizes rounded down and
+    the border to the left and above rounded to the nearest.
+    """
+    if config.resize == "none":
+        return image
+    short, side = config.resize, config.center_crop
+    side = short if side == "none" else side
+    least = min(image.size)
+    width, height = (int(short * length / least) for length in image.size)
+    image = image.resize((width, height), BILINEAR)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
 
 
 def _open(path: Path) -> "Image.Image":

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from trainers.data.mapped import Images, chunks
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """One part of a data set."""
 
-    images: NDArray[np.uint8]
-    """(N, C, H, W)."""
+    images: Images
+    """(N, C, H, W), in memory or in a file."""
     labels: NDArray[np.int64]
     """(N,), each in 0 … K - 1."""
 
@@ -24,7 +26,8 @@ class Split:
 def sample_hash(split: Split) -> str:
     """Return a hash of the samples of a part, in order. Comparable trials have equal hashes."""
     digest = hashlib.sha256(repr(split.images.shape).encode())
-    digest.update(np.ascontiguousarray(split.images).tobytes())
+    for images in chunks(split.images):
+        digest.update(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(split.labels.astype("<i8")).tobytes())
     return digest.hexdigest()[:16]
 

@@ -62,13 +62,14 @@ def _pure_update(
         buffers: list[Tensor],
         moments: list[Tensor],
         side: list[Tensor],
+        loss: list[Tensor],
         numbers: Numbers,
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
     ) -> tuple[Tensor, Tensor]:
         own = at(network, weights, buffers)
-        memory = network.memory._replace(moments=moments, side=side)
+        memory = network.memory._replace(moments=moments, side=side, loss=loss)
         traced = network._replace(classify=own, weights=weights, buffers=buffers, memory=memory)
         return update(sides, traced, numbers, images, crafted, labels)
 
@@ -77,7 +78,8 @@ def _pure_update(
 
 def _written(network: Network) -> tuple[list[Tensor], ...]:
     """Return what an update writes, in the order of `_pure_update`'s arguments."""
-    return network.weights, network.buffers, network.memory.moments, network.memory.side
+    memory = network.memory
+    return network.weights, network.buffers, memory.moments, memory.side, memory.loss
 
 
 def _copies(tensors: list[Tensor]) -> list[Tensor]:

@@ -16,18 +16,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainers.config import Phase, TrainConfig, passes
+from trainers.config import Phase, Phases, TrainConfig, own_parts, passes
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine, narrowed
+from trainers.engine.feed import is_fed, room_for
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import PRECISIONS, Conv, set_precision
-from trainers.step.batches import Draw, Source, on_device, padding, take, take_cropped
-from trainers.step.inputs import crafting, input_gradient
+from trainers.step.batches import (
+    Draw,
+    Source,
+    border_of,
+    on_device,
+    take,
+    take_cropped,
+    take_resized,
+)
+from trainers.step.inputs import crafting, draw_nothing, input_gradient, leave
 from trainers.step.losses import cross_entropy_sum, minimised
-from trainers.step.numbers import no_numbers, static
+from trainers.step.numbers import Memory, no_numbers, static
 from trainers.step.optimizer import descending
-from trainers.step.step import Memory, Network, Sides, Update, new_memory, new_sums, step, update
+from trainers.step.step import Network, Sides, Update, new_memory, new_sums, step, update
 from trainers.step.weights import perturbing
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
@@ -105,8 +114,10 @@ class Program:
     ) -> None:
         self._data = data  # kept alive, as the key of the program holds its id
         self._device = device
-        self._is_captured = device.type == "cuda" and engine.captured
-        self._may_compile = is_compiled
+        self._own = ", ".join(part.name for part in own_parts(config))
+        may_be_fast = not self._own  # what an own part does inside is unknown
+        self._is_captured = may_be_fast and device.type == "cuda" and engine.captured
+        self._may_compile = may_be_fast and is_compiled
         self.is_compiled = False
         """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
@@ -122,16 +133,18 @@ class Program:
             descend=descending(config.training),
             clips=config.training.gradient_clip != "none",
         )
-        self.draw_noise = inputs.draw
+        self._draw_noise = inputs.draw
         self._is_attacked = passes(method).input_backward > 0
         self._weight_side = method.weights
         self._is_crafted = method.inputs.kind != "none"
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        self.source = _source(data, device)
-        self._runs: dict[tuple[int, Phase], Callable[[Draw], None]] = {}
-        """By batch size and phase of the weight side."""
+        # Where the images stay in a file, it is room for one batch (`trainers.engine.feed`).
+        room = partial(room_for, data, config.training.batch_size)
+        self.source = room(device) if is_fed(data) else _source(data, device)
+        self._runs: dict[tuple[int, Phases], Callable[[Draw], None]] = {}
+        """By batch size, and by what both sides do."""
 
     def load(self, model: nn.Module, memory: Memory) -> None:
         """Copy a training in, and begin an epoch's sums."""
@@ -146,16 +159,23 @@ class Program:
         _copy(self.network.buffers, model.buffers())
         _copy(self.network.memory.tensors, memory.tensors)
 
-    def run(self, numbers: Tensor, draw: Draw, phase: Phase) -> None:
+    def draw_noise(
+        self, shape: tuple[int, ...], generator: torch.Generator, phase: Phase
+    ) -> Tensor:
+        """Draw the noise of a batch for the input side, in a phase of it."""
+        draw = self._draw_noise if phase == "act" else draw_nothing
+        return draw(shape, generator)
+
+    def run(self, numbers: Tensor, draw: Draw, phases: Phases) -> None:
         """Run one step; the host does not wait for it.
 
-        numbers: a row of `numbers.schedule`. phase: of the weight side; each has a compiled update
-        and a captured graph of its own.
+        numbers: a row of `numbers.schedule`. phases: what both sides do; each pair has a compiled
+        update and a captured graph of its own.
         """
         torch._foreach_copy_(list(self.numbers), list(numbers.unbind()))
-        key = len(draw.samples), phase
+        key = len(draw.samples), phases
         if key not in self._runs:
-            self._runs[key] = self._prepare(draw, phase)
+            self._runs[key] = self._prepare(draw, phases)
         self._runs[key](draw)
 
     def describe(self) -> dict[str, str]:
@@ -163,22 +183,27 @@ class Program:
         is_last = any(
             weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
         )
+        plain = f"operators: {self._own} is of one's own" if self._own else "operators"
         return {
             "device": self._device.type,
             "precision": self._precision,
             "memory_format": "channels_last" if is_last else "contiguous",
-            "step": "CUDA graph" if self._is_captured else "operators",
-            "update": "torch.compile" if self.is_compiled else "operators",
+            "step": "CUDA graph" if self._is_captured else plain,
+            "update": "torch.compile" if self.is_compiled else plain,
             "attack": self._attack,
             "threads": str(torch.get_num_threads()),
         }
 
-    def _prepare(self, draw: Draw, phase: Phase) -> Callable[[Draw], None]:
-        """Compile and capture the step for batches of one size, in one phase."""
-        sides = self._sides._replace(gradients=perturbing(self._weight_side, phase))
+    def _prepare(self, draw: Draw, phases: Phases) -> Callable[[Draw], None]:
+        """Compile and capture the step for batches of one size, where both sides do this."""
+        acts = phases.inputs == "act"
+        sides = self._sides._replace(
+            gradients=perturbing(self._weight_side, phases.weights),
+            craft=self._sides.craft if acts else leave,
+        )
         updated: Update = update
         if self._may_compile and len(draw.samples) == self._batch_size:
-            updated = self._compile(sides, draw)
+            updated = self._compile(sides, draw, acts)
         run = partial(self._step, sides=sides, updated=updated)
         if not self._is_captured:
             return run
@@ -196,8 +221,11 @@ class Program:
     def _step(self, draw: Draw, sides: Sides, updated: Update) -> None:
         step(sides, self.network, self.numbers, self.source, draw, self.sums, updated)
 
-    def _compile(self, sides: Sides, draw: Draw) -> Update:
-        """Compile the update, and the attack if there is one and it is not fused already."""
+    def _compile(self, sides: Sides, draw: Draw, acts: bool) -> Update:
+        """Compile the update, and the attack if there is one and it is not fused already.
+
+        acts: whether the input side crafts images.
+        """
         from trainers.engine.compiled import (  # a second to import
             compiled_classifier,
             compiled_update,
@@ -205,11 +233,11 @@ class Program:
 
         stored, labels = self._sides.take(self.source, draw)
         images = stored.to(torch.float32) / self.numbers.divisor
-        crafted = images.clone() if self._is_crafted else images
+        crafted = images.clone() if self._is_crafted and acts else images
         view = self.network.attacked
         try:
             compiled = compiled_update(sides, self.network, self.numbers, images, crafted, labels)
-            if self._is_attacked and isinstance(view, nn.Module):
+            if self._is_attacked and acts and isinstance(view, nn.Module):
                 attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)
                 self.network = self.network._replace(attacked=attacked)
@@ -292,7 +320,7 @@ def _network(
         weights=list(weights),
         buffer_names=list(buffer_names),
         buffers=list(buffers),
-        memory=new_memory(config, own),
+        memory=new_memory(config, own, len(data.classes)),
     )
     if narrow:
         return network, "fused"
@@ -323,9 +351,10 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
 
 def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
     """Choose how batches are gathered."""
-    if data.augmentation == "none":
-        return take
-    return partial(take_cropped, border=padding(data.image_shape))
+    if data.augmentation == "random_resized_crop":
+        return take_resized
+    border = border_of(data)
+    return partial(take_cropped, border=border) if border else take
 
 
 def _source(data: Dataset, device: torch.device) -> Source:

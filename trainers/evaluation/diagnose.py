@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from trainers.config import EvaluationConfig, PgdAttack
+from trainers.config import VALIDATION_ATTACK, EvaluationConfig, PgdAttack
 from trainers.data.subset import Split
 from trainers.engine.engine import Classify, Engine, repeatable
 from trainers.evaluation import soundness
@@ -46,8 +46,9 @@ __all__ = ["Check", "diagnose", "worst"]
 QUERIED = 100
 """Samples, at most, that Square and APGD attack: Square asks 5000 times for each."""
 MORE = 5
-"""Times as many steps, then times as many starts, as the study's own attack has, row 7. From ten steps on they only add to it, as the
-step size stays a quarter of the radius; the starts are the same."""
+"""Times as many steps, then times as many starts, as the study's own attack has, row 7. From ten
+steps on they only add to it, as the step size stays a quarter of the radius; the starts are the
+same."""
 SCALES = (0.1, 10.0)
 """Of logits, row 9."""
 DIFFERENCES = ("apgd-t", "apgd-dlr")
@@ -108,7 +109,9 @@ def _rows(
     rivals: Sequence[nn.Module],
 ) -> tuple[Check, ...]:
     """Run the checks, in the order of their rows."""
-    attack = evaluation.attack
+    # Own attacks have no steps to raise, so their networks are checked by our attack.
+    own_attack = evaluation.attack
+    attack = own_attack if isinstance(own_attack, PgdAttack) else VALIDATION_ATTACK
     longer = replace(attack, steps=MORE * attack.steps)
     more = replace(attack, restarts=MORE * attack.restarts)
     own, *stronger = (_pgd(probe, each, probe.view) for each in (attack, longer, more))

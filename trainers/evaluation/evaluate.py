@@ -5,6 +5,7 @@ were. Letters: R radii, R2 radii of the other norm, n samples.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainers.config import EvaluationAttack, EvaluationConfig, Norm
+from trainers.config.own import OwnAttack
 from trainers.data.subset import Split
 from trainers.engine.engine import Classify, Engine, classifier, generator, repeatable
-from trainers.evaluation.pgd import FUNCTIONS, Attacked, classified_right
+from trainers.evaluation.pgd import Attacked, attacking, classified_right
 from trainers.step.inputs import BALLS
 
 Bits = NDArray[np.bool_]
@@ -199,14 +201,32 @@ def attacked_batches(
     The noise of a sample is decided by stream, restart and position: the same at every radius, and
     whatever the number of restarts.
     """
-    run = FUNCTIONS[type(attack)]
+    run = attacking(attack)
     for number, (images, labels) in enumerate(image_batches(split, divisor, device, BATCH_SIZE)):
 
         def draw(restart: int, number: int = number, shape: torch.Size = images.shape) -> Tensor:
             fresh = generator(*stream, restart, number, device=device)
             return BALLS[norm].draw(tuple(shape), fresh)
 
-        yield run(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
+        with _seeded(attack, (*stream, number), device):
+            found = run(view, images, labels, norm=norm, radius=radius, attack=attack, draw=draw)
+        yield found
+
+
+@contextmanager
+def _seeded(
+    attack: EvaluationAttack, stream: tuple[object, ...], device: torch.device
+) -> Iterator[None]:
+    """Seed torch's global generators for an own attack, which may draw from them."""
+    if not isinstance(attack, OwnAttack):
+        yield
+        return
+    seed, *names = stream
+    assert isinstance(seed, int)
+    fresh = generator(seed, *names, device=torch.device("cpu"))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(fresh.initial_seed())
+        yield
 
 
 def image_batches(
@@ -214,6 +234,7 @@ def image_batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images in [0, 1], (B, C, H, W) float32, and labels (B,), in the order of the split."""
     for start in range(0, len(split.labels), batch_size):
-        images = torch.tensor(split.images[start : start + batch_size], device=device)
+        stored = np.asarray(split.images[start : start + batch_size])
+        images = torch.tensor(stored, device=device)
         labels = torch.tensor(split.labels[start : start + batch_size], device=device)
         yield images.to(torch.float32) / divisor, labels

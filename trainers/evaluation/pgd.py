@@ -4,6 +4,7 @@ All in float32, by a network in evaluation mode. A sample counts as broken when 
 is misclassified, so at a fixed step size and noise more steps or restarts never raise accuracy.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +12,14 @@ import torch
 from torch import Tensor
 
 from trainers.config.methods import Norm
+from trainers.config.own import OwnAttack
 from trainers.config.training import EvaluationAttack, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
+from trainers.step.own import broken, chosen
+
+BEYOND = 1e-5
+"""How far beyond its radius rounding may move an image of an own attack, relative and absolute."""
 
 
 class Attacked(NamedTuple):
@@ -123,6 +129,42 @@ def _look(
     logits = classify(leaf)
     (gradient,) = torch.autograd.grad(cross_entropy_sum(logits, labels), leaf)
     return classified_right(logits.detach(), labels), gradient
+
+
+def own(
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    norm: Norm,
+    radius: float,
+    attack: OwnAttack,
+    draw: Callable[[int], Tensor],
+) -> Attacked:
+    """Attack by a part of one's own. A sample is right if it is so without the attack and under it.
+
+    Raises `PartError` if an image leaves the ball or the pixel range.
+    """
+    offered = chosen(attack, norm=norm)
+    run = attack.ready()
+    tried = run(classify=classify, images=images, labels=labels, radius=radius, **offered).detach()
+    if tried.shape != images.shape or not tried.isfinite().all():
+        rule = f"must return finite images of shape {tuple(images.shape)}, got another result"
+        raise broken(attack, f"{rule}; return the attacked images")
+    order = math.inf if norm == "linf" else 2
+    away = torch.linalg.vector_norm((tried - images).flatten(1), ord=order, dim=1).max().item()
+    is_in_range = bool((tried >= 0).all() and (tried <= 1).all())
+    if away > radius * (1 + BEYOND) + BEYOND or not is_in_range:
+        rule = f"must stay in the {norm} ball of radius {radius:.6g} and in [0, 1], got {away:.6g}"
+        raise broken(attack, f"{rule} as the largest distance; project and clamp the images")
+    with torch.no_grad():
+        is_right = [classified_right(classify(x), labels) for x in (images, tried)]
+    return Attacked(is_right[0] & is_right[1], tried)
+
+
+def attacking(attack: EvaluationAttack) -> Attack:
+    """Choose the function of an evaluation attack."""
+    return own if isinstance(attack, OwnAttack) else FUNCTIONS[type(attack)]
 
 
 FUNCTIONS: dict[type[EvaluationAttack], Attack] = {PgdAttack: pgd}

@@ -3,9 +3,10 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -19,7 +20,7 @@ from trainers.evaluation.pgd import Attacked, classified_right, fgsm
 from trainers.step import inputs
 from trainers.step.inputs import BALLS
 from trainers.step.losses import CROSS_ENTROPY
-from trainers.step.numbers import no_numbers
+from trainers.step.numbers import NO_MEMORY, no_numbers
 
 STREAM = "diagnostics"
 SHORT_STEPS = 20
@@ -54,7 +55,7 @@ class Probe:
     @cached_property
     def images(self) -> Tensor:
         """Return the images, (n, C, H, W) in [0, 1]."""
-        stored = torch.tensor(self.split.images, device=self.device)
+        stored = torch.tensor(np.asarray(self.split.images), device=self.device)
         return stored.to(torch.float32) / self.divisor
 
     @cached_property
@@ -102,10 +103,10 @@ def last_iterates(probe: Probe, classify: Classify, steps: int) -> Tensor:
     radius = torch.tensor(probe.radius, device=probe.device)
     size = PgdAttack(steps=steps, restarts=1).relative_step_size
     numbers = no_numbers(probe.device)._replace(epsilon=radius, step_length=size * radius)
-    ball = BALLS[probe.norm]
+    craft = partial(inputs.pgd, CROSS_ENTROPY, BALLS[probe.norm], steps)
 
     def end(images: Tensor, labels: Tensor, noise: Tensor) -> Tensor:
-        return inputs.pgd(CROSS_ENTROPY, ball, steps, classify, images, labels, noise, numbers)
+        return craft(classify, images, labels, noise, numbers, NO_MEMORY)
 
     return in_batches(end, probe.images, probe.labels, noise_of(probe, "last iterates"))
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from trainers.config import ModelConfig
 from trainers.data.dataset import Dataset
 from trainers.networks.layers import NORM_LAYERS, PRECISIONS, Conv, Normalise, set_precision
+from trainers.networks.library import own_network
 from trainers.networks.residual import preact_resnet18, resnet18, wide_resnet
 from trainers.networks.vit import vit
 
@@ -34,9 +35,10 @@ def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) 
 
     Initial weights come from `generator` (a CPU generator) alone; the global one is not touched.
     """
-    if config.name in TORCHVISION_NETWORKS:
+    drawing = own_network if config.is_own else TORCHVISION_NETWORKS.get(config.name)
+    if drawing is not None:
         with _drawing_from(generator):
-            return TORCHVISION_NETWORKS[config.name](config, data)
+            return drawing(config, data)
     with torch.random.fork_rng(devices=[]):
         model = NETWORKS[config.name](config, data)
     with torch.no_grad():

@@ -6,22 +6,26 @@ losses is differentiated, with respect to the images alone: no weight's gradient
 sample's x′ does not depend on the other samples of its batch.
 """
 
+import math
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.config.methods import FgsmRs, InputSide, NFgsm, NoInputs, Noise, Norm, Pgd
-from trainers.step.numbers import Numbers
+from trainers.config.methods import EAt, FgsmRs, InputNorm, InputSide, NFgsm, NoInputs, Noise, Pgd
+from trainers.config.own import OwnInputs
+from trainers.step.l1 import ascend_l1, draw_l1, move_l1
+from trainers.step.numbers import Memory, Numbers
+from trainers.step.own import Run, own_crafted
 
 Classify = Callable[[Tensor], Tensor]
 """(B, C, H, W) in [0, 1] to logits (B, K)."""
 SumOfLosses = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) and targets, labels (B,) or probabilities (B, K), to what an attack maximises."""
 NEAR = 0.001
-"""Distance of the start of TRADES' and MART's attack, in units of the pixel range per value."""
+"""Distance of the start where an attack `starts_near`, in units of the pixel range per value."""
 TINY = 1e-30
 """Against division by zero; below every norm of float32, so that it shortens no step."""
 
@@ -29,8 +33,9 @@ TINY = 1e-30
 class Inner(NamedTuple):
     """What an attack maximises; each loss has its own (`trainers.step.losses`)."""
 
-    targets: Callable[[Classify, Tensor, Tensor], Tensor]
-    """(classify, images, labels) to what the outputs are compared with, computed once."""
+    targets: Callable[[Classify, Tensor, Tensor, list[Tensor]], Tensor]
+    """(classify, images, labels, what the loss remembers) to what the outputs are compared with,
+    one row a sample, computed once."""
     sum_of_losses: SumOfLosses
     """Logits (B, K) and targets to the sum over the batch."""
     starts_near: bool
@@ -57,7 +62,13 @@ class Craft(Protocol):
     """The function of an input side: images (B, C, H, W) to crafted ones, in [0, 1]."""
 
     def __call__(
-        self, classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+        self,
+        classify: Classify,
+        images: Tensor,
+        labels: Tensor,
+        noise: Tensor,
+        numbers: Numbers,
+        memory: Memory,
     ) -> Tensor:
         """Return x′."""
         ...
@@ -85,17 +96,41 @@ def crafting(side: InputSide, inner: Inner) -> Crafting:
             return Crafting(BALLS[norm].draw, partial(n_fgsm, inner, BALLS[norm], scale))
         case Noise():
             return Crafting(draw_normal, add_noise)
+        case EAt(steps=steps):
+            draw = partial(draw_e_at, inner.starts_near)
+            return Crafting(draw, partial(e_at, inner, steps))
+        case OwnInputs():
+            return Crafting(draw_nothing, partial(own, side, side.ready(), inner))
+
+
+def new_input_memory(side: InputSide, device: torch.device) -> list[Tensor]:
+    """Return what an input side remembers before its first step.
+
+    E-AT: how many images stayed right under each norm, (2,), and how many were crafted, (2,).
+    """
+    is_alternating = isinstance(side, EAt)
+    return [torch.zeros(2, dtype=torch.int64, device=device) for _ in range(2 * is_alternating)]
 
 
 def leave(
-    classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+    memory: Memory,
 ) -> Tensor:
     """Return the images as they are."""
     return images
 
 
 def add_noise(
-    classify: Classify, images: Tensor, labels: Tensor, noise: Tensor, numbers: Numbers
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+    memory: Memory,
 ) -> Tensor:
     """Add Gaussian noise, within [0, 1]: the control that has no adversary."""
     return (images + numbers.epsilon * noise).clamp(0, 1)
@@ -110,6 +145,7 @@ def pgd(
     labels: Tensor,
     noise: Tensor,
     numbers: Numbers,
+    memory: Memory,
 ) -> Tensor:
     """Ascend the inner loss by projected gradient steps from a random start.
 
@@ -117,12 +153,32 @@ def pgd(
     One step of 1.25 ε from a uniform start is FGSM-RS: Wong et al. (2020), Fast is better than
     free, algorithm 3.
     """
-    targets = inner.targets(classify, images, labels)
+    targets = inner.targets(classify, images, labels, memory.loss)
     crafted = ball.start(images, noise, numbers.epsilon)
     for _ in range(steps):
         gradient = input_gradient(classify, inner.sum_of_losses, crafted, targets)
         crafted = ball.move(crafted, gradient, images, numbers.epsilon, numbers.step_length)
     return crafted
+
+
+def own(
+    side: OwnInputs,
+    run: Run,
+    inner: Inner,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+    memory: Memory,
+) -> Tensor:
+    """Craft images by an input side of one's own."""
+    targets = cache(lambda: inner.targets(classify, images, labels, memory.loss))
+
+    def gradient_of(tried: Tensor) -> Tensor:
+        return input_gradient(classify, inner.sum_of_losses, tried, targets())
+
+    return own_crafted(side, run, gradient_of, classify, images, labels)
 
 
 def n_fgsm(
@@ -134,25 +190,89 @@ def n_fgsm(
     labels: Tensor,
     noise: Tensor,
     numbers: Numbers,
+    memory: Memory,
 ) -> Tensor:
     """Move by one gradient step from a start that may lie outside the ball, without projection.
 
     De Jorge et al. (2022), Make some noise: reliable and efficient single-step adversarial
     training, algorithm 1. They publish no l2 form; ours keeps the lengths of start and step.
     """
-    targets = inner.targets(classify, images, labels)
+    targets = inner.targets(classify, images, labels, memory.loss)
     started = (images + noise_scale * numbers.epsilon * noise).clamp(0, 1)
     gradient = input_gradient(classify, inner.sum_of_losses, started, targets)
     return ball.ascend(started, gradient, numbers.step_length)
+
+
+def e_at(
+    inner: Inner,
+    steps: int,
+    classify: Classify,
+    images: Tensor,
+    labels: Tensor,
+    noise: Tensor,
+    numbers: Numbers,
+    memory: Memory,
+) -> Tensor:
+    """Craft by projected gradient steps in linf or in l1, one of them for the whole batch.
+
+    Croce and Hein (2022), Adversarial robustness against multiple and single lp-threat models via
+    quick fine-tuning of robust classifiers, section 4. As in their code, a norm is drawn with the
+    weight 1 - robust accuracy under it, over all batches so far, or ½ until both were seen; an
+    image counts as right if no iterate is misclassified; and steps begin at the image itself. Their
+    steps are those of APGD, whose lengths adapt.
+
+    Both norms' steps are computed, of one gradient, and one is kept: so the host need not know
+    which norm was drawn.
+    """
+    right, seen = memory.inputs
+    is_l1 = noise[:, -1] < share_of_second(right, seen)
+    targets = inner.targets(classify, images, labels, memory.loss)
+    crafted, stays = images, torch.ones_like(labels, dtype=torch.bool)
+    if inner.starts_near:
+        crafted = start_near(images, noise[:, :-1].view_as(images), numbers.epsilon)
+    for _ in range(steps):
+        logits, gradient = _look(classify, inner.sum_of_losses, crafted, targets)
+        stays &= logits.argmax(1) == labels
+        by_linf = move_linf(crafted, gradient, images, numbers.epsilon, numbers.step_length)
+        by_l1 = move_l1(crafted, gradient, images, numbers.other_epsilon, numbers.other_step_length)
+        crafted = torch.where(_per_sample(is_l1, images), by_l1, by_linf)
+    with torch.no_grad():
+        stays &= classify(crafted).argmax(1) == labels
+    norms = torch.stack([~is_l1, is_l1])
+    right.add_((norms & stays).sum(1))
+    seen.add_(norms.sum(1))
+    return crafted
+
+
+def share_of_second(right: Tensor, seen: Tensor) -> Tensor:
+    """Return the probability of the second norm, 0-d: its share of the weights of both.
+
+    The weight of a norm is 1 - robust accuracy. While a norm was not seen, or where both weights
+    are 0, both norms are equally likely. right, seen: (2,).
+
+    >>> share_of_second(torch.tensor([50, 10]), torch.tensor([100, 100]))
+    tensor(0.6429)
+    """
+    weights = torch.where((seen > 0).all(), 1 - right / seen.clamp(min=1), 0.5)
+    total = weights.sum()
+    return torch.where(total > 0, weights[1] / total, 0.5)
 
 
 def input_gradient(
     classify: Classify, sum_of_losses: SumOfLosses, images: Tensor, targets: Tensor
 ) -> Tensor:
     """Differentiate the sum of losses with respect to the images, and nothing else."""
+    return _look(classify, sum_of_losses, images, targets)[1]
+
+
+def _look(
+    classify: Classify, sum_of_losses: SumOfLosses, images: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the logits of the images, (B, K), and the gradient with respect to them."""
     leaf = images.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(sum_of_losses(classify(leaf), targets), leaf)
-    return gradient
+    logits = classify(leaf)
+    (gradient,) = torch.autograd.grad(sum_of_losses(logits, targets), leaf)
+    return logits.detach(), gradient
 
 
 def draw_nothing(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -163,6 +283,16 @@ def draw_nothing(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 def draw_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw from the standard normal distribution."""
     return torch.empty(shape, device=generator.device).normal_(generator=generator)
+
+
+def draw_e_at(is_near: bool, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw a number of [0, 1) for the whole batch, the last one of each row: it chooses the norm.
+
+    is_near: whether the start's normal noise, one number a value, stands before it.
+    """
+    chance = torch.empty((1, 1), device=generator.device).uniform_(generator=generator)
+    before = draw_normal((shape[0], math.prod(shape[1:]) if is_near else 0), generator)
+    return torch.cat([before, chance.expand(shape[0], 1)], 1)
 
 
 def draw_linf(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -203,7 +333,7 @@ def draw_l2(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def start_l2(images: Tensor, noise: Tensor, radius: Tensor) -> Tensor:
-    """Start at a uniform point of the ball around each image, within [0, 1]."""
+    """Start at a uniform point of the ball around each image, within [0, 1]; in l1, too."""
     return (images + radius * noise).clamp(0, 1)
 
 
@@ -270,12 +400,14 @@ def _per_sample(factors: Tensor, x: Tensor) -> Tensor:
     return factors.view(-1, *[1] * (x.dim() - 1))
 
 
-BALLS: dict[Norm, Ball] = {
+BALLS: dict[InputNorm, Ball] = {
     "linf": Ball(draw_linf, start_linf, move_linf, ascend_linf),
     "l2": Ball(draw_l2, start_l2, move_l2, ascend_l2),
+    "l1": Ball(draw_l1, start_l2, move_l1, ascend_l1),
 }
-NEAR_BALLS: dict[Norm, Ball] = {
+NEAR_BALLS: dict[InputNorm, Ball] = {
     "linf": BALLS["linf"]._replace(draw=draw_normal, start=start_near),
     "l2": BALLS["l2"]._replace(draw=draw_normal, start=start_near, move=move_l2_in_box),
+    "l1": BALLS["l1"]._replace(draw=draw_normal, start=start_near),
 }
-"""For PGD of the losses TRADES and MART."""
+"""For PGD of the losses of clean and crafted images."""

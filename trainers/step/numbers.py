@@ -1,4 +1,4 @@
-"""The numbers of a step: what may differ between trials of one shape, and from step to step."""
+"""The numbers of a step, which differ between trials and steps, and the memory between steps."""
 
 import math
 from dataclasses import fields
@@ -7,7 +7,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from trainers.config import InputSide, Loss, TrainConfig, TrainingConfig, WeightSide
+from trainers.config import (
+    SET_BY_HOST,
+    InputSide,
+    Loss,
+    TrainConfig,
+    TrainingConfig,
+    WeightSide,
+    since_start,
+)
 
 ONE_CYCLE_PEAK = 0.4
 """Fraction of a one-cycle training in which the learning rate rises (Wong et al. 2020, code)."""
@@ -27,7 +35,12 @@ class Numbers(NamedTuple):
     epsilon: Tensor
     """Radius of the input side; σ of noise."""
     step_length: Tensor
+    other_epsilon: Tensor
+    """Radius of the second norm of an input side that has two."""
+    other_step_length: Tensor
     beta: Tensor
+    soft: Tensor
+    """α of DKL and IKL: weight of the divergence that moves crafted predictions alone."""
     gradient_clip: Tensor
     first_correction: Tensor
     """1 - β₁^t at AdamW's t-th step."""
@@ -36,6 +49,30 @@ class Numbers(NamedTuple):
     ema_decay: Tensor
     divisor: Tensor
     """The largest stored pixel value."""
+
+
+class Memory(NamedTuple):
+    """What a training remembers from step to step besides its network; all written in place."""
+
+    moments: list[Tensor]
+    """Of the base optimiser (`trainers.step.optimizer`)."""
+    averages: list[Tensor]
+    """Moving averages of weights and buffers; empty where none are kept."""
+    side: list[Tensor]
+    """Of the weight side; empty for a side that remembers nothing."""
+    inputs: list[Tensor]
+    """Of the input side; empty for a side that remembers nothing."""
+    loss: list[Tensor]
+    """Of the loss; empty for a loss that remembers nothing."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in a fixed order."""
+        return [tensor for part in self for tensor in part]
+
+
+NO_MEMORY = Memory([], [], [], [], [])
+"""Of a step whose sides and loss remember nothing, as the base optimiser is left out."""
 
 
 def no_numbers(device: torch.device) -> Numbers:
@@ -62,8 +99,10 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
     columns["first_correction"] = 1 - training.momentum ** (taken + 1)
     columns["second_correction"] = 1 - ADAM_BETA2 ** (taken + 1)
     method = config.method
-    columns |= method.weights.numbers(factors, taken / num_steps)
-    columns |= method.inputs.numbers((taken + 1) / num_steps)
+    columns |= method.weights.numbers(
+        factors, since_start(method.weights, taken, total) / num_steps
+    )
+    columns |= method.inputs.numbers(since_start(method.inputs, taken + 1, total) / num_steps)
     columns |= method.loss.numbers()
     filled = [torch.as_tensor(columns[n], dtype=torch.float64) for n in Numbers._fields]
     return torch.stack([column.expand(total) for column in filled], 1).view(
@@ -72,8 +111,12 @@ def schedule(config: TrainConfig, num_train: int, divisor: int) -> Tensor:
 
 
 def static(side: WeightSide | InputSide | Loss) -> tuple[object, ...]:
-    """Return the class and the settings that decide the shape of a step: those not tabulated."""
-    names = [field.name for field in fields(side) if field.name not in side.tabulated]
+    """Return the class and the settings that decide the shape of a step: those not tabulated.
+
+    Those that the host follows, choosing the phase of each step, decide no shape either.
+    """
+    others = (*side.tabulated, *SET_BY_HOST)
+    names = [field.name for field in fields(side) if field.name not in others]
     return (type(side), *((name, getattr(side, name)) for name in names))
 
 

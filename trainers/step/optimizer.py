@@ -5,12 +5,15 @@ tensor for each weight, or AdamW's first moments and then its second ones; all b
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from trainers.config import TrainingConfig
+from trainers.config.own import Own
 from trainers.step.numbers import ADAM_BETA2, Numbers
+from trainers.step.own import own_descent, own_moments
 
 ADAM_TINY = 1e-8
 Descend = Callable[[list[Tensor], list[Tensor], tuple[Tensor, ...], Numbers], None]
@@ -18,13 +21,18 @@ Descend = Callable[[list[Tensor], list[Tensor], tuple[Tensor, ...], Numbers], No
 
 def descending(training: TrainingConfig) -> Descend:
     """Choose the function of a base optimiser, once, before the loop."""
-    if training.optimizer == "adamw":
+    optimizer = training.optimizer
+    if isinstance(optimizer, Own):
+        return partial(own_descent, optimizer, optimizer.ready())
+    if optimizer == "adamw":
         return adamw
     return nesterov if training.nesterov else sgd
 
 
 def new_moments(training: TrainingConfig, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return an optimiser's state before its first step."""
+    if isinstance(training.optimizer, Own):
+        return own_moments(training.optimizer, weights)
     each = 2 if training.optimizer == "adamw" else 1
     return [torch.zeros_like(weight) for _ in range(each) for weight in weights]
 

@@ -15,30 +15,14 @@ from torch.func import functional_call
 
 from trainers.config import TrainConfig
 from trainers.step.batches import Draw, Source
-from trainers.step.inputs import Craft
-from trainers.step.losses import LossOf
-from trainers.step.numbers import Numbers
+from trainers.step.inputs import Craft, new_input_memory
+from trainers.step.losses import LossOf, new_loss_memory
+from trainers.step.numbers import Memory, Numbers
 from trainers.step.optimizer import Descend, average, clipped, new_moments
 from trainers.step.weights import Perturb, new_side_memory
 
 
-class Memory(NamedTuple):
-    """What a training remembers from step to step besides its network; all written in place."""
-
-    moments: list[Tensor]
-    """Of the base optimiser (`trainers.step.optimizer`)."""
-    averages: list[Tensor]
-    """Moving averages of weights and buffers; empty where none are kept."""
-    side: list[Tensor]
-    """Of the weight side; empty for a side that remembers nothing."""
-
-    @property
-    def tensors(self) -> list[Tensor]:
-        """Return all tensors, in a fixed order."""
-        return [*self.moments, *self.averages, *self.side]
-
-
-def new_memory(config: TrainConfig, model: nn.Module) -> Memory:
+def new_memory(config: TrainConfig, model: nn.Module, num_classes: int) -> Memory:
     """Return the memory of a training before its first step."""
     weights = list(model.parameters())
     is_averaged = config.training.ema_decay != "none"
@@ -47,6 +31,8 @@ def new_memory(config: TrainConfig, model: nn.Module) -> Memory:
         moments=new_moments(config.training, weights),
         averages=[tensor.detach().clone() for tensor in current] if is_averaged else [],
         side=new_side_memory(config.method.weights, weights),
+        inputs=new_input_memory(config.method.inputs, weights[0].device),
+        loss=new_loss_memory(config.method.loss, num_classes, weights[0].device),
     )
 
 
@@ -133,11 +119,12 @@ def step(
     stored, labels = sides.take(source, draw)
     images = stored.to(torch.float32) / numbers.divisor
     network.refresh()
-    crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers)
+    memory = network.memory
+    crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers, memory)
     loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
     with torch.no_grad():
-        if network.memory.averages:
-            average(network.memory.averages, [*network.weights, *network.buffers], numbers)
+        if memory.averages:
+            average(memory.averages, [*network.weights, *network.buffers], numbers)
         sums.loss.add_(loss * len(labels))
         sums.correct.add_((logits.argmax(1) == labels).sum())
         sums.seen.add_(len(labels))
@@ -158,10 +145,12 @@ def update(
     """
 
     def loss_at(weights: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        classify = network.classify
+        classify, memory = network.classify, network.memory.loss
         if weights is not None:
+            # Other weights write their statistics, and what the loss remembers, to copies.
             classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
-        return sides.loss(classify, images, crafted, labels, numbers)
+            memory = [tensor.clone() for tensor in memory]
+        return sides.loss(classify, images, crafted, labels, numbers, memory)
 
     loss, logits, gradients = sides.gradients(
         loss_at, network.weights, network.names, numbers, network.memory.side

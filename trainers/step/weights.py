@@ -7,14 +7,16 @@ storage that it reads and writes.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from trainers.config.methods import Asam, Awp, Gsam, LookSam, NoWeights, Sam, WeightSide
-from trainers.config.passes import Phase
+from trainers.config import Asam, Awp, Gsam, LookSam, NoWeights, Phase, Sam, WeightSide
+from trainers.config.own import OwnWeights
 from trainers.step.numbers import Numbers
+from trainers.step.own import own_gradients
 
 LossAt = Callable[[list[Tensor] | None], tuple[Tensor, Tensor]]
 TINY = 1e-12
@@ -47,12 +49,17 @@ def perturbing(side: WeightSide, phase: Phase = "act") -> Perturb:
     """Choose the function of a weight side in a phase, once, before the loop."""
     if phase == "rest":
         return plain
+    if isinstance(side, OwnWeights):
+        gradients = partial(own_gradients, side, side.ready())
+        return lambda *given: Gradients(*gradients(*given))
     return FUNCTIONS[type(side)] if phase == "act" else BETWEEN[type(side)]
 
 
 def new_side_memory(side: WeightSide, weights: Sequence[Tensor]) -> list[Tensor]:
     """Return what a side remembers before its first step: a zero tensor per weight, or nothing."""
-    return [torch.zeros_like(weight) for weight in weights] if type(side) in BETWEEN else []
+    is_own = isinstance(side, OwnWeights) and "memory" in side.takes
+    remembers = is_own or type(side) in BETWEEN
+    return [torch.zeros_like(weight) for weight in weights] if remembers else []
 
 
 def plain(

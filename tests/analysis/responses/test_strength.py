@@ -187,3 +187,15 @@ def test_heat_map_of_a_grid_and_of_a_search(draw: Draw, digits: Results) -> None
     assert [(cell.rho, cell.epsilon) for cell in grid.cells[:2]] == [(0.05, 0.02), (0.1, 0.02)]
     assert all(0 <= cell.on_front <= 1 and cell.robust_error > 0 for cell in grid.cells)
     assert from_plain(HeatMap, to_plain(grid)) == grid
+
+
+def test_a_learning_rate_is_no_strength_and_standard_training_no_zero_of_it(draw: Draw) -> None:
+    cells = [("standard", {}, 0.9, 0.1)]
+    cells += [("at", {"learning_rate": rate}, 0.9 - rate, 0.1 + rate) for rate in (0.1, 0.2)]
+    results = draw(cells, sides={"standard": "none", "at": "pgd"})
+    found = configurations(results)
+    drawn = draw_replicates(results, found, count=50)
+    notes = [replace(note, setup=("learning_rate",)) for note in results.methods]
+    around = replace(results, methods=tuple(notes))
+    assert measure_responses(around, found, drawn, 0.1, drawn.default) == ()
+    assert measure_responses(results, found, drawn, 0.1, drawn.default) != ()

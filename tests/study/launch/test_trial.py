@@ -350,6 +350,7 @@ def test_every_trial_of_a_study_has_the_same_parameters_with_its_own_values(read
     for method, told in TOLD.items():
         assert {name: params[method][name] for name in told} == told
         assert params[method]["setup.milestones"] == "0.5, 0.75"
+        assert params[method]["sides.inputs.active"] in ("0-1", "none")
         assert params[method]["setup.end_on"] == "none"
         assert params[method]["setup.evaluation.radii"] == "0.05, 0.1"
         assert params[method]["setup.evaluation.other_norm_radii"] == "none"

@@ -25,6 +25,15 @@ def test_settings_tell_apart_methods_of_the_same_sides(read: Callable[..., Study
     assert settings_text(spec, "standard") == "cross_entropy"
 
 
+def test_when_a_side_acts_is_named_like_any_value(read: Callable[..., StudySpec]) -> None:
+    late = "late: {weights: {sam: {rho: 0.2, active: [[0, 1], [0.9, 1]], every: 2}}}"
+    text = read.text.replace("standard: {}", late)  # type: ignore[attr-defined]
+    spec = read(text=text)
+    names = [configuration_name(spec, made) for made in grid_configurations(spec)]
+    assert names[:2] == ["late active=0-1", "late active=0.9-1"]
+    assert settings_text(spec, "late") == "sam: rho 0.2, active 0-1 / 0.9-1, every 2; cross_entropy"
+
+
 def test_radii_are_named_as_the_report_prints_them(read: Callable[..., StudySpec]) -> None:
     """255ths where a radius is one; as they are where they are short, as those of the digits."""
     text = read.text.replace("standard: {}", "at: {inputs: {pgd: RADII}}")  # type: ignore[attr-defined]

@@ -15,6 +15,7 @@ from study.plan.plan import (
 from study.plan.space import Cell, Configuration
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
+from trainers.config import Sam
 
 Read = Callable[..., StudySpec]
 
@@ -175,7 +176,7 @@ def test_mean_objectives_needs_every_seed() -> None:
 
 
 def test_the_steps_on_which_look_sam_acts_decide_its_shape(read: Read) -> None:
-    sides = ["rho: 0.1", "rho: 0.2", "rho: 0.1, every: 2", "rho: 0.1, active_from: 0.5"]
+    sides = ["rho: 0.1", "rho: 0.2", "rho: 0.1, every: 2", "rho: 0.1, active: [0.5, 1]"]
     methods = "".join(
         f"    m{n}: {{weights: {{look_sam: {{{side}}}}}}}\n" for n, side in enumerate(sides)
     )
@@ -187,6 +188,26 @@ def test_the_steps_on_which_look_sam_acts_decide_its_shape(read: Read) -> None:
     }
     assert shapes["m0"] == shapes["m1"]
     assert len(set(shapes.values())) == 3
+
+
+def test_when_a_side_acts_decides_what_is_trained_and_how_long_it_takes(read: Read) -> None:
+    """At its default it is in no key, so that recorded cells keep theirs."""
+    late = """sam: {weights: {sam: {rho: 0.1, active: [[0, 1], [0.5, 1]]}}}
+    whole: {weights: {sam: {rho: 0.1}}}"""
+    text = read.text.replace("sam: {weights: {sam: {rho: [0.1, 0.2]}}}", late)  # type: ignore[attr-defined]
+    always, half, whole = [
+        cell
+        for cell in grid_cells(read(text=text))
+        if cell.configuration.method in ("sam", "whole") and cell.seed == 0
+    ]
+    assert always.key == whole.key != half.key
+    assert half.config.method.weights == Sam(rho=0.1, active=(0.5, 1.0))
+    assert [relative_cost(cell.config) for cell in (always, half)] == [6, 4.5]
+    recorded = space.canonical(half.config, DATA)["method"]["weights"]
+    assert recorded == {"sam": {"rho": 0.1, "active": [0.5, 1.0]}}
+    assert shape_key(space.canonical(half.config, DATA)) != shape_key(
+        space.canonical(always.config, DATA)
+    )
 
 
 def test_relative_cost_counts_passes(read: Read) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from trainers.config import (
     CrossEntropy,
     DataConfig,
     EvaluationConfig,
+    LookSam,
     Method,
     ModelConfig,
     Pgd,
@@ -276,6 +277,7 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "end_on": lambda detectors: (),
     "label_smoothing": lambda smoothing: 0.1,
     "other_norm_radii": lambda radii: (0.5,),
+    "active": lambda active: (0.0, 0.5),
 }
 NOT_KEYED = ("evaluation.checkpoint",)
 ELSEWHERE = ("training.precision", "training.milestones", "model.depth")
@@ -323,7 +325,7 @@ class LaterModel(ModelConfig):
 
 
 def test_a_setting_that_comes_later_changes_only_the_keys_of_cells_that_use_it():
-    model = asdict(a_config().model)
+    model = vars(a_config().model)
     unused, used = (a_config(model=LaterModel(**model, gates=gates)) for gates in (0, 2))
     assert space.cell_key(unused, DATA) == space.cell_key(a_config(), DATA)
     assert space.cell_key(used, DATA) != space.cell_key(a_config(), DATA)
@@ -333,7 +335,9 @@ LEFT_OUT = {
     CrossEntropy: {"label_smoothing": 0.0},
     EvaluationConfig: {"other_norm_radii": ()},
     ModelConfig: {"depth": 0, "norm_layer": "batch"},
-    Pgd: {"warmup_epochs": 0},
+    LookSam: {"every": 5, "alpha": 0.7, "active": (0.0, 1.0)},
+    Pgd: {"warmup_epochs": 0, "active": (0.0, 1.0)},
+    Sam: {"active": (0.0, 1.0), "every": 1},
     TrainingConfig: {
         "optimizer": "sgd",
         "nesterov": False,

@@ -152,3 +152,13 @@ def test_suggestions_of_any_shape_count_against_the_corner_that_stood_for_them(r
             assert left.left([(cell, 0.5)]) is not None
             left.end(cell, 2.0)
     assert left.left([]) == 0.0
+
+
+def test_a_batch_size_never_measured_takes_the_rates_of_the_same_network(read: Read) -> None:
+    _, cells = grid(read())
+    pace = measured_pace([record(cells[0], 9.0, STANDARD)])
+    training = replace(cells[0].config.training, batch_size=100, epochs=6)
+    other = replace(cells[0].config, training=training)
+    assert pace.of(other, space.canonical(other, DATA)) == pytest.approx((18.0, 18.0))
+    wider = replace(other, model=replace(other.model, width=3))
+    assert pace.of(wider, space.canonical(wider, DATA)) is None

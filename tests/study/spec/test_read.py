@@ -23,6 +23,7 @@ from study.spec import (
     Side,
     SpecError,
     StudySpec,
+    around_config,
     read_studies,
     settings_of,
 )
@@ -87,8 +88,8 @@ def messages(folder: Path, text: str | bytes) -> list[str]:
 def test_a_study_is_read_as_it_is_meant(tmp_path):
     spec = read_one(tmp_path)
     assert (spec.name, spec.about, spec.data.name) == ("digits", "a small study", "digits")
-    assert spec.model == ModelConfig(name="small_cnn", width=8)
-    assert spec.training == TrainingConfig(
+    assert around_config(spec, "at", "model", {}) == ModelConfig(name="small_cnn", width=8)
+    assert around_config(spec, "at", "training", {}) == TrainingConfig(
         epochs=20,
         batch_size=64,
         learning_rate=0.1,
@@ -100,7 +101,7 @@ def test_a_study_is_read_as_it_is_meant(tmp_path):
     assert list(spec.methods) == ["standard", "sam", "at", "sam_at"]
     assert spec.methods["standard"].weights == Side(name="none")
     assert spec.methods["sam"].weights == Side(name="sam", settings=(("rho", (0.1, 0.2)),))
-    assert dict(settings_of(spec.methods["sam_at"])) == {
+    assert dict(settings_of(spec, "sam_at")) == {
         "weights.sam.rho": Range(low=0.05, high=0.5, log=True),
         "inputs.pgd.norm": "linf",
         "inputs.pgd.epsilon": (2 / 255, 0.1),
@@ -125,7 +126,8 @@ def test_what_may_be_left_out_has_its_default(tmp_path):
     text = text.replace("  analysis: {clean_floor: 0.9}\n", "").replace(", sampler: tpe", "")
     text = text.replace("  resources: {cpu: 1, gpu: 0}\n", "")
     spec = read(tmp_path, text)["digits"]
-    assert (spec.about, spec.model.width, spec.analysis) == ("", 16, None)
+    assert (spec.about, spec.analysis) == ("", None)
+    assert around_config(spec, "at", "model", {}) == ModelConfig(name="small_cnn", width=16)
     assert (spec.resources.cpu, spec.resources.gpu) == (1, 0.0)
     assert spec.search is not None
     assert spec.search.sampler == "tpe"
@@ -168,14 +170,15 @@ NUMBERS = {
 @pytest.mark.parametrize(("text", "number"), NUMBERS.items(), ids=NUMBERS)
 def test_every_usual_spelling_of_a_number_is_a_number(tmp_path, text, number):
     spec = read_one(tmp_path, "learning_rate: 0.1", f"learning_rate: {text}")
-    assert spec.training.learning_rate == number
-    assert isinstance(spec.training.learning_rate, float)
+    found = dict(spec.training.settings)["learning_rate"]
+    assert found == number
+    assert isinstance(found, float)
 
 
 @pytest.mark.parametrize("text", ["8/255", "8 / 255", '"8/255"', "16/510", "0.03137254901960784"])
 def test_a_radius_may_be_written_as_papers_write_it(tmp_path, text):
     spec = read_one(tmp_path, "epsilon: 8/255", f"epsilon: {text}")
-    assert dict(settings_of(spec.methods["at"]))["inputs.pgd.epsilon"] == 8 / 255
+    assert dict(settings_of(spec, "at"))["inputs.pgd.epsilon"] == 8 / 255
 
 
 def test_fractions_are_read_in_every_radius(tmp_path):
@@ -186,15 +189,15 @@ def test_fractions_are_read_in_every_radius(tmp_path):
     spec = read(tmp_path, text)["digits"]
     assert spec.evaluation.radii == (4 / 255, 8 / 255)
     assert spec.evaluation.objective_radius == 8 / 255
-    at = dict(settings_of(spec.methods["at"]))
+    at = dict(settings_of(spec, "at"))
     assert at["inputs.pgd.epsilon"] == Range(low=1 / 255, high=8 / 255)
-    sam_at = dict(settings_of(spec.methods["sam_at"]))
+    sam_at = dict(settings_of(spec, "sam_at"))
     assert sam_at["inputs.pgd.step_size"] == ("auto", 1 / 255)
 
 
 def test_a_range_of_steps_is_of_whole_numbers(tmp_path):
     spec = read_one(tmp_path, "epsilon: 8/255, steps: 5", "epsilon: 0, steps: {low: 1, high: 9}")
-    steps = dict(settings_of(spec.methods["at"]))["inputs.pgd.steps"]
+    steps = dict(settings_of(spec, "at"))["inputs.pgd.steps"]
     assert steps == WholeRange(low=1, high=9)
     assert isinstance(steps, Range)
     assert steps.is_integer
@@ -203,7 +206,7 @@ def test_a_range_of_steps_is_of_whole_numbers(tmp_path):
 
 def test_whole_ends_of_a_number_range_become_floats(tmp_path):
     spec = read_one(tmp_path, "low: 0.05, high: 0.5", "low: 1, high: 2")
-    [(_, rho), *_] = settings_of(spec.methods["sam_at"])
+    [(_, rho), *_] = settings_of(spec, "sam_at")
     assert isinstance(rho, Range)
     assert not rho.is_integer
     assert [type(end) for end in (rho.low, rho.high)] == [float, float]
@@ -213,7 +216,28 @@ def test_a_list_of_words_is_a_grid(tmp_path):
     spec = read_one(
         tmp_path, "norm: linf, epsilon: 8", "norm: [l2, linf], epsilon: 0.5, steps: 3}}}#"
     )
-    assert dict(settings_of(spec.methods["at"]))["inputs.pgd.norm"] == ("l2", "linf")
+    assert dict(settings_of(spec, "at"))["inputs.pgd.norm"] == ("l2", "linf")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("[0.9, 1]", "0.9-1"),
+        ("[0, 2/3]", "0-0.6666666666666666"),
+        ("[[0, 1], [0.9, 1.0]]", ("0-1", "0.9-1")),
+    ],
+)
+def test_when_a_side_acts_is_one_pair_or_a_list_of_pairs(tmp_path, written, meant):
+    spec = read_one(tmp_path, "rho: [0.1, 0.2]", f"rho: 0.1, active: {written}")
+    assert dict(settings_of(spec, "sam"))["weights.sam.active"] == meant
+
+
+@pytest.mark.parametrize("written", ["0.5", "[0.9]", "[0.9, 0.1]", "[0, 1.5]", "{low: 0, high: 1}"])
+def test_a_pair_that_is_none_gets_one_message(tmp_path, written):
+    bad = VALID.replace("rho: [0.1, 0.2]", f"rho: 0.1, active: {written}", 1)
+    [message] = messages(tmp_path, bad)
+    assert "digits.methods.sam.weights.sam.active: must be a pair of shares" in message
+    assert message.endswith("; write for example [0.9, 1]")
 
 
 def test_a_side_may_be_a_bare_word(tmp_path):
@@ -229,8 +253,9 @@ def test_studies_may_share_parts_by_anchors_and_merges(tmp_path):
         "    epochs: 20\n", "    <<: *training\n    epochs: 7\n"
     ).replace("    momentum: 0.9\n", "")
     [spec] = read(tmp_path, text).values()
-    assert spec.training.epochs == 7, "a study's own value comes before a merged one"
-    assert spec.training.momentum == 0.5
+    training = dict(spec.training.settings)
+    assert training["epochs"] == 7, "a study's own value comes before a merged one"
+    assert training["momentum"] == 0.5
 
 
 def test_of_several_merged_mappings_the_first_wins(tmp_path):
@@ -239,7 +264,7 @@ def test_of_several_merged_mappings_the_first_wins(tmp_path):
         for i, name in enumerate("ab", start=1)
     )
     text += VALID.replace("    momentum: 0.9\n", "    <<: [*a, *b]\n")
-    assert read(tmp_path, text)["digits"].training.momentum == 0.1
+    assert dict(read(tmp_path, text)["digits"].training.settings)["momentum"] == 0.1
 
 
 def test_an_alias_may_stand_for_a_whole_part(tmp_path):

@@ -30,7 +30,7 @@ PGD = Pgd(norm="linf", epsilon=0.1, steps=2)
 METHODS = {
     "standard": Method(),
     "sam and pgd": Method(weights=Sam(rho=0.1), inputs=PGD),
-    "look_sam": Method(weights=LookSam(rho=0.1, every=2, active_from=0.3)),
+    "look_sam": Method(weights=LookSam(rho=0.1, every=2, active=(0.3, 1.0))),
     "gsam and trades": Method(weights=Gsam(rho=0.1), inputs=PGD, loss=Trades()),
 }
 NUM_GRAPHS = {"standard": 2, "sam and pgd": 2, "look_sam": 5, "gsam and trades": 2}

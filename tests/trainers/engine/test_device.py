@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from tests.trainers.test_combinations import ALLOWED, INPUTS, LOSS, WEIGHTS, method_of
 from trainers import train as training
-from trainers.config import MODELS, Phase, TrainConfig, phase_of
+from trainers.config import MODELS, Phases, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import PLAIN, Engine, repeatable
 from trainers.engine.program import Program
@@ -32,6 +32,7 @@ from trainers.train import new_state, train
 MakeConfig = Callable[..., TrainConfig]
 CPU, META = torch.device("cpu"), torch.device("meta")
 BATCH_SIZE = 12
+ACTING = Phases("act", "act")
 ADAMW = {"optimizer": "adamw", "ema_decay": 0.9, "gradient_clip": 0.5}
 NETWORKS: dict[str, dict[str, Any]] = {
     "small_cnn": {"model": "small_cnn"},
@@ -95,7 +96,7 @@ class NotWaiting(TorchDispatchMode):
 def take_step(
     config: TrainConfig,
     data: Dataset,
-    phase: Phase = "act",
+    phases: Phases = ACTING,
     planted: Callable[[Classify], Classify] | None = None,
 ) -> None:
     """Take a step on `meta`; `planted` changes the network as it is attacked."""
@@ -107,22 +108,22 @@ def take_step(
     program.load(model, program.network.memory)
     places = torch.zeros((BATCH_SIZE, 2), dtype=torch.int64, device=META)
     shape = (BATCH_SIZE, *data.image_shape)
-    noise = program.draw_noise(shape, torch.Generator()).to(META)
+    noise = program.draw_noise(shape, torch.Generator(), phases.inputs).to(META)
     draw = Draw(places[:, 0], places, places[:, 0] == 1, noise)
     row = schedule(config, len(data.train.labels), data.divisor)[0, 0].float().to(META)
     with WithoutPythonsNumbers(), OnOneDevice(META):
-        program.run(row, draw, phase)
+        program.run(row, draw, phases)
 
 
 @pytest.mark.parametrize("names", WALKED, ids=" ".join)
 def test_a_step_of_every_method_neither_waits_nor_leaves_its_device(
     names: tuple[str, str, str], make_config: MakeConfig, make_images: Callable[..., Dataset]
 ) -> None:
-    """In every phase of its weight side."""
+    """In every phase of its weight side, and where its input side rests."""
     method = method_of(names)
     config = make_config(method, batch_size=BATCH_SIZE, width=2)
-    for phase in {phase_of(method.weights, step, total=4) for step in range(4)}:
-        take_step(config, make_images((1, 8, 8)), phase)
+    for phases in {method.phases(step, total=4) for step in range(4)} | {Phases("rest", "rest")}:
+        take_step(config, make_images((1, 8, 8)), phases)
 
 
 @pytest.mark.parametrize("settings", NETWORKS.values(), ids=NETWORKS)

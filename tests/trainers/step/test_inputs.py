@@ -9,8 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainers.config import (
+    NORMS,
     CrossEntropy,
+    Dkl,
+    EAt,
     FgsmRs,
+    Ikl,
     InputSide,
     Loss,
     Mart,
@@ -21,9 +25,9 @@ from trainers.config import (
     Trades,
 )
 from trainers.networks.build import evaluation_view
-from trainers.step.inputs import BALLS, NEAR, crafting
-from trainers.step.losses import minimised
-from trainers.step.numbers import Numbers, no_numbers
+from trainers.step.inputs import BALLS, NEAR, crafting, new_input_memory
+from trainers.step.losses import minimised, new_loss_memory
+from trainers.step.numbers import NO_MEMORY, Memory, Numbers, no_numbers
 
 SHAPE = (16, 2, 4, 4)
 DIMENSIONS = 32
@@ -34,10 +38,18 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def memory(side: InputSide, loss: Loss, num_classes: int = 3) -> Memory:
+    cpu = torch.device("cpu")
+    of_loss = [tensor.double() for tensor in new_loss_memory(loss, num_classes, cpu)]
+    return NO_MEMORY._replace(inputs=new_input_memory(side, cpu), loss=of_loss)
+
+
 def numbers(side: InputSide) -> Numbers:
     radius = side.sigma if isinstance(side, Noise) else getattr(side, "epsilon", 0.0)
     length = getattr(side, "step_length", 0.0)
     values = {"epsilon": torch.tensor(radius), "step_length": torch.tensor(length)}
+    if isinstance(side, EAt):
+        values |= {name: torch.tensor(value) for name, value in side.numbers(None).items()}
     return no_numbers(torch.device("cpu"))._replace(**values)
 
 
@@ -56,7 +68,9 @@ def craft_by(
     loss = loss or CrossEntropy()
     noise = noise_of(side, loss, tuple(images.shape)) if noise is None else noise
     chosen = crafting(side, minimised(loss).inner)
-    return chosen.craft(model, images, labels, noise.to(images.dtype), numbers(side))
+    kept = memory(side, loss, 2 if isinstance(model, Linear) else 3)
+    noise = noise.to(images.dtype)
+    return chosen.craft(model, images, labels, noise, numbers(side), kept)
 
 
 def craft(
@@ -67,14 +81,21 @@ def craft(
 
 
 def sides(epsilon: float = EPSILON) -> dict[str, tuple[InputSide, Loss]]:
-    """Every input side that moves images, in both norms and with each start, and its loss."""
+    """Every input side that moves images, in all norms and with each start, and its loss."""
     found: dict[str, tuple[InputSide, Loss]] = {"noise": (Noise(sigma=epsilon), CrossEntropy())}
-    for norm in BALLS:
+    for loss in (CrossEntropy(), Trades(), Ikl()):
+        name = type(loss).__name__.lower()
+        found[f"pgd l1 of {name}"] = Pgd(norm="l1", epsilon=epsilon, steps=3), loss
+        alternating = EAt(epsilon_linf=epsilon, epsilon_l1=4 * epsilon, steps=3)
+        found[f"e_at of {name}"] = alternating, loss
+    for norm in NORMS:
         pgd = Pgd(norm=norm, epsilon=epsilon, steps=3)
         found |= {
             f"pgd {norm}": (pgd, CrossEntropy()),
             f"pgd {norm} of trades": (pgd, Trades()),
             f"pgd {norm} of mart": (pgd, Mart()),
+            f"pgd {norm} of dkl": (pgd, Dkl()),
+            f"pgd {norm} of ikl": (pgd, Ikl()),
             f"fgsm_rs {norm}": (FgsmRs(norm=norm, epsilon=epsilon), CrossEntropy()),
             f"fgsm_rs {norm} of trades": (FgsmRs(norm=norm, epsilon=epsilon), Trades()),
             f"n_fgsm {norm}": (NFgsm(norm=norm, epsilon=epsilon), CrossEntropy()),
@@ -112,7 +133,7 @@ LABELS = torch.arange(16) % 3
 
 def norms(x: Tensor, norm: str) -> Tensor:
     flat = x.flatten(1)
-    return flat.abs().amax(1) if norm == "linf" else flat.norm(dim=1)
+    return flat.norm(p={"linf": math.inf, "l2": 2, "l1": 1}[norm], dim=1)
 
 
 class Linear(nn.Module):
@@ -158,6 +179,10 @@ def test_crafted_images_keep_to_ball_and_box(name: str, epsilon: float) -> None:
         assert torch.equal(crafted, images)
     if isinstance(side, Noise):
         return
+    if isinstance(side, EAt):
+        found = [norms(crafted - images, norm).max().item() for norm in ("linf", "l1")]
+        assert found[0] <= epsilon + 1e-7 or found[1] <= 4 * epsilon * (1 + 1e-5)
+        return
     reach = 1 + side.noise_scale if isinstance(side, NFgsm) else 1.0
     rounding = 1e-7  # of x + δ near 1, in float32
     furthest = norms(crafted - images, side.norm).max()  # type: ignore[union-attr]
@@ -166,7 +191,7 @@ def test_crafted_images_keep_to_ball_and_box(name: str, epsilon: float) -> None:
         assert furthest > 1.5 * epsilon
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", BALLS)
 def test_a_step_moves_by_the_step_size(norm: str) -> None:
     images = torch.full(SHAPE, 0.5)
     gradient = torch.randn(SHAPE, generator=generator())
@@ -177,7 +202,7 @@ def test_a_step_moves_by_the_step_size(norm: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1e-10, 1e-15, 1e-20, 1e-28])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", BALLS)
 def test_a_tiny_gradient_of_a_confident_network_moves_by_the_whole_step_size(
     norm: str, size: float
 ) -> None:
@@ -193,7 +218,7 @@ def test_a_tiny_gradient_of_a_confident_network_moves_by_the_whole_step_size(
     torch.testing.assert_close(moved, expected)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", BALLS)
 def test_zero_gradient_moves_nothing_and_gives_no_nan(norm: str) -> None:
     images = torch.rand(SHAPE, generator=generator())
     zero = torch.zeros(SHAPE)
@@ -256,7 +281,7 @@ def test_crafted_images_raise_what_their_attack_maximises(side: InputSide, loss:
     if isinstance(side, Noise):
         return
     inside = 0.25 + IMAGES / 2
-    targets = inner.targets(view, inside, LABELS)
+    targets = inner.targets(view, inside, LABELS, memory(side, loss).loss)
     crafted = craft_by(side, view, inside, LABELS, loss)
     for sample in range(16):
         part = slice(sample, sample + 1)
@@ -301,7 +326,7 @@ def in_box(x: Tensor, offset: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("loss", [CrossEntropy(), Trades(), Mart()], ids=["ce", "trades", "mart"])
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_pgd_equals_an_obvious_twin(norm: str, loss: Loss) -> None:
     """One image at a time. TRADES and MART start 0.001 N(0, 1) away, perhaps outside [0, 1]."""
     model = Small().eval()
@@ -317,7 +342,7 @@ def test_pgd_equals_an_obvious_twin(norm: str, loss: Loss) -> None:
         torch.testing.assert_close(found, tried, rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_fgsm_rs_equals_an_obvious_twin(norm: str) -> None:
     """As locuslab/fast_adversarial, with l2 besides: δ is kept in the box, then in the ball."""
     model = Small().eval()
@@ -331,7 +356,7 @@ def test_fgsm_rs_equals_an_obvious_twin(norm: str) -> None:
         torch.testing.assert_close(found, x + in_box(x, delta), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_n_fgsm_equals_an_obvious_twin(norm: str) -> None:
     """As pdejorge/N-FGSM, with l2 besides: noise of 2 ε in the box, a step of ε, no projection."""
     model = Small().eval()
@@ -355,7 +380,7 @@ def test_noise_is_normal_of_its_deviation() -> None:
     assert offset.flatten(1).norm(dim=1).mean().item() == pytest.approx(8, rel=0.02)
 
 
-@pytest.mark.parametrize("norm", BALLS)
+@pytest.mark.parametrize("norm", NORMS)
 def test_one_step_reaches_the_worst_image_of_a_linear_model(norm: str) -> None:
     """FGSM-RS with 2 ε does in linf, and N-FGSM without its noise in both norms."""
     model = Linear()
@@ -380,4 +405,4 @@ def test_no_input_side_returns_the_images_and_draws_nothing() -> None:
     noise = chosen.draw(SHAPE, fresh)
     assert noise.numel() == 0
     assert torch.equal(fresh.get_state(), before)
-    assert chosen.craft(Linear(), images, LABELS, noise, numbers(NoInputs())) is images
+    assert chosen.craft(Linear(), images, LABELS, noise, numbers(NoInputs()), NO_MEMORY) is images

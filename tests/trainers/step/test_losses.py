@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainers.config import CrossEntropy, Loss, Mart, Trades
-from trainers.step.losses import cross_entropy_sum, kl_sum, mart, minimised, trades
+from trainers.config import LOSSES, CrossEntropy, Ikl, Loss, Mart, Trades
+from trainers.step.losses import (
+    cross_entropy_sum,
+    dkl,
+    ikl,
+    kl_sum,
+    mart,
+    minimised,
+    new_loss_memory,
+    trades,
+)
 from trainers.step.numbers import Numbers, no_numbers
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.0, 0.0], [-3.0, 1.0, 4.0]])
@@ -20,8 +30,8 @@ BETA = 6.0
 
 
 def numbers(beta: float = BETA) -> Numbers:
-    values = {"beta": torch.tensor(beta, dtype=torch.float64)}
-    return no_numbers(torch.device("cpu"))._replace(**values)
+    weight = torch.tensor(beta, dtype=torch.float64)
+    return no_numbers(torch.device("cpu"))._replace(beta=weight, soft=weight)
 
 
 def random_logits(seed: int, scale: float = 2.0) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,7 +45,8 @@ def random_logits(seed: int, scale: float = 2.0) -> tuple[Tensor, Tensor, Tensor
 
 def loss_of(loss: Loss, clean: Tensor, crafted: Tensor, labels: Tensor, beta: float = BETA) -> Any:
     """The loss where images are their own logits."""
-    return minimised(loss).loss(lambda x: 1 * x, clean, crafted, labels, numbers(beta))
+    memory = new_loss_memory(loss, clean.shape[1], clean.device)
+    return minimised(loss).loss(lambda x: 1 * x, clean, crafted, labels, numbers(beta), memory)
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -151,7 +162,7 @@ def test_nothing_is_detached(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("loss", [CrossEntropy(), Trades(), Mart()], ids=["ce", "trades", "mart"])
+@pytest.mark.parametrize("loss", [cls() for cls in LOSSES.values()], ids=LOSSES)
 def test_extreme_logits_give_finite_losses_and_gradients(loss: Loss, dtype: torch.dtype) -> None:
     """At ±1e4: certain and right, certain and wrong, undecided, each against each."""
     rows = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [1e4, 1e4, -1e4], [0.0, 0.0, 0.0]])
@@ -163,9 +174,9 @@ def test_extreme_logits_give_finite_losses_and_gradients(loss: Loss, dtype: torc
         gradients = torch.autograd.grad(value, both, allow_unused=True)
         assert value.isfinite()
         assert all(gradient is None or gradient.isfinite().all() for gradient in gradients)
-        inner = minimised(loss).inner
+        inner, memory = minimised(loss).inner, new_loss_memory(loss, 3, torch.device("cpu"))
         leaf = both[1].detach().requires_grad_()
-        targets = inner.targets(lambda x: x, both[0].detach(), labels)
+        targets = inner.targets(lambda x: x, both[0].detach(), labels, memory)
         (gradient,) = torch.autograd.grad(inner.sum_of_losses(leaf, targets), leaf)
         assert gradient.isfinite().all()
 
@@ -179,7 +190,7 @@ def test_mart_of_two_classes_takes_the_logarithm_of_the_label_twice() -> None:
     torch.testing.assert_close(loss, -(p_label.log() + (p_label + 1e-4).log()).mean())
 
 
-@pytest.mark.parametrize("function", [trades, mart])
+@pytest.mark.parametrize("function", [trades, mart, dkl, partial(ikl, temperature=4.0)])
 def test_the_clean_images_go_first_and_each_once(function: Callable[..., Any]) -> None:
     """So batch statistics are recorded twice a step, clean before crafted."""
     clean, crafted, labels = random_logits(0)
@@ -189,7 +200,8 @@ def test_the_clean_images_go_first_and_each_once(function: Callable[..., Any]) -
         seen.append(images)
         return images
 
-    function(classify, clean, crafted, labels, numbers())
+    memory = new_loss_memory(Ikl(), 10, clean.device)
+    function(classify, clean, crafted, labels, numbers(), memory)
     assert len(seen) == 2
     assert seen[0] is clean
     assert seen[1] is crafted
@@ -216,8 +228,8 @@ def test_the_target_of_trades_attack_is_the_clean_prediction_without_a_gradient(
     clean, _, labels = random_logits(0)
     weight = torch.ones(10, dtype=torch.float64, requires_grad=True)
     inner = minimised(Trades()).inner
-    target = inner.targets(lambda x: x * weight, clean, labels)
+    target = inner.targets(lambda x: x * weight, clean, labels, [])
     torch.testing.assert_close(target, clean.softmax(1))
     assert not target.requires_grad
     for loss in (CrossEntropy(), Mart()):
-        assert minimised(loss).inner.targets(lambda x: x, clean, labels) is labels
+        assert minimised(loss).inner.targets(lambda x: x, clean, labels, []) is labels

@@ -226,7 +226,7 @@ def test_traced_for_compilation_it_equals_operators(
     """In all three phases, and for a second trial of the shape. Traced, but run by operators."""
     monkeypatch.setattr(torch, "compile", lambda graph, **options: graph)
     for rho in (0.2, 0.05):
-        side = LookSam(rho=rho, every=2, active_from=0.2)
+        side = LookSam(rho=rho, every=2, active=(0.2, 1.0))
         config = make_config(Method(weights=side), learning_rate=0.01)
         traced = run(config, few_digits, Engine(narrow=False, compiled="always"))
         plain = run(config, few_digits)
@@ -239,7 +239,7 @@ def test_traced_for_compilation_it_equals_operators(
 def test_before_its_share_of_the_training_a_side_is_standard_training(
     make_config: MakeConfig, few_digits: Dataset
 ) -> None:
-    late = make_config(Method(weights=LookSam(rho=0.5, every=1, active_from=2 / 3)))
+    late = make_config(Method(weights=LookSam(rho=0.5, every=1, active=(2 / 3, 1.0))))
     standard = replace(late, method=Method())
     ours, theirs = new_state(late, few_digits, CPU), new_state(standard, few_digits, CPU)
     pairs = zip(
@@ -260,15 +260,15 @@ def test_phases_are_counted_from_where_a_side_begins() -> None:
 
     # The third letters of rest, act and reuse: s, t and u.
     assert phases(LookSam(rho=0.1, every=3)) == "tuutuutu"
-    assert phases(LookSam(rho=0.1, every=2, active_from=0.5)) == "sssstutu"
-    assert phases(LookSam(rho=0.1, every=3, active_from=0.5)) == "sssstuut"
+    assert phases(LookSam(rho=0.1, every=2, active=(0.5, 1.0))) == "sssstutu"
+    assert phases(LookSam(rho=0.1, every=3, active=(0.5, 1.0))) == "sssstuut"
     assert phases(LookSam(rho=0.1, every=9)) == "tuuuuuuu"
     assert phases(Sam(rho=0.1)) == "t" * 8
 
 
 def test_a_share_of_the_steps_is_counted_exactly_and_leaves_the_last_one() -> None:
     def begins(share: float, total: int) -> int:
-        side = LookSam(rho=0.1, active_from=share)
+        side = LookSam(rho=0.1, active=(share, 1.0))
         return [phase_of(side, step, total) for step in range(total)].index("act")
 
     for total in (1, 7, 50, 100):
@@ -282,7 +282,7 @@ def test_a_share_of_the_steps_is_counted_exactly_and_leaves_the_last_one() -> No
 def test_cost_is_between_standard_training_and_sam() -> None:
     look = [passes(Method(weights=LookSam(rho=0.1, every=every))).cost for every in (1, 5, 30)]
     assert look == pytest.approx([6, 3.6, 3.1])
-    late = Method(weights=LookSam(rho=0.1, every=5, active_from=0.5))
+    late = Method(weights=LookSam(rho=0.1, every=5, active=(0.5, 1.0)))
     assert passes(late).cost == pytest.approx(3.3)
 
 
@@ -291,7 +291,7 @@ def test_cost_is_between_standard_training_and_sam() -> None:
     [
         ({"every": 0}, "every"),
         ({"alpha": -0.1}, "alpha: must be ≥ 0"),
-        ({"active_from": 1.0}, r"active_from: must lie in \[0, 1\)"),
+        ({"active": (0.5, 1.5)}, "active: must be a pair"),
     ],
 )
 def test_settings_of_look_sam_are_checked(settings: dict[str, Any], rule: str) -> None:
@@ -302,12 +302,12 @@ def test_settings_of_look_sam_are_checked(settings: dict[str, Any], rule: str) -
 def test_every_side_has_its_function_and_its_memory(
     make_config: MakeConfig, few_digits: Dataset
 ) -> None:
-    """A side that has `every` acts otherwise between, and remembers; no other side does."""
+    """A side that reuses what it remembers acts otherwise in between; no other side does."""
     assert set(FUNCTIONS) == set(WEIGHT_SIDES.values())
     for cls in WEIGHT_SIDES.values():
-        remembers = "every" in cls.__dataclass_fields__
+        remembers = getattr(cls, "between", "rest") == "reuse"
         assert (cls in BETWEEN) == remembers
         required = [one.name for one in fields(cls) if one.default is MISSING]
         config = make_config(Method(weights=cls(**dict.fromkeys(required, 0.1))))
         model = new_state(config, few_digits, CPU).model
-        assert bool(new_memory(config, model).side) == remembers
+        assert bool(new_memory(config, model, 10).side) == remembers

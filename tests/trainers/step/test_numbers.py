@@ -12,6 +12,7 @@ from torch import Tensor
 from trainers.config import (
     INPUT_SIDES,
     LOSSES,
+    SET_BY_HOST,
     WEIGHT_SIDES,
     Asam,
     Awp,
@@ -180,7 +181,8 @@ def test_every_setting_is_a_number_of_a_step_or_decides_its_shape() -> None:
     classes = [*WEIGHT_SIDES.values(), *INPUT_SIDES.values(), *LOSSES.values()]
     settings = {field.name for cls in classes for field in fields(cls)}
     tabulated = {name for cls in classes for name in cls.tabulated}
-    assert settings - tabulated == {"norm", "steps", "noise_scale", "label_smoothing"}
+    shaping = {"norm", "steps", "noise_scale", "label_smoothing", "temperature"}
+    assert settings - tabulated - {*SET_BY_HOST} == shaping
     for cls in classes:
         assert set(cls.tabulated) <= {field.name for field in fields(cls)}, cls
 

@@ -126,7 +126,7 @@ def our_step(
         weights=list(named.values()),
         buffer_names=list(buffers),
         buffers=list(buffers.values()),
-        memory=new_memory(config, model),
+        memory=new_memory(config, model, 10),
     )
     sides = Sides(
         take=lambda *_: (images, labels),
@@ -145,7 +145,7 @@ def our_step(
     }
     tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
     numbers = no_numbers(CPU)._replace(**tensors)
-    crafted = sides.craft(network.attacked, images, labels, noise, numbers)
+    crafted = sides.craft(network.attacked, images, labels, noise, numbers, network.memory)
     value, _ = update(sides, network, numbers, images, crafted, labels)
     return float(value.detach()), crafted
 

@@ -97,7 +97,7 @@ def network(config: TrainConfig, data: Dataset) -> Network:
         weights=list(named.values()),
         buffer_names=list(buffers),
         buffers=list(buffers.values()),
-        memory=new_memory(config, model),
+        memory=new_memory(config, model, 10),
     )
 
 
