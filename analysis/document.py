@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analysis.attacks.alarms import Alarm
 from analysis.attacks.exclusion import Diagnosis, Exclusion
@@ -28,8 +28,11 @@ from analysis.responses.equivalence import Equivalence
 from analysis.responses.margins import Margin
 from analysis.responses.strength import HeatMap, Response
 from analysis.results.configurations import ConfigurationResult, configurations
-from analysis.results.results import Results
+from analysis.results.results import Results, notebook
 from analysis.results.trials import ResultsError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 T = TypeVar("T")
 
@@ -53,7 +56,7 @@ class View:
     equivalences: tuple[Equivalence, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Analysis:
     """Everything that the report shows, without the correctness bits."""
 
@@ -102,6 +105,19 @@ class Analysis:
     def choice(self) -> Choice:
         """Return each method's front and best configuration, chosen at the objective radius."""
         return choose(self.results)
+
+    def configurations(self) -> "DataFrame":
+        """Return a pandas table with a row for each configuration, with the ends of intervals."""
+        frame: DataFrame = notebook("frames").configurations_frame(self)
+        return frame
+
+    def __repr__(self) -> str:
+        """Return the study's name and the number of configurations."""
+        return f"<Analysis of {self.results.study}: {len(self.found)} configurations>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: findings and the main figure."""
+        return str(notebook("pages").analysis_page(self))
 
     def view(self, radius: float, estimand: Estimand | None = None) -> View:
         """Return what was found at this radius, by default under the default estimand."""

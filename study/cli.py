@@ -182,12 +182,12 @@ def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     def show() -> None:
         # Here, so that --help is quick.
-        from study.launch.launch import current_plan, project_folder
+        from study.launch.launch import plan_of, project_folder
         from study.summary import print_plan
 
-        current = current_plan(spec, project_folder(file))
-        print_plan(spec, current, _num_slots(spec))
-        print(f"next: {_next_command(spec, current, file)}")
+        found, current = plan_of(spec, project_folder(file))
+        print_plan(found, current, _num_slots(found))
+        print(f"next: {_next_command(found, current, file)}")
 
     _guarded(show)
 
@@ -212,18 +212,20 @@ def launch(
         from study.launch import launch as launching
         from study.summary import ask, print_outcome, print_plan
 
+        project = launching.project_folder(file)
+        found, current = launching.plan_of(spec, project)
+
         def announce(planned: "Plan") -> None:
-            print_plan(spec, planned, _num_slots(spec))
+            print_plan(found, planned, _num_slots(spec))
             sys.stdout.flush()
 
-        project = launching.project_folder(file)
         # Asked before the launch takes its locks, so that no other one waits for the answer.
-        refusal = "" if yes else ask(spec, launching.current_plan(spec, project), _num_slots(spec))
+        refusal = "" if yes else ask(found, current, _num_slots(spec))
         if refusal:
             _leave(refusal)
-        outcome = launching.launch(spec, project, announce)
-        print_outcome(spec, outcome)
-        print(f"next: {_after_launch(spec, outcome, file)}")
+        outcome = launching.launch(found, project, announce)
+        print_outcome(found, outcome)
+        print(f"next: {_after_launch(found, outcome, file)}")
         return outcome.exit_code
 
     raise typer.Exit(_guarded(run))
@@ -241,12 +243,12 @@ def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     def show() -> None:
         # Here, so that --help is quick.
-        from study.launch.launch import current_plan, project_folder
+        from study.launch.launch import plan_of, project_folder
         from study.summary import print_status
 
-        current = current_plan(spec, project_folder(file))
-        print_status(spec, current)
-        print(f"next: {_next_command(spec, current, file)}")
+        found, current = plan_of(spec, project_folder(file))
+        print_status(found, current)
+        print(f"next: {_next_command(found, current, file)}")
 
     _guarded(show)
 
@@ -393,17 +395,12 @@ def _read(file: Path) -> dict[str, "StudySpec"]:
 def _choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
     """Return a study by its name, or print which names the file has and exit."""
     # pydantic: here, so that --help is quick.
-    from study.spec.mistakes import nearest
+    from study.spec import SpecError, choose_study
 
-    if name is None and len(studies) == 1:
-        return next(iter(studies.values()))
-    if name is None:
-        _leave(f"{file}: has several studies; name one of {', '.join(studies)}")
-    if name in studies:
-        return studies[name]
-    close = nearest(name, list(studies))
-    hint = f"did you mean {close}?" if close else f"it has {', '.join(studies)}"
-    _leave(f"{file}: has no study {name}; {hint}")
+    try:
+        return choose_study(studies, name, str(file))
+    except SpecError as error:
+        _leave(str(error))
 
 
 def _guarded(work: Callable[[], T]) -> T:

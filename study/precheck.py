@@ -2,9 +2,10 @@
 
 Data of one's own and the digits are read as a launch would read them. A published set is
 read only if it is there, as `study check` downloads nothing. Nothing here imports torch, unless a
-GPU is asked for.
+GPU is asked for or trainings start from weights.
 """
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterable
@@ -13,10 +14,20 @@ from pathlib import Path
 
 from study.launch import cluster
 from study.launch.launch import data_cache, project_folder
-from study.spec import StudySpec, around_of, batch_sizes_of, models_of
+from study.records.starts import StartError, find_starts, has_starts
+from study.records.store import Store, find_store
+from study.spec import (
+    StudySpec,
+    around_of,
+    batch_sizes_of,
+    cell_config,
+    models_of,
+    settings_of,
+    start_of,
+)
 from study.spec.mistakes import Notes
-from study.spec.settings import is_swept
-from study.spec.source import Place, read_yaml
+from study.spec.settings import choices, is_swept
+from study.spec.source import Place, Source, read_yaml
 from trainers.config import (
     TORCHVISION_SETS,
     ConfigError,
@@ -24,7 +35,9 @@ from trainers.config import (
     ModelConfig,
     check_batches,
     check_image,
+    own_settings,
 )
+from trainers.config.own import Own
 from trainers.data.dataset import DataError, Dataset, load_data
 from trainers.data.doubts import doubts
 from trainers.data.published import is_decoded
@@ -71,6 +84,7 @@ def foresee(specs: Iterable[StudySpec], file: Path, machine: Machine) -> Foresee
     project = project_folder(file)
     cache = data_cache(project)
     doubtful: list[str] = []
+    broken: list[str] = []
     doubted: dict[DataConfig, tuple[str, ...]] = {}
     loaded: dict[DataConfig, Dataset | DataError] = {}
     for spec in specs:
@@ -86,14 +100,17 @@ def foresee(specs: Iterable[StudySpec], file: Path, machine: Machine) -> Foresee
             mistakes.add((spec.name, "data", place), text)
         else:
             _check_fit(spec, found, mistakes, warnings)
+            if has_starts(spec):
+                _check_starts(spec, found, find_store(project), mistakes, warnings)
             if spec.data not in doubted:
                 doubted[spec.data] = doubts(found)
             # Not among the notes, which keep one text of a place.
             doubtful += [f"{spec.name}.data: {doubt}" for doubt in doubted[spec.data]]
+            broken += _own_breaches(spec, found, source, file)
     told = (*warnings.messages(file), *doubtful)
     if machine.free_bytes < LEAST_FREE_BYTES:
         told = (*told, _disk_warning(project, machine.free_bytes))
-    return Foreseen(mistakes=mistakes.messages(file), warnings=told)
+    return Foreseen(mistakes=(*mistakes.messages(file), *broken), warnings=told)
 
 
 def _load(config: DataConfig, cache: Path) -> Dataset | DataError:
@@ -106,7 +123,7 @@ def _load(config: DataConfig, cache: Path) -> Dataset | DataError:
 def _data_mistake(error: DataError) -> tuple[str, str]:
     """Split an error of the data into the key below `data` that it concerns, and its text."""
     text = str(error)
-    for key in ("samples", "test_samples", "augmentation"):
+    for key in ("samples", "test_samples", "extra", "augmentation"):
         if text.startswith(f"data.{key}: "):
             return key, text.removeprefix(f"data.{key}: ")
     return "name", text
@@ -154,11 +171,68 @@ def _batch_error(model: ModelConfig, size: int, num_train: int) -> ConfigError |
     return None
 
 
+def _own_breaches(spec: StudySpec, data: Dataset, source: Source, file: Path) -> list[str]:
+    """Check every own part of a study on random images, with the first values of its settings."""
+    lines: list[str] = []
+    checked: set[Own] = set()
+    for method in spec.methods:
+        values = {path: choices(setting)[0] for path, setting in settings_of(spec, method)}
+        config = cell_config(spec, method, values, spec.seeds[0])
+        parts = [one for one in own_settings(config) if one not in checked]
+        if not parts:
+            continue
+        checked.update(parts)
+        from trainers.evaluation.contract import breaches  # torch: only where there are own parts
+
+        for own, text in breaches(config, data, parts):
+            place = _own_place(spec, method, own)
+            dotted = ".".join(map(str, place))
+            lines.append(f"{file}:{source.line(place)}: {dotted}: {text}")
+    return list(dict.fromkeys(lines))
+
+
+def _own_place(spec: StudySpec, method: str, own: Own) -> Place:
+    """Return where a study names an own part."""
+    match own.part.kind:
+        case "networks":
+            return (*_declared_place(spec, method, "model", "name"), "name")
+        case "optimizers":
+            return (*_declared_place(spec, method, "training", "optimizer"), "optimizer")
+        case "attacks":
+            return (spec.name, "evaluation", "attack")
+        case kind:
+            return (spec.name, "methods", method, "loss" if kind == "losses" else kind)
+
+
 def _declared_place(spec: StudySpec, method: str, kind: str, name: str) -> Place:
     """Return where the training or model of a method is declared: with the method, or above."""
     own = dict(getattr(spec.methods[method], kind).settings)
     is_own = name in own if name else bool(own)
     return (spec.name, "methods", method, kind) if is_own else (spec.name, kind)
+
+
+def _check_starts(
+    spec: StudySpec, data: Dataset, store: Store, mistakes: Notes, warnings: Notes
+) -> None:
+    """Check that the weights to start from are there, and that each network takes them."""
+    try:
+        found, files = find_starts(spec, store)
+    except StartError as error:  # another study may only have to be launched first
+        place, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
+        warnings.add((spec.name, *place.split(".")), text)
+        return
+    # torch takes seconds to import: only where weights are read.
+    from trainers.networks.build import fits_start
+
+    for method in found.methods:
+        own = found.methods[method].start is not None
+        above: Place = ("methods", method) if own else ()
+        digests = dict.fromkeys(c.weights for _, c in start_of(found, method).found)
+        for model, digest in itertools.product(models_of(spec, method), digests):
+            try:
+                fits_start(model, data, files[digest].content, files[digest].name)
+            except ConfigError as error:
+                mistakes.add((spec.name, *above, "start"), f"{error.rule}, got {error.value}")
 
 
 def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:

@@ -12,7 +12,7 @@ from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
-from study.spec import StudySpec
+from study.spec import Start, StudySpec, start_of
 from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
@@ -38,6 +38,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
     _print_table(rows)
     _print_sweeps(spec, plan)
+    _print_starts(spec)
     _print_reused(spec, plan)
     _print_reasons(spec, plan)
     _print_failures(spec, plan)
@@ -62,7 +63,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Return why a large launch may not start, after a question on the terminal; else empty."""
-    large = _large_launch(spec, plan, num_slots)
+    large = large_launch(spec, plan, num_slots)
     if not large:
         return ""
     if not all(stream and stream.isatty() for stream in (sys.stdin, sys.stdout)):
@@ -75,7 +76,7 @@ def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     return "" if answer.strip().lower() in ("y", "yes") else "nothing was launched"
 
 
-def _large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+def large_launch(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format a launch that is to be confirmed: `1,200 trials, about 30 h`; empty for any other.
 
     On a cluster to join, where `num_slots` is None, only the number of trials counts.
@@ -204,6 +205,19 @@ def _print_sweeps(spec: StudySpec, plan: Plan) -> None:
     for swept, names in methods.items():
         number = sum(plan.num_trials(name) for name in names)
         print(f"swept in {', '.join(names)}: {swept}; {number} trials")
+
+
+def _print_starts(spec: StudySpec) -> None:
+    """Print what the trainings start from, where that is not fresh weights."""
+    starts: dict[Start, list[str]] = {}
+    for name in spec.methods:
+        starts.setdefault(start_of(spec, name), []).append(name)
+    if all(start.is_fresh for start in starts):
+        return
+    for start, names in starts.items():
+        hashes = sorted({config.weights[:8] for _, config in start.found})
+        content = f" ({', '.join(hashes)})" if hashes else ""
+        print(f"start of {', '.join(names)}: {naming.start_name(start)}{content}")
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:

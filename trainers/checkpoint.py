@@ -4,22 +4,37 @@ Files hold tensors, numbers, text, lists and dicts only, so that reading one run
 written beside its place, then renamed (`trainers.data.cache`).
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import json
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from trainers.config import TrainConfig
+from trainers.config import ModelConfig, TrainConfig
+from trainers.config.own import NO_SETTINGS, settings_class
+from trainers.config.parts import find_part, is_own
 from trainers.data.cache import written_aside
 from trainers.data.dataset import Dataset
+from trainers.data.subset import Split
 from trainers.detectors import EpochMetrics
+from trainers.networks.build import build_model
 from trainers.train import TrainState, new_state
 
 STATE_FORMAT = "rhoeps training state 3"
 WEIGHTS_FORMAT = "rhoeps weights 1"
+RECIPE = "network"
+"""The entry of a weights file's metadata that says how to build the network; old files lack it."""
+TENSOR_MAKERS = {
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("collections", "OrderedDict"): OrderedDict,
+}
+"""All that a weights file may call when it is read; torch itself adds the kinds of storage."""
 
 
 class CheckpointError(ValueError):
@@ -105,6 +120,96 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str | float]]
     """Read what `save_weights` wrote, onto the CPU."""
     content = _read(path, WEIGHTS_FORMAT, torch.device("cpu"))
     return content["weights"], content["metadata"]
+
+
+def recipe(config: ModelConfig, data: Dataset) -> str:
+    """Return, as JSON, how to build a network without its data set: the network and its images."""
+    model = {item.name: getattr(config, item.name) for item in fields(config)}
+    return json.dumps(
+        {
+            "model": model | {"settings": config.settings.settings if config.is_own else {}},
+            "classes": data.classes,
+            "image_shape": data.image_shape,
+            "mean": data.mean,
+            "std": data.std,
+        }
+    )
+
+
+def load_network(
+    path: Path, find: Callable[[], tuple[ModelConfig, Dataset]], folder: Path
+) -> nn.Module:
+    """Read a trained network, in evaluation mode, on the CPU, none of its weights to be trained.
+
+    It takes images in [0, 1], (B, C, H, W), and returns logits, all in float32. `find` is called
+    only for an older file, which does not say what was trained on which images. The module of an
+    own network is looked for in `folder`, then among what is installed. Raises `CheckpointError`,
+    and `PartError` if an own network cannot be found.
+    """
+    content = _read(path, WEIGHTS_FORMAT, torch.device("cpu"))
+    known = content["metadata"].get(RECIPE)
+    config, data = find() if known is None else _known(known, folder)
+    return _filled(str(path), build_model(config, data, torch.Generator()), content["weights"])
+
+
+def _known(known: str, folder: Path) -> tuple[ModelConfig, Dataset]:
+    """Return what a recipe was written of; the data set has no samples."""
+    content = json.loads(known)
+    model = content["model"]
+    own = NO_SETTINGS
+    if is_own(model["name"], "networks"):
+        own = settings_class(find_part("networks", model["name"], folder))(**model["settings"])
+    return ModelConfig(**model | {"settings": own}), _without_samples(content)
+
+
+def _filled(name: str, model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(f"{name}: is not of this network ({reason})") from error
+    return model.eval().requires_grad_(False)
+
+
+def _without_samples(known: Mapping[str, Any]) -> Dataset:
+    """Return a data set of no samples, which has what a network is built from."""
+    images = np.zeros((0, *known["image_shape"]), dtype=np.uint8)
+    none = Split(images=images, labels=np.zeros(0, dtype=np.int64))
+    return Dataset(
+        name="of a weights file",
+        fingerprint="",
+        classes=tuple(known["classes"]),
+        divisor=1,
+        train=none,
+        validation=none,
+        test=none,
+        mean=tuple(known["mean"]),
+        std=tuple(known["std"]),
+        augmentation="none",
+    )
+
+
+class Unpickler(pickle.Unpickler):
+    """What `mlflow.pytorch.load_model` reads a weights file with, and gets the network from.
+
+    A model that MLflow stores names the module whose `Unpickler` reads it: this one. It makes
+    tensors alone, so that reading runs no code of the file.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what makes a tensor; raise `UnpicklingError` for anything else."""
+        if (module, name) not in TENSOR_MAKERS:
+            raise pickle.UnpicklingError(f"must hold tensors and text alone, got {module}.{name}")
+        return TENSOR_MAKERS[module, name]
+
+    def load(self) -> nn.Module:
+        """Read the file's content and build the network from it."""
+        content = pickle.Unpickler.load(self)
+        # An own network lies in the current folder, or is installed.
+        config, data = _known(content["metadata"][RECIPE], Path())
+        return _filled(
+            "the model", build_model(config, data, torch.Generator()), content["weights"]
+        )
 
 
 def _read(source: Path | IO[bytes], expected_format: str, device: torch.device) -> dict[str, Any]:

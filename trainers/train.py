@@ -9,7 +9,7 @@ import copy
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from trainers.config import (
     VALIDATION_ATTACK,
     Phases,
     TrainConfig,
+    check,
     check_batches,
     own_parts,
     passes,
@@ -32,7 +33,7 @@ from trainers.engine.feed import fed
 from trainers.engine.program import Program, program_for
 from trainers.evaluation.evaluate import attacked_batches, clean_bits
 from trainers.networks.build import build_model
-from trainers.step.batches import Draw, border_of, draw_boxes
+from trainers.step.batches import Draw, border_of, draw_boxes, with_extra
 from trainers.step.losses import minimised
 from trainers.step.numbers import Memory, Numbers, schedule
 from trainers.step.step import new_memory
@@ -60,11 +61,22 @@ class TrainState:
     """How the epochs were executed, by part. It changes numbers by rounding alone."""
 
 
-def new_state(config: TrainConfig, data: Dataset, device: torch.device) -> TrainState:
-    """Return the state before the first epoch."""
+def new_state(
+    config: TrainConfig,
+    data: Dataset,
+    device: torch.device,
+    start: Callable[[nn.Module], object] | None = None,
+) -> TrainState:
+    """Return the state before the first epoch.
+
+    start: writes the weights that `config.start` names into the network, which the seed has drawn.
+    """
     check_batches(config.model, config.training.batch_size, len(data.train.labels))
     initial = generator(config.seed, "initial weights", device=torch.device("cpu"))
-    model = build_model(config.model, data, initial).to(device).train()
+    model = build_model(config.model, data, initial)
+    if start is not None:
+        start(model)
+    model.to(device).train()
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return TrainState(model=model, memory=new_memory(config, model, len(data.classes)))
@@ -117,6 +129,8 @@ def train(
     """
     engine = engine or Engine()
     check_batches(config.model, config.training.batch_size, len(data.train.labels))
+    rule = "needs a state made by new_state from the weights it names"
+    check(state is not None or config.start == "none", "start", rule, config.start)
     state = new_state(config, data, device) if state is None else state
     numbers = schedule(config, len(data.train.labels), data.divisor)
     is_compiled = compiles(engine, device, len(numbers[state.epoch :].flatten(0, 1)))
@@ -150,7 +164,7 @@ def _train_epoch(
     rows = numbers.to(torch.float32).to(device)
     order = _order(config, data, state.epoch, device)
     draws = _draws(config, data, program, state.epoch, order, phases)
-    feeding = fed(data, program.source, order, config.training.batch_size, draws)
+    feeding = fed(config, data, program.feed, state.epoch, order, draws)
     with repeatable(), _seeded(config, state.epoch, device), feeding as ready:
         for row, draw, phase in zip(rows, ready, phases, strict=True):
             program.run(row, draw, phase)
@@ -191,9 +205,13 @@ def _then(before: dict[str, str], now: dict[str, str]) -> dict[str, str]:
 
 
 def _order(config: TrainConfig, data: Dataset, epoch: int, device: torch.device) -> Tensor:
-    """Draw the order of the training images in an epoch."""
+    """Draw the order of the training images in an epoch, in which extra ones take their places."""
     stream = generator(config.seed, "batch order", epoch, device=device)
-    return torch.randperm(len(data.train.labels), generator=stream, device=device)
+    order = torch.randperm(len(data.train.labels), generator=stream, device=device)
+    if not data.extra_share:
+        return order
+    stream = generator(config.seed, "extra images", epoch, device=device)
+    return with_extra(order, data, config.training.batch_size, stream)
 
 
 def _draws(
@@ -212,6 +230,7 @@ def _draws(
     num_train, size = len(order), config.training.batch_size
     augmentation = generator(config.seed, "augmentation", epoch, device=device)
     noise = generator(config.seed, "input noise", epoch, device=device)
+    choices = generator(config.seed, "weight side", epoch, device=device)
     corner = is_flipped = torch.empty(0, device=device)
     sizes = torch.empty(0, dtype=torch.int64, device=device)
     if border := border_of(data):
@@ -227,7 +246,8 @@ def _draws(
         if data.augmentation == "random_resized_crop":
             corners, sizes = draw_boxes(len(index), shape, augmentation)
         drawn = program.draw_noise((len(index), *shape), noise, phase.inputs)
-        yield Draw(index, corners, is_flipped[batch], drawn, sizes)
+        choice = program.draw_choice(choices, phase.weights)
+        yield Draw(index, corners, is_flipped[batch], drawn, sizes, choice)
 
 
 def _read(program: Program, config: TrainConfig, samples: Counter[Phases]) -> dict[str, Any]:

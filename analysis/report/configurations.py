@@ -94,14 +94,19 @@ def configurations_csv(analysis: Analysis) -> str:
     `low` and `high` are the ends of the 95% interval under the default estimand. `p_study_front`
     and `p_method_front` are shares of replicates at the objective radius.
     """
+    values = dict.fromkeys(name for c in analysis.found for name in c.values)
+    return csv_text(configuration_rows(analysis), ["method", *values])
+
+
+def configuration_rows(analysis: Analysis) -> list[dict[str, object]]:
+    """Return what `configs.csv` has of each configuration, by the name of the column."""
     written = sorted(columns(analysis), key=lambda one: one.file_order)
     rows: list[dict[str, object]] = []
     for row in range(len(analysis.found)):
         rows.append({})
         for one in written:
             rows[-1] |= one.data(row) if one.data is not None else {}
-    values = dict.fromkeys(name for c in analysis.found for name in c.values)
-    return csv_text(rows, ["method", *values])
+    return rows
 
 
 def _caption(analysis: Analysis) -> str:

@@ -19,17 +19,8 @@ from analysis.results.trials import TrialResult, Value, strong_key, trial_key
 
 def seeds_csv(results: Results) -> str:
     """Write a row for each cell; absent cells have a status and a reason, references no seed."""
-    rows = []
-    for trial in results.trials:
-        row: dict[str, object] = {"method": trial.method, **trial.values, "seed": trial.seed}
-        row |= {"status": "done", "clean": trial.clean}
-        for radius, robust in zip(results.threat.radii, trial.robust, strict=True):
-            row[f"robust_{radius:g}"] = robust
-        row |= _evidence(trial, results.num_test)
-        row["validation_clean"] = trial.validation_clean
-        row[f"validation_robust_{results.threat.objective_radius:g}"] = trial.validation_robust
-        row |= {"cost": trial.cost, "seconds": trial.seconds, "run": trial.run, "reason": ""}
-        rows.append(row)
+    rows = [trial_row(results, trial) for trial in results.trials]
+    row: dict[str, object]
     for absent in results.absent:
         row = {"method": absent.method, **absent.values, "seed": absent.seed}
         row |= {"status": absent.status, "run": absent.run, "reason": absent.reason}
@@ -40,6 +31,19 @@ def seeds_csv(results: Results) -> str:
         rows.append(row)
     names = _value_names([t.values for t in results.trials] + [a.values for a in results.absent])
     return csv_text(rows, ["method", *names, "seed", "status"])
+
+
+def trial_row(results: Results, trial: TrialResult) -> dict[str, object]:
+    """Return what `seeds.csv` has of a finished trial, by the name of the column."""
+    row: dict[str, object] = {"method": trial.method, **trial.values, "seed": trial.seed}
+    row |= {"status": "done", "clean": trial.clean}
+    for radius, robust in zip(results.threat.radii, trial.robust, strict=True):
+        row[f"robust_{radius:g}"] = robust
+    row |= _evidence(trial, results.num_test)
+    row["validation_clean"] = trial.validation_clean
+    row[f"validation_robust_{results.threat.objective_radius:g}"] = trial.validation_robust
+    row |= {"cost": trial.cost, "seconds": trial.seconds, "run": trial.run, "reason": ""}
+    return row
 
 
 def evidence_columns(analysis: Analysis) -> Mapping[int, Mapping[str, float]]:

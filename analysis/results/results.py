@@ -6,8 +6,10 @@ Accuracies are fractions in [0, 1]. Letters: R radii, n test samples, S seeds.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import combinations, pairwise
-from typing import Literal
+from types import ModuleType
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -29,6 +31,9 @@ from analysis.results.trials import (
     check_strong,
     trial_key,
 )
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +69,7 @@ class ThreatModel:
         return self.radii.index(self.objective_radius)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Results:
     """All that a study found, and all that it did not."""
 
@@ -114,10 +119,39 @@ class Results:
         _check_training(self)
         _check_references(self)
 
+    def to_frame(self) -> "DataFrame":
+        """Return a pandas table with a row for each trial; columns as in `notebook.frames`."""
+        frame: DataFrame = notebook("frames").trials_frame(self)
+        return frame
+
+    def configurations(self) -> "DataFrame":
+        """Return a pandas table with a row for each configuration, with the ends of intervals.
+
+        The results are analysed for it, which takes seconds: of an `Analysis`, ask that.
+        """
+        frame: DataFrame = notebook("frames").configurations_frame(self)
+        return frame
+
+    def __repr__(self) -> str:
+        """Return the study's name and the number of trials."""
+        return f"<Results of {self.study}: {len(self.trials)} trials, {len(self.absent)} absent>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return str(notebook("pages").results_page(self))
+
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """Return the seeds declared for a method."""
         declared = next(note.seeds for note in self.methods if note.name == method)
         return self.seeds if declared is None else declared
+
+
+def notebook(module: str) -> ModuleType:
+    """Import a module of `analysis.notebook`, which lies above this one, when it is first needed.
+
+    With it come pandas or matplotlib, which take a second.
+    """
+    return import_module(f"analysis.notebook.{module}")
 
 
 def compared(results: Results, present: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

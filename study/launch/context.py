@@ -4,11 +4,12 @@ This is a module apart from the trial, so that the launcher can build it without
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from study.launch.states import States
 from study.records.runs import StudyRuns
+from study.records.starts import StartFile
 from study.records.store import Store
 from study.spec import StudySpec
 from trainers.data.dataset import Dataset
@@ -32,3 +33,5 @@ class TrialContext:
     """When the launch began, in seconds since the epoch."""
     workers_lock: Path | None
     """Held while a worker lives; None on a cluster, whose nodes share no locks."""
+    starts: Mapping[str, StartFile] = field(default_factory=dict)
+    """The weights that cells start from, by their hash in `TrainConfig.start`."""

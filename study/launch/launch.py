@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -35,6 +36,7 @@ from study.records.runs import (
     open_study,
     read_trials,
 )
+from study.records.starts import StartFile, find_starts, with_starts
 from study.records.store import (
     Store,
     connect,
@@ -62,7 +64,7 @@ WAIT_FOR_WORKERS_SECONDS = 60.0
 """How long a launch waits for workers of an earlier one, which may be writing a result."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Outcome:
     """How a launch ended, as the tracker knows it afterwards."""
 
@@ -83,6 +85,16 @@ class Outcome:
         is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
 
+    def __repr__(self) -> str:
+        """Return how much of the study is done, and why the launch stopped."""
+        why = f"; {self.problem}" if self.problem else ""
+        return f"<Outcome: {self.started} started, {self.plan!r}{why}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").outcome_page(self))
+
     @property
     def parent_status(self) -> RunStatus:
         """The parent run's status: what a person sees first in the MLflow UI."""
@@ -102,8 +114,17 @@ def data_cache(project: Path) -> Path:
 
 
 def current_plan(spec: StudySpec, project: Path) -> Plan:
-    """Compute a study's plan from its records, without a lock and without writing anything."""
+    """Compute a study's plan from its records, without a lock and without writing anything.
+
+    If trainings start from weights, `spec` is what `with_starts` returned.
+    """
     return _plan(spec, project, find_store(project), is_alone=False)
+
+
+def plan_of(spec: StudySpec, project: Path) -> tuple[StudySpec, Plan]:
+    """Find the weights that a study's trainings start from, then compute its plan."""
+    found = with_starts(spec, project)
+    return found, current_plan(found, project)
 
 
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:
@@ -115,6 +136,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
     """
     project = project.resolve()
     store = find_store(project)
+    spec, starts = find_starts(spec, store)
     if not cluster.is_joined():
         cluster.local_slots(spec)
     folder = project / "runs"
@@ -134,7 +156,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             if plan.num_open > 0:
                 dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
-                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts)
+                _refuse_unfit_starts(plan, dataset, starts)
+                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
@@ -251,6 +274,20 @@ def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
                 raise ConfigError(place, error.rule, error.value) from None
 
 
+def _refuse_unfit_starts(plan: Plan, dataset: Dataset, starts: Mapping[str, StartFile]) -> None:
+    """Check, before it costs a trial, that each network takes the weights it starts from."""
+    if not starts:
+        return
+    # torch takes seconds to import: only where weights are read.
+    from trainers.networks.build import fits_start
+
+    configs = [planned.cell.config for planned in plan.open_cells]
+    for model, start in dict.fromkeys((config.model, config.start) for config in configs):
+        if start != "none":
+            file = starts[start.weights]
+            fits_start(model, dataset, file.content, file.name)
+
+
 def _run(
     spec: StudySpec,
     project: Path,
@@ -259,6 +296,7 @@ def _run(
     plan: Plan,
     dataset: Dataset,
     interrupts: Interrupts,
+    starts: Mapping[str, StartFile],
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch has to end."""
     began = time.time()
@@ -284,7 +322,7 @@ def _run(
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
-                    spec, plan, project, store, ledger.runs, dataset, num_slots, began
+                    spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
@@ -321,6 +359,7 @@ def _context(
     dataset: Dataset,
     num_slots: int,
     began: float,
+    starts: Mapping[str, StartFile],
 ) -> TrialContext:
     """Collect what the launch's trials share."""
     folder = project / "runs"
@@ -337,6 +376,7 @@ def _context(
         expected_trials=expected_trials(spec, plan, num_slots),
         began=began,
         workers_lock=None if cluster.is_joined() else folder / "workers.lock",
+        starts=starts,
     )
 
 

@@ -26,6 +26,7 @@ from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
 from study.plan.times import EVALUATION, START
 from study.records import runs, store
+from study.records.models import log_model
 from study.records.outages import connect_patiently
 from study.records.runs import TrialRun
 from study.records.values import (
@@ -37,12 +38,20 @@ from study.records.values import (
     run_params,
     time_values,
 )
-from trainers.checkpoint import CheckpointError, load_state, save_state, save_weights
+from trainers.checkpoint import (
+    RECIPE,
+    CheckpointError,
+    load_state,
+    recipe,
+    save_state,
+    save_weights,
+)
 from trainers.data.subset import sample_hash
 from trainers.detectors import EpochMetrics
 from trainers.engine.engine import Engine
 from trainers.engine.program import forget_programs
 from trainers.evaluation.evaluate import Evaluation, Examples, adversarial_examples, evaluate
+from trainers.networks.start import read_weights, start_from
 from trainers.train import (
     TrainState,
     detections,
@@ -191,7 +200,7 @@ class Trial:
         if self._source:
             self._epochs = self._restore(self._run)
             return
-        self._state = self._kept_state() or new_state(config, self._context.dataset, self._device)
+        self._state = self._kept_state() or self._first_state(self._run)
         if self._state.epoch > 0:
             self._run.label({"resumed": f"after epoch {self._state.epoch}"})
         # The run is a new one, so it gets the epochs of the lost worker, too.
@@ -204,6 +213,19 @@ class Trial:
         later_steps = round(self._later_trials * steps * config.training.epochs)
         engine = Engine(later_steps=later_steps)
         self._epochs = train(config, self._context.dataset, self._device, self._state, engine)
+
+    def _first_state(self, run: TrialRun) -> TrainState:
+        """Return the state before the first epoch, from weights if the cell starts from some."""
+        config, dataset = self._cell.config, self._context.dataset
+        if config.start == "none":
+            return new_state(config, dataset, self._device)
+        file = self._context.starts[config.start.weights]
+        weights = read_weights(file.content, file.name)
+
+        def start(model: torch.nn.Module) -> None:
+            run.label({"started_from": f"{file.name}: {start_from(model, weights, file.name)}"})
+
+        return new_state(config, dataset, self._device, start)
 
     def _restore(self, run: TrialRun) -> Iterator[EpochMetrics]:
         """Bring back the networks of an earlier run; there is no epoch left to train."""
@@ -287,11 +309,26 @@ class Trial:
             else:
                 metrics[EVALUATION] = evaluation_seconds
                 copy_attacks(self._client, self._source, folder)
-            run.finish(metrics, folder)
+            run.finish(metrics, folder, lambda: self._log_network(run, folder))
         self._with_states(lambda: self._context.states.delete(self._cell.key))
         clean, robust = runs.objective_names(config.evaluation.checkpoint)
         seconds = evaluation_seconds if self._restored else metrics["seconds"]
         return _complete((metrics[clean], metrics[robust]), seconds)
+
+    def _log_network(self, run: TrialRun, folder: Path) -> str:
+        """Log the checkpoint that the study reads as a model; return why not, if it cannot be."""
+        wanted = self._cell.config.evaluation.checkpoint
+        checkpoint = wanted if self._state.best_epoch else "last"
+        values = space.short_values(self._context.spec, self._cell.configuration)
+        return log_model(
+            self._client,
+            self._context.runs,
+            run,
+            checkpoint,
+            folder,
+            {"method": self._cell.configuration.method, **values, "seed": self._cell.seed},
+            self._context.dataset.image_shape,
+        )
 
     def _resolved(self) -> dict[str, Any]:
         """Return the cell's whole configuration, with the names that no number depends on."""
@@ -330,7 +367,12 @@ def _judge(
         save_weights(
             folder / runs.weights_file(checkpoint),
             weights[checkpoint],
-            {"cell": cell.key, "checkpoint": checkpoint, "epoch": epoch},
+            {
+                "cell": cell.key,
+                "checkpoint": checkpoint,
+                "epoch": epoch,
+                RECIPE: recipe(config.model, dataset),
+            },
         )
         if checkpoint == config.evaluation.checkpoint:
             examples = adversarial_examples(model, *threat)

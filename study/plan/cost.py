@@ -10,8 +10,10 @@ from typing import Any
 
 from trainers.config import TrainConfig, passes
 
-SHAPING = ("norm", "steps", "every", "active")
+SHAPING = ("norm", "steps", "every", "active", "refresh_every", "power_steps")
 """Settings of a side that decide how long a step takes; the others are numbers within it."""
+SHAPING_OF = {"esam": ("gamma",)}
+"""More of them, of sides whose setting has a name that elsewhere is a number."""
 
 
 def shape_key(canonical: Mapping[str, Any]) -> str:
@@ -23,7 +25,13 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
     """
     training = canonical["training"]
     method = {
-        side: {name: {key: settings[key] for key in SHAPING if key in settings}}
+        side: {
+            name: {
+                key: settings[key]
+                for key in (*SHAPING, *SHAPING_OF.get(name, ()))
+                if key in settings
+            }
+        }
         for side, sided in canonical["method"].items()
         for name, settings in sided.items()
     }

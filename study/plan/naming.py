@@ -1,11 +1,12 @@
 """What methods, configurations and cells are called in runs, tables and messages."""
 
 from dataclasses import fields
+from pathlib import Path
 
 from analysis.results.words import value_text
 from study.plan import space
 from study.plan.space import Cell, Configuration
-from study.spec import AROUND, Range, StudySpec, models_of, settings_of, swept_in
+from study.spec import AROUND, Range, Start, StudySpec, models_of, settings_of, swept_in
 from study.spec.settings import Setting, choices, first_choices, is_swept
 from trainers.config import ModelConfig, TrainingConfig
 
@@ -33,7 +34,7 @@ def settings_text(spec: StudySpec, method: str) -> str:
     """Format a method's sides and loss with their declared settings: `pgd: norm linf, steps 4`.
 
     A grid stands as its values, a range as its ends. A side that is off is left out. What the
-    method overrides of training and model comes last.
+    method overrides of training and model comes last, then a start of its own.
     """
     declared = spec.methods[method]
     overrides = [getattr(declared, kind) for kind in AROUND]
@@ -48,7 +49,8 @@ def settings_text(spec: StudySpec, method: str) -> str:
         for side in sides
         if side.name != "none"
     )
-    return "; ".join(told)
+    start = [] if declared.start is None else [f"start: {start_name(declared.start)}"]
+    return "; ".join([*told, *start])
 
 
 def threat_name(norm: str, *radii: float) -> str:
@@ -88,6 +90,17 @@ def swept_text(spec: StudySpec, method: str) -> str:
     return ", ".join(
         f"{path.split('.')[-1]} {_declared(setting)}" for path, setting in swept_in(spec, method)
     )
+
+
+def start_name(start: Start) -> str:
+    """Format what a training starts from: `pretraining sam rho=0.2 seed=0, best`, or a file."""
+    if start.is_fresh:
+        return "fresh weights"
+    if start.file:
+        return Path(start.file).name
+    values = [f"{name}={_short(value)}" for name, value in start.values]
+    seed = "of the same seed" if start.seed == "same" else f"seed={start.seed}"
+    return f"{' '.join([start.study, start.method, *values, seed])}, {start.checkpoint}"
 
 
 def _declared(value: Setting) -> str:

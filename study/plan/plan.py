@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import fmean
 from typing import Any, Literal
 
@@ -86,7 +87,7 @@ class PlannedBlock:
     """Number of earlier suggestions outside today's ranges; they are not analysed."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Plan:
     """A study's cells, in the order they run, and its search blocks."""
 
@@ -123,6 +124,15 @@ class Plan:
     def num_cells(self) -> int:
         """The number of the study's cells, with those that are still to be suggested."""
         return len({planned.cell.key for planned in self.cells}) + self.to_search
+
+    def __repr__(self) -> str:
+        """Return the study's name and how much of it is done."""
+        return f"<Plan of {self.study}: {self.count('done')} of {self.num_cells} trials done>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").plan_page(self))
 
     def num_trials(self, method: str) -> int:
         """Count a method's cells, with those that are still to be suggested."""

@@ -15,12 +15,14 @@ from typing import Any, get_args, get_type_hints
 
 from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
 from study.spec.settings import choices, is_grid, members_of
+from study.spec.start import NOT_FOUND
 from trainers.config import (
     ATTACKS,
     LOSS_NUMERICS,
     NUMERICS_VERSION,
     Asam,
     Awp,
+    DataConfig,
     FgsmRs,
     Gsam,
     Mart,
@@ -154,13 +156,25 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     default, unless `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
     mean, and has to raise `NUMERICS_VERSION`. The version of the loss follows a dot, as in 2.1.
     """
+    assert config.start != NOT_FOUND, "the weights to start from were not looked for"
     plain = _plain(config)
     # Every trial records both checkpoints, so which of them a study reads decides no number.
     plain["evaluation"].pop("checkpoint", None)
     loss = type(config.method.loss)
     # For a loss without a version this is a whole number, as in keys recorded before.
     versioned = f"{NUMERICS_VERSION}.{LOSS_NUMERICS[loss]}" if loss in LOSS_NUMERICS else None
-    return {**plain, "data": fingerprint, "numerics": versioned or NUMERICS_VERSION}
+    numerics = versioned or NUMERICS_VERSION
+    return {**plain, **_own_of_data(config.data), "data": fingerprint, "numerics": numerics}
+
+
+def _own_of_data(data: DataConfig) -> dict[str, Any]:
+    """Return what decides a cell's numbers of data of one's own, beside its content."""
+    found: dict[str, Any] = {}
+    if data.is_own:  # its settings decide nothing but the content
+        found["data_part"] = {data.name: {"source": source_of(data.settings.part)}}
+    if data.transform != NO_SETTINGS:
+        found["transform"] = _plain_field(data.transform, Own)
+    return found
 
 
 def training_key(recorded: Mapping[str, Any]) -> str:
@@ -170,6 +184,16 @@ def training_key(recorded: Mapping[str, Any]) -> str:
     epoch is the best one.
     """
     return _digest(_training_part(recorded))
+
+
+def origin(recorded: Mapping[str, Any], checkpoint: str) -> str:
+    """Compute the hash of what decides a trial's checkpoint besides its seed.
+
+    The norm and the objective radius decide which epoch is the best one.
+    """
+    decisive = [recorded["evaluation"][name] for name in ("norm", "objective_radius")]
+    best = {"best": decisive} if checkpoint == "best" else {}
+    return _template_digest({**_training_part(recorded), **best}, ())
 
 
 def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,6 +304,8 @@ def _template_digest(recorded: Mapping[str, Any], searched: tuple[str, ...]) -> 
     """Compute the hash of a canonical form without its seed and searched values."""
     # JSON copies what is nested, and turns tuples into lists, as they are in a record.
     template = json.loads(_as_json(recorded)) | {"seed": _PLACEHOLDER}
+    if "start" in template:  # the weights of another seed's trial are of the same origin
+        template["start"]["weights"] = _PLACEHOLDER
     for path in searched:
         *above, name = _steps(path)
         inner = template

@@ -424,6 +424,7 @@ class TrialRun:
         labels = {"kind": "trial", "mlflow.parentRunId": runs.parent, **tags}
         run = client.create_run(runs.experiment, tags=labels, run_name=name)
         self.id: str = run.info.run_id
+        self.artifacts: str = run.info.artifact_uri
         logged = [Param(key, str(value)) for key, value in params.items()]
         client.log_batch(self.id, params=logged)
 
@@ -457,12 +458,20 @@ class TrialRun:
         labels = [RunTag(name, value) for name, value in tags.items()]
         self._client.log_batch(self.id, tags=labels)
 
-    def finish(self, metrics: Mapping[str, float], folder: Path) -> None:
+    def finish(
+        self,
+        metrics: Mapping[str, float],
+        folder: Path,
+        log_network: Callable[[], str] = lambda: "",
+    ) -> None:
         """Record the results and every file in `folder`, then end the run as FINISHED.
 
         Results have step 0, as they belong to no epoch: the UI then compares them in bars.
+        `log_network` is called once the files are there, and returns why it did nothing.
         """
         self._client.log_artifacts(self.id, str(folder))
+        if reason := log_network():
+            self.label({"no_model": reason})
         self.log(metrics, 0)
         self.flush()
         self._client.set_terminated(self.id, "FINISHED")

@@ -228,6 +228,14 @@ def _readdress(store: Store) -> None:
             )
             moved = [(placed(uri, old, store.artifacts), run) for run, uri in runs.fetchall()]
             database.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", moved)
+            models = database.execute(
+                "SELECT model_id, artifact_location FROM logged_models WHERE experiment_id = ?",
+                (experiment,),
+            )
+            moved = [(placed(uri, old, store.artifacts), model) for model, uri in models.fetchall()]
+            database.executemany(
+                "UPDATE logged_models SET artifact_location = ? WHERE model_id = ?", moved
+            )
 
 
 def _make_database(path: Path) -> None:

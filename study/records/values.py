@@ -11,10 +11,12 @@ from statistics import median
 import torch
 
 from study.plan import space
+from study.plan.naming import start_name
 from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
-from study.spec import StudySpec
+from study.records.starts import has_starts
+from study.spec import StudySpec, start_of
 from study.spec.settings import class_of
 from trainers.config import Passes, TrainConfig, TrainingConfig, active_text
 from trainers.config.own import Own
@@ -51,8 +53,12 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     params |= {f"setup.data.{key}": value for key, value in extent.items() if key != "name"}
     network = asdict(config.model)
     own = network.pop("settings")
-    params |= {f"setup.model.{key}": value for key, value in (network | own).items()}
+    if config.model.is_own:
+        network = {"name": config.model.name, **own}
+    params |= {f"setup.model.{key}": value for key, value in network.items()}
     params |= {f"setup.{key}": value for key, value in _optimised(config.training).items()}
+    if has_starts(spec):
+        params["setup.start"] = start_name(start_of(spec, cell.configuration.method))
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
     params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}

@@ -5,6 +5,7 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 
 from analysis.results.methods import MethodNote
@@ -28,6 +29,7 @@ from study.records.runs import (
     recorded_checkpoints,
     robust_name,
 )
+from study.records.starts import with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
@@ -58,9 +60,15 @@ class Report:
     kept: str = ""
     """Why the previous report was not replaced; empty if it was, or if there was none."""
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        # `study.notebook` lies above this module, and only a notebook waits for it.
+        return str(import_module("study.notebook.pages").report_page(self))
+
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read the results of a study from its records, including which cells have none."""
+    spec = with_starts(spec, project)
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
     store = find_store(project)
@@ -371,6 +379,8 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
             ("test", dataset.test),
         )
     )
+    if dataset.extra_share:
+        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
     versions = sorted({key for label in labels for key in label if key.startswith("version.")})
     augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
     return {
@@ -378,6 +388,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         "augmentation": augmented.replace("_", " "),
         "network": "; ".join(naming.network_names(spec)),
         "training": _shown(naming.training_settings(spec)),
+        **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
         **_cost_unit(plan),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")

@@ -5,6 +5,7 @@ dataclasses of `trainers.config`; the others are sides: settings as they are dec
 """
 
 from study.spec.around import AROUND
+from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
     Sampler,
@@ -15,11 +16,13 @@ from study.spec.model import (
     cell_config,
     models_of,
     settings_of,
+    start_of,
     swept_in,
 )
 from study.spec.read import read_studies
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
+from study.spec.start import Start
 
 __all__ = [
     "AROUND",
@@ -29,14 +32,18 @@ __all__ = [
     "Sampler",
     "Side",
     "SpecError",
+    "Start",
     "StudySpec",
     "Value",
     "around_config",
     "around_of",
     "batch_sizes_of",
     "cell_config",
+    "choose_study",
     "models_of",
+    "read_declared",
     "read_studies",
     "settings_of",
+    "start_of",
     "swept_in",
 ]

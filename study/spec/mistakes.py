@@ -22,6 +22,9 @@ EXAMPLES: dict[str, Any] = {
     "about": "what this study compares",
     "data": {"name": "digits"},
     "data.name": "digits",
+    "extra": {"name": "npz:generated.npz", "share": 0.7},
+    "extra.name": "npz:generated.npz",
+    "share": 0.7,
     "model": {"name": "small_cnn"},
     "model.name": "small_cnn",
     "width": 16,
@@ -141,15 +144,16 @@ class Notes:
             self._noted.add(place)
             self._around.update(place[:end] for end in range(1, len(place)))
 
-    def messages(self, path: Path) -> tuple[str, ...]:
-        """Format each mistake as one line, in the order of the file."""
+    def messages(self, path: Path | None) -> tuple[str, ...]:
+        """Format each mistake as one line, in the order of the file; None: there is no file."""
         problems = sorted(self.problems, key=lambda problem: problem[1])
         lines = [
-            f"{path}:{line}: {_dotted(place)}{': ' if place else ''}{text}"
+            f"{f'{path}:{line}: ' if path else ''}{_dotted(place)}{': ' if place else ''}{text}"
             for place, line, text in problems[:MOST_PROBLEMS]
         ]
         if len(problems) > MOST_PROBLEMS:
-            lines.append(f"{path}: {len(problems) - MOST_PROBLEMS} more mistakes are not shown")
+            more = f"{len(problems) - MOST_PROBLEMS} more mistakes are not shown"
+            lines.append(f"{path}: {more}" if path else more)
         return tuple(lines)
 
 

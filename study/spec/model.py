@@ -3,9 +3,8 @@
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt, MinLen
@@ -19,6 +18,7 @@ from study.spec.around import (
     read_around,
     read_override,
 )
+from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import empty, shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.settings import (
@@ -46,6 +46,7 @@ from study.spec.settings import (
     rule_errors,
 )
 from study.spec.source import Place
+from study.spec.start import FRESH, START_KEYS, Start, read_start
 from trainers.config import (
     ATTACKS,
     ConfigError,
@@ -137,18 +138,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
     return distinct(methods)
 
 
-def _read_data(value: object, info: ValidationInfo) -> DataConfig:
-    """Read the data set's configuration; a path is relative to the studies file's folder."""
-    data = read_part(DataConfig, _DATA_FORM, value, info)
-    kind, _, path = data.name.partition(":")
-    if not path or not info.context:
-        return data
-    absolute = (info.context["folder"] / Path(path).expanduser()).absolute()
-    return replace(data, name=f"{kind}:{absolute}")
-
-
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
-_DATA_FORM = form(DataConfig)
 _EVALUATION_FORM = form(
     EvaluationConfig,
     radii=tuple[Radius, ...],
@@ -179,6 +169,8 @@ class MethodSpec(Part):
     """Settings of the training that this method overrides."""
     model: Annotated[Side, BeforeValidator(partial(read_override, "model"))] = Side(name="model")
     """Settings of the model that this method overrides."""
+    start: Annotated[Start | None, BeforeValidator(read_start)] = None
+    """What this method's trainings start from; None: as the study says."""
 
 
 class SearchSpec(Part):
@@ -225,9 +217,10 @@ class StudySpec(Part):
 
     name: str
     about: str = ""
-    data: Annotated[DataConfig, BeforeValidator(_read_data)]
+    data: Annotated[DataConfig, BeforeValidator(read_data)]
     model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
     training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
+    start: Annotated[Start, BeforeValidator(read_start)] = FRESH
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
@@ -238,7 +231,7 @@ class StudySpec(Part):
 
 
 _PARTS: dict[str, type[Part]] = {
-    "data": _DATA_FORM,
+    "data": DATA_FORM,
     "model": AROUND_FORMS["model"],
     "training": AROUND_FORMS["training"],
     "search": SearchSpec,
@@ -304,6 +297,12 @@ def batch_sizes_of(spec: StudySpec, method: str) -> tuple[int, ...]:
     return tuple(map(int, each_choice(around_of(spec, method, "training")["batch_size"])))
 
 
+def start_of(spec: StudySpec, method: str) -> Start:
+    """Return what a method's trainings start from: its own start, or else the study's."""
+    own = spec.methods[method].start
+    return spec.start if own is None else own
+
+
 def around_config(
     spec: StudySpec, method: str, kind: str, values: Mapping[str, Value]
 ) -> TrainingConfig | ModelConfig:
@@ -343,6 +342,7 @@ def cell_config(
         method=method_config(spec.methods[method], values),
         evaluation=spec.evaluation,
         seed=seed,
+        start=start_of(spec, method).config(seed),
         **around,
     )
 
@@ -353,7 +353,9 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]
         case (_, "methods", _):
-            return [*SIDES, *AROUND]
+            return [*SIDES, *AROUND, "start"]
+        case (_, "start") | (_, "methods", _, "start"):
+            return START_KEYS
         case (_, "methods", _, ("training" | "model") as kind):
             return [item.name for item in fields(AROUND[kind])]
         case (_, "methods", _, "training" | "model", *_):
@@ -367,6 +369,12 @@ def known_keys(place: Place) -> Sequence[str]:
             return list(Range.model_fields)
         case (_, "model", "settings"):
             return own_settings("networks", "")
+        case (_, "data", "settings"):
+            return own_settings("data", "")
+        case (_, "data", "transform", str(transform)):
+            return own_settings("transforms", transform)
+        case (_, "data", "extra"):
+            return list(EXTRA_FORM.model_fields)
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):

@@ -4,7 +4,7 @@ A part's settings are read like those of our own sides: a list is a grid, `{low,
 a dataclass sees every value of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -73,7 +73,7 @@ def read_method_side(kind: str, value: object, info: ValidationInfo) -> Side:
 
 def read_own(kind: PartKind, key: str, value: object, info: ValidationInfo) -> Own | None:
     """Read `{my_parts:Mine: {...}}` with plain settings; None if the name is not an own part's."""
-    part = own_part(kind, value, ATTACKS if kind == "attacks" else {}, info)
+    part = own_part(kind, value, ATTACKS if kind == "attacks" else OPTIMIZERS, info)
     if part is None:
         return None
     name, given = read_choice(key, _choice_of(part, key, may_vary=False), value)
@@ -133,7 +133,7 @@ def read_optimizer(value: object, info: ValidationInfo) -> object:
 
 
 def own_part(
-    kind: PartKind, value: object, ours: Mapping[str, Any], info: ValidationInfo
+    kind: PartKind, value: object, ours: Collection[str], info: ValidationInfo
 ) -> OwnPart | None:
     """Find the own part that a value names, as a word or as the one key of a mapping.
 

@@ -21,9 +21,11 @@ from study.spec.model import (
     known_keys,
     name_problem,
     settings_of,
+    start_of,
 )
 from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
-from study.spec.source import Place, SpecError, read_yaml
+from study.spec.source import Place, Source, SpecError, read_yaml
+from study.spec.start import Start
 from trainers.config import ConfigError
 
 MOST_CELLS = 100_000
@@ -35,7 +37,14 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
 
     A top-level key that begins with a dot is not a study: it may hold what studies share (`&name`).
     """
-    source = read_yaml(path)
+    return check_studies(read_yaml(path), path.parent, path)
+
+
+def check_studies(source: Source, folder: Path, path: Path | None) -> dict[str, StudySpec]:
+    """Check the studies of a source, whose own paths are relative to `folder`.
+
+    `path` is the file that messages name; None for a source that was no file. Raises `SpecError`.
+    """
     notes = Notes(source)
     studies = {}
     if not isinstance(source.data, dict):
@@ -44,7 +53,7 @@ def read_studies(path: Path) -> dict[str, StudySpec]:
     else:
         names = [name for name in source.data if not name.startswith(".")]
         _check_case(names, (), notes)
-        studies = {name: _study(name, path.parent, notes) for name in names}
+        studies = {name: _study(name, folder, notes) for name in names}
         if not studies:
             notes.add((), "declares no study; write one, such as digits: {...}")
     if notes.problems:
@@ -82,6 +91,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if spec is not None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
+        _check_starts(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -166,10 +176,21 @@ def _check_primary(spec: StudySpec, notes: Notes) -> None:
         notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
 
 
+def _check_starts(spec: StudySpec, notes: Notes) -> None:
+    """Check that no training starts from a trial of the study itself."""
+    starts: dict[Place, Start | None] = {("start",): spec.start}
+    starts |= {("methods", name, "start"): m.start for name, m in spec.methods.items()}
+    for place, start in starts.items():
+        if start is not None and start.study == spec.name:
+            text = f"must name another study, got {spec.name}; name the one that trains the weights"
+            notes.add((spec.name, *place), text)
+
+
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:
     """Return all settings of a method, with the defaults of those that are left out."""
     method = spec.methods[name]
     sides: list[Any] = [tuple(around_of(spec, name, kind).items()) for kind in AROUND]
+    sides.append(start_of(spec, name))
     for kind in SIDES:
         side: Side = getattr(method, kind)
         cls = class_of(kind, side)

@@ -164,7 +164,8 @@ def fraction(text: str) -> float | None:
     return float(Fraction(match[1]) / Fraction(match[2]))
 
 
-def _with_fraction(value: object) -> object:
+def with_fraction(value: object) -> object:
+    """Return the number that a text such as `8/255` means; any other value unchanged."""
     number = fraction(value) if isinstance(value, str) else None
     return value if number is None else number
 
@@ -176,10 +177,10 @@ def _read_ends(value: Any, is_radius: bool = False) -> Any:
     if not {"low", "high"} & set(value):
         got = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
         raise rule_error(f"a range needs low and high, got {got}; write a value, list or range")
-    return {key: _with_fraction(item) if is_radius else item for key, item in value.items()}
+    return {key: with_fraction(item) if is_radius else item for key, item in value.items()}
 
 
-Radius = Annotated[float, BeforeValidator(_with_fraction)]
+Radius = Annotated[float, BeforeValidator(with_fraction)]
 
 
 def distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -419,7 +420,7 @@ def _read_active(value: object) -> str | tuple[str, ...]:
 
 
 def _active_word(value: Any) -> str:
-    pair: Any = tuple(map(_with_fraction, value)) if isinstance(value, tuple) else value
+    pair: Any = tuple(map(with_fraction, value)) if isinstance(value, tuple) else value
     try:
         check_active(pair)
     except ConfigError as error:
@@ -447,7 +448,7 @@ def read_number_or_word(
     words: tuple[str, ...], is_radius: bool, is_whole: bool, value: object
 ) -> float | str:
     """Read a number or one of some words, so that a mistake gets one message and not two."""
-    number = _with_fraction(value) if is_radius else value
+    number = with_fraction(value) if is_radius else value
     if isinstance(number, str) and number in words:
         return number
     kinds = int if is_whole else int | float

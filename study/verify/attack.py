@@ -29,6 +29,7 @@ from study.records.attacks import (
     log_attack,
 )
 from study.records.evidence import outdated_text, read_checklist
+from study.records.starts import with_starts
 from study.records.store import connect, find_store, recording
 from study.spec import StudySpec
 from study.verify.diagnosis import CheckUnit, check_network, open_checks
@@ -89,6 +90,7 @@ def _work(spec: StudySpec, project: Path, say: Say, *, attacks: bool) -> Outcome
     """Do what is missing, while holding the lock of launches."""
     project = project.resolve()
     store = find_store(project)
+    spec = with_starts(spec, project)
     if not cluster.is_joined():
         cluster.local_slots(spec)
     folder = project / "runs"

@@ -14,7 +14,13 @@ from trainers.config.activity import (
     since_start,
 )
 from trainers.config.checks import ConfigError, check, check_count, check_number
-from trainers.config.data import AUGMENTATIONS, TORCHVISION_SETS, DataConfig, TorchvisionSet
+from trainers.config.data import (
+    AUGMENTATIONS,
+    TORCHVISION_SETS,
+    DataConfig,
+    ExtraData,
+    TorchvisionSet,
+)
 from trainers.config.losses import LOSSES, CrossEntropy, Dkl, Ikl, Loss, Mart, Trades
 from trainers.config.methods import (
     INPUT_NORMS,
@@ -49,13 +55,28 @@ from trainers.config.training import (
     EvaluationConfig,
     ModelConfig,
     PgdAttack,
+    StartConfig,
     TrainConfig,
     TrainingConfig,
     check_batches,
     check_image,
     own_parts,
+    own_settings,
 )
-from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
+from trainers.config.weights import (
+    AdaptiveGsam,
+    Asam,
+    Awp,
+    EigenSam,
+    Esam,
+    FSam,
+    Gsam,
+    Kind,
+    LookSam,
+    Msam,
+    NoWeights,
+    Sam,
+)
 
 __all__ = [
     "ALWAYS",
@@ -78,6 +99,7 @@ __all__ = [
     "VALIDATION_ATTACK",
     "WEIGHT_SIDES",
     "Active",
+    "AdaptiveGsam",
     "Asam",
     "Awp",
     "ConfigError",
@@ -85,8 +107,12 @@ __all__ = [
     "DataConfig",
     "Dkl",
     "EAt",
+    "EigenSam",
+    "Esam",
     "EvaluationAttack",
     "EvaluationConfig",
+    "ExtraData",
+    "FSam",
     "FgsmRs",
     "Gsam",
     "Ikl",
@@ -98,6 +124,7 @@ __all__ = [
     "Mart",
     "Method",
     "ModelConfig",
+    "Msam",
     "NFgsm",
     "NoInputs",
     "NoWeights",
@@ -109,6 +136,7 @@ __all__ = [
     "Phase",
     "Phases",
     "Sam",
+    "StartConfig",
     "TorchvisionSet",
     "Trades",
     "TrainConfig",
@@ -123,6 +151,7 @@ __all__ = [
     "check_number",
     "is_active_epoch",
     "own_parts",
+    "own_settings",
     "passes",
     "phase_of",
     "read_active",

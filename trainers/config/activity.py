@@ -14,7 +14,7 @@ from trainers.config.checks import check, check_count
 Active = tuple[float, float]
 """Two shares of a training, in [0, 1]: a side acts from the first one on, up to the second."""
 ALWAYS: Active = (0.0, 1.0)
-SET_BY_HOST = ("active", "every")
+SET_BY_HOST = ("active", "every", "refresh_every")
 """Settings that decide on which steps a side acts. None of them decides the shape of a step."""
 
 Phase = Literal["act", "refresh", "reuse", "rest"]

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from trainers.config.checks import check, check_choice, check_count
+from trainers.config.checks import check, check_choice, check_count, check_number
+from trainers.config.own import NO_SETTINGS, Own
 
 AUGMENTATIONS = ("auto", "none", "crop", "crop_flip", "random_resized_crop")
 
@@ -60,11 +61,34 @@ TORCHVISION_SETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExtraData:
+    """Labelled images that join the training batches alone, such as generated ones."""
+
+    name: str
+    """`npz:PATH`, of a file with `train_x` and `train_y`, or with `image` and `label`."""
+    share: float
+    """Of each batch, in (0, 1), rounded to whole images; Wang et al. (2023), Better diffusion
+    models further improve adversarial training, have 0.7. An epoch is as long as without."""
+
+    def __post_init__(self) -> None:
+        """Check the name's form and the share."""
+        kind, _, path = self.name.partition(":")
+        check(kind == "npz" and bool(path), "name", "must be npz:PATH", self.name)
+        rule = "must lie in (0, 1), a share of each batch"
+        check_number(self.share, "share", rule, lambda share: 0 < share < 1)
+
+    def count(self, batch_size: int) -> int:
+        """Return how many of a batch's images are extra ones."""
+        return round(self.share * batch_size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """A data set, or a part of it."""
 
     name: str
-    """`digits`, a name of `TORCHVISION_SETS`, `folder:PATH` or `npz:PATH`."""
+    """`digits`, a name of `TORCHVISION_SETS`, `folder:PATH`, `npz:PATH`, or that of an own part,
+    such as `my_data:Pets`."""
     samples: int | Literal["all"] = "all"
     """Training images to keep, balanced over the classes; validation images come on top."""
     test_samples: int | Literal["all"] = "all"
@@ -75,28 +99,46 @@ class DataConfig:
     size and mirrored at random; `auto`, the usual one of the set, for your own sets crop_flip at
     32 × 32 RGB."""
     resize: int | Literal["none"] = "none"
-    """Pixels of the shorter side to which each image of a folder is scaled, antialiased, before the
-    square in its middle is cut out; none takes images as they are, which must have one size."""
+    """Pixels of the shorter side to which each image of a folder or of own data is scaled,
+    antialiased, before the square in its middle is cut out; none takes images as they are, which
+    must have one size."""
     center_crop: int | Literal["none"] = "none"
     """Pixels of that square's side, at most those of `resize`; none cuts it as large as that."""
+    settings: Own = NO_SETTINGS
+    """Of own data, which every other name has none of."""
+    transform: Own = NO_SETTINGS
+    """An own part that changes each batch of training images, after the augmentation."""
+    extra: ExtraData | Literal["none"] = "none"
+    """Images that join the training batches; nothing is validated or tested on them."""
 
     def __post_init__(self) -> None:
         """Check the name's form and the counts."""
         kind, _, path = self.name.partition(":")
         known = self.name in ("digits", *TORCHVISION_SETS) or (kind in ("folder", "npz") and path)
         names = ", ".join(("digits", *TORCHVISION_SETS))
-        check(bool(known), "name", f"must be {names}, folder:PATH or npz:PATH", self.name)
+        rule = f"must be {names}, folder:PATH, npz:PATH or your own, such as my_data:Pets"
+        check(bool(known) or self.is_own, "name", rule, self.name)
         for field in ("samples", "test_samples"):
             if (count := getattr(self, field)) != "all":
                 check_count(count, field, 1)
         check_choice(self.augmentation, "augmentation", AUGMENTATIONS)
-        self._check_size(may_resize=kind == "folder")
+        self._check_size(may_resize=kind == "folder" or self.is_own)
+
+    @property
+    def is_own(self) -> bool:
+        """Return whether the data is an own part."""
+        return type(self.settings) is not Own
 
     def _check_size(self, *, may_resize: bool) -> None:
         """Check that images can be brought to a size, and that the square lies within them."""
         if self.resize != "none":
             check_count(self.resize, "resize", 1)
-            check(may_resize, "resize", "is for folders of images; drop it", self.resize)
+            check(
+                may_resize,
+                "resize",
+                "is for folders of images and for your own data; remove it",
+                self.resize,
+            )
         if self.center_crop != "none":
             check_count(self.center_crop, "center_crop", 1)
             is_within = self.resize != "none" and self.center_crop <= self.resize

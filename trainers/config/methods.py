@@ -25,7 +25,20 @@ from trainers.config.activity import (
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
 from trainers.config.losses import CrossEntropy, Loss, loss_name
 from trainers.config.own import OwnInputs, OwnWeights
-from trainers.config.weights import Asam, Awp, Gsam, Kind, LookSam, NoWeights, Sam
+from trainers.config.weights import (
+    AdaptiveGsam,
+    Asam,
+    Awp,
+    EigenSam,
+    Esam,
+    FSam,
+    Gsam,
+    Kind,
+    LookSam,
+    Msam,
+    NoWeights,
+    Sam,
+)
 
 Norm = Literal["linf", "l2"]
 NORMS: tuple[Norm, ...] = ("linf", "l2")
@@ -247,7 +260,20 @@ class EAt:
         }
 
 
-WeightSide = NoWeights | Sam | Asam | Gsam | LookSam | Awp | OwnWeights
+WeightSide = (
+    NoWeights
+    | Sam
+    | Asam
+    | Gsam
+    | AdaptiveGsam
+    | LookSam
+    | Esam
+    | FSam
+    | Msam
+    | EigenSam
+    | Awp
+    | OwnWeights
+)
 InputSide = NoInputs | Pgd | FgsmRs | NFgsm | Noise | EAt | OwnInputs
 
 WEIGHT_SIDES: dict[str, type[Any]] = {
@@ -255,7 +281,12 @@ WEIGHT_SIDES: dict[str, type[Any]] = {
     "sam": Sam,
     "asam": Asam,
     "gsam": Gsam,
+    "adaptive_gsam": AdaptiveGsam,
     "look_sam": LookSam,
+    "esam": Esam,
+    "f_sam": FSam,
+    "msam": Msam,
+    "eigen_sam": EigenSam,
     "awp": Awp,
 }
 INPUT_SIDES: dict[str, type[Any]] = {

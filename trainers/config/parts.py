@@ -173,7 +173,9 @@ def loaded(part: OwnPart) -> LoadedPart:
             way_out = f"did you mean {near[0]}?" if near else f"it has {', '.join(names[:8])}"
             raise PartError(f"{part.code.shown}:1: there is no {word}; {way_out}")
         target = getattr(target, word)
-    place = f"{part.code.shown}:{line_of(part.code, part.attribute.split('.')[0])}"
+    place = part.code.shown
+    if part.code.files:
+        place += f":{line_of(part.code, part.attribute.partition('.')[0])}"
     if not callable(target):
         rule = "must be a function or a class"
         raise PartError(f"{place}: {part.attribute}: {rule}, got {type(target).__name__}")

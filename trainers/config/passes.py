@@ -52,13 +52,19 @@ def _of_phase(side: WeightSide, phase: Phase) -> tuple[float, float]:
     """Return how often a weight side passes the loss's images forward and backward in a step."""
     if phase in ("rest", "reuse"):
         return 1, 1
-    return side.gradients, side.gradients
+    forward = side.gradients + getattr(side, "extra_forwards", 0)
+    if phase == "act":
+        return forward, side.gradients
+    return forward + 1, side.gradients + getattr(side, "refresh_gradients", 0)
 
 
 def _averaged(side: WeightSide) -> tuple[float, float]:
     """Return the mean of the same over a training."""
     acting = share_of(side) / getattr(side, "every", 1)
-    return (
-        1 + (_of_phase(side, "act")[0] - 1) * acting,
-        1 + (_of_phase(side, "act")[1] - 1) * acting,
+    renewed = getattr(side, "refresh_every", 0)
+    renewing = acting / renewed if renewed else 0
+    pairs = zip(_of_phase(side, "act"), _of_phase(side, "refresh"), strict=True)
+    forward, backward = (
+        1 + (act - 1) * acting + (refresh - act) * renewing for act, refresh in pairs
     )
+    return forward, backward

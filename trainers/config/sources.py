@@ -170,7 +170,7 @@ def located(error: BaseException, code: Code) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in shown:
             return f"{shown[frame.filename]}:{frame.lineno}: {told}; correct the line"
-    return f"{code.shown}:1: {told}; correct it"
+    return f"{code.shown}{':1' if code.files else ''}: {told}; correct it"
 
 
 def _walk(module: str, folder: Path) -> tuple[SourceFile, ...]:

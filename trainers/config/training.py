@@ -17,6 +17,7 @@ from trainers.config.losses import Loss, Mart, Trades
 from trainers.config.methods import NORMS, Method, Norm
 from trainers.config.own import NO_SETTINGS, Own, OwnAttack
 from trainers.config.parts import OwnPart
+from trainers.config.weights import Msam
 
 NUMERICS_VERSION = 2
 """Raised by every change that alters the numbers of a training; part of each cell's key."""
@@ -250,6 +251,16 @@ def _check_radii(radii: tuple[float, ...], field: str, norm: Norm) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """The weights that a training starts from, in place of fresh ones."""
+
+    weights: str
+    """SHA-256 of the file that holds them."""
+    origin: str
+    """Hash of what decided them besides a seed; of a file the same as `weights`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the numbers of one trained network: one cell."""
 
@@ -260,6 +271,8 @@ class TrainConfig:
     evaluation: EvaluationConfig
     seed: int
     """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
+    start: StartConfig | Literal["none"] = "none"
+    """What the weights start from; `none`: all of them are drawn from the seed."""
 
     def __post_init__(self) -> None:
         """Check the seed, and that precision and warm-ups apply."""
@@ -270,16 +283,30 @@ class TrainConfig:
         may_round = self.model.name in ROUNDED_MODELS
         check(may_round or precision == "float32", "precision", rule, precision)
         self.method.warm_epoch(self.training.epochs)
+        if isinstance(self.method.weights, Msam):
+            has_momentum = self.training.optimizer == "sgd" and self.training.momentum > 0
+            rule = "msam moves weights along the momentum and needs the optimizer sgd with one > 0"
+            got = f"{self.training.optimizer} with momentum {self.training.momentum:g}"
+            check(has_momentum, "weights", rule, got)
+        if self.data.extra != "none":
+            size = self.training.batch_size
+            count = self.data.extra.count(size)
+            rule = f"extra.share must leave an image of each source in a batch of {size}"
+            check(0 < count < size, "data", rule, self.data.extra.share)
 
 
 def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:
     """List the own parts that decide a training, in the order network, optimiser, sides, loss."""
+    parts = (one.part for one in own_settings(config))
+    return tuple(part for part in parts if part.kind != "attacks")
+
+
+def own_settings(config: TrainConfig) -> tuple[Own, ...]:
+    """List the settings of all own parts of a configuration, the evaluation attack's last."""
     method = config.method
     chosen = (config.model.settings, config.training.optimizer)
-    sides = (method.weights, method.inputs, method.loss)
-    return tuple(
-        one.part for one in (*chosen, *sides) if isinstance(one, Own) and type(one) is not Own
-    )
+    sides = (method.weights, method.inputs, method.loss, config.evaluation.attack)
+    return tuple(one for one in (*chosen, *sides) if isinstance(one, Own) and one != NO_SETTINGS)
 
 
 def check_image(model: ModelConfig, image_shape: tuple[int, int, int]) -> None:

@@ -90,39 +90,23 @@ def to_cache(kept: Path, decoded: Decoded) -> None:
         np.savez(file, **arrays)
 
 
-def keep(
-    kept: Path,
-    arrays: Iterable[NDArray[np.uint8]],
-    shape: tuple[int, ...],
-    labels: tuple[NDArray[np.int64], NDArray[np.int64]],
-    classes: tuple[str, ...],
-    num_validation: int = 0,
-) -> Decoded:
-    """Keep images that come a few at a time, and return them: in memory, or mapped if large.
+def stored(place: Path, arrays: Iterable[NDArray[np.uint8]], shape: tuple[int, ...]) -> Images:
+    """Bring images that come a few at a time together: in memory, or mapped from `place` if large.
 
-    arrays: (n, C, H, W) each, training images first; shape: of all together. labels: of the
-    training images and of the test images.
+    arrays: (n, C, H, W) each; shape: of all of them.
     """
-    num_train = len(labels[0])
-    images: Images
     if np.prod(shape) <= most_in_memory():
         images, filled = np.empty(shape, dtype=np.uint8), 0
         for some in arrays:
             images[filled : filled + len(some)] = some
             filled += len(some)
-    else:
-        place = kept.with_suffix(".npy")
-        header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
-        with _replacing(place) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for some in arrays:
-                file.write(np.ascontiguousarray(some).data)
-        images = Mapped(place, np.arange(shape[0]))
-    decoded = Decoded(
-        images[:num_train], labels[0], images[num_train:], labels[1], classes, num_validation
-    )
-    to_cache(kept, decoded)
-    return decoded
+        return images
+    header = {"descr": "|u1", "fortran_order": False, "shape": tuple(map(int, shape))}
+    with _replacing(place) as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for some in arrays:
+            file.write(np.ascontiguousarray(some).data)
+    return Mapped(place, np.arange(shape[0]))
 
 
 def remembered(known: Path, find: Callable[[], str]) -> str:

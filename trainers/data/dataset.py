@@ -5,7 +5,8 @@ dividing by `divisor` gives the pixel range [0, 1]. The data set decides the spl
 all trials of a study are trained on, and chosen on, the same images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from trainers.config import TORCHVISION_SETS, DataConfig
-from trainers.data import folder, npz, published
+from trainers.data import folder, npz, own, published
 from trainers.data.cache import DataError, Decoded
-from trainers.data.mapped import Images, chunks, in_memory_if_small
+from trainers.data.mapped import Images, Mapped, chunks, in_memory_if_small
 from trainers.data.subset import Split, balanced, mixed, sample_hash, split_by_class
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
 
 DIGITS_FINGERPRINT = "digits-b855613c"
 """Names the bundled digits and their split below; a test recomputes the hash."""
+NO_EXTRA = Split(images=np.zeros((0, 1, 1, 1), np.uint8), labels=np.zeros(0, np.int64))
 NUM_DIGITS_TEST = 500
 NUM_DIGITS_VALIDATION = 297
 
@@ -55,6 +57,10 @@ class Dataset:
     """As `mean`; 1 for a channel without variation."""
     augmentation: str
     """Of training images, drawn anew in every epoch; as in `DataConfig`, but never `auto`."""
+    extra: Split = NO_EXTRA
+    """Images that join the training batches beside those of `train`."""
+    extra_share: float = 0.0
+    """Of each training batch; 0 where there are none."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -72,14 +78,12 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     are of all classes.
     Raises `DataError` for data that cannot be found or used, and for more samples than there are.
     """
-    reader = READERS[kind_of(config.name)]
+    reader = READERS[kind_of(config)]
     content = reader.content(config, cache)
     decoded = reader.read(config, content, cache)
     seed, divisor = reader.seed.format(name=config.name), reader.divisor
-    num_second = reader.num_validation(len(decoded.train_labels))
     _check_pixels(config.name, decoded)
-    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
-    train, validation = split_by_class(whole, num_second, seed)
+    train, validation = _train_and_validation(decoded, reader.num_validation, seed)
     if len(validation.labels) == 0:
         raise DataError(
             f"{config.name}: train: needs a class of two or more images, as each class keeps one "
@@ -92,9 +96,10 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
     test = _samples(test, config.test_samples, "test_samples", f"{seed} test_samples", 1)
     train, validation, test = (_read_if_small(part) for part in (train, validation, test))
     mean, std = _statistics(train.images, divisor)
+    extra = joined(config, train.images, decoded.classes, divisor)
     return Dataset(
         name=config.name,
-        fingerprint=_fingerprint(config, content),
+        fingerprint=_fingerprint(config, content, cache),
         classes=decoded.classes,
         divisor=divisor,
         train=train,
@@ -103,6 +108,8 @@ def load_data(config: DataConfig, cache: Path) -> Dataset:
         mean=mean,
         std=std,
         augmentation=_augmentation(config, train.images.shape[1:]),
+        extra=extra,
+        extra_share=config.extra.share if config.extra != "none" else 0.0,
     )
 
 
@@ -113,8 +120,8 @@ def data_fingerprint(config: DataConfig, cache: Path) -> str:
     is remembered below `cache`. What `auto` means follows from the content, so the name has only
     other choices in it.
     """
-    content = READERS[kind_of(config.name)].content(config, cache)
-    return _fingerprint(config, content)
+    content = READERS[kind_of(config)].content(config, cache)
+    return _fingerprint(config, content, cache)
 
 
 def num_validation(num_train: int) -> int:
@@ -125,22 +132,50 @@ def num_validation(num_train: int) -> int:
     return min(1000, num_train // 5)
 
 
-def _fingerprint(config: DataConfig, content: str) -> str:
+def _fingerprint(config: DataConfig, content: str, cache: Path) -> str:
     words = [content]
-    if READERS[kind_of(config.name)].is_sorted:
+    if READERS[kind_of(config)].is_sorted:
         words.append("mixed")
     if config.samples != "all":
         words.append(f"train{config.samples}")
     if config.test_samples != "all":
         words.append(f"test{config.test_samples}")
-    if config.augmentation not in ("auto", _usual_augmentation(config.name)):
+    if config.augmentation not in ("auto", _usual_augmentation(config)):
         words.append(config.augmentation)
+    if config.extra != "none":
+        with _of_extra():
+            words.append(f"extra{config.extra.share!r}")
+            words.append(npz.fingerprint(_path_of(config.extra.name), cache))
     return "-".join(words)
 
 
-def kind_of(name: str) -> str:
-    """Return the kind of a data set, a key of `READERS`, from its name in a configuration."""
-    return "torchvision" if name in TORCHVISION_SETS else name.partition(":")[0]
+def joined(config: DataConfig, images: Images, classes: Sequence[str], divisor: int) -> Split:
+    """Read the images that join the training batches. images: (N, C, H, W), of the set itself."""
+    if config.extra == "none":
+        return NO_EXTRA
+    if isinstance(images, Mapped):
+        raise DataError(
+            "data.extra: joins images that are in memory, and those of this set are too large for "
+            "it and stay in a file; lower data.samples, or drop it"
+        )
+    with _of_extra():
+        return npz.load_extra(_path_of(config.extra.name), images.shape[1:], classes, divisor)
+
+
+@contextmanager
+def _of_extra() -> Iterator[None]:
+    """Begin errors with the key that they concern."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"data.extra: {error}") from error
+
+
+def kind_of(config: DataConfig) -> str:
+    """Return the kind of a data set, a key of `READERS`."""
+    if config.is_own:
+        return "own"
+    return "torchvision" if config.name in TORCHVISION_SETS else config.name.partition(":")[0]
 
 
 def _path_of(name: str) -> Path:
@@ -177,7 +212,7 @@ class Reader(NamedTuple):
     divisor: int = 255
     """The largest stored value."""
     is_sorted: bool = False
-    """Whether the test part is read class by class, and must be shuffled."""
+    """Whether the test part may be read class by class, and is shuffled."""
 
 
 READERS = {
@@ -206,7 +241,20 @@ READERS = {
         seed="folder",
         is_sorted=True,
     ),
+    "own": Reader(content=own.fingerprint, read=own.load, seed="own", is_sorted=True),
 }
+
+
+def _train_and_validation(
+    decoded: Decoded, num_validation: Callable[[int], int], seed: str
+) -> tuple[Split, Split]:
+    """Divide what is not for test, as the data itself says, or else by class."""
+    whole = Split(images=decoded.train_images, labels=decoded.train_labels)
+    if count := decoded.num_validation:
+        parts = (slice(-count), slice(-count, None))
+        first, second = (Split(images=whole.images[i], labels=whole.labels[i]) for i in parts)
+        return first, second
+    return split_by_class(whole, num_validation(len(whole.labels)), seed)
 
 
 def _check_pixels(name: str, decoded: Decoded) -> None:
@@ -246,7 +294,7 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Decide how training images are augmented. image_shape: (C, H, W)."""
     chosen = config.augmentation
     if chosen == "auto":
-        chosen = _usual_augmentation(config.name) or _own_augmentation(config, image_shape)
+        chosen = _usual_augmentation(config) or _own_augmentation(config, image_shape)
     _, height, width = image_shape
     if chosen in ("crop", "crop_flip") and (height < 8 or width <= height // 8):
         raise DataError(
@@ -256,16 +304,16 @@ def _augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     return chosen
 
 
-def _usual_augmentation(name: str) -> str | None:
+def _usual_augmentation(config: DataConfig) -> str | None:
     """Return what `auto` means for data known by name, or None for your own."""
-    if name in TORCHVISION_SETS:
-        return TORCHVISION_SETS[name].augmentation
-    return "none" if kind_of(name) == "digits" else None
+    if config.name in TORCHVISION_SETS:
+        return TORCHVISION_SETS[config.name].augmentation
+    return "none" if kind_of(config) == "digits" else None
 
 
 def _own_augmentation(config: DataConfig, image_shape: tuple[int, ...]) -> str:
     """Return what `auto` means for your own images: as for CIFAR if they have its shape."""
-    is_tiny = kind_of(config.name) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
+    is_tiny = kind_of(config) == "folder" and folder.is_tiny_imagenet(_path_of(config.name))
     is_usual = image_shape == (3, 32, 32) or is_tiny
     return "crop_flip" if is_usual else "none"
 

@@ -29,6 +29,7 @@ def doubts(dataset: Dataset) -> tuple[str, ...]:
     return (
         *_dark_parts(dataset),
         *_seen_images(dataset),
+        *_seen_extra(dataset),
         *_absent_classes(dataset),
         *_lone_validation(dataset),
         *_flat_channels(dataset),
@@ -58,6 +59,21 @@ def _seen_images(dataset: Dataset) -> Iterator[str]:
             "in the order of evaluation; accuracies on them are not those on new images; delete "
             "them from one part"
         )
+
+
+def _seen_extra(dataset: Dataset) -> Iterator[str]:
+    """Count the extra images that are validated or tested on."""
+    for name, part in (("validation", dataset.validation), ("test", dataset.test)):
+        if not len(dataset.extra.labels):
+            return
+        known = set(_hashes(part.images))
+        seen = [at for at, found in enumerate(_hashes(dataset.extra.images)) if found in known]
+        if seen:
+            yield (
+                f"{len(seen)} of the {len(dataset.extra.labels)} extra images are also {name} "
+                f"images, pixel by pixel; the first is extra image {seen[0]}, counted from 0; "
+                "accuracies on them are not those on new images; delete them from the extra file"
+            )
 
 
 def _hashes(images: Images) -> Iterator[bytes]:

@@ -24,7 +24,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainers.config import DataConfig
-from trainers.data.cache import DataError, Decoded, from_cache, hash_of, keep, remembered
+from trainers.data.cache import (
+    DataError,
+    Decoded,
+    from_cache,
+    hash_of,
+    remembered,
+    stored,
+    to_cache,
+)
+from trainers.data.mapped import Images
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -304,18 +313,21 @@ def _decode(entries: Sequence[Entry], config: DataConfig, kept: Path) -> Decoded
     labels = np.array([numbers[entry.label] for entry in entries], dtype=np.int64)
     num_train = sum(entry.part == "train" for entry in entries)
 
-    def kept_as(mode: str) -> Decoded:
+    def images_in(mode: str) -> Images:
         shape = (len(entries), len(mode), first.height, first.width)
-        arrays = _arrays(entries, config, mode)
-        return keep(kept, arrays, shape, (labels[:num_train], labels[num_train:]), classes)
+        return stored(kept.with_suffix(".npy"), _arrays(entries, config, mode), shape)
 
     try:
-        return kept_as(first.mode)
-    except _ColourError:  # met late in a folder that began with grey images
-        return kept_as("RGB")
+        images = images_in(first.mode)
+    except ColourError:  # met late in a folder that began with grey images
+        images = images_in("RGB")
+    test = labels[num_train:]
+    decoded = Decoded(images[:num_train], labels[:num_train], images[num_train:], test, classes)
+    to_cache(kept, decoded)
+    return decoded
 
 
-class _ColourError(Exception):
+class ColourError(Exception):
     """An image has colours where all were taken to be grey."""
 
 
@@ -340,7 +352,7 @@ def _arrays(entries: Sequence[Entry], config: DataConfig, mode: str) -> Iterator
                         f"{min(first.size)}, which scales and cuts each, or resize the images"
                     )
                 if image.mode != "L" and mode == "L":
-                    raise _ColourError
+                    raise ColourError
                 pixels = np.asarray(image.convert(mode))
                 images.append(pixels.reshape(*pixels.shape[:2], -1).transpose(2, 0, 1))
             yield np.stack(images)
@@ -366,19 +378,28 @@ def resized(image: "Image.Image", config: DataConfig) -> "Image.Image":
 def _open(path: Path) -> "Image.Image":
     """Read one image into memory, as viewers show it. Raises `DataError` if it is no image."""
     # Imported here: it takes a tenth of a second, and naming a data set does without.
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             image.load()
-            if _orientation(image) != 1:
-                ImageOps.exif_transpose(image, in_place=True)
-            if image.mode in GREY_MODES + COLOUR_MODES:
-                return image.convert("L" if image.mode in GREY_MODES else "RGB")
-            mode = image.mode
+            found, mode = shown(image), image.mode
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
             f"{path}: must be an image that can be read ({reason}); replace or delete the file"
         ) from error
-    raise DataError(f"{path}: {DEEP_MODES}, got mode {mode}; convert it to 8 bits")
+    if found is None:
+        raise DataError(f"{path}: {DEEP_MODES}, got mode {mode}; convert it to 8 bits")
+    return found
+
+
+def shown(image: "Image.Image") -> "Image.Image | None":
+    """Return an image as viewers show it, grey or in colours; None if it has more than 8 bits."""
+    from PIL import ImageOps  # as above
+
+    if _orientation(image) != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode not in GREY_MODES + COLOUR_MODES:
+        return None
+    return image.convert("L" if image.mode in GREY_MODES else "RGB")

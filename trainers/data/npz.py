@@ -26,6 +26,8 @@ FORMAT = "npz 1"
 GROUPED_FORMAT = "npz 1 mixed"
 """As `FORMAT`, for a file whose test part stands class by class and is shuffled."""
 KEYS = ("train_x", "train_y", "test_x", "test_y")
+EXTRA_KEYS = ("train_x", "train_y"), ("image", "label")
+"""Of images that join the batches of another set: as here, or as in DM-AT's generated files."""
 CHANNELS = (1, 3)
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W), with C 1 or 3"
 
@@ -66,12 +68,53 @@ def load(path: Path) -> Decoded:
         _labels(arrays[key], len(part), f"{path}: {key}")
         for key, part in zip(("train_y", "test_y"), images, strict=True)
     ]
-    num_classes = _check_classes(path, labels[0], labels[1])
+    num_classes = check_classes(path, labels[0], labels[1])
     classes = _class_names(path, arrays, num_classes)
     test = Split(images=images[1], labels=labels[1])
     if is_grouped(test.labels):
         test = mixed(test, "npz test")
     return Decoded(images[0], labels[0], test.images, test.labels, classes)
+
+
+def load_extra(
+    path: Path, image_shape: tuple[int, ...], classes: Sequence[str], divisor: int
+) -> Split:
+    """Read images that join the batches of another set, and check that they are as its own are.
+
+    image_shape: (C, H, W) of that set. divisor: its largest stored value. A test part in the file
+    is not read. Raises `DataError`.
+    """
+    keys = next((keys for keys in EXTRA_KEYS if set(keys) <= _names(path)), EXTRA_KEYS[0])
+    arrays = _read(path, keys)
+    images = _images(arrays[keys[0]], f"{path}: {keys[0]}")
+    labels = _labels(arrays[keys[1]], len(images), f"{path}: {keys[1]}")
+    if images.shape[1:] != image_shape:
+        raise DataError(
+            f"{path}: {keys[0]}: must have images of the shape of the data set, "
+            f"{_text(image_shape)} as (C, H, W), got {_text(images.shape[1:])}; scale them"
+        )
+    lowest, highest = labels.min(), labels.max()
+    if lowest < 0 or highest >= len(classes):
+        raise DataError(
+            f"{path}: {keys[1]}: each image needs a label of the {len(classes)} classes, 0 … "
+            f"{len(classes) - 1}, got {lowest if lowest < 0 else highest}; correct the label or "
+            "delete the image"
+        )
+    if not 1 < (largest := images.max()) <= divisor:
+        raise DataError(
+            f"{path}: {keys[0]}: pixels must use the data set's range from 0 to {divisor}, got "
+            f"{largest} as the largest; scale them"
+        )
+    return Split(images=images, labels=labels)
+
+
+def _names(path: Path) -> set[str]:
+    """Return the names of the arrays in a file."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
 
 
 def _has_grouped_test(path: Path) -> bool:
@@ -133,29 +176,38 @@ def _labels(given: NDArray[Any], count: int, place: str) -> NDArray[np.int64]:
     return given.astype(np.int64)
 
 
-def _check_classes(path: Path, train: NDArray[np.int64], test: NDArray[np.int64]) -> int:
-    """Return the number of classes, K."""
+def check_classes(
+    place: object,
+    train: NDArray[np.int64],
+    test: NDArray[np.int64],
+    names: tuple[str, str, str] = ("train_y", "test_y", "train_x"),
+) -> int:
+    """Check the labels, and return the number of classes, K.
+
+    place: of the data, for messages; names: of training labels, test labels and training images.
+    """
+    train_y, test_y, train_x = names
     known = np.unique(train)
     if known[0] < 0:
         raise DataError(
-            f"{path}: train_y: labels must be ≥ 0, got {known[0]}; number classes from 0"
+            f"{place}: {train_y}: labels must be ≥ 0, got {known[0]}; number classes from 0"
         )
     if not np.array_equal(known, np.arange(len(known))):
         lacking = np.flatnonzero(known != np.arange(len(known)))[0]
         raise DataError(
-            f"{path}: train_y: must use every label from 0 to the largest, got no {lacking} among "
-            f"{known[0]} … {known[-1]}; number the classes from 0 without gaps"
+            f"{place}: {train_y}: must use every label from 0 to the largest, got no {lacking} "
+            f"among {known[0]} … {known[-1]}; number the classes from 0 without gaps"
         )
     if len(known) < 2:
-        raise DataError(f"{path}: train_y: needs at least two classes, got one; add images")
+        raise DataError(f"{place}: {train_y}: needs at least two classes, got one; add images")
     if unknown := sorted(set(test.tolist()) - set(known.tolist())):
         raise DataError(
-            f"{path}: test_y: each class must also be in train_y, which has 0 … {known[-1]}, got "
-            f"{unknown[0]}; correct the label or delete the image"
+            f"{place}: {test_y}: each class must also be in {train_y}, which has 0 … {known[-1]}, "
+            f"got {unknown[0]}; correct the label or delete the image"
         )
     if len(train) < 5:
         raise DataError(
-            f"{path}: train_x: needs at least 5 images, of which a fifth go to validation, "
+            f"{place}: {train_x}: needs at least 5 images, of which a fifth go to validation, "
             f"got {len(train)}; add images"
         )
     return len(known)

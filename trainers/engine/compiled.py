@@ -21,6 +21,7 @@ def compiled_update(
     images: Tensor,
     crafted: Tensor,
     labels: Tensor,
+    choice: Tensor,
 ) -> Update:
     """Compile `trainers.step.step.update` for batches of this shape. Nothing given is written.
 
@@ -28,7 +29,7 @@ def compiled_update(
     """
     is_crafted = crafted is not images
     written = [_copies(tensors) for tensors in _written(network)]
-    example = (*written, Numbers(*_copies(list(numbers))), images, crafted, labels)
+    example = (*written, Numbers(*_copies(list(numbers))), images, crafted, labels, choice)
     graph = make_fx(_pure_update(sides, network))(*example)
     graph.graph.eliminate_dead_code()
     graph.recompile()
@@ -43,10 +44,11 @@ def compiled_update(
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
+        choice: Tensor = choice,
     ) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             attacked = crafted if is_crafted else images
-            loss, logits = compiled(*_written(network), numbers, images, attacked, labels)
+            loss, logits = compiled(*_written(network), numbers, images, attacked, labels, choice)
         return loss, logits
 
     return run
@@ -67,11 +69,12 @@ def _pure_update(
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
+        choice: Tensor,
     ) -> tuple[Tensor, Tensor]:
         own = at(network, weights, buffers)
         memory = network.memory._replace(moments=moments, side=side, loss=loss)
         traced = network._replace(classify=own, weights=weights, buffers=buffers, memory=memory)
-        return update(sides, traced, numbers, images, crafted, labels)
+        return update(sides, traced, numbers, images, crafted, labels, choice)
 
     return pure
 

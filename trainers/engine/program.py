@@ -19,25 +19,17 @@ from torch import Tensor, nn
 from trainers.config import Phase, Phases, TrainConfig, own_parts, passes
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import Engine, narrowed
-from trainers.engine.feed import is_fed, room_for
+from trainers.engine.feed import feed_for
 from trainers.engine.narrow import compiler_notice
 from trainers.networks.build import evaluation_view
 from trainers.networks.layers import PRECISIONS, Conv, set_precision
-from trainers.step.batches import (
-    Draw,
-    Source,
-    border_of,
-    on_device,
-    take,
-    take_cropped,
-    take_resized,
-)
+from trainers.step.batches import Draw, Source, on_device
 from trainers.step.inputs import crafting, draw_nothing, input_gradient, leave
 from trainers.step.losses import cross_entropy_sum, minimised
 from trainers.step.numbers import Memory, no_numbers, static
 from trainers.step.optimizer import descending
 from trainers.step.step import Network, Sides, Update, new_memory, new_sums, step, update
-from trainers.step.weights import perturbing
+from trainers.step.weights import draw_choice, perturbing, reads_momentum
 
 MOST_PROGRAMS = {"cpu": 16, "cuda": 4}
 """Programs that a process keeps per device; the least recently used one is dropped first."""
@@ -88,6 +80,7 @@ def shape(config: TrainConfig) -> tuple[Any, ...]:
     method, training = config.method, config.training
     return (
         config.model,
+        config.data.transform,
         training.batch_size,
         training.precision,
         training.optimizer,
@@ -122,16 +115,18 @@ class Program:
         """Whether whole batches run through torch.compile."""
         self._batch_size = config.training.batch_size
         self._precision = config.training.precision
+        self.feed = feed_for(config, data, device, lambda: _source(data, device))
         method = config.method
         minimised_by = minimised(method.loss)
         inputs = crafting(method.inputs, minimised_by.inner)
         self._sides = Sides(
-            take=_take(data),
+            take=self.feed.take,
             craft=inputs.craft,
             gradients=perturbing(method.weights),
             loss=minimised_by.loss,
             descend=descending(config.training),
             clips=config.training.gradient_clip != "none",
+            reads_momentum=reads_momentum(method.weights),
         )
         self._draw_noise = inputs.draw
         self._is_attacked = passes(method).input_backward > 0
@@ -140,9 +135,7 @@ class Program:
         self.network, self._attack = _network(model, config, data, device, engine)
         self.numbers = no_numbers(device)
         self.sums = new_sums(device)
-        # Where the images stay in a file, it is room for one batch (`trainers.engine.feed`).
-        room = partial(room_for, data, config.training.batch_size)
-        self.source = room(device) if is_fed(data) else _source(data, device)
+        self.source = self.feed.source
         self._runs: dict[tuple[int, Phases], Callable[[Draw], None]] = {}
         """By batch size, and by what both sides do."""
 
@@ -165,6 +158,10 @@ class Program:
         """Draw the noise of a batch for the input side, in a phase of it."""
         draw = self._draw_noise if phase == "act" else draw_nothing
         return draw(shape, generator)
+
+    def draw_choice(self, generator: torch.Generator, phase: Phase) -> Tensor:
+        """Draw what is random about a step of the weight side, in a phase of it."""
+        return draw_choice(self._weight_side, phase, len(self.network.weights), generator)
 
     def run(self, numbers: Tensor, draw: Draw, phases: Phases) -> None:
         """Run one step; the host does not wait for it.
@@ -202,7 +199,9 @@ class Program:
             craft=self._sides.craft if acts else leave,
         )
         updated: Update = update
-        if self._may_compile and len(draw.samples) == self._batch_size:
+        # A renewal goes backward twice, which is not compiled: it is one step of a hundred.
+        may_compile = self._may_compile and phases.weights != "refresh"
+        if may_compile and len(draw.samples) == self._batch_size:
             updated = self._compile(sides, draw, acts)
         run = partial(self._step, sides=sides, updated=updated)
         if not self._is_captured:
@@ -236,7 +235,8 @@ class Program:
         crafted = images.clone() if self._is_crafted and acts else images
         view = self.network.attacked
         try:
-            compiled = compiled_update(sides, self.network, self.numbers, images, crafted, labels)
+            batch = images, crafted, labels, draw.choice
+            compiled = compiled_update(sides, self.network, self.numbers, *batch)
             if self._is_attacked and acts and isinstance(view, nn.Module):
                 attacked = compiled_classifier(view, images)
                 input_gradient(attacked, cross_entropy_sum, images, labels)
@@ -310,7 +310,7 @@ def _network(
     attacked: Callable[[Tensor], Tensor] = narrow or view
     refresh = narrow.refresh if narrow else _round_body(view, dtype)
     names, weights = zip(*own.named_parameters(), strict=True)
-    buffer_names, buffers = zip(*own.named_buffers(), strict=True)
+    buffers = dict(own.named_buffers())  # an own network may have none
     network = Network(
         model=own,
         classify=own,
@@ -318,8 +318,8 @@ def _network(
         refresh=refresh,
         names=list(names),
         weights=list(weights),
-        buffer_names=list(buffer_names),
-        buffers=list(buffers),
+        buffer_names=list(buffers),
+        buffers=list(buffers.values()),
         memory=new_memory(config, own, len(data.classes)),
     )
     if narrow:
@@ -347,14 +347,6 @@ def _round_body(view: nn.Module, dtype: torch.dtype) -> Callable[[], None]:
             torch._foreach_copy_(rounded, exact)
 
     return refresh
-
-
-def _take(data: Dataset) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Choose how batches are gathered."""
-    if data.augmentation == "random_resized_crop":
-        return take_resized
-    border = border_of(data)
-    return partial(take_cropped, border=border) if border else take
 
 
 def _source(data: Dataset, device: torch.device) -> Source:

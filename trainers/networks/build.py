@@ -17,6 +17,7 @@ from trainers.data.dataset import Dataset
 from trainers.networks.layers import NORM_LAYERS, PRECISIONS, Conv, Normalise, set_precision
 from trainers.networks.library import own_network
 from trainers.networks.residual import preact_resnet18, resnet18, wide_resnet
+from trainers.networks.start import read_weights, start_from
 from trainers.networks.vit import vit
 
 __all__ = [
@@ -49,6 +50,12 @@ def build_model(config: ModelConfig, data: Dataset, generator: torch.Generator) 
                 if module.bias is not None:
                     module.bias.uniform_(-bound, bound, generator=generator)
     return model
+
+
+def fits_start(config: ModelConfig, data: Dataset, content: bytes, name: str) -> str:
+    """Check that a network takes the weights of a file; return what `start_from` says of them."""
+    model = build_model(config, data, torch.Generator())
+    return start_from(model, read_weights(content, name), name)
 
 
 @contextmanager

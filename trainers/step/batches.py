@@ -29,11 +29,14 @@ class Source(NamedTuple):
     """(N,) int64."""
 
 
+NOTHING = torch.empty(0)
+
+
 class Draw(NamedTuple):
     """Everything random about one batch."""
 
     samples: Tensor
-    """(B,) int64: their positions in the source."""
+    """(B,) int64: their positions in the source, where extra images follow the training part."""
     corner: Tensor
     """(B, 2) int64: upper left corner of each crop; empty without augmentation."""
     is_flipped: Tensor
@@ -42,6 +45,8 @@ class Draw(NamedTuple):
     """Unit noise of the input side; empty without one."""
     size: Tensor = NO_SIZE
     """(B, 2) int64: height and width of each crop that is resized; empty without these."""
+    choice: Tensor = NOTHING
+    """Uniform numbers in [0, 1), one for each tensor of weights; empty unless ESAM acts."""
 
 
 def padding(image_shape: tuple[int, int, int]) -> int:
@@ -58,11 +63,31 @@ def border_of(data: Dataset) -> int:
 
 
 def on_device(data: Dataset, device: torch.device) -> Source:
-    """Copy the training part to the device, padded if it is going to be cropped."""
+    """Copy the training part and extra images to the device, padded where they will be cropped."""
     images = torch.tensor(np.asarray(data.train.images), device=device)
+    labels = torch.tensor(data.train.labels, device=device)
+    if data.extra_share:
+        images = torch.cat([images, torch.tensor(data.extra.images, device=device)])
+        labels = torch.cat([labels, torch.tensor(data.extra.labels, device=device)])
     if border := border_of(data):
         images = padded(images, border)
-    return Source(images, torch.tensor(data.train.labels, device=device))
+    return Source(images, labels)
+
+
+def with_extra(order: Tensor, data: Dataset, batch_size: int, random: torch.Generator) -> Tensor:
+    """Replace a share of each batch by extra images, drawn with replacement.
+
+    order: of the training images, (N,). Those that are replaced are not trained on in this epoch.
+    Returns positions in the source, (N,): an epoch is as long as without extra images.
+    """
+    shape, highest = (len(order),), len(data.extra.labels)
+    drawn = torch.randint(highest, shape, generator=random, device=order.device)
+    positions = order.clone()
+    for end in [*range(batch_size, len(order), batch_size), len(order)]:
+        size = (end - 1) % batch_size + 1
+        replaced = slice(end - round(data.extra_share * size), end)
+        positions[replaced] = drawn[replaced] + len(order)
+    return positions
 
 
 def draw_boxes(

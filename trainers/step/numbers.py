@@ -32,6 +32,12 @@ class Numbers(NamedTuple):
     """Radius of the weight side; AWP's γ."""
     eta: Tensor
     alpha: Tensor
+    moved_share: Tensor
+    """β of ESAM."""
+    mean_share: Tensor
+    """σ of F-SAM."""
+    mean_decay: Tensor
+    """λ of F-SAM."""
     epsilon: Tensor
     """Radius of the input side; σ of noise."""
     step_length: Tensor

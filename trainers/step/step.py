@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from trainers.config import TrainConfig
-from trainers.step.batches import Draw, Source
+from trainers.step.batches import NOTHING, Draw, Source
 from trainers.step.inputs import Craft, new_input_memory
 from trainers.step.losses import LossOf, new_loss_memory
 from trainers.step.numbers import Memory, Numbers
@@ -46,6 +46,8 @@ class Sides(NamedTuple):
     descend: Descend
     clips: bool
     """Whether the gradient is clipped."""
+    reads_momentum: bool = False
+    """Whether the weight side reads the optimiser's momentum in place of a memory of its own."""
 
 
 class Network(NamedTuple):
@@ -77,6 +79,7 @@ class Update(Protocol):
         images: Tensor,
         crafted: Tensor,
         labels: Tensor,
+        choice: Tensor = NOTHING,
     ) -> tuple[Tensor, Tensor]:
         """Update the network; return the loss (0-d) and the logits (B, K) before that."""
         ...
@@ -121,7 +124,8 @@ def step(
     network.refresh()
     memory = network.memory
     crafted = sides.craft(network.attacked, images, labels, draw.noise, numbers, memory)
-    loss, logits = (updated or update)(sides, network, numbers, images, crafted, labels)
+    run = updated or update
+    loss, logits = run(sides, network, numbers, images, crafted, labels, draw.choice)
     with torch.no_grad():
         if memory.averages:
             average(memory.averages, [*network.weights, *network.buffers], numbers)
@@ -138,28 +142,60 @@ def update(
     images: Tensor,
     crafted: Tensor,
     labels: Tensor,
+    choice: Tensor = NOTHING,
 ) -> tuple[Tensor, Tensor]:
     """Compute the gradient on the crafted images by the weight side, and update w.
 
-    Returns the loss (0-d) and the logits (B, K) at the weights before the update.
+    Returns the loss (0-d) and the logits (B, K) at the weights before the update. choice: what was
+    drawn for the weight side.
     """
-
-    def loss_at(weights: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-        classify, memory = network.classify, network.memory.loss
-        if weights is not None:
-            # Other weights write their statistics, and what the loss remembers, to copies.
-            classify = at(network, weights, [buffer.clone() for buffer in network.buffers])
-            memory = [tensor.clone() for tensor in memory]
-        return sides.loss(classify, images, crafted, labels, numbers, memory)
-
+    loss_at = BatchLoss(sides, network, numbers, images, crafted, labels, choice)
+    memory = network.memory.moments if sides.reads_momentum else network.memory.side
     loss, logits, gradients = sides.gradients(
-        loss_at, network.weights, network.names, numbers, network.memory.side
+        loss_at, network.weights, network.names, numbers, memory
     )
     with torch.no_grad():
         if sides.clips:
             gradients = clipped(gradients, numbers)
         sides.descend(network.weights, network.memory.moments, gradients, numbers)
     return loss.detach(), logits.detach()
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a batch, as a function of the weights: a `LossAt`."""
+
+    sides: Sides
+    network: Network
+    numbers: Numbers
+    images: Tensor
+    crafted: Tensor
+    labels: Tensor
+    choice: Tensor
+
+    def __call__(
+        self,
+        weights: list[Tensor] | None,
+        *,
+        records: bool = False,
+        chosen: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss (0-d) and the logits (B, K) at these weights, or at the network's own.
+
+        records: whether other weights than its own record batch statistics, too.
+        chosen: indices of the samples that count; all, if there are none.
+        """
+        classify, buffers = self.network.classify, self.network.buffers
+        memory = self.network.memory.loss
+        if weights is not None:
+            if not records:
+                # Such a pass writes its statistics, and what the loss remembers, to copies.
+                buffers = [buffer.clone() for buffer in buffers]
+                memory = [tensor.clone() for tensor in memory]
+            classify = at(self.network, weights, buffers)
+        batch = self.images, self.crafted, self.labels
+        if chosen is not None:
+            batch = batch[0][chosen], batch[1][chosen], batch[2][chosen]
+        return self.sides.loss(classify, *batch, self.numbers, memory)
 
 
 def at(

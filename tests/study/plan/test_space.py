@@ -29,6 +29,7 @@ from trainers.config import (
     Pgd,
     PgdAttack,
     Sam,
+    StartConfig,
     TrainConfig,
     TrainingConfig,
 )
@@ -278,6 +279,7 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "label_smoothing": lambda smoothing: 0.1,
     "other_norm_radii": lambda radii: (0.5,),
     "active": lambda active: (0.0, 0.5),
+    "start": lambda start: StartConfig(weights="w", origin="o"),
 }
 NOT_KEYED = ("evaluation.checkpoint",)
 ELSEWHERE = ("training.precision", "training.milestones", "model.depth")

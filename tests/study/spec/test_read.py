@@ -28,6 +28,7 @@ from study.spec import (
     settings_of,
 )
 from study.spec.mistakes import good_value
+from study.spec.model import method_config
 from study.spec.settings import WholeRange, choices
 from trainers import config
 from trainers.config import EvaluationConfig, ModelConfig, PgdAttack, TrainingConfig
@@ -292,6 +293,22 @@ def test_a_folder_in_the_home_directory_may_be_written_with_a_tilde(tmp_path, mo
     monkeypatch.setenv("HOME", "/somewhere")
     spec = read_one(tmp_path, "name: digits", "name: folder:~/images")
     assert spec.data.name == "folder:/somewhere/images"
+
+
+def test_extra_images_are_read_with_their_share_beside_the_studies_file(tmp_path: Path) -> None:
+    extra = "name: digits, extra: {name: npz:made.npz, share: 0.7}"
+    spec = read_one(tmp_path, "name: digits", extra)
+    assert spec.data.extra == config.ExtraData(name=f"npz:{tmp_path}/made.npz", share=0.7)
+    for text in ("name: digits", "name: digits, extra: none"):
+        assert read_one(tmp_path, "name: digits", text).data.extra == "none"
+
+
+def test_methods_of_several_norms_and_of_class_means_are_read(tmp_path: Path) -> None:
+    by = "inputs: {e_at: {epsilon_linf: 8/255, epsilon_l1: 12, steps: 5}}, loss: {ikl: {beta: 10}}"
+    spec = read_one(tmp_path, "inputs: {pgd: {norm: linf, epsilon: 8/255, steps: 5}}", by)
+    method = method_config(spec.methods["at"], {})
+    assert method.inputs == config.EAt(epsilon_linf=8 / 255, epsilon_l1=12.0, steps=5)
+    assert method.loss == config.Ikl(beta=10.0)
 
 
 def test_a_study_cannot_be_changed(tmp_path):

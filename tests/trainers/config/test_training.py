@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[type[Any], dict[str, Any], str, str]] = {
         "end_on",
         "must name each once",
     ),
-    "data": (DataConfig, {"name": "imagenet"}, "name", "folder:PATH or npz:PATH"),
+    "data": (DataConfig, {"name": "imagenet"}, "name", "folder:PATH, npz:PATH or your"),
     "data without a path": (DataConfig, {"name": "folder:"}, "name", "folder:PATH"),
     "samples": (DataConfig, {"name": "digits", "samples": 0}, "samples", "whole number ≥ 1"),
     "augmentation": (

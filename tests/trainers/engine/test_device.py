@@ -109,7 +109,8 @@ def take_step(
     places = torch.zeros((BATCH_SIZE, 2), dtype=torch.int64, device=META)
     shape = (BATCH_SIZE, *data.image_shape)
     noise = program.draw_noise(shape, torch.Generator(), phases.inputs).to(META)
-    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise)
+    choice = program.draw_choice(torch.Generator(), phases.weights).to(META)
+    draw = Draw(places[:, 0], places, places[:, 0] == 1, noise, choice=choice)
     row = schedule(config, len(data.train.labels), data.divisor)[0, 0].float().to(META)
     with WithoutPythonsNumbers(), OnOneDevice(META):
         program.run(row, draw, phases)

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 
+from tests.parts import own
 from tests.waits import is_gone, wait_until
 from trainers.config import Method, Pgd, TrainConfig
+from trainers.config.sources import PartError
 from trainers.data.dataset import Dataset
 from trainers.data.doubts import doubts
 from trainers.data.loader import LoaderError, gathered
@@ -149,3 +151,89 @@ def test_workers_end_with_a_trainer_that_is_killed(both: tuple[Dataset, Dataset]
     assert ended.returncode == -signal.SIGKILL
     (worker,) = ended.stdout.split()
     wait_until(lambda: is_gone(int(worker)))
+
+
+TRANSFORMS = """
+import torch
+
+
+def same(images):
+    return images
+
+
+def tint(images, generator, strength: float = 0.5):
+    shift = torch.rand((len(images), 3, 1, 1), generator=generator, device=images.device) - 0.5
+    return (images + strength * shift).clamp(0, 1)
+
+
+def cut(images):
+    return images[:, :, 1:]
+
+
+def bright(images):
+    return images + 1
+
+
+def numpy(images):
+    return images.numpy()
+"""
+
+
+def changing(config: TrainConfig, folder: Path, name: str, **settings: object) -> TrainConfig:
+    (folder / "my_changes.py").write_text(TRANSFORMS)
+    transform = own(folder, "transforms", f"my_changes:{name}", **settings)
+    return replace(config, data=replace(config.data, transform=transform))
+
+
+def trained(config: TrainConfig, data: Dataset, *epochs: int) -> dict[str, torch.Tensor]:
+    """Train in one go, or in parts of so many epochs; return the weights."""
+    state = new_state(config, data, CPU)
+    for count in epochs or (config.training.epochs,):
+        for _ in zip(range(count), train(config, data, CPU, state), strict=False):
+            pass
+    return state.model.state_dict()
+
+
+def are_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop_flip"])
+def test_a_transform_draws_alike_from_memory_from_a_file_and_on_resuming(
+    both: tuple[Dataset, Dataset], make_config: MakeConfig, tmp_path: Path, augmentation: str
+) -> None:
+    plain = make_config(width=2, batch_size=8, epochs=2)
+    config = changing(plain, tmp_path, "tint")
+    in_memory, in_file = (replace(data, augmentation=augmentation) for data in both)
+    expected = trained(config, in_memory)
+    assert are_equal(expected, trained(config, in_file))
+    assert are_equal(expected, trained(config, in_memory, 1, 1))
+    assert not are_equal(expected, trained(plain, in_memory))
+    assert not are_equal(
+        expected, trained(changing(plain, tmp_path, "tint", strength=0.4), in_file)
+    )
+
+
+def test_a_transform_that_changes_nothing_changes_no_number(
+    both: tuple[Dataset, Dataset], make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(width=2, batch_size=8, epochs=1)
+    changed = trained(changing(config, tmp_path, "same"), both[0])
+    assert are_equal(trained(config, both[0]), changed)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cut", r"must return images of shape 8 × 3 × 8 × 8, got 8 × 3 × 7 × 8"),
+        ("bright", r"must return images in \[0, 1\], .* got 1 to 2; clamp them"),
+        ("numpy", "must return a tensor, got ndarray"),
+    ],
+)
+def test_a_transform_that_breaks_the_contract_is_one_line(
+    both: tuple[Dataset, Dataset], make_config: MakeConfig, tmp_path: Path, name: str, says: str
+) -> None:
+    config = changing(make_config(width=2, batch_size=8), tmp_path, name)
+    with pytest.raises(PartError, match=rf"my_changes\.py:\d+: {name}: {says}") as caught:
+        trained(config, both[0])
+    assert "\n" not in str(caught.value)

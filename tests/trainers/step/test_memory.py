@@ -27,7 +27,13 @@ from trainers.data.dataset import Dataset
 from trainers.engine.engine import PLAIN, Engine, generator
 from trainers.step.numbers import no_numbers
 from trainers.step.step import new_memory
-from trainers.step.weights import BETWEEN, FUNCTIONS, look_sam, look_sam_between
+from trainers.step.weights import (
+    BETWEEN,
+    REMEMBERING,
+    look_sam,
+    look_sam_between,
+    perturbing,
+)
 from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
@@ -303,11 +309,12 @@ def test_every_side_has_its_function_and_its_memory(
     make_config: MakeConfig, few_digits: Dataset
 ) -> None:
     """A side that reuses what it remembers acts otherwise in between; no other side does."""
-    assert set(FUNCTIONS) == set(WEIGHT_SIDES.values())
     for cls in WEIGHT_SIDES.values():
-        remembers = getattr(cls, "between", "rest") == "reuse"
-        assert (cls in BETWEEN) == remembers
+        assert (cls in BETWEEN) == (getattr(cls, "between", "rest") == "reuse")
         required = [one.name for one in fields(cls) if one.default is MISSING]
-        config = make_config(Method(weights=cls(**dict.fromkeys(required, 0.1))))
+        side = cls(**dict.fromkeys(required, 0.1))
+        config = make_config(Method(weights=side))
         model = new_state(config, few_digits, CPU).model
-        assert bool(new_memory(config, model, 10).side) == remembers
+        assert bool(new_memory(config, model, 10).side) == (cls in REMEMBERING)
+        for step in range(4):
+            assert callable(perturbing(side, phase_of(side, step, 4)))

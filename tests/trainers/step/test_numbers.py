@@ -16,6 +16,7 @@ from trainers.config import (
     WEIGHT_SIDES,
     Asam,
     Awp,
+    Esam,
     FgsmRs,
     Gsam,
     Mart,
@@ -181,10 +182,15 @@ def test_every_setting_is_a_number_of_a_step_or_decides_its_shape() -> None:
     classes = [*WEIGHT_SIDES.values(), *INPUT_SIDES.values(), *LOSSES.values()]
     settings = {field.name for cls in classes for field in fields(cls)}
     tabulated = {name for cls in classes for name in cls.tabulated}
-    shaping = {"norm", "steps", "noise_scale", "label_smoothing", "temperature"}
+    shaping = {
+        *("norm", "steps", "noise_scale", "label_smoothing", "power_steps", "temperature"),
+    }
     assert settings - tabulated - {*SET_BY_HOST} == shaping
     for cls in classes:
         assert set(cls.tabulated) <= {field.name for field in fields(cls)}, cls
+    # ESAM's share of the samples is a size of tensors; AWP's γ, of the same name, is a number.
+    assert static(Esam(rho=0.1, gamma=0.4)) != static(Esam(rho=0.2, gamma=0.5))
+    assert static(Esam(rho=0.1, beta=0.4)) == static(Esam(rho=0.2, beta=0.5))
 
 
 def test_methods_that_differ_in_numbers_alone_share_a_shape(make: MakeConfig) -> None:

@@ -1,0 +1,211 @@
+"""The weights that trainings start from: a finished trial of another study, or a file.
+
+Their content decides the keys of cells. So a study is complete only once its starts were found;
+`find_starts` returns it so, and every command looks for them before it plans.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from analysis.results.words import values_text
+from study.plan import space
+from study.plan.plan import TrialRecord
+from study.records.runs import (
+    artifact,
+    open_source,
+    read_trials,
+    recorded_checkpoints,
+    weights_file,
+)
+from study.records.store import Store, TrackingError, find_store, recording, store_exists
+from study.spec import Start, StudySpec, Value
+from study.spec.mistakes import nearest
+from trainers.config import StartConfig
+
+
+class StartError(TrackingError):
+    """Weights that are not where the study says; one line with place, rule and way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFile:
+    """A file of weights."""
+
+    name: str
+    """Its path, or the trial that left it: for messages."""
+    content: bytes
+
+
+def has_starts(spec: StudySpec) -> bool:
+    """Return whether a training of the study starts from weights."""
+    own = (method.start for method in spec.methods.values())
+    return any(start is not None and not start.is_fresh for start in (spec.start, *own))
+
+
+def with_starts(spec: StudySpec, project: Path) -> StudySpec:
+    """Return a study whose starts were found; without starts, the study itself."""
+    return find_starts(spec, find_store(project))[0] if has_starts(spec) else spec
+
+
+def find_starts(spec: StudySpec, store: Store) -> tuple[StudySpec, dict[str, StartFile]]:
+    """Find the weights that the study's trainings start from; return them by their hash.
+
+    Raises `StartError` with a line that says what to launch or write.
+    """
+    if not has_starts(spec):
+        return spec, {}
+    search = _Search(spec.seeds, store)
+    study = search.found(spec.start, f"{spec.name}.start")
+    methods = {
+        name: method
+        if method.start is None
+        else method.model_copy(
+            update={"start": search.found(method.start, f"{spec.name}.methods.{name}.start")}
+        )
+        for name, method in spec.methods.items()
+    }
+    return spec.model_copy(update={"start": study, "methods": methods}), search.files
+
+
+class _Search:
+    """The search for a study's starts; it reads the records once, and each file once."""
+
+    def __init__(self, seeds: Sequence[int], store: Store) -> None:
+        self.files: dict[str, StartFile] = {}
+        """By the hash of their content."""
+        self._seeds = seeds
+        self._store = store
+        self._records: tuple[TrialRecord, ...] | None = None
+        self._known: dict[Any, StartConfig] = {}
+
+    def found(self, start: Start, place: str) -> Start:
+        """Return a start with its weights by seed."""
+        if start.is_fresh:
+            return start
+        if start.file:
+            config = self._file(start.file, place)
+            return replace(start, found=tuple((seed, config) for seed in self._seeds))
+        pairs = tuple((seed, self._trial(start, seed, place)) for seed in self._seeds)
+        return replace(start, found=pairs)
+
+    def _file(self, path: str, place: str) -> StartConfig:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            text = f"{place}: must name a file that can be read ({error.strerror}), got {path}"
+            raise StartError(
+                f"{text}; check the path, which is relative to the studies file"
+            ) from None
+        digest = self._keep(StartFile(name=path, content=content))
+        return StartConfig(weights=digest, origin=digest)
+
+    def _trial(self, start: Start, seed: int, place: str) -> StartConfig:
+        wanted = seed if start.seed == "same" else start.seed
+        key = start.study, start.method, start.values, wanted, start.checkpoint
+        if key not in self._known:
+            record = choose_trial(self._trials(), start, int(wanted), place)
+            file = weights_file(start.checkpoint)
+            with artifact(self._store, record, file) as path:
+                try:
+                    content = path.read_bytes()
+                except OSError as error:
+                    text = f"{place}: cannot read {path} ({error.strerror})"
+                    raise StartError(f"{text}; study launch {start.study} again") from None
+            name = f"{file} of {record.study} {start.method} seed {wanted}, run {record.run}"
+            self._known[key] = StartConfig(
+                weights=self._keep(StartFile(name=name, content=content)),
+                origin=space.origin(record.canonical, start.checkpoint),
+            )
+        return self._known[key]
+
+    def _trials(self) -> tuple[TrialRecord, ...]:
+        if self._records is None:
+            self._records = ()
+            if store_exists(self._store):
+                with recording(self._store):
+                    self._records = read_trials(open_source(self._store), "last")
+        return self._records
+
+    def _keep(self, file: StartFile) -> str:
+        digest = hashlib.sha256(file.content).hexdigest()
+        self.files.setdefault(digest, file)
+        return digest
+
+
+def choose_trial(
+    records: Iterable[TrialRecord], start: Start, seed: int, place: str
+) -> TrialRecord:
+    """Choose the finished trial that a start names, the latest of equal ones.
+
+    Raises `StartError` if there is none, or if trials of several configurations fit.
+    """
+    way_out = f"study launch {start.study} first"
+    done = [record for record in records if record.is_complete]
+    own = [record for record in done if record.study == start.study]
+    if not own:
+        match = nearest(start.study, sorted({record.study for record in done} - {start.study}))
+        hint = f"; did you mean {match}?" if match else f"; {way_out}"
+        raise StartError(f"{place}: study {start.study} has no finished trial{hint}")
+    own = _kept(own, "method", start.method, place, way_out)
+    own = [record for record in own if _fits(start.values, _values(record))]
+    if not own:
+        asked = values_text(dict(start.values))
+        raise StartError(
+            f"{place}: no finished trial of {start.study} {start.method} has {asked}; {way_out}, "
+            "or name values of its trials"
+        )
+    own = _kept(own, "seed", str(seed), place, way_out)
+    if start.checkpoint not in recorded_checkpoints(own[-1].labels):
+        own = [r for r in own if start.checkpoint in recorded_checkpoints(r.labels)]
+        if not own:
+            raise StartError(f"{place}: its trial has no checkpoint best; write checkpoint: last")
+    several = {record.labels["values"]: _values(record) for record in own}
+    if len(several) > 1:
+        names = [values_text({_short(n): v for n, v in one.items()}) for one in several.values()]
+        raise StartError(
+            f"{place}: {len(several)} configurations of {start.study} {start.method} fit "
+            f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}); name one with "
+            "values: {…}"
+        )
+    return max(own, key=lambda record: record.started)
+
+
+def _kept(
+    records: Sequence[TrialRecord], label: str, wanted: str, place: str, way_out: str
+) -> list[TrialRecord]:
+    """Keep the trials of one method or seed. Raises `StartError` if there is none."""
+    kept = [record for record in records if record.labels[label] == wanted]
+    if kept:
+        return kept
+    has = ", ".join(sorted({record.labels[label] for record in records}))
+    of = f"study {records[0].study} has no finished trial of {label} {wanted}"
+    raise StartError(f"{place}: {of}, only of {has}; {way_out}, or name one of these")
+
+
+def _values(record: TrialRecord) -> dict[str, Value]:
+    """Return the values that were chosen for a trial, by their paths."""
+    return dict(json.loads(record.labels["values"]))
+
+
+def _short(path: str) -> str:
+    return path.rpartition(".")[2]
+
+
+def _fits(wanted: Sequence[tuple[str, Value]], values: Mapping[str, Value]) -> bool:
+    """Return whether a trial has all the wanted values; a name may be the end of a path."""
+    for name, value in wanted:
+        own = [item for path, item in values.items() if f".{path}".endswith(f".{name}")]
+        if not any(_is_equal(value, item) for item in own):
+            return False
+    return True
+
+
+def _is_equal(first: Value, second: Value) -> bool:
+    if isinstance(first, str) or isinstance(second, str):
+        return first == second
+    return math.isclose(first, second, rel_tol=1e-9)
