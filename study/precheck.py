@@ -200,6 +200,8 @@ def _own_place(spec: StudySpec, method: str, own: Own) -> Place:
             return (*_declared_place(spec, method, "training", "optimizer"), "optimizer")
         case "attacks":
             return (spec.name, "evaluation", "attack")
+        case "transforms":
+            return (spec.name, "data", "transform")
         case kind:
             return (spec.name, "methods", method, "loss" if kind == "losses" else kind)
 

@@ -1,4 +1,4 @@
-"""What docs/own_network.md and docs/own_method.md say: their files run, and their story is true."""
+"""What the pages on own parts say: their files run, and their story is true."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from study.precheck import Machine, foresee
 from study.spec import read_studies
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("own_network.md", "own_method.md")
+PAGES = ("own_network.md", "own_method.md", "own_data.md")
 MACHINE = Machine(cpus=2, gpus=0, free_bytes=2**40)
 
 

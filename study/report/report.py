@@ -109,6 +109,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
         margin=declared.margin,
+        clean_margin=declared.clean_margin,
         primary=declared.primary,
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),

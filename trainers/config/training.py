@@ -304,7 +304,7 @@ def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:
 def own_settings(config: TrainConfig) -> tuple[Own, ...]:
     """List the settings of all own parts of a configuration, the evaluation attack's last."""
     method = config.method
-    chosen = (config.model.settings, config.training.optimizer)
+    chosen = (config.model.settings, config.data.transform, config.training.optimizer)
     sides = (method.weights, method.inputs, method.loss, config.evaluation.attack)
     return tuple(one for one in (*chosen, *sides) if isinstance(one, Own) and one != NO_SETTINGS)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainers.config import TrainConfig
-from trainers.config.own import NO_SETTINGS
+from trainers.config.own import NO_SETTINGS, Own
 from trainers.config.parts import loaded
 from trainers.config.sources import PartError
 from trainers.data.dataset import Dataset
@@ -139,21 +139,36 @@ def _transformed(
 
     The generator that a transform may have is decided by seed, epoch and batch.
     """
-    transform, part = config.data.transform.ready(), config.data.transform.part
-    is_random = "generator" in config.data.transform.takes
+    transform = transforming(config.data.transform)
     for number, draw in enumerate(draws):
         stored, labels = feed.gather(feed.stored, draw)
         images = stored.to(torch.float32) / data.divisor
         random = generator(config.seed, "transform", epoch, number, device=images.device)
+        # Checked once an epoch, as that waits for the device.
+        changed = transform(images, random, is_checked=number == 0)
+        yield _placed(feed.source, draw, changed * data.divisor, labels)
+
+
+def transforming(own: Own) -> Callable[..., Tensor]:
+    """Return a user's transform as a function of images (B, C, H, W) in [0, 1] and a generator.
+
+    What it returns is float32, and checked unless `is_checked` is false: `PartError`.
+    """
+    transform = own.ready()
+    is_random = "generator" in own.takes
+    place = f"{loaded(own.part).place}: {own.part.attribute}"
+
+    def run(images: Tensor, random: torch.Generator, is_checked: bool = True) -> Tensor:
         with torch.no_grad():
             changed = transform(images=images, **({"generator": random} if is_random else {}))
-        if number == 0:  # once an epoch, as it waits for the device
-            place = f"{loaded(part).place}: {part.attribute}"
-            check_transformed(changed, images.shape, place)
-        yield _placed(feed.source, draw, changed.to(torch.float32) * data.divisor, labels)
+        if is_checked:
+            _check_transformed(changed, images.shape, place)
+        return changed.to(torch.float32)
+
+    return run
 
 
-def check_transformed(changed: object, shape: Sequence[int], place: str) -> None:
+def _check_transformed(changed: object, shape: Sequence[int], place: str) -> None:
     """Check what a transform returned for images (B, C, H, W). Raises `PartError`."""
     if not isinstance(changed, Tensor):
         raise PartError(f"{place}: must return a tensor, got {type(changed).__name__}; correct it")

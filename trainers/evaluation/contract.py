@@ -19,6 +19,7 @@ from trainers.config.parts import loaded
 from trainers.config.sources import PartError, located
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import generator
+from trainers.engine.feed import transforming
 from trainers.evaluation.pgd import Attacked, attacking
 from trainers.networks.build import build_model, evaluation_view
 from trainers.networks.layers import Normalise
@@ -53,6 +54,7 @@ def breaches(
             return
     batch = _Batch(config, data)
     checks: list[tuple[object, Callable[[], Iterator[str]]]] = [
+        (config.data.transform, lambda: _transform_breaches(config.data.transform, batch)),
         (config.training.optimizer, lambda: _optimizer_breaches(config, batch)),
         (method.weights, lambda: _weight_breaches(method.weights, batch)),
         (method.inputs, lambda: _input_breaches(method.inputs, batch)),
@@ -105,6 +107,19 @@ class _Batch:
         own = dict(zip(self.names, weights or self.weights, strict=True))
         logits = torch.func.functional_call(model, own, (self.images,))
         return F.cross_entropy(logits, self.labels), logits
+
+
+def _transform_breaches(own: Own, batch: _Batch) -> Iterator[str]:
+    transform, before = transforming(own), batch.images.clone()
+    for images in (batch.images, batch.images[:1]):  # a last batch may be short
+        first, again = (
+            transform(images, generator(0, "contract transform", device=CPU)) for _ in range(2)
+        )
+        if not torch.equal(first, again):
+            yield "must be decided by images and generator alone; draw from the generator it takes"
+            return
+    if not torch.equal(batch.images, before):
+        yield "must leave the images it is given as they are; return others"
 
 
 def _built(config: TrainConfig, data: Dataset) -> nn.Module:

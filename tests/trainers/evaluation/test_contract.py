@@ -150,6 +150,18 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         *("optimizers", OPTIMIZER + "        w.sub_(0.1 * g)\n"),
         "moves the weights at learning rate 0",
     ),
+    "a transform that draws by itself": (
+        *("transforms", "def part(images):\n    return torch.rand_like(images)\n"),
+        "must be decided by images and generator alone",
+    ),
+    "a transform that writes what it is given": (
+        *("transforms", "def part(images):\n    return images.mul_(1).sub_(images)\n"),
+        "must leave the images it is given as they are",
+    ),
+    "a transform that leaves the range": (
+        *("transforms", "def part(images):\n    return images + 1\n"),
+        r"must return images in \[0, 1\]",
+    ),
     "an attack that leaves its ball": (
         *("attacks", ATTACK + "    return (images + 2 * radius).clamp(0, 1)\n"),
         "must stay in the linf ball of radius 0.1 and in",
@@ -170,6 +182,8 @@ def with_part(config: TrainConfig, kind: str, part: Any) -> TrainConfig:
             return replace(config, model=ModelConfig(name="p", width=0, settings=part))
         case "optimizers":
             return replace(config, training=replace(config.training, optimizer=part))
+        case "transforms":
+            return replace(config, data=replace(config.data, transform=part))
         case "attacks":
             return replace(config, evaluation=replace(config.evaluation, attack=part))
         case _:
