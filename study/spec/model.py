@@ -56,6 +56,7 @@ from trainers.config import (
     EvaluationConfig,
     Method,
     ModelConfig,
+    Norm,
     TrainConfig,
     TrainingConfig,
 )
@@ -154,9 +155,20 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
     return distinct(methods)
 
 
+def _not_l1(norm: object) -> object:
+    """Raise the reason why an evaluation in l1, in which input sides may train, is refused."""
+    if norm == "l1":
+        raise rule_error(
+            "must be linf or l2, got 'l1': networks may be trained in l1, but records and reports "
+            "of accuracies know the other two alone"
+        )
+    return norm
+
+
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
 _EVALUATION_FORM = form(
     EvaluationConfig,
+    norm=Annotated[Norm, BeforeValidator(_not_l1)],
     radii=tuple[Radius, ...],
     objective_radius=Radius,
     other_norm_radii=tuple[Radius, ...],
