@@ -6,7 +6,9 @@ so that attacks find robust samples to work on; every other data set is known by
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +18,37 @@ from numpy.typing import NDArray
 
 from trainers.config import (
     DEFAULT_WIDTHS,
+    AdaptiveGsam,
     DataConfig,
+    EigenSam,
+    Esam,
     EvaluationConfig,
+    FSam,
     LookSam,
     Method,
     ModelConfig,
+    Msam,
     Pgd,
     PgdAttack,
     Sam,
     TrainConfig,
     TrainingConfig,
+    WeightSide,
 )
 from trainers.data.dataset import Dataset, load_data
 from trainers.data.subset import Split
 
 CACHE = Path(tempfile.gettempdir()) / "rhoeps-benchmarks"
-METHODS = ("standard", "sam", "look_sam_5", "at_4", "at_10", "sam_at_10")
+SHARP: dict[str, Callable[..., WeightSide]] = {
+    "look_sam_5": partial(LookSam, every=5),
+    "esam": Esam,
+    "f_sam": FSam,
+    "msam": Msam,
+    "eigen_sam": EigenSam,
+    "adaptive_gsam": AdaptiveGsam,
+}
+"""Weight sides that no baseline has: compared with SAM, which they would replace."""
+METHODS = ("standard", "sam", *SHARP, "at_4", "at_10", "sam_at_10")
 """at_K: PGD with K steps on the input side. look_sam_K: a SAM gradient on every K-th step."""
 NUM_CLASSES = 10
 FEW = {"train": 80, "validation": 40, "test": 60}
@@ -55,9 +72,9 @@ class Case:
     def config(self, method: str, *, seed: int = 0, **training: int) -> TrainConfig:
         """Configure a method of `METHODS`, by name; `training` replaces settings."""
         weights, _, steps = method.rpartition("at_")
-        sides: dict[str, Sam | LookSam | Pgd] = {}
-        if method.startswith("look_sam_"):
-            sides["weights"] = LookSam(rho=self.rho, every=int(method.removeprefix("look_sam_")))
+        sides: dict[str, WeightSide | Pgd] = {}
+        if method in SHARP:
+            sides["weights"] = SHARP[method](rho=self.rho)
         if weights == "sam_" or method == "sam":
             sides["weights"] = Sam(rho=self.rho)
         if steps.isdigit():

@@ -3,8 +3,8 @@
 Whole epochs of training, data gathering or loading included, divided by their steps; validation is
 not counted, and neither is what the first round costs. Ours is timed by the training's own metrics.
 Compared with the baseline, with the baseline repaired (on a GPU: loader workers, pinned memory,
-TF32), and with the limit: the operations that the step needs, at the measured peak. LookSAM is
-compared with what it replaces, SAM: the baseline's, and ours by operators.
+TF32), and with the limit: the operations that the step needs, at the measured peak. LookSAM, ESAM
+and their kin are compared with what they replace, SAM: the baseline's, and ours by operators.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 import machine
 import torch
 from baseline import train_baseline
-from cases import METHODS, Case, options, read_case, read_output
+from cases import METHODS, SHARP, Case, options, read_case, read_output
 from machine import Spent, Timing
 from ours import FORMS, train_ours
 from torch.nn import functional as F
@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from trainers.config import passes
 from trainers.networks.build import build_model
 
-MEASURED = ("standard", "sam", "look_sam_5", "at_10", "sam_at_10")
+MEASURED = ("standard", "sam", *SHARP, "at_10", "sam_at_10")
 NUM_VALIDATION = 20
 """Validation is not counted, and kept short."""
 MATRIX_SIZES = {"cpu": 2048, "cuda": 8192}
@@ -56,7 +56,10 @@ def pass_flops(case: Case) -> dict[str, float]:
 def step_flops(case: Case, method: str, counted: dict[str, float]) -> float:
     """Count the FLOPs per sample that a step of a method needs."""
     needed = passes(case.config(method).method)
-    return needed.weight_backward * counted["training"] + needed.input_backward * counted["inputs"]
+    # A pass forward that no gradient follows, as ESAM selects by, is a third of a training pass.
+    bare = max(0.0, needed.forward - needed.weight_backward - needed.input_backward) / 3
+    training = (needed.weight_backward + bare) * counted["training"]
+    return training + needed.input_backward * counted["inputs"]
 
 
 def variant(
@@ -90,7 +93,7 @@ def measure(
     config = case.config(method, epochs=max(case.training.epochs, needed))
     place = (config, case.data, case.device)
     rival = place
-    if method.startswith("look_sam_"):
+    if method in SHARP:
         rival = (case.config("sam", epochs=config.training.epochs), *place[1:])
     trainings = {"baseline": train_baseline(*rival)}
     if told.workers > 0:

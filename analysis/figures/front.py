@@ -90,8 +90,16 @@ def fig_front(
 
 
 def headline_finding(analysis: Analysis) -> Finding | None:
-    """Choose the finding that titles the main figure: a claimed gap, else the primary contrast."""
-    gaps = [f for f in analysis.findings if f.kind == "gap" and f.status == "claimed"]
+    """Choose the finding that titles the main figure.
+
+    It is what holds within a declared clean margin, else a claimed gap, else the primary contrast.
+    """
+    gaps = [
+        f
+        for kind in ("dominance within the clean margin", "gap")
+        for f in analysis.findings
+        if f.kind == kind and f.status == "claimed"
+    ]
     primary = [f for f in analysis.findings if f.primary]
     claimed = [f for f in primary if f.status == "claimed"]
     return next(iter([*gaps, *claimed, *primary]), None)

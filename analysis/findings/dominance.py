@@ -26,6 +26,8 @@ from analysis.results.words import (
 
 KIND = "dominance"
 BEST_KIND = "dominance of the best"
+MARGIN_KIND = "dominance within the clean margin"
+BOUNDS = "the adjusted one-sided lower bounds of both differences must lie above 0"
 MOST_NAMED = 4
 """A sentence lists at most so many configurations; the table has all of them."""
 
@@ -47,6 +49,10 @@ def dominance_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
             reason=NO_SEEDS,
         )
         own = [_each_finding(results, found, contrasts, pair, blank)]
+        if pair.clean_margin is not None:
+            blank = replace(blank, kind=MARGIN_KIND)
+            own.insert(0, _margin_finding(results, found, contrasts, pair, blank))
+            blank = replace(blank, kind=KIND)
         if pair.best is not None:
             n = design_text(results, found, ((pair.best.first,), (pair.best.second,)))
             blank = replace(blank, kind=BEST_KIND, n=n)
@@ -81,11 +87,12 @@ def _each_finding(
     if open_ones:
         listed = [
             f"{_named_pair(found, each)}, with P {share_text(each.share)}, {_differences(each)}"
+            f"{_shortfall(each, pair.pairs)}"
             for each in open_ones
         ]
         parts.append(f"Closest to this, but not established: {_some(listed)}")
     conditions = _conditions(results, contrasts, pair, blank.n)
-    reason = "the adjusted intervals of both differences must lie above 0" if open_ones else ""
+    reason = BOUNDS if open_ones else ""
     text = f"{'. '.join(parts)} ({conditions})."
     return replace(blank, text=text, status="claimed" if claimed else "bracketed", reason=reason)
 
@@ -107,8 +114,9 @@ def _best_finding(
     text = f"{'' if best.claimed else 'It is not established that '}{first} dominates {second}"
     text += f", {chosen}" if best.claimed else f" ({chosen})"
     text += (
-        f": {_differences(best)}; P(first dominates second) {share_text(best.share)}, the reverse "
-        f"{share_text(best.reverse)} ({_conditions(results, contrasts, pair, blank.n)})."
+        f": {_differences(best)}{_shortfall(best, pair.pairs)}; P(first dominates second) "
+        f"{share_text(best.share)}, the reverse {share_text(best.reverse)} "
+        f"({_conditions(results, contrasts, pair, blank.n)})."
     )
     return replace(
         blank,
@@ -117,10 +125,65 @@ def _best_finding(
         estimate=best.robust.estimate,
         low=best.robust.low,
         high=best.robust.high,
-        reason=""
-        if best.claimed
-        else "the adjusted intervals of both differences must lie above 0",
+        reason="" if best.claimed else BOUNDS,
     )
+
+
+def _margin_finding(
+    results: Results,
+    found: Sequence[ConfigurationResult],
+    contrasts: Contrasts,
+    pair: MethodDominance,
+    blank: Finding,
+) -> Finding:
+    """State how much more robust a method is that costs little clean accuracy, as declared."""
+    assert pair.clean_margin is not None
+    one, other = method_text(pair.first), method_text(pair.second)
+    cost = f"costs at most {points_text(pair.clean_margin)} pp clean accuracy"
+    if not contrasts.seed_noise:
+        text = f"Whether {one} is more robust than {other} and {cost} is unknown: {NO_SEEDS}."
+        return replace(blank, text=text)
+    conditions = (
+        f"95% lower bounds, one-sided, adjusted over {count_text(pair.pairs, 'pair')}; clean "
+        f"margin declared before the data; {attack_text(results.threat, contrasts.radius)}; "
+        f"{blank.n}; {contrasts.estimand}"
+    )
+    bounds = [each.robust_low for each in pair.within if each.robust_low is not None]
+    if not bounds:
+        closest = max(pair.each, key=lambda each: each.clean_low or -1.0)
+        text = (
+            f"It is not established that {one} is more robust than {other} and {cost}. Closest to "
+            f"this: {_named_pair(found, closest)}, {_differences(closest)}"
+            f"{_shortfall(closest, pair.pairs, pair.clean_margin)} ({conditions})."
+        )
+        reason = "the lower bound of the clean difference must lie above minus the margin"
+        return replace(blank, text=text, status="bracketed", reason=reason)
+    least = min(bounds)
+    text = f"{one} is at least {points_text(least)} pp more robust than {other} and {cost}"
+    if len(bounds) < len(pair.each):
+        text = (
+            f"For {len(bounds)} of {count_text(len(pair.each), 'configuration')} of {other}, {one} "
+            f"is at least {points_text(least)} pp more robust and {cost}"
+        )
+    listed = [_named_pair(found, each) + f", {_differences(each)}" for each in pair.within]
+    text += f" ({conditions}). Compared are {_some(listed)}."
+    return replace(blank, text=text, status="claimed", low=least)
+
+
+def _shortfall(each: Dominance, pairs: int, margin: float = 0.0) -> str:
+    """Describe the differences whose lower bounds lie too low; empty if there are none."""
+    measured = (
+        ("clean", each.clean, each.clean_low, margin),
+        ("robust", each.robust, each.robust_low, 0.0),
+    )
+    failing = [
+        f"{points_text(difference.estimate)} pp {name} ± {points_text(difference.estimate - low)}"
+        for name, difference, low, allowed in measured
+        if low is not None and low <= -allowed
+    ]
+    if not failing:
+        return ""
+    return f", undecided at {' and '.join(failing)} after adjusting for {count_text(pairs, 'pair')}"
 
 
 def _conditions(results: Results, contrasts: Contrasts, pair: MethodDominance, design: str) -> str:

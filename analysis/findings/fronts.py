@@ -95,7 +95,7 @@ def _worded(
         f"{estimand_text(results, contrast.estimand, both[0].value.estimate)}"
     )
     gap = f"{points_text(finding.estimate)} pp"
-    conditions += _unvalidated(results, both) + _lifted(contrast, both)
+    conditions += _unvalidated(results, both) + _lifted(contrast, both) + _at_equal(contrast, both)
     measured = f"on average over {requirements_text(results)}: "
     measured += " against ".join(percent(front.value.estimate) for front in both)
     measured += f"%{_below_floor(results, found, both)}"
@@ -107,12 +107,59 @@ def _worded(
         )
         return replace(finding, text=text)
     said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    if finding.low > 0 and not contrast.is_claimed:
+        return _finer_grid(contrast, both, finding, measured, conditions)
     if finding.low <= 0:
         said = f"{one} and {other} are not separated in robust accuracy, {measured}"
         said += f", a difference of {gap}"
     rows = [found[row] for front in both for row in front.rows]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
     return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+
+
+def _finer_grid(
+    contrast: Contrast, both: Pair, finding: Finding, measured: str, conditions: str
+) -> Finding:
+    """Return a lead that is not claimed, as it does not hold at equal numbers."""
+    assert contrast.matched is not None
+    one, other = (method_text(front.method) for front in both)
+    matched, lead = contrast.matched, abs(contrast.difference.estimate)
+    equal = _signed(contrast, both, matched.difference.estimate)
+    finer = f"{points_text(lead - equal)} of {points_text(lead)} pp"
+    by = f"come from the {'finer' if matched.method == both[0].method else 'coarser'} grid"
+    reason = (
+        f"{finer} {by} of {one}, {len(both[0].rows)} configurations against {len(both[1].rows)}; "
+        "run both methods at as many places"
+    )
+    text = (
+        f"{one} is not shown to attain more robust accuracy than {other} at equal numbers of "
+        f"configurations, {measured}: {finer} {by} of {one} ({conditions})."
+    )
+    return replace(finding, text=text, status="bracketed", reason=reason)
+
+
+def _at_equal(contrast: Contrast, both: Pair) -> str:
+    """Return the difference at equal numbers of configurations; empty if they are equal."""
+    matched = contrast.matched
+    if matched is None:
+        return ""
+    low, high = matched.adjusted_low, matched.adjusted_high
+    if contrast.primary:
+        low, high = matched.difference.low, matched.difference.high
+    estimate, low, high = (
+        _signed(contrast, both, value) for value in (matched.difference.estimate, low, high)
+    )
+    low, high = min(low, high), max(low, high)
+    return (
+        f"; with {count_text(len(matched.rows), 'configuration')} of {method_text(matched.method)} "
+        f"instead of {matched.of}, the nearest in clean accuracy to the other method's, "
+        f"{points_text(estimate)} pp ({interval_text(low, high)})"
+    )
+
+
+def _signed(contrast: Contrast, both: Pair, difference: float) -> float:
+    """Return a difference as that of the method named first."""
+    return difference if both[0].method == contrast.first else -difference
 
 
 def _below_floor(results: Results, found: Sequence[ConfigurationResult], both: Pair) -> str:

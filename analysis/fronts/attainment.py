@@ -6,15 +6,19 @@ part in the choice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.fronts.areas import attainable_intervals
 from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import (
+    attained,
     attainment_surfaces,
     concave_hull,
+    corners,
     mean_attainable_robustness,
+    mean_attained,
     on_front,
 )
 from analysis.inference.bootstrap import Replicates
@@ -104,12 +108,13 @@ def measure_fronts(
 ) -> Fronts:
     """Measure memberships and attainment surfaces at one radius under one estimand."""
     means, drawn = points_at(results, replicates, radius, estimand)
+    lifted = lifted_at(results, replicates, radius, estimand)
     return Fronts(
         radius=radius,
         estimand=estimand,
         configurations=_memberships(found, means, drawn),
         methods=tuple(
-            _surface(results, name, rows, which, means, drawn)
+            _surface(results, name, rows, which, means, drawn, lifted)
             for name, (rows, which) in entering(results, found, choice).items()
         ),
     )
@@ -144,41 +149,9 @@ def entering(
     return entered
 
 
-def attainable_intervals(estimates: Array, replicates: Array) -> list[Interval]:
-    """Return `area_intervals` of attainable robust accuracies, kept in [0, 1] as these are."""
-    return [
-        replace(one, low=min(max(one.low, 0.0), 1.0), high=min(max(one.high, 0.0), 1.0))
-        for one in area_intervals(estimates, replicates)
-    ]
-
-
-def area_intervals(estimates: Array, replicates: Array) -> list[Interval]:
-    """Return intervals of attainable robust accuracies, or of differences of them.
-
-    Percentiles, extended against the lift of a maximum by noise (`area_lifts`); where nothing is
-    lifted the two are the same. estimates: (K,); replicates: (B, K).
-    """
-    downwards, upwards = area_lifts(estimates, replicates)
-    return [
-        Interval(estimate=one.estimate, low=one.low - down, high=one.high + up)
-        for one, down, up in zip(
-            intervals(estimates, replicates), downwards.tolist(), upwards.tolist(), strict=True
-        )
-    ]
-
-
-def area_lifts(estimates: Array, replicates: Array) -> tuple[Array, Array]:
-    """Return by how much intervals of areas are extended downwards and upwards, (K,) each.
-
-    A front is a maximum, which noise lifts: replicates lie above the means by about as much as the
-    means lie above the truth, so percentiles lie too high by twice that. Of 60 configurations
-    within 4 points of a front percentiles covered 91% and of 166 such 73%, extended ones 97% and
-    100%, at 3 seeds; where few compete both covered 96%. Two equal methods, one with twice (three,
-    six) times the configurations on the same places, were told apart in 6 (22, 55)% of studies by
-    percentiles, in 4 (7, 17)% by extended ones: the lift itself is underestimated.
-    """
-    lifts = 2 * (replicates.mean(axis=0) - estimates) if len(estimates) else estimates
-    return np.maximum(lifts, 0.0), np.maximum(-lifts, 0.0)
+def lifted_at(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Array:
+    """Return the replicates (B, N, 2) at a radius from which the lift of a front is computed."""
+    return replicates.lifted(estimand)[:, :, [0, 1 + results.threat.radii.index(radius)]]
 
 
 def _memberships(
@@ -219,13 +192,21 @@ def _surface(
     which: str,
     means: Array,
     drawn: Array,
+    lifted: Array,
 ) -> FrontSurface:
-    own = drawn[:, list(rows)]
+    own, own_lifted = drawn[:, list(rows)], lifted[:, list(rows)]
+    grid = surface_grid(own)
     shares = (MEDIAN, OPTIMISTIC, PESSIMISTIC)
-    median, optimistic, pessimistic = attainment_surfaces(own, shares, surface_grid(own))
+    median, optimistic, pessimistic = attainment_surfaces(own, shares, grid)
+    optimistic, pessimistic = extended_edges(
+        optimistic, pessimistic, grid, edge_lifts(means[list(rows)], own_lifted, grid)
+    )
     estimate = mean_attainable_robustness(means[list(rows)], results.clean_floor)
     by_replicate = mean_attainable_robustness(own, results.clean_floor)
-    (attainable,) = attainable_intervals(np.array([estimate]), by_replicate[:, np.newaxis])
+    by_lifted = mean_attainable_robustness(own_lifted, results.clean_floor)
+    (attainable,) = attainable_intervals(
+        np.array([estimate]), by_replicate[:, np.newaxis], by_lifted[:, np.newaxis]
+    )
     return FrontSurface(
         method=name,
         rows=rows,
@@ -236,6 +217,36 @@ def _surface(
         hull=_written(concave_hull(means[list(rows)])),
         attainable=attainable,
     )
+
+
+def edge_lifts(means: Array, lifted: Array, grid: Array) -> Array:
+    """Return by how much noise lifts the staircase of the means at each clean accuracy (G,).
+
+    Twice the mean over replicates of the staircase R_b(c), minus that of the means, as for areas.
+    """
+    return 2 * (mean_attained(lifted, grid) - attained(means, grid))
+
+
+def extended_edges(
+    optimistic: Array, pessimistic: Array, grid: Array, lifts: Array
+) -> tuple[Array, Array]:
+    """Extend the edges of a band against the lift of a maximum, and keep them falling.
+
+    A true front falls, so what bounds it at one clean accuracy bounds it from above at every
+    greater and from below at every smaller one. This undoes extensions beside a step, where
+    replicates differ from the staircase of the means because the step moves.
+    """
+    above = attained(optimistic, grid) + np.maximum(-lifts, 0.0)
+    below = attained(pessimistic, grid) - np.maximum(lifts, 0.0)
+    above = np.minimum(np.minimum.accumulate(above), 1.0)
+    below = np.maximum(np.maximum.accumulate(below[::-1])[::-1], 0.0)
+    return _reaching(grid, above, optimistic), _reaching(grid, below, pessimistic)
+
+
+def _reaching(grid: Array, heights: Array, edge: Array) -> Array:
+    """Return the corners of heights up to an edge's clean end: none is not a height of 0."""
+    kept = grid <= edge[0, 0] if len(edge) else np.zeros(len(grid), dtype=np.bool_)
+    return corners(grid[kept], heights[kept])
 
 
 def surface_grid(replicates: Array) -> Array:

@@ -13,23 +13,17 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.fronts.attainment import (
-    area_intervals,
-    area_lifts,
-    attainable_intervals,
-    entering,
-    points_at,
-)
+from analysis.fronts.areas import Areas, Noisy, matched_rows
+from analysis.fronts.attainment import entering, lifted_at, points_at
 from analysis.fronts.choice import Choice
 from analysis.fronts.dominance import MethodDominance, measure_dominance
-from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import Estimand, Interval
-from analysis.inference.intervals import sup_t
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results, compared, primary_pair
-from analysis.results.trials import Array
 
+UNEQUAL = 1.5
+"""If one method has this many times the configurations, a claim must hold at equal numbers."""
 MOST_BUDGETS = 8
 """At most this many training costs are compared, spread over those that occur."""
 
@@ -72,8 +66,7 @@ def measure_cost_contrast(
     results: Results,
     found: tuple[ConfigurationResult, ...],
     rows: Mapping[str, tuple[int, ...]],
-    means: Array,
-    drawn: Array,
+    noisy: Noisy,
     pair: tuple[str, str],
     radius: float,
     estimand: Estimand,
@@ -86,7 +79,7 @@ def measure_cost_contrast(
         affordable = [
             dict(zip(rows[n], c, strict=True)) for n, c in zip(pair, costs, strict=True) if c
         ]
-        points = _cost_points(results, affordable, means, drawn)
+        points = _cost_points(results, affordable, noisy)
     return CostContrast(
         first=pair[0],
         second=pair[1],
@@ -112,7 +105,7 @@ def training_costs(
 
 
 def _cost_points(
-    results: Results, costs: Sequence[Mapping[int, float]], means: Array, drawn: Array
+    results: Results, costs: Sequence[Mapping[int, float]], noisy: Noisy
 ) -> tuple[CostPoint, ...]:
     """Compare at each budget; costs: by row, of the first and of the second method."""
     least = max(min(one.values()) for one in costs)
@@ -123,21 +116,11 @@ def _cost_points(
         [[row for row, cost in one.items() if cost <= budget] for one in costs]
         for budget in budgets
     ]
-    floor = results.clean_floor
-    estimates = np.array(
-        [[mean_attainable_robustness(means[own], floor) for own in both] for both in within]
+    first, second = (
+        noisy.areas([both[at] for both in within], results.clean_floor) for at in (0, 1)
     )
-    areas = np.array(
-        [[mean_attainable_robustness(drawn[:, own], floor) for own in both] for both in within]
-    ).transpose(2, 0, 1)
-    gaps, gaps_drawn = estimates[:, 0] - estimates[:, 1], areas[:, :, 0] - areas[:, :, 1]
-    together = sup_t(gaps, gaps_drawn)
-    downwards, upwards = area_lifts(gaps, gaps_drawn)
-    columns = (
-        attainable_intervals(estimates[:, 0], areas[:, :, 0]),
-        attainable_intervals(estimates[:, 1], areas[:, :, 1]),
-        area_intervals(gaps, gaps_drawn),
-    )
+    columns = first.attainable(), second.attainable(), (first - second).intervals()
+    together = (first - second).together()
     return tuple(
         CostPoint(
             budget=budget,
@@ -146,8 +129,8 @@ def _cost_points(
             first=columns[0][at],
             second=columns[1][at],
             difference=columns[2][at],
-            adjusted_low=float(together.low[at] - downwards[at]),
-            adjusted_high=float(together.high[at] + upwards[at]),
+            adjusted_low=float(together.low[at]),
+            adjusted_high=float(together.high[at]),
         )
         for at, (budget, both) in enumerate(zip(budgets, within, strict=True))
     )
@@ -190,6 +173,20 @@ class Contrast:
     primary: bool
     """The one that was declared (or follows from the methods) before the data: the objective
     radius, the default estimand."""
+    matched: "Matched | None" = None
+    """The same at equal numbers of configurations; None where the numbers are equal."""
+
+    @property
+    def is_claimed(self) -> bool:
+        """Return whether the difference is claimed: also at equal numbers, where they differ."""
+        sides = [_side(self.ends)]
+        if self.matched is not None and self.matched.needed:
+            matched = self.matched
+            alone = matched.difference.low, matched.difference.high
+            sides.append(
+                _side(alone if self.primary else (matched.adjusted_low, matched.adjusted_high))
+            )
+        return sides[0] != 0 and len(set(sides)) == 1
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -197,6 +194,39 @@ class Contrast:
         if self.primary:
             return self.difference.low, self.difference.high
         return self.adjusted_low, self.adjusted_high
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """A contrast in which the larger method has only the configurations nearest to the smaller's.
+
+    A finer grid attains more on the same true curve, as its staircase has smaller steps. For each
+    configuration of the smaller method the larger keeps the one nearest in clean accuracy.
+    """
+
+    method: str
+    """The larger one."""
+    rows: tuple[int, ...]
+    """Those of its configurations that are kept."""
+    of: int
+    """How many it has."""
+    against: int
+    """How many the smaller one has."""
+    difference: Interval
+    """first - second, not adjusted."""
+    adjusted_low: float
+    """Ends of the interval that holds for all matched contrasts together."""
+    adjusted_high: float
+
+    @property
+    def needed(self) -> bool:
+        """Return whether numbers differ by so much that a claim must hold here, too."""
+        return self.of >= UNEQUAL * self.against
+
+
+def _side(ends: tuple[float, float]) -> int:
+    """Return on which side of 0 an interval lies, or 0 if it holds 0."""
+    return int(ends[0] > 0) - int(ends[1] < 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +263,10 @@ def measure_contrasts(
     """Compare the methods at one radius under one estimand."""
     entered = entering(results, found, choice)
     rows = {name: own for name, (own, _) in entered.items()}
-    means, drawn = points_at(results, replicates, radius, estimand)
-    estimates, areas = _areas(results, rows, means, drawn)
+    noisy = _noisy(results, replicates, radius, estimand)
+    areas = noisy.areas(list(rows.values()), results.clean_floor)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
-    values = attainable_intervals(np.array(list(estimates.values())), _stacked(areas))
     listed = _listed(results, tuple(rows), chief)
     return Contrasts(
         radius=radius,
@@ -252,21 +281,25 @@ def measure_contrasts(
                 which=which,
                 value=value,
             )
-            for (name, (own, which)), value in zip(entered.items(), values, strict=True)
+            for (name, (own, which)), value in zip(entered.items(), areas.attainable(), strict=True)
         ),
         contrasts=_contrasts(
             all_pairs(results, tuple(rows)),
-            estimates,
+            rows,
             areas,
+            _matched(results, all_pairs(results, tuple(rows)), rows, noisy),
             radius,
             estimand,
             chief if at_objective else None,
         ),
         costs=tuple(
-            measure_cost_contrast(results, found, rows, means, drawn, pair, radius, estimand)
+            measure_cost_contrast(results, found, rows, noisy, pair, radius, estimand)
             for pair in listed
         ),
-        dominances=tuple(measure_dominance(found, choice, means, drawn, pair) for pair in listed),
+        dominances=tuple(
+            measure_dominance(found, choice, noisy.means, noisy.drawn, pair, results.clean_margin)
+            for pair in listed
+        ),
     )
 
 
@@ -287,54 +320,74 @@ def _listed(
     return (chief, *(pair for pair in pairs if set(pair) != set(chief)))
 
 
-def _areas(
-    results: Results, rows: Rows, means: Array, drawn: Array
-) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return each method's mean attainable robustness: the estimate and its replicates (B,)."""
-    floor = results.clean_floor
-    estimates = {
-        n: float(mean_attainable_robustness(means[list(r)], floor)) for n, r in rows.items()
-    }
-    areas = {n: mean_attainable_robustness(drawn[:, list(r)], floor) for n, r in rows.items()}
-    return estimates, areas
-
-
-def _stacked(areas: Mapping[str, Array]) -> Array:
-    return np.column_stack(list(areas.values())) if areas else np.empty((0, 0))
+def _noisy(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+    means, drawn = points_at(results, replicates, radius, estimand)
+    is_shrunk = replicates.lifted(estimand) is not replicates.of(estimand)
+    lifted = lifted_at(results, replicates, radius, estimand) if is_shrunk else drawn
+    return Noisy(means=means, drawn=drawn, lifted=lifted)
 
 
 def _contrasts(
     pairs: Sequence[tuple[str, str]],
-    estimates: Mapping[str, float],
-    areas: Mapping[str, Array],
+    rows: Rows,
+    areas: Areas,
+    matched: Mapping[tuple[str, str], Matched],
     radius: float,
     estimand: Estimand,
     chief: tuple[str, str] | None,
 ) -> tuple[Contrast, ...]:
+    """Compare every pair; areas: of the methods of `rows`."""
     if not pairs:
         return ()
-    differences = np.array([estimates[a] - estimates[b] for a, b in pairs])
-    drawn = np.column_stack([areas[a] - areas[b] for a, b in pairs])
-    together = sup_t(differences, drawn)
-    downwards, upwards = area_lifts(differences, drawn)
+    names = list(rows)
+    first, second = (areas.columns([names.index(pair[at]) for pair in pairs]) for at in (0, 1))
+    gaps = first - second
+    together = gaps.together()
     return tuple(
         Contrast(
-            first=first,
-            second=second,
+            first=one,
+            second=other,
             radius=radius,
             estimand=estimand,
             difference=difference,
             adjusted_low=low,
             adjusted_high=high,
             lift=lift,
-            primary=(first, second) == chief,
+            primary=(one, other) == chief,
+            matched=matched.get((one, other)),
         )
-        for (first, second), difference, low, high, lift in zip(
+        for (one, other), difference, low, high, lift in zip(
             pairs,
-            area_intervals(differences, drawn),
-            (together.low - downwards).tolist(),
-            (together.high + upwards).tolist(),
-            (drawn.mean(axis=0) - differences).tolist(),
+            gaps.intervals(),
+            together.low.tolist(),
+            together.high.tolist(),
+            (gaps.lifted.mean(axis=0) - gaps.estimates).tolist(),
             strict=True,
         )
     )
+
+
+def _matched(
+    results: Results, pairs: Sequence[tuple[str, str]], rows: Rows, noisy: Noisy
+) -> dict[tuple[str, str], Matched]:
+    """Compare the pairs with unequal numbers of configurations at equal numbers."""
+    unequal = [pair for pair in pairs if len(rows[pair[0]]) != len(rows[pair[1]])]
+    if not unequal:
+        return {}
+    kept = [matched_rows(rows[one], rows[other], noisy.means) for one, other in unequal]
+    first, second = (noisy.areas([both[at] for both in kept], results.clean_floor) for at in (0, 1))
+    gaps = first - second
+    together = gaps.together()
+    found = {}
+    for at, (pair, difference) in enumerate(zip(unequal, gaps.intervals(), strict=True)):
+        larger = 0 if len(rows[pair[0]]) > len(rows[pair[1]]) else 1
+        found[pair] = Matched(
+            method=pair[larger],
+            rows=kept[at][larger],
+            of=len(rows[pair[larger]]),
+            against=len(rows[pair[1 - larger]]),
+            difference=difference,
+            adjusted_low=float(together.low[at]),
+            adjusted_high=float(together.high[at]),
+        )
+    return found

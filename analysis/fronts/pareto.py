@@ -204,24 +204,45 @@ def attainment_surfaces(replicates: Array, shares: Sequence[float], clean: Array
            [0.7, 0.3]])
     """
     count = len(replicates)
-    heights = np.full((len(clean), count), -np.inf)
+    heights = _staircases(replicates, clean, -np.inf)
+    ranks = [count - math.ceil(round(share * count, 9)) for share in shares]
+    if heights.size == 0:
+        return [np.empty((0, 2)) for _ in shares]
+    heights = np.partition(heights, sorted(set(ranks)), axis=1)
+    return [corners(clean, heights[::-1, rank]) for rank in ranks]
+
+
+def mean_attained(replicates: Array, clean: Array) -> Array:
+    """Return the mean over replicates of what `attained` gives; clean: (G,) rising.
+
+    >>> mean_attained(np.array([[[0.9, 0.1]], [[0.8, 0.3]]]), np.array([0.8, 0.9]))
+    array([0.2 , 0.05])
+    """
+    mean: Array = _staircases(replicates, clean, 0.0)[::-1].mean(axis=1)
+    return mean
+
+
+def _staircases(replicates: Array, clean: Array, nothing: float) -> Array:
+    """Return the staircase of each replicate by falling clean accuracy (G, B)."""
+    count = len(replicates)
+    heights = np.full((len(clean), count), nothing)
     # A point helps at each grid value up to the last that does not exceed its clean accuracy.
     reach = np.searchsorted(clean, replicates[..., 0], side="right") - 1
     owner = np.broadcast_to(np.arange(count)[:, np.newaxis], reach.shape)
     helps = reach >= 0
     np.maximum.at(heights, (reach[helps], owner[helps]), replicates[..., 1][helps])
-    heights = np.maximum.accumulate(heights[::-1], axis=0)
-    ranks = [count - math.ceil(round(share * count, 9)) for share in shares]
-    if heights.size == 0:
-        return [np.empty((0, 2)) for _ in shares]
-    heights = np.partition(heights, sorted(set(ranks)), axis=1)
-    return [_corners(clean[::-1], heights[:, rank]) for rank in ranks]
+    staircases: Array = np.maximum.accumulate(heights[::-1], axis=0)
+    return staircases
 
 
-def _corners(falling_clean: Array, heights: Array) -> Array:
-    """Keep the points where a surface rises, from its clean to its robust end."""
-    rises = heights > np.concatenate([[-np.inf], heights[:-1]])
-    return np.column_stack([falling_clean[rises], heights[rises]])
+def corners(clean: Array, heights: Array) -> Array:
+    """Keep the points where a surface rises, from its clean to its robust end.
+
+    clean: (G,) rising; heights: (G,) at these; returns (K, 2).
+    """
+    falling_clean, rising = clean[::-1], heights[::-1]
+    rises = rising > np.concatenate([[-np.inf], rising[:-1]])
+    return np.column_stack([falling_clean[rises], rising[rises]])
 
 
 def concave_hull(points: Array) -> Array:

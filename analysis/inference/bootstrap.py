@@ -43,6 +43,8 @@ class Replicates:
     """(B, N, 1 + R): other seeds, same images."""
     population: Array | None
     """(B, N, 1 + R): other seeds and other images; None unless every trial carries bits."""
+    unshrunk: Array | None = None
+    """`population` before its seed noise was shrunk: only the lift of a maximum is read off it."""
     covariances: Array
     """(N, 1 + R, 1 + R) S_i: covariance of a configuration's mean over seeds, seed noise alone."""
     num_seeds: tuple[int, ...]
@@ -66,6 +68,15 @@ class Replicates:
     def freedom(self) -> int:
         """Count the degrees of freedom Σ(k_i - 1); 0 if nothing is known of seed noise."""
         return sum(k - 1 for k in self.num_seeds)
+
+    def lifted(self, estimand: Estimand) -> Array:
+        """Return the replicates (B, N, 1 + R) from which the lift of a maximum is computed.
+
+        They are those before shrinking. Shrunk ones understate by how much noise lifted the best
+        of several copies, as a test set has drawn all of their noise.
+        """
+        is_shrunk = estimand == "population" and self.unshrunk is not None
+        return self.unshrunk if is_shrunk and self.unshrunk is not None else self.of(estimand)
 
     def of(self, estimand: Estimand) -> Array:
         """Return the replicates (B, N, 1 + R) under this estimand."""
@@ -101,6 +112,7 @@ def draw_replicates(
     has fewer than `LEAST_FREEDOM` degrees of freedom); t_bi = Σ_s w_bs q_is, where q_is is the
     share of i's seeds that are right on sample s and the weights w_b, Exp(1) draws divided by
     their sum (Rubin 1981, Ann. Stat. 9(1), the Bayesian bootstrap), are the same for all i.
+    In the population δ is shrunk by `shrinkages`, as t holds a part of it already.
     Without residuals δ is 0. Scaling robust residuals by √(m(1 - m)), and pooling, is ours: three
     seeds resampled as they are give intervals that are far too short.
     """
@@ -112,12 +124,19 @@ def draw_replicates(
     counts = tuple(len(c.trials) for c in found)
     noise = _draw_seed_noise(rng, pools, counts, scales, count)
     has_bits = bool(found) and all(t.bits is not None for c in found for t in c.trials)
-    population = _draw_sample_means(rng, found, count) + noise if has_bits else None
+    population = unshrunk = None
+    if has_bits:
+        population, interactions = _draw_sample_means(rng, found, count)
+        unshrunk = population + noise
+        population += noise * shrinkages(pools, interactions / scales**2, counts)
+        np.clip(unshrunk, 0.0, 1.0, out=unshrunk)
+        np.clip(population, 0.0, 1.0, out=population)
     return Replicates(
         seed=seed,
         means=means,
         this_test_set=np.clip(means + noise, 0.0, 1.0),
-        population=None if population is None else np.clip(population, 0.0, 1.0, out=population),
+        population=population,
+        unshrunk=unshrunk,
         covariances=_seed_covariances(pools, counts, scales, results.num_test),
         num_seeds=counts,
         pooled_over_methods=pooled,
@@ -137,6 +156,34 @@ def residual_scales(means: Array) -> Array:
     scales = np.sqrt(np.maximum(means * (1.0 - means), LEAST_VARIANCE))
     scales[:, 0] = 1.0
     return scales
+
+
+def shrinkages(pools: Sequence[Array], interactions: Array, counts: Sequence[int]) -> Array:
+    """Return the factors √(max(s² - I, 0)/s²) on the seed noise of population replicates.
+
+    A test set of n images shows seeds that differ by more than they do on all images: the variance
+    s² of residuals holds the interaction of seeds and images, divided by n. The weights of images
+    draw this part again, so it is removed here. I is the mean over images of the variance over
+    seeds, divided by n, averaged over the configurations of a pool.
+    pools: residuals (J, 1 + R) for each configuration, one array for those that share it;
+    interactions: (N, 1 + R) I in the scale of the residuals; counts: (N,) k_i. Returns (N, 1 + R).
+
+    >>> pool = np.array([[0.02], [-0.02]])
+    >>> shrinkages([pool], np.array([[0.0003]]), [2])
+    array([[0.5]])
+    """
+    factors = np.ones(interactions.shape)
+    repeated = np.array(counts) > 1
+    for pool in {id(one): one for one in pools}.values():
+        rows = np.array([one is pool for one in pools])
+        known = rows & repeated
+        if not len(pool) or not known.any():
+            continue
+        variances = np.mean(pool**2, axis=0)
+        shared = np.average(interactions[known], axis=0, weights=np.array(counts)[known])
+        kept = np.maximum(variances - shared, 0.0)
+        factors[rows] = np.sqrt(np.divide(kept, variances, out=kept, where=variances > 0))
+    return factors
 
 
 def seed_residuals(found: Sequence[ConfigurationResult], means: Array) -> Residuals:
@@ -228,13 +275,17 @@ def _seed_covariances(
 
 def _draw_sample_means(
     rng: np.random.Generator, found: Sequence[ConfigurationResult], count: int
-) -> Array:
-    """Draw t (B, N, 1 + R): the accuracies on the reweighted samples.
+) -> tuple[Array, Array]:
+    """Draw t (B, N, 1 + R), the accuracies on the reweighted samples; and return I (N, 1 + R).
 
     Equal rows of q are multiplied once, so that they give equal numbers to the last bit; the first
     row, of ones, gives the sum that the weights are divided by.
     """
     shares, column = _sample_shares(found)
+    # The variance over k seeds of a bit with mean q is q(1 - q) k/(k - 1).
+    spread = np.array([np.dot(q, 1 - q) for q in shares])[column] / shares.shape[1] ** 2
+    seeds = np.array([[len(c.trials)] for c in found])
+    interactions = spread * seeds / np.maximum(seeds - 1, 1)
     means = np.empty((count, *column.shape))
     for start in range(0, count, CHUNK):
         rows = min(CHUNK, count - start)
@@ -243,7 +294,7 @@ def _draw_sample_means(
         weights = rng.standard_exponential((rows, shares.shape[1]), dtype=np.float32)
         totals = (weights @ shares.T).astype(np.float64)
         means[start : start + rows] = (totals / totals[:, :1])[:, column]
-    return means
+    return means, interactions
 
 
 def _sample_shares(found: Sequence[ConfigurationResult]) -> tuple[Array32, NDArray[np.intp]]:

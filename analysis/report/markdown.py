@@ -9,7 +9,13 @@ from analysis.report.tables import reference_table
 from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text
 
-LEADING = ("gap", "stronger attack", "dominance", "equivalent epsilon")
+LEADING = (
+    "dominance within the clean margin",
+    "gap",
+    "stronger attack",
+    "dominance",
+    "equivalent epsilon",
+)
 """Kinds of findings that answer the questions of a study."""
 
 

@@ -100,6 +100,10 @@ class Results:
     """True if several studies are combined, of which no contrast was declared beforehand."""
     histories: tuple[History, ...] = ()
     importances: tuple[Importance, ...] = ()
+    clean_margin: float | None = field(
+        default=None, metadata={"written": lambda results: results.clean_margin is not None}
+    )
+    """Declared before the data: clean accuracy that may be given up for robust accuracy."""
     data_doubts: tuple[str, ...] = field(
         default=(), metadata={"written": lambda results: bool(results.data_doubts)}
     )
@@ -198,6 +202,10 @@ def _check_study(results: Results) -> None:
         )
     if results.margin is not None and not 0 < results.margin < 1:
         raise ResultsError(f"{results.study}: margin must lie in (0, 1), got {results.margin}")
+    if results.clean_margin is not None and not 0 < results.clean_margin < 1:
+        raise ResultsError(
+            f"{results.study}: clean_margin must lie in (0, 1), got {results.clean_margin}"
+        )
     if results.num_classes is not None and results.num_classes < 2:
         raise ResultsError(
             f"{results.study}: num_classes must be at least 2, got {results.num_classes}"

@@ -114,17 +114,14 @@ def data_cache(project: Path) -> Path:
 
 
 def current_plan(spec: StudySpec, project: Path) -> Plan:
-    """Compute a study's plan from its records, without a lock and without writing anything.
-
-    If trainings start from weights, `spec` is what `with_starts` returned.
-    """
-    return _plan(spec, project, find_store(project), is_alone=False)
+    """Compute a study's plan from its records, without a lock and without writing anything."""
+    return plan_of(spec, project)[1]
 
 
 def plan_of(spec: StudySpec, project: Path) -> tuple[StudySpec, Plan]:
-    """Find the weights that a study's trainings start from, then compute its plan."""
+    """Compute a study's plan; return it after the study, whose starts were found for it."""
     found = with_starts(spec, project)
-    return found, current_plan(found, project)
+    return found, _plan(found, project, find_store(project), is_alone=False)
 
 
 def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> Outcome:

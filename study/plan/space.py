@@ -145,6 +145,7 @@ def train_config(spec: StudySpec, configuration: Configuration, seed: int) -> Tr
 
 def cell_key(config: TrainConfig, fingerprint: str) -> str:
     """Compute a cell's key: the SHA-256 of its canonical JSON."""
+    assert config.start != NOT_FOUND, "the weights to start from were not looked for"
     return _digest(canonical(config, fingerprint))
 
 
@@ -156,7 +157,6 @@ def canonical(config: TrainConfig, fingerprint: str) -> dict[str, Any]:
     default, unless `_ALWAYS_KEYED` has it: whoever changes a default changes what recorded keys
     mean, and has to raise `NUMERICS_VERSION`. The version of the loss follows a dot, as in 2.1.
     """
-    assert config.start != NOT_FOUND, "the weights to start from were not looked for"
     plain = _plain(config)
     # Every trial records both checkpoints, so which of them a study reads decides no number.
     plain["evaluation"].pop("checkpoint", None)

@@ -6,7 +6,6 @@ Their content decides the keys of cells. So a study is complete only once its st
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from study.records.runs import (
     weights_file,
 )
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.spec import Start, StudySpec, Value
+from study.spec import Start, StudySpec, Value, start_of
 from study.spec.mistakes import nearest
 from trainers.config import StartConfig
 
@@ -43,13 +42,15 @@ class StartFile:
 
 def has_starts(spec: StudySpec) -> bool:
     """Return whether a training of the study starts from weights."""
-    own = (method.start for method in spec.methods.values())
-    return any(start is not None and not start.is_fresh for start in (spec.start, *own))
+    return not all(start_of(spec, method).is_fresh for method in spec.methods)
 
 
 def with_starts(spec: StudySpec, project: Path) -> StudySpec:
     """Return a study whose starts were found; without starts, the study itself."""
-    return find_starts(spec, find_store(project))[0] if has_starts(spec) else spec
+    starts = [start_of(spec, method) for method in spec.methods]
+    if all(start.is_fresh or start.found for start in starts):
+        return spec
+    return find_starts(spec, find_store(project))[0]
 
 
 def find_starts(spec: StudySpec, store: Store) -> tuple[StudySpec, dict[str, StartFile]]:
@@ -152,7 +153,9 @@ def choose_trial(
         hint = f"; did you mean {match}?" if match else f"; {way_out}"
         raise StartError(f"{place}: study {start.study} has no finished trial{hint}")
     own = _kept(own, "method", start.method, place, way_out)
-    own = [record for record in own if _fits(start.values, _values(record))]
+    exact = [record for record in own if _fits(start.values, _values(record), 12)]
+    # A suggested value is known to people in the four digits of its printed name.
+    own = exact or [record for record in own if _fits(start.values, _values(record), 4)]
     if not own:
         asked = values_text(dict(start.values))
         raise StartError(
@@ -196,16 +199,14 @@ def _short(path: str) -> str:
     return path.rpartition(".")[2]
 
 
-def _fits(wanted: Sequence[tuple[str, Value]], values: Mapping[str, Value]) -> bool:
+def _fits(wanted: Sequence[tuple[str, Value]], values: Mapping[str, Value], digits: int) -> bool:
     """Return whether a trial has all the wanted values; a name may be the end of a path."""
     for name, value in wanted:
         own = [item for path, item in values.items() if f".{path}".endswith(f".{name}")]
-        if not any(_is_equal(value, item) for item in own):
+        if not any(_rounded(value, digits) == _rounded(item, digits) for item in own):
             return False
     return True
 
 
-def _is_equal(first: Value, second: Value) -> bool:
-    if isinstance(first, str) or isinstance(second, str):
-        return first == second
-    return math.isclose(first, second, rel_tol=1e-9)
+def _rounded(value: Value, digits: int) -> Value:
+    return value if isinstance(value, str) else float(f"{value:.{digits}g}")

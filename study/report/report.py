@@ -29,7 +29,7 @@ from study.records.runs import (
     recorded_checkpoints,
     robust_name,
 )
-from study.records.starts import with_starts
+from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
@@ -109,6 +109,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
         margin=declared.margin,
+        clean_margin=declared.clean_margin,
         primary=declared.primary,
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
@@ -389,7 +390,7 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
         "network": "; ".join(naming.network_names(spec)),
         "training": _shown(naming.training_settings(spec)),
         **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
-        **_cost_unit(plan),
+        **_cost_note(spec, plan),
         "commit": _distinct(
             f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
             for label in labels
@@ -404,12 +405,15 @@ def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]
     }
 
 
-def _cost_unit(plan: Plan) -> dict[str, str]:
-    """Return what an epoch means in a training cost, where the numbers of epochs differ."""
+def _cost_note(spec: StudySpec, plan: Plan) -> dict[str, str]:
+    """Return what a training cost counts, where that is not plainly the passes of an epoch."""
     epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
-    if len(epochs) < 2:
-        return {}
-    return {"cost": f"of a whole training, divided by the {epochs[-1]} epochs of the longest"}
+    said = []
+    if len(epochs) > 1:
+        said.append(f"of a whole training, divided by the {epochs[-1]} epochs of the longest")
+    if has_starts(spec):
+        said.append("without the trainings that left the weights to start from")
+    return {"cost": "; ".join(said)} if said else {}
 
 
 def _shown(values: Mapping[str, object]) -> str:

@@ -64,6 +64,7 @@ EXAMPLES: dict[str, Any] = {
     "analysis": {"clean_floor": 0.9},
     "primary": "hypervolume_difference",
     "margin": 0.01,
+    "clean_margin": "0.5pp",
 }
 for _part in ("training", "search", "evaluation", "analysis"):
     EXAMPLES |= EXAMPLES[_part]

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -55,6 +56,7 @@ from trainers.config import (
     EvaluationConfig,
     Method,
     ModelConfig,
+    Norm,
     TrainConfig,
     TrainingConfig,
 )
@@ -117,6 +119,21 @@ def _required(key: str, value: object) -> object:
     return value
 
 
+def _read_clean_margin(value: object) -> object:
+    """Read a fraction, or percentage points such as `0.5pp`."""
+    _required("clean_margin", value)
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?pp", value)
+    if match is None:
+        raise rule_error(
+            f"must be percentage points or a fraction, got {shown(value)}; write for example "
+            "clean_margin: 0.5pp"
+        )
+    # Through decimals, so that 0.5pp is 0.005 and not its neighbour.
+    return float(Decimal(match[1]) / 100)
+
+
 def _read_primary(value: object) -> tuple[object, ...] | None:
     """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
     if _required("primary", value) == PRIMARY:
@@ -138,9 +155,20 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
     return distinct(methods)
 
 
+def _not_l1(norm: object) -> object:
+    """Raise the reason why an evaluation in l1, in which input sides may train, is refused."""
+    if norm == "l1":
+        raise rule_error(
+            "must be linf or l2, got 'l1': networks may be trained in l1, but records and reports "
+            "of accuracies know the other two alone"
+        )
+    return norm
+
+
 _ATTACK_FORM = choice_form("attack", {name: form(cls) for name, cls in ATTACKS.items()})
 _EVALUATION_FORM = form(
     EvaluationConfig,
+    norm=Annotated[Norm, BeforeValidator(_not_l1)],
     radii=tuple[Radius, ...],
     objective_radius=Radius,
     other_norm_radii=tuple[Radius, ...],
@@ -210,6 +238,10 @@ class AnalysisSpec(Part):
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
     ] = None
     """Differences of robust accuracy within ±margin count as equal; None: not declared."""
+    clean_margin: Annotated[
+        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(_read_clean_margin)
+    ] = None
+    """Clean accuracy that may be given up for robust accuracy: 0.005 or 0.5pp; None: no claim."""
 
 
 class StudySpec(Part):

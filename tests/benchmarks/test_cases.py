@@ -6,12 +6,28 @@ import pytest
 import train_step
 from cases import Case
 
-from trainers.config import LookSam, NoInputs, NoWeights, Pgd, Sam
+from trainers.config import (
+    AdaptiveGsam,
+    EigenSam,
+    Esam,
+    FSam,
+    LookSam,
+    Msam,
+    NoInputs,
+    NoWeights,
+    Pgd,
+    Sam,
+)
 
 SIDES = {
     "standard": (NoWeights(), NoInputs()),
     "sam": (Sam(rho=0.2), NoInputs()),
     "look_sam_5": (LookSam(rho=0.2, every=5), NoInputs()),
+    "esam": (Esam(rho=0.2), NoInputs()),
+    "f_sam": (FSam(rho=0.2), NoInputs()),
+    "msam": (Msam(rho=0.2), NoInputs()),
+    "eigen_sam": (EigenSam(rho=0.2), NoInputs()),
+    "adaptive_gsam": (AdaptiveGsam(rho=0.2), NoInputs()),
     "at_4": (NoWeights(), Pgd(norm="linf", epsilon=0.1, steps=4)),
     "at_10": (NoWeights(), Pgd(norm="linf", epsilon=0.1, steps=10)),
     "sam_at_10": (Sam(rho=0.2), Pgd(norm="linf", epsilon=0.1, steps=10)),
@@ -51,4 +67,6 @@ def test_operations_are_those_of_the_convolutions(digits_case: Case) -> None:
     assert counted["training"] == 3 * (second + third + last) + 2 * first
     steps = {name: train_step.step_flops(digits_case, name, counted) for name in cases.METHODS}
     assert steps["sam"] == 2 * steps["standard"]
+    assert steps["msam"] == steps["standard"]
+    assert steps["esam"] == pytest.approx((1.5 + 1 / 3) * steps["standard"])
     assert steps["sam_at_10"] == steps["sam"] + 10 * counted["inputs"]

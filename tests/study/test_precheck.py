@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from study.precheck import LEAST_FREE_BYTES, Foreseen, Machine, foresee
 from study.spec import StudySpec, read_studies
@@ -124,6 +125,48 @@ def test_last_batch_of_one_image_is_a_mistake(look: Any, tmp_path: Path) -> None
     found = look("batch_size: 250", "batch_size: 333")
     told = "5: tiny.training.batch_size: must not leave a last batch of one of the 1000 training"
     assert line(tmp_path, found.mistakes).startswith(told)
+
+
+SIZES = {
+    "in a list": ("batch_size: [250, 333]", "5: tiny.training.batch_size: ", "333; write a list"),
+    "in a range": (
+        "batch_size: {low: 330, high: 340}",
+        "5: tiny.training.batch_size: ",
+        "333; write a list",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sizes", "place", "end"), SIZES.values(), ids=SIZES)
+def test_a_swept_batch_size_that_leaves_one_image_is_found(
+    look: Any, tmp_path: Path, sizes: str, place: str, end: str
+) -> None:
+    found = line(tmp_path, look("batch_size: 250", sizes).mistakes)
+    assert found.startswith(f"{place}must not leave a last batch of one of the 1000 training")
+    assert f"got {end} without it" in found
+
+
+def test_a_batch_size_of_a_method_is_found_at_the_method(look: Any, tmp_path: Path) -> None:
+    found = look("standard: {}", "standard: {training: {batch_size: 333}}")
+    assert line(tmp_path, found.mistakes).startswith(
+        "9: tiny.methods.standard.training.batch_size: must not leave a last batch of one"
+    )
+
+
+def test_a_study_that_has_to_be_launched_first_is_a_warning(look: Any, tmp_path: Path) -> None:
+    found = look("  seeds:", "  start: {from: other, method: sam}\n  seeds:")
+    assert line(tmp_path, found.warnings) == (
+        "7: tiny.start: study other has no finished trial; study launch other first"
+    )
+    assert found.mistakes == ()
+
+
+def test_weights_of_another_network_are_a_mistake(look: Any, tmp_path: Path) -> None:
+    torch.save({"conv.weight": torch.ones(3)}, tmp_path / "other.pt")
+    found = look("  seeds:", "  start: other.pt\n  seeds:")
+    told = line(tmp_path, found.mistakes)
+    assert told.startswith("7: tiny.start: must hold the weights of this network, but lacks ")
+    assert told.endswith(f"; choose its network, got {tmp_path}/other.pt")
 
 
 def test_batch_larger_than_the_training_part_is_a_warning(look: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from study.plan.plan import make_plan
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
 from tests.study.plan.test_plan import grid_cells
+from trainers.config import StartConfig
 
 Read = Callable[..., StudySpec]
 HOUR = 3600.0
@@ -67,3 +69,23 @@ def test_front_is_headed_by_the_radius_as_the_report_prints_it(
     plan = make_plan(spec, DATA, [finished_trial(cell) for cell in grid_cells(spec)])
     summary.print_status(spec, plan)
     assert "robust (linf 8/255)\n" in capsys.readouterr().out
+
+
+def test_a_plan_says_what_is_swept_and_what_trainings_start_from(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text: str = read.text  # type: ignore[attr-defined]
+    text = text.replace("learning_rate: 0.1", "learning_rate: [0.1, 0.2]")
+    text = text.replace("standard: {}", "standard: {start: none, training: {epochs: [1, 2]}}")
+    spec = read("  start: {from: other, method: sam, values: {rho: 0.2}}\n", text=text)
+    found = tuple((seed, StartConfig(weights=f"{seed}" * 64, origin="o")) for seed in (0, 1))
+    spec = spec.model_copy(update={"start": replace(spec.start, found=found)})
+    summary.print_plan(spec, make_plan(spec, DATA, []), 2)
+    printed = capsys.readouterr().out
+    for line in (
+        "swept in standard: epochs 1 / 2, learning_rate 0.1 / 0.2; 8 trials",
+        "swept in sam, sam_at: learning_rate 0.1 / 0.2; 20 trials",
+        "start of standard: fresh weights",
+        "start of sam, sam_at: other sam rho=0.2 of the same seed, best (00000000, 11111111)",
+    ):
+        assert f"{line}\n" in printed

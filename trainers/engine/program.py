@@ -181,12 +181,14 @@ class Program:
             weight.dim() == 4 and not weight.is_contiguous() for weight in self.network.weights
         )
         plain = f"operators: {self._own} is of one's own" if self._own else "operators"
+        renews = any(phases.weights == "refresh" for _, phases in self._runs)
+        renewals = ", but renewals by operators" if renews else ""
         return {
             "device": self._device.type,
             "precision": self._precision,
             "memory_format": "channels_last" if is_last else "contiguous",
             "step": "CUDA graph" if self._is_captured else plain,
-            "update": "torch.compile" if self.is_compiled else plain,
+            "update": f"torch.compile{renewals}" if self.is_compiled else plain,
             "attack": self._attack,
             "threads": str(torch.get_num_threads()),
         }

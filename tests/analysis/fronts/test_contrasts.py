@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
@@ -14,10 +14,10 @@ from analysis.figures.canvas import png
 from analysis.figures.gaps import fig_hypervolume
 from analysis.findings.dominance import dominance_findings
 from analysis.findings.fronts import contrast_findings
+from analysis.fronts.areas import area_intervals, attainable_intervals, matched_rows
 from analysis.fronts.attainment import (
     Fronts,
-    area_intervals,
-    attainable_intervals,
+    extended_edges,
     measure_fronts,
     points_at,
 )
@@ -94,24 +94,43 @@ def test_estimates_without_noise_keep_no_width_and_no_part_in_the_factor():
     assert sup_t(np.array([0.3]), np.full((9, 1), 0.3)).factor == 0.0
 
 
-def test_area_intervals_are_extended_against_the_lift_by_twice_its_size():
+def test_area_intervals_are_centred_and_extended_against_the_lift_by_twice_its_size():
     replicates = np.linspace(0.0, 1.0, 1001)[:, np.newaxis]
-    (plain,) = area_intervals(np.array([0.5]), replicates)
+    (plain,) = area_intervals(np.array([0.5]), replicates, replicates)
     assert (plain.low, plain.high) == pytest.approx((0.025, 0.975), abs=1e-12)
-    (lifted,) = area_intervals(np.array([0.4]), replicates)
-    assert (lifted.low, lifted.high) == pytest.approx((0.025 - 0.2, 0.975), abs=1e-12)
-    (lowered,) = area_intervals(np.array([0.6]), replicates)
-    assert (lowered.low, lowered.high) == pytest.approx((0.025, 0.975 + 0.2), abs=1e-12)
-    assert area_intervals(np.empty(0), np.empty((9, 0))) == []
+    (lifted,) = area_intervals(np.array([0.4]), replicates, replicates)
+    assert (lifted.low, lifted.high) == pytest.approx((-0.075 - 0.2, 0.875), abs=1e-12)
+    (lowered,) = area_intervals(np.array([0.6]), replicates, replicates)
+    assert (lowered.low, lowered.high) == pytest.approx((0.125, 1.075 + 0.2), abs=1e-12)
+    assert area_intervals(np.empty(0), np.empty((9, 0)), np.empty((9, 0))) == []
+
+
+def test_the_lift_is_that_of_the_replicates_before_shrinking():
+    before = np.linspace(0.0, 1.0, 1001)[:, np.newaxis]
+    (found,) = area_intervals(np.array([0.4]), 0.4 + 0.5 * (before - 0.5), before)
+    assert (found.low, found.high) == pytest.approx((0.4 - 0.2375 - 0.2, 0.6375), abs=1e-12)
+
+
+def test_edges_are_extended_by_their_lift_but_not_beside_a_step():
+    grid = np.array([0.7, 0.8, 0.9])
+    high, low = np.array([[0.9, 0.3], [0.7, 0.6]]), np.array([[0.9, 0.2], [0.7, 0.5]])
+    one, other = extended_edges(high, low, grid, np.array([0.1, 0.1, 0.0]))
+    assert attained(one, grid).tolist() == [0.6, 0.3, 0.3]
+    # At 0.8 the edge stays at 0.2, as it is at least so high at 0.9.
+    assert attained(other, grid) == pytest.approx([0.4, 0.2, 0.2])
+    one, other = extended_edges(high, low, grid, np.array([-0.1, -0.5, -0.1]))
+    assert attained(one, grid) == pytest.approx([0.7, 0.7, 0.4])
+    assert attained(other, grid).tolist() == [0.5, 0.2, 0.2]
+    assert len(extended_edges(high, np.empty((0, 2)), grid, np.zeros(3))[1]) == 0
 
 
 def test_intervals_of_attainable_accuracies_stay_in_their_range():
     replicates = np.random.default_rng(4).uniform(0.0, 0.4, (400, 1))
-    (open_below,) = area_intervals(np.array([0.02]), replicates)
-    (kept,) = attainable_intervals(np.array([0.02]), replicates)
+    (open_below,) = area_intervals(np.array([0.02]), replicates, replicates)
+    (kept,) = attainable_intervals(np.array([0.02]), replicates, replicates)
     assert open_below.low < 0
     assert (kept.low, kept.high) == (0.0, open_below.high)
-    (kept,) = attainable_intervals(np.array([0.98]), 1 - replicates)
+    (kept,) = attainable_intervals(np.array([0.98]), 1 - replicates, 1 - replicates)
     assert kept.high == 1.0
 
 
@@ -149,9 +168,12 @@ def test_drawn_surfaces_follow_the_exact_ones(draw: Draw):
     for corners, share in named:
         exact = attainment_surface(points, share)
         drawn_heights = attained(np.array(corners), clean)
-        assert (drawn_heights <= attained(exact, clean) + 1e-5).all()
+        # Edges are extended outwards against the lift, the median is not.
+        if share >= 0.5:
+            assert (drawn_heights <= attained(exact, clean) + 1e-5).all()
         # Between grid points it is lower by a step, never by more than the exact one falls there.
-        assert (drawn_heights >= attained(exact, clean + 0.012) - 1e-5).all()
+        if share <= 0.5:
+            assert (drawn_heights >= attained(exact, clean + 0.012) - 1e-5).all()
         assert corners[0][0] == pytest.approx(exact[0, 0], abs=1e-6)
     heights = [attained(np.array(corners), clean) for corners, _ in named]
     assert (heights[0] >= heights[1]).all()
@@ -293,6 +315,60 @@ def test_dominance_is_adjusted_like_sup_t_of_all_differences(draw: Draw):
         assert one.robust.low == pytest.approx(low[one.first, one.second - 6, 1], abs=1e-12)
 
 
+def test_a_claim_of_dominance_rests_on_one_sided_bounds(draw: Draw):
+    results = draw(AT[:3] + SAM[:2], sides=SIDES)
+    found = configurations(results)
+    drawn = draw_replicates(results, found, count=300)
+    (pair,) = measure_contrasts(
+        results, found, choose(results), drawn, 0.1, "population"
+    ).dominances
+    means, accuracies = points_at(results, drawn, 0.1, "population")
+    gaps = (accuracies[:, :3, np.newaxis] - accuracies[:, np.newaxis, 3:]).reshape(300, -1)
+    estimates = (means[:3, np.newaxis] - means[3:]).ravel()
+    errors = gaps.std(axis=0, ddof=1)
+    factor = np.quantile(((gaps - estimates) / errors).max(axis=1), 0.95)
+    lows = (estimates - factor * errors).reshape(3, 2, 2)
+    assert factor < pair.factor
+    for one in pair.each:
+        expected = lows[one.first, one.second - 3]
+        assert (one.clean_low, one.robust_low) == pytest.approx(tuple(expected), abs=1e-9)
+        assert one.claimed == (expected > 0).all()
+
+
+def test_what_costs_no_more_than_the_declared_margin_is_claimed_with_its_least_lead(draw: Draw):
+    cells = [("at", {"epsilon": 0.1}, 0.90, 0.7), *(("sam", {"rho": r}, 0.9, 0.2) for r in (1, 2))]
+    results = draw(cells, sides=SIDES, seeds=(0, 1, 2, 3, 4), num_test=4000, noise=0.01)
+    plain = contrasts_of(results)
+    assert plain.dominances[0].within == ()
+    assert not of_kind(dominance_findings(results, plain), "dominance within the clean margin")
+    declared = replace(results, clean_margin=0.02)
+    contrasts = contrasts_of(declared)
+    (pair,) = contrasts.dominances
+    assert [one.claimed for one in pair.each] == [False, False]
+    assert [one.second for one in pair.within] == [1, 2]
+    (said,) = of_kind(dominance_findings(declared, contrasts), "dominance within the clean margin")
+    least = min(one.robust_low or 0.0 for one in pair.within)
+    assert (said.status, said.low) == ("claimed", least)
+    assert said.text.startswith(
+        f"“at” is at least {100 * least:.1f} pp more robust than “sam” and costs at most 2.0 pp "
+        "clean accuracy (95% lower bounds"
+    )
+
+
+def test_a_claim_that_fails_is_said_to_fail_by_how_much(draw: Draw):
+    cells = [("at", {"epsilon": 0.1}, 0.90, 0.7), ("sam", {"rho": 0.1}, 0.91, 0.2)]
+    results = replace(draw(cells, sides=SIDES, seeds=(0, 1, 2, 3, 4, 5, 6)), clean_margin=0.001)
+    contrasts = contrasts_of(results)
+    (one,) = contrasts.dominances[0].each
+    assert one.clean_low is not None
+    half = one.clean.estimate - one.clean_low
+    said = dominance_findings(results, contrasts)
+    assert [finding.status for finding in said] == ["bracketed"] * 3
+    by = f"{100 * one.clean.estimate:.1f} pp clean ± {100 * half:.1f} after adjusting for 1 pair"
+    for finding in said:
+        assert by.replace("-", "−") in finding.text
+
+
 def costing(results: Results, costs: dict[str, list[float | None]]) -> Results:
     """Give each method's configurations these costs, in the order of their values."""
     found = configurations(results)
@@ -314,7 +390,8 @@ def test_a_budget_admits_only_what_it_pays_for(draw: Draw):
     assert [point.budget for point in cost.points] == [6.0, 9.0, 13.0]
     assert [point.first_rows for point in cost.points] == [(0,), (0, 1), (0, 1, 2)]
     last, whole = cost.points[-1], contrasts.contrasts[0]
-    assert last.difference == whole.difference
+    found, expected = astuple(last.difference), astuple(whole.difference)
+    assert found == pytest.approx(expected, abs=1e-12)
     text = of_kind(findings_of(paid), "hypervolume difference at equal training cost")[0].text
     assert text.startswith("At a training cost of at most 6 ")
     assert "“at” costs 5 to 13, “sam” costs 6" in text
@@ -355,6 +432,36 @@ def test_many_more_configurations_on_the_same_places_are_warned_of(draw: Draw):
     assert "“sam” has 12 configurations against 1, and noise favours the larger number" in said.text
     (plain,) = of_kind(findings_of(draw(AT + SAM, sides=SIDES)), "hypervolume difference")
     assert "noise favours" not in plain.text
+
+
+def test_a_finer_grid_on_the_same_curve_is_not_called_better(draw: Draw):
+    curve = [(0.6 + 0.03 * i, 0.56 - 0.0045 * i**2) for i in range(11)]
+    cells = [("at", {"epsilon": i}, c, r) for i, (c, r) in enumerate(curve)]
+    cells += [("sam", {"rho": i}, c, r) for i, (c, r) in enumerate(curve[::5])]
+    results = draw(cells, sides=SIDES, num_test=4000, noise=0.01)
+    contrasts = contrasts_of(results)
+    (one,) = contrasts.contrasts
+    assert one.difference.low > 0
+    assert one.matched is not None
+    assert (one.matched.method, one.matched.of, one.matched.against) == ("at", 11, 3)
+    assert len(one.matched.rows) == 3
+    assert one.matched.difference.low < 0 < one.matched.difference.high
+    assert not one.is_claimed
+    said = contrast_findings(results, contrasts)[0]
+    assert said.status == "bracketed"
+    finer = one.difference.estimate - one.matched.difference.estimate
+    by = f"{100 * finer:.1f} of {100 * one.difference.estimate:.1f} pp come from the finer grid"
+    assert by in said.text
+    # A method that is ahead at equal numbers, too, is claimed to be.
+    better = [(m, v, c, r + 0.03 if m == "at" else r) for m, v, c, r in cells]
+    (one,) = contrasts_of(draw(better, sides=SIDES, num_test=4000, noise=0.01)).contrasts
+    assert one.is_claimed
+
+
+def test_the_larger_method_keeps_the_nearest_in_clean_accuracy_once():
+    means = np.array([[0.9, 0.1], [0.8, 0.3], [0.7, 0.4], [0.81, 0.2], [0.79, 0.3]])
+    assert matched_rows([0, 1, 2], [3], means) == ((1,), (3,))
+    assert matched_rows([3, 4], [0, 1, 2], means) == ((3, 4), (1,))
 
 
 def test_one_seed_each_claims_nothing(draw: Draw):
@@ -420,11 +527,14 @@ def test_every_number_of_a_sentence_comes_from_the_outcomes(digits: Results):
     assert contrasts.primary is not None
     said = contrast_findings(digits, contrasts)[0]
     values = {one.method: one.value for one in contrasts.hypervolumes}
-    difference = contrasts.primary.difference
+    difference, matched = contrasts.primary.difference, contrasts.primary.matched
+    assert matched is not None
+    equal = matched.difference
     printed = {
         f"{100 * number:.1f}"
         for number in (
             *(difference.estimate, difference.low, difference.high, 0.1, 1.0),
+            *(equal.estimate, equal.low, equal.high),
             *(values["at"].estimate, values["sam"].estimate),
         )
     }

@@ -76,9 +76,22 @@ def test_replicates_of_unequal_seed_counts_equal_a_slow_loop(draw: Draw):
             deltas[b, i] = scale * np.mean([pool[j] for j in chosen[b]], axis=0)
     weights = rng.standard_exponential((7, 50), dtype=np.float32).astype(np.float64)
     weights /= weights.sum(axis=1, keepdims=True)
+    bits = [[nested_bits(t.bits) for t in c.trials if t.bits is not None] for c in found]
+    # Residuals hold 1/n of the variance over seeds of an image, weighted as they are pooled.
+    interactions = [
+        np.var(own, axis=0, ddof=1).mean(axis=-1) / 50 / scale_of(drawn.means[i]) ** 2
+        for i, own in enumerate(bits)
+    ]
+    shared = np.average(interactions, axis=0, weights=drawn.num_seeds)
+    kept = np.maximum(1 - shared / np.mean(pool**2, axis=0), 0)
+    assert 0 < kept.max() < 1
     for i, c in enumerate(found):
-        shares = np.mean([nested_bits(t.bits) for t in c.trials if t.bits is not None], axis=0)
-        fixed, free = drawn.means[i] + deltas[:, i], weights @ shares.T + deltas[:, i]
+        fixed = drawn.means[i] + deltas[:, i]
+        sampled = weights @ np.mean(bits[i], axis=0).T
+        free = sampled + np.sqrt(kept) * deltas[:, i]
+        assert drawn.unshrunk is not None
+        before = np.clip(sampled + deltas[:, i], 0, 1)
+        np.testing.assert_allclose(drawn.unshrunk[:, i], before, atol=1e-6)
         np.testing.assert_allclose(drawn.this_test_set[:, i], np.clip(fixed, 0, 1), atol=1e-12)
         assert drawn.population is not None
         np.testing.assert_allclose(drawn.population[:, i], np.clip(free, 0, 1), atol=1e-6)

@@ -9,6 +9,7 @@ import torch
 from study.launch.launch import plan_of
 from study.plan.plan import Plan
 from study.records.runs import weights_file
+from study.records.starts import StartError
 from study.spec import read_studies
 from tests.study.conftest import Project
 from trainers.checkpoint import load_weights
@@ -49,29 +50,28 @@ def parameters(address: str, checkpoint: str) -> dict[str, torch.Tensor]:
 
 def test_a_study_starts_from_the_trials_of_another(project: Project) -> None:
     project.write(CHAIN)
-    code, output = project.run("plan", "second")
-    assert code != 0
-    assert output.strip() == (
+    with pytest.raises(StartError) as caught:
+        plan(project, "second")
+    assert str(caught.value) == (
         "second.start: study first has no finished trial; study launch first first"
     )
     assert project.run("launch", "first")[0] == 0
-    code, output = project.run("plan", "second")
-    assert code == 0
-    assert "start of still, at: first sam rho=0.2 of the same seed, best (" in output
-    assert "start of one: first sam rho=0.1 seed=1, last (" in output
     code, output = project.run("launch", "second")
     assert code == 0, output
+    assert "start of still, at: first sam rho=0.2 of the same seed, best (" in output
+    assert "start of one: first sam rho=0.1 seed=1, last (" in output
 
     sources = {
         (record.labels["values"], record.labels["seed"]): record.artifacts
         for record in (planned.record for planned in plan(project, "first").cells)
         if record is not None
     }
+    second = plan(project, "second")
+    assert (second.num_open, second.count("done")) == (0, 6)
     done = {
         (planned.cell.configuration.method, planned.cell.seed): planned.record
-        for planned in plan(project, "second").cells
+        for planned in second.cells
     }
-    assert len(done) == 6
     for seed in (0, 1):
         record = done["still", seed]
         assert record is not None
@@ -83,4 +83,3 @@ def test_a_study_starts_from_the_trials_of_another(project: Project) -> None:
         assert changed is not None
         moved = parameters(changed.artifacts, "last")
         assert any(not torch.equal(moved[name], tensor) for name, tensor in source.items())
-    assert "nothing is left to run" in project.run("launch", "second")[1]

@@ -47,6 +47,19 @@ def test_the_trial_of_the_wanted_values_and_seed_is_chosen(records: list[TrialRe
     assert choose_trial(records, whole, 0, "s.start").labels["seed"] == "0"
 
 
+def test_a_suggested_value_is_found_by_its_printed_digits(records: list[TrialRecord]) -> None:
+    values = {"0.2": "0.204811", "0.1": "0.20491"}
+    edited = []
+    for record in records:
+        text = record.labels["values"]
+        for old, new in values.items():
+            text = text.replace(old, new)
+        edited.append(replace(record, labels={**record.labels, "values": text}))
+    start = replace(START, values=(("rho", 0.2048),))
+    found = choose_trial(edited, start, 0, "s.start")
+    assert json.loads(found.labels["values"]) == {"weights.sam.rho": 0.204811}
+
+
 def test_of_equal_trials_the_latest_is_chosen(records: list[TrialRecord]) -> None:
     first = choose_trial(records, START, 0, "s.start")
     later = replace(first, started=5.0, run="later")

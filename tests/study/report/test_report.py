@@ -164,6 +164,21 @@ def test_results_carry_what_was_declared_and_how_trials_trained(
     assert history.test_last == (0.9, 0.2)
 
 
+def test_costs_are_those_of_whole_trainings_where_epochs_differ(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    both = {"standard: {}": "standard: {training: {epochs: [2, 3]}}"}
+    results = reporting.read_results(done("lengths", **both), project)
+    costs = {trial.values.get("epochs"): trial.cost for trial in results.trials}
+    assert costs == {2: 4.0 * 2 / 3, 3: 4.0, None: 4.0}
+    assert results.provenance["cost"] == (
+        "of a whole training, divided by the 3 epochs of the longest"
+    )
+    [note] = [note for note in results.methods if note.name == "standard"]
+    assert note.setup == ("epochs",)
+    assert "cost" not in reporting.read_results(done("equal"), project).provenance
+
+
 def test_of_a_large_study_only_chosen_configurations_are_read_by_epoch(
     done: Callable[..., StudySpec], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,13 @@ def test_what_is_declared_before_the_results_is_read(tmp_path, written, meant):
     assert (analysis.primary, analysis.clean_floor, analysis.margin) == meant
 
 
+@pytest.mark.parametrize("written", ["0.5pp", "0.5 pp", "0.005", "5e-3"])
+def test_a_clean_margin_is_a_fraction_or_percentage_points(tmp_path, written):
+    analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_margin: {written}}}").analysis
+    assert analysis is not None
+    assert analysis.clean_margin == 0.005
+
+
 def test_a_primary_contrast_is_not_blamed_for_a_mistake_in_its_method(tmp_path):
     text = VALID.replace("{clean_floor: 0.9}", "{primary: {hypervolume_difference: [at, sam]}}")
     [message] = messages(tmp_path, text.replace("rho: [0.1, 0.2]", "rho: [0.1, -1]"))

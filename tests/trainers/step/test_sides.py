@@ -239,7 +239,8 @@ def test_traced_for_compilation_a_side_equals_operators(
     monkeypatch.setattr(torch, "compile", lambda graph, **options: graph)
     config = make_config(Method(weights=side), learning_rate=0.01, epochs=2)
     traced = run(config, few_digits, Engine(narrow=False, compiled="always"))
-    assert traced.engine["update"].endswith("torch.compile")
+    tail = ", but renewals by operators" if isinstance(side, EigenSam) else ""
+    assert traced.engine["update"].endswith("torch.compile" + tail)
     plain = run(config, few_digits)
     pairs = zip(traced.memory.side, plain.memory.side, strict=True)
     for ours, theirs in [*pairs, *zip(tensors(traced), tensors(plain), strict=True)]:
