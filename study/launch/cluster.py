@@ -111,6 +111,11 @@ def ray_session(
         os.environ.setdefault(name, value)
     import ray  # takes seconds: only if there is work, and after the environment is set
 
+    if ray.is_initialized():  # by a notebook; starting it again would end what runs there
+        raise ClusterError(
+            "Ray: runs in this process already; call ray.shutdown() first, or start a cluster of "
+            "its own and name it in RAY_ADDRESS"
+        )
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
     if is_joined():

@@ -1,7 +1,9 @@
-"""What a person sees while a study runs: a live view in a terminal, plain lines elsewhere."""
+"""What a person sees while a study runs: live in a terminal or notebook, else plain lines."""
 
+import io
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray import tune
@@ -24,6 +26,29 @@ REFRESH_SECONDS = 0.5
 MAX_FRONT_ROWS = 8
 """Of a longer front the live view shows the rows of highest clean accuracy, to fit a screen."""
 
+Display = Callable[..., Any]
+"""IPython's `display`, which with `display_id=True` returns a handle to update the output by."""
+
+
+def notebook_display() -> Display | None:
+    """Return what shows an object in the notebook that this process serves; None outside of one."""
+    interactive: Any = sys.modules.get("IPython")
+    shell = interactive.get_ipython() if interactive is not None else None
+    return getattr(shell, "kernel", None) and interactive.display.display
+
+
+class Shown:
+    """A view that a notebook shows as preformatted text with colours."""
+
+    def __init__(self, view: RenderableType) -> None:
+        self._console = Console(file=io.StringIO(), record=True, width=110, force_jupyter=False)
+        self._console.print(view)
+
+    def _repr_html_(self) -> str:
+        """Return the view as HTML, all texts escaped."""
+        text = self._console.export_html(clear=False, inline_styles=True, code_format="{code}")
+        return f'<pre style="line-height:1.2;white-space:pre">{text}</pre>'
+
 
 class Progress(tune.Callback):  # type: ignore[misc]
     """Show the trials that are done, running and failed, and the front so far."""
@@ -35,8 +60,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         searcher: StudySearcher,
         num_slots: int,
         console: Console | None = None,
+        display: Display | None = None,
     ) -> None:
         self._spec = spec
+        self._display = display or (notebook_display() if console is None else None)
+        self._handle: Any = None
         evaluation = spec.evaluation
         self._threat = naming.threat_name(evaluation.norm, evaluation.objective_radius)
         self._searcher = searcher
@@ -65,13 +93,17 @@ class Progress(tune.Callback):  # type: ignore[misc]
         return {}
 
     def __enter__(self) -> "Progress":
-        """Start the live view, if there is a terminal."""
+        """Start the live view, if there is a terminal or a notebook."""
+        if self._display is not None:
+            self._handle = self._display(Shown(self._view()), display_id=True)
         if self._console.is_terminal:
             self._live.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop the live view; later lines are printed below it."""
+        """Stop the live view; later lines are printed below it. A notebook keeps the last one."""
+        if self._handle is not None:
+            self._handle.update(Shown(self._view()))
         if self._console.is_terminal:
             self._live.stop()
 
@@ -127,8 +159,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Redraw the live view from time to time."""
         now = time.monotonic()
-        if self._console.is_terminal and now - self._refreshed >= REFRESH_SECONDS:
-            self._refreshed = now
+        is_live = self._console.is_terminal or self._handle is not None
+        if not is_live or now - self._refreshed < REFRESH_SECONDS:
+            return
+        self._refreshed = now
+        if self._handle is not None:
+            self._handle.update(Shown(self._view()))
+        if self._console.is_terminal:
             self._live.update(self._view(), refresh=True)
 
     def _forget(self, trial_id: str) -> None:
@@ -152,7 +189,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def _say(self, line: str, is_trouble: bool = False) -> None:
         """Print a line that stays; beside a live view, only if it is about trouble."""
-        if is_trouble or not self._console.is_terminal:
+        if is_trouble or not (self._console.is_terminal or self._display is not None):
             style = "yellow" if is_trouble else None
             self._console.print(Text(line), style=style, soft_wrap=True)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from study.launch.progress import Progress
+from study.launch.progress import Progress, notebook_display
 from study.plan.fronts import front_so_far
 from study.plan.plan import make_plan
 from study.search.searcher import MAX_LOSSES, StudySearcher
@@ -20,12 +20,12 @@ Read = Callable[..., StudySpec]
 class Launch:
     """A searcher and the progress that watches it."""
 
-    def __init__(self, spec: StudySpec, is_terminal: bool) -> None:
+    def __init__(self, spec: StudySpec, is_terminal: bool, display: Any = None) -> None:
         plan = make_plan(spec, "data", [])
         self.output = io.StringIO()
         console = Console(file=self.output, force_terminal=is_terminal, width=120)
         self.searcher = StudySearcher(spec, plan)
-        self.progress = Progress(spec, plan, self.searcher, 2, console)
+        self.progress = Progress(spec, plan, self.searcher, 2, console, display)
 
     def start(self, name: str) -> Any:
         self.searcher.suggest(name)
@@ -154,3 +154,41 @@ def test_cell_left_after_many_losses_is_said_even_if_its_trial_never_began(read:
     assert set(again) == {"standard seed=0: its worker was lost; the trial starts again"}
     assert last.startswith("[ 0/12] standard seed=0: its worker was lost 5 times after epoch 0; if")
     assert "0 running · 1 failed" in launch.view()
+
+
+class Output:
+    """An output of a notebook, as IPython's `display` makes and updates it."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def __call__(self, view: Any, *, display_id: bool) -> "Output":
+        assert display_id
+        self.update(view)
+        return self
+
+    def update(self, view: Any) -> None:
+        self.shown.append(view._repr_html_())
+
+
+def test_notebook_has_one_output_that_is_updated_and_only_trouble_is_printed(read: Read) -> None:
+    output = Output()
+    launch = Launch(read(), is_terminal=False, display=output)
+    with launch.progress:
+        launch.finish(launch.start("one"), 0.9, 0.1)
+        launch.progress.on_step_end(1, [])
+        launch.progress.on_step_end(2, [])  # too early for another
+        assert launch.output.getvalue() == ""
+        failed = {"done": True, "complete": False, "failed": True, "reason": "no memory"}
+        trial = launch.start("two")
+        launch.searcher.on_trial_complete("two", failed)
+        launch.progress.on_trial_result(3, [], trial, failed)
+    assert len(output.shown) == 3
+    assert "0 of 12 trials done" in output.shown[0]
+    assert "1 of 12 trials done" in output.shown[-1]
+    assert "failed: no memory" in launch.output.getvalue()
+    assert all(text.startswith("<pre") for text in output.shown)
+
+
+def test_outside_of_a_notebook_nothing_is_displayed() -> None:
+    assert notebook_display() is None
