@@ -171,18 +171,23 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     """
     # ray takes seconds to import: only if there is work.
     import ray
-    from ray._private import services
+    from ray._private import parameter, services
 
     # Ray's servers would share our process group, and a SIGTERM to the group would end them before
     # the launch has ended properly. Ray has no setting for this.
     popen = services.ConsolePopen
     services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    # Nor for leaving out two of its processes, seconds of CPU each: the autoscaler's monitor (there
+    # is one node) and the one that follows the workers' output (which is not shown).
+    parameters = parameter.RayParams
+    left_out = {"no_monitor": True, "include_log_monitor": False}
+    parameter.RayParams = functools.partial(parameters, **left_out)
 
     def init() -> Any:
         try:
             return ray.init(**options)
         finally:
-            services.ConsolePopen = popen
+            services.ConsolePopen, parameter.RayParams = popen, parameters
 
     return _in_thread(init, ended)
 

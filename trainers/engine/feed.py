@@ -160,7 +160,8 @@ def transforming(own: Own) -> Callable[..., Tensor]:
 
     def run(images: Tensor, random: torch.Generator, is_checked: bool = True) -> Tensor:
         with torch.no_grad():
-            changed = transform(images=images, **({"generator": random} if is_random else {}))
+            given = {"generator": random} if is_random else {}
+            changed: Tensor = transform(images=images, **given)
         if is_checked:
             _check_transformed(changed, images.shape, place)
         return changed.to(torch.float32)

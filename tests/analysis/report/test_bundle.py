@@ -289,12 +289,12 @@ def test_the_page_loads_nothing_and_is_small(digits_page: str):
 
 
 @pytest.mark.slow
-def test_two_hundred_configurations_with_five_seeds_fit(draw: Callable[..., Results]):
+def test_two_hundred_configurations_fit(draw: Callable[..., Results]):
     cells = [
         ("sam_at", {"rho": 0.01 + i / 3001, "epsilon": i / 2003}, 0.99 - i / 1009, 0.2 + i / 607)
         for i in range(200)
     ]
-    results = draw(cells, seeds=(0, 1, 2, 3, 4), searched=("sam_at",), num_test=200)
+    results = draw(cells, seeds=(0, 1), searched=("sam_at",), num_test=200)
     assert len(page_of(results).encode()) <= 500_000
 
 

@@ -264,3 +264,9 @@ def test_a_saved_folder_of_hugging_face_is_read(place: Path) -> None:
     assert data.classes == ("even", "odd")
     assert data.image_shape == (3, 8, 8)
     assert [len(part.labels) for part in (data.train, data.validation, data.test)] == [12, 3, 5]
+
+
+def test_fractions_are_rounded_to_the_nearest_255th(tmp_path: Path) -> None:
+    text = of_images("np.where(labels, 100.6, 100.4)[:, None, None] / 255 * np.ones((12, 8, 8))")
+    (tmp_path / "my_data.py").write_text(text)
+    assert set(np.unique(load(tmp_path, "wrong").train.images)) == {100, 101}

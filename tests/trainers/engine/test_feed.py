@@ -22,7 +22,9 @@ from trainers.data.doubts import doubts
 from trainers.data.loader import LoaderError, gathered
 from trainers.data.mapped import Mapped
 from trainers.data.subset import Split, sample_hash
+from trainers.engine.feed import fed, feed_for
 from trainers.evaluation.evaluate import evaluate
+from trainers.step.batches import Draw, on_device
 from trainers.train import new_state, train
 
 CPU = torch.device("cpu")
@@ -237,3 +239,18 @@ def test_a_transform_that_breaks_the_contract_is_one_line(
     with pytest.raises(PartError, match=rf"my_changes\.py:\d+: {name}: {says}") as caught:
         trained(config, both[0])
     assert "\n" not in str(caught.value)
+
+
+def test_a_transform_draws_anew_for_each_epoch_and_batch(
+    both: tuple[Dataset, Dataset], make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = changing(make_config(width=2, batch_size=8), tmp_path, "tint")
+    feed = feed_for(config, both[0], CPU, lambda: on_device(both[0], CPU))
+    first = Draw(torch.arange(8), *[torch.empty(0)] * 3)  # the same images in every batch
+    found = []
+    for epoch in (0, 1, 0):
+        with fed(config, both[0], feed, epoch, torch.arange(22), iter([first] * 2)) as draws:
+            found += [feed.source.images[draw.samples].clone() for draw in draws]
+    assert torch.equal(found[0], found[4])
+    assert torch.equal(found[1], found[5])
+    assert not any(torch.equal(found[0], other) for other in found[1:4])
