@@ -151,9 +151,9 @@ def test_dominance_is_seldom_claimed_where_clean_accuracies_are_equal(world: Wor
 @pytest.mark.slow
 def test_a_lead_of_two_and_a_half_points_is_claimed_in_most_studies() -> None:
     world = World(
-        points={"at": front(4, top=0.5795), "sam": front(4)}, deviation=0.02, own=0.05, trial=0.2
+        points={"at": front(4, top=0.5795), "sam": front(4)}, deviation=0.015, own=0.03, trial=0.2
     )
     assert true_lead(world) == pytest.approx(0.0257, abs=0.0005)
     claimed = float(np.mean([one.contrasts[0].is_claimed for one in studies(world, SETS)]))
     print(f"lead claimed in {claimed:.3f} of {SETS}")
-    assert claimed >= 0.58 - 3 * float(np.sqrt(0.24 / SETS))
+    assert claimed >= 0.57 - 3 * float(np.sqrt(0.24 / SETS))
