@@ -182,7 +182,7 @@ def class_of_part(part: OwnPart) -> type[Any]:
 def own_settings(kind: str, name: str) -> list[str]:
     """List the settings of an own part that has been read; none if it has not."""
     part = _seen.get((PART_KINDS.get(kind, kind), name))
-    return [] if part is None else [*settings_class(part).__dataclass_fields__]
+    return [] if part is None else [item.name for item in fields(settings_class(part))]
 
 
 @cache

@@ -41,6 +41,13 @@ MISTAKES = {
     "be at least 0 (of my_parts.py:26), got -0.1",
     ("rho: [0.1, 0.2]", "rhoo: 0.1"): "9: tiny.methods.mine.weights.my_parts:Mine.rhoo: unknown "
     "key; did you mean rho?",
+    ("rho: [0.1, 0.2]", "rho: 0.1, zzz: 1"): "9: tiny.methods.mine.weights.my_parts:Mine.zzz: "
+    "unknown key; known here: rho, active, every",
+    (
+        "depth: 2",
+        "depth: [[1], [2]]",
+    ): "3: tiny.model.settings.depth: must be a whole number, got a "
+    "list; a list may hold plain values only",
     ("low: 4/255", "low: 0.2"): "10: tiny.methods.found.inputs.my_parts:fgsm.epsilon: low must be "
     "below high, got low=0.2, high=0.1; swap them",
     ("my_parts:quadratic", "my_parts:fgsm"): "11: tiny.methods.squares.loss: my_parts.py:41: fgsm: "
