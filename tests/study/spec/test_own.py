@@ -39,6 +39,9 @@ MISTAKES = {
     "beta: unknown key; my_parts:heavy_ball has no settings, remove it",
     ("rho: [0.1, 0.2]", "rho: [-0.1, 0.2]"): "9: tiny.methods.mine.weights.my_parts:Mine.rho: must "
     "be at least 0 (of my_parts.py:26), got -0.1",
+    ("{my_parts:heavy_ball: {}}", "[sgd, {my_parts:heavy_ball: {}}]"): "5: tiny.training.optimizer:"
+    " must be sgd or adamw, a list of both, or {my_parts:Mine: {...}}, got a list; an own "
+    "optimiser stands alone, or overrides in a method",
     ("rho: [0.1, 0.2]", "rhoo: 0.1"): "9: tiny.methods.mine.weights.my_parts:Mine.rhoo: unknown "
     "key; did you mean rho?",
     ("rho: [0.1, 0.2]", "rho: 0.1, zzz: 1"): "9: tiny.methods.mine.weights.my_parts:Mine.zzz: "
