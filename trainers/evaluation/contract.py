@@ -154,6 +154,9 @@ def _network_breaches(config: TrainConfig, data: Dataset) -> Iterator[str]:
             got = tuple(getattr(logits, "shape", ())) or type(logits).__name__
             yield f"must return logits of shape {expected} for {SAMPLES} images, got {got}"
             return
+        if logits.dtype != torch.float32:
+            yield f"must return logits of torch.float32, got {logits.dtype}; convert them"
+            return
         if not logits.isfinite().all():
             yield f"returns logits that are not finite in step {number}, in training mode"
             return

@@ -38,6 +38,10 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         *("networks", NET.format(forward=f"self.other({FLAT})")),
         r"must return logits of shape \(8, 10\) for 8 images, got \(8, 64\)",
     ),
+    "logits of another type": (
+        *("networks", NET.format(forward=f"self.last(self.other({FLAT})).double()")),
+        r"must return logits of torch.float32, got torch.float64; convert them",
+    ),
     "an unused weight": (
         *("networks", NET.format(forward=f"self.last({FLAT})")),
         "no gradient reaches other.weight; use it in forward",
