@@ -120,6 +120,15 @@ def test_settings_of_an_own_network_are_swept_and_overridden(tmp_path: Path) -> 
     assert space.taught_values(mine[0], recorded) == {"model.settings.dropout": 0.25}
 
 
+def test_a_method_overrides_one_setting_of_the_study_s_own_network(tmp_path: Path) -> None:
+    text = STUDY.replace("{depth: 2}", "{depth: 2, dropout: 0.5}")
+    over = "standard: {model: {name: my_parts:Net, settings: {depth: 3}}}"
+    spec = read(write_parts(tmp_path), text.replace("standard: {}", over))
+    (plain, *_) = space.grid_configurations(spec)
+    model = space.train_config(spec, plain, 0).model
+    assert model.settings.settings == {"depth": 3, "dropout": 0.5}
+
+
 def test_settings_are_refused_for_our_networks(tmp_path: Path) -> None:
     write_parts(tmp_path)
     with pytest.raises(SpecError, match="settings: are for a network of your own"):
