@@ -219,9 +219,15 @@ def _check_starts(
     """Check that the weights to start from are there, and that each network takes them."""
     try:
         found, files = find_starts(spec, store)
-    except StartError as error:  # another study may only have to be launched first
-        place, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
-        warnings.add((spec.name, *place.split(".")), text)
+    except StartError as error:
+        dotted, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
+        # The name of a method may have dots, too.
+        method = dotted.removeprefix("methods.").removesuffix("start").removesuffix(".")
+        start = spec.methods[method].start if method else spec.start
+        place: Place = ("methods", method, "start") if method else ("start",)
+        # Another study may only have to be launched first; a file has to be there.
+        notes = mistakes if start and start.file else warnings
+        notes.add((spec.name, *place), text)
         return
     # torch takes seconds to import: only where weights are read.
     from trainers.networks.build import fits_start

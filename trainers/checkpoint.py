@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from trainers.config import ModelConfig, TrainConfig
 from trainers.config.own import NO_SETTINGS, settings_class
-from trainers.config.parts import find_part, is_own
+from trainers.config.parts import OwnPart, find_part, is_own, source_of
 from trainers.data.cache import written_aside
 from trainers.data.dataset import Dataset
 from trainers.data.subset import Split
@@ -125,8 +125,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str | float]]
 def recipe(config: ModelConfig, data: Dataset) -> str:
     """Return, as JSON, how to build a network without its data set: the network and its images."""
     model = {item.name: getattr(config, item.name) for item in fields(config)}
+    source = {"source": source_of(config.settings.part)} if config.is_own else {}
     return json.dumps(
         {
+            **source,
             "model": model | {"settings": config.settings.settings if config.is_own else {}},
             "classes": data.classes,
             "image_shape": data.image_shape,
@@ -158,8 +160,23 @@ def _known(known: str, folder: Path) -> tuple[ModelConfig, Dataset]:
     model = content["model"]
     own = NO_SETTINGS
     if is_own(model["name"], "networks"):
-        own = settings_class(find_part("networks", model["name"], folder))(**model["settings"])
+        part = find_part("networks", model["name"], folder)
+        _refuse_edited(part, content.get("source", {}))
+        own = settings_class(part)(**model["settings"])
     return ModelConfig(**model | {"settings": own}), _without_samples(content)
+
+
+def _refuse_edited(part: OwnPart, recorded: Mapping[str, str]) -> None:
+    """Raise `CheckpointError` if a file that decides an own network is not what was trained.
+
+    recorded: hashes by file; empty in files from before these were kept. The weights may fit an
+    edited network, too, which then computes something else. Versions of distributions may differ.
+    """
+    now = source_of(part)
+    for name, digest in recorded.items():
+        if name.endswith(".py") and now.get(name) != digest:
+            rule = f"{name} changed since this network was trained"
+            raise CheckpointError(f"{part.name}: {rule}; restore it, or launch the study again")
 
 
 def _filled(name: str, model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

@@ -282,7 +282,11 @@ def _refuse_unfit_starts(plan: Plan, dataset: Dataset, starts: Mapping[str, Star
     for model, start in dict.fromkeys((config.model, config.start) for config in configs):
         if start != "none":
             file = starts[start.weights]
-            fits_start(model, dataset, file.content, file.name)
+            try:
+                fits_start(model, dataset, file.content, file.name)
+            except ConfigError as error:
+                place = f"{plan.study}.{error.field}"
+                raise ConfigError(place, error.rule, error.value) from None
 
 
 def _run(

@@ -59,6 +59,9 @@ def from_dict(
     a range. `folder` holds the records, below `runs`, and is where relative paths start. Raises
     `SpecError` with a line for each mistake.
     """
+    if not isinstance(declared, Mapping):
+        got = type(declared).__name__
+        raise SpecError(f"must be a mapping of studies, got {got}; write {{'mine': {{...}}}}")
     project = Path(folder).resolve()
     is_study = "methods" in declared and not isinstance(declared.get(name or ""), Mapping)
     if is_study and name is None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 12
 """Configurations that a message lists."""
+NO_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for the id of no run."""
 
 
 class LoadError(LookupError):
@@ -65,7 +67,13 @@ def load_run(run: str, checkpoint: str | None, project: Path) -> "nn.Module":
         raise LoadError(f"{store.shown}: there are no runs yet; name the project's folder")
     client = connect(store)
     with recording(store):
-        row = client.get_run(run)
+        try:
+            row = client.get_run(run)
+        except Exception as error:
+            if getattr(error, "error_code", "") not in NO_RUN:
+                raise
+            text = f"run {run}: is not in {store.shown}; name the run of a trial"
+            raise LoadError(text) from None
         if not row.data.tags.keys() >= TAGS:
             raise LoadError(f"run {run}: is not a trial of a study; name the run of a trial")
         record = read_trial(client, run, "last")

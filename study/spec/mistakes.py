@@ -148,10 +148,13 @@ class Notes:
     def messages(self, path: Path | None) -> tuple[str, ...]:
         """Format each mistake as one line, in the order of the file; None: there is no file."""
         problems = sorted(self.problems, key=lambda problem: problem[1])
-        lines = [
-            f"{f'{path}:{line}: ' if path else ''}{_dotted(place)}{': ' if place else ''}{text}"
-            for place, line, text in problems[:MOST_PROBLEMS]
-        ]
+        # Once each, as several entries of a list may be wrong in the same way.
+        lines = list(
+            dict.fromkeys(
+                f"{f'{path}:{line}: ' if path else ''}{_dotted(place)}{': ' if place else ''}{text}"
+                for place, line, text in problems[:MOST_PROBLEMS]
+            )
+        )
         if len(problems) > MOST_PROBLEMS:
             more = f"{len(problems) - MOST_PROBLEMS} more mistakes are not shown"
             lines.append(f"{path}: {more}" if path else more)

@@ -308,7 +308,8 @@ def swept_in(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
 def around_of(spec: StudySpec, method: str, kind: str) -> dict[str, Setting]:
     """Return a method's training or model: the study's, with what the method overrides."""
     found, over = (dict(getattr(one, kind).settings) for one in (spec, spec.methods[method]))
-    if "name" in over:  # of a network, whose own settings are those of no other
+    if over.get("name", found.get("name")) != found.get("name"):
+        # Another network, and the settings of one's own are those of no other.
         is_own = isinstance(over["name"], PartName)
         found = {} if is_own else {n: found[n] for n in found if not n.startswith(SETTINGS)}
     found |= over

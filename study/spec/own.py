@@ -13,6 +13,7 @@ from typing import Any, Self, get_type_hints
 from pydantic import ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from study.spec.mistakes import shown
 from study.spec.settings import (
     SIDES,
     Part,
@@ -128,7 +129,8 @@ def read_optimizer(value: object, info: ValidationInfo) -> object:
     words = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(word, str) for word in words) or not words:
         rule = f"must be {' or '.join(OPTIMIZERS)}, a list of both, or {{my_parts:Mine: {{...}}}}"
-        raise rule_error(f"{rule}; an own optimiser stands alone, or overrides in a method")
+        way_out = "an own optimiser stands alone, or overrides in a method"
+        raise rule_error(f"{rule}, got {shown(value)}; {way_out}")
     return distinct(words) if isinstance(value, tuple) else value
 
 
@@ -182,7 +184,7 @@ def class_of_part(part: OwnPart) -> type[Any]:
 def own_settings(kind: str, name: str) -> list[str]:
     """List the settings of an own part that has been read; none if it has not."""
     part = _seen.get((PART_KINDS.get(kind, kind), name))
-    return [] if part is None else [*settings_class(part).__dataclass_fields__]
+    return [] if part is None else [item.name for item in fields(settings_class(part))]
 
 
 @cache

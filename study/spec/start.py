@@ -94,6 +94,9 @@ def read_start(value: object, info: ValidationInfo) -> Start:
     if not isinstance(value, Mapping):
         raise rule_error(f"must be a trial, a file or none, got {shown(value)}; {_EXAMPLE}")
     if "file" in value:
+        others = ", ".join(str(key) for key in value if key in _TRIAL_FORM.model_fields)
+        if others:
+            raise rule_error(f"takes a trial or a file, got file and {others}; remove one of them")
         path = Path(_FILE_FORM.model_validate(value).file).expanduser()  # type: ignore[attr-defined]
         folder = info.context["folder"] if info.context else Path()
         return Start(file=str((folder / path).absolute()))

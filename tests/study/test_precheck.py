@@ -161,6 +161,14 @@ def test_a_study_that_has_to_be_launched_first_is_a_warning(look: Any, tmp_path:
     assert found.mistakes == ()
 
 
+def test_a_file_of_weights_that_is_not_there_is_a_mistake(look: Any, tmp_path: Path) -> None:
+    found = look("standard: {}", "no.1: {start: none.pt}\n    standard: {}")
+    assert line(tmp_path, found.mistakes).startswith(
+        "9: tiny.methods.no.1.start: must name a file that can be read (No such file or directory)"
+    )
+    assert found.warnings == ()
+
+
 def test_weights_of_another_network_are_a_mistake(look: Any, tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.ones(3)}, tmp_path / "other.pt")
     found = look("  seeds:", "  start: other.pt\n  seeds:")

@@ -73,6 +73,12 @@ def test_own_network_is_found_beside_its_file_and_in_the_current_folder(
     monkeypatch.chdir(tmp_path)
     theirs: Any = torch.load(path, pickle_module=reader, weights_only=False)
     assert torch.equal(theirs.eval()(images), expected)
+    # The weights would fit, but the network would compute something else.
+    edited = OWN.replace("num_classes, bias))", "num_classes, bias), nn.Tanh())")
+    assert edited != OWN
+    (tmp_path / "my_linear.py").write_text(edited, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"my_linear.py changed since this network was trai"):
+        load_network(path, nothing, tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(PartError, match="my_linear"):
         load_network(path, nothing, tmp_path / "empty")

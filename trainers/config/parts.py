@@ -176,9 +176,9 @@ def loaded(part: OwnPart) -> LoadedPart:
     place = part.code.shown
     if part.code.files:
         place += f":{line_of(part.code, part.attribute.partition('.')[0])}"
-    if not callable(target):
-        rule = "must be a function or a class"
-        raise PartError(f"{place}: {part.attribute}: {rule}, got {type(target).__name__}")
+    if not (isinstance(target, type) or inspect.isroutine(inspect.unwrap(target))):
+        rule = f"must be a function or a class, got {type(target).__name__}"
+        raise PartError(f"{place}: {part.attribute}: {rule}; write a function that calls it")
     has_fields = is_dataclass(target) and isinstance(target, type)
     return _read_signature(part, target, has_fields and "__call__" in vars(target), place)
 

@@ -47,7 +47,7 @@ def reached(text: str, attribute: str, siblings: Set[str] = frozenset()) -> str:
         kept.add(number)
         for name in _named(statements[number]):
             waiting += binding.get(name, [])
-    lines = text.splitlines()
+    lines = text.split("\n")  # not splitlines, for which a form feed ends a line, too
     return "\n".join("\n".join(_lines(statements[n], lines)) for n in sorted(kept))
 
 

@@ -135,7 +135,9 @@ def imported(code: Code) -> ModuleType:
     try:
         return importlib.import_module(code.module)
     except SystemExit as stop:
-        raise PartError(f"{code.shown}:1: it ends Python ({stop}) as it is imported") from None
+        raise PartError(
+            f"{code.shown}:1: it ends Python ({stop}) as it is imported; remove that"
+        ) from None
     except Exception as error:
         raise PartError(located(error, code)) from None
     finally:

@@ -285,7 +285,7 @@ class TrainConfig:
         self.method.warm_epoch(self.training.epochs)
         if isinstance(self.method.weights, Msam):
             has_momentum = self.training.optimizer == "sgd" and self.training.momentum > 0
-            rule = "msam moves weights along the momentum and needs the optimizer sgd with one > 0"
+            rule = "msam moves weights along momentum and needs the optimizer sgd with momentum > 0"
             got = f"{self.training.optimizer} with momentum {self.training.momentum:g}"
             check(has_momentum, "weights", rule, got)
         if self.data.extra != "none":

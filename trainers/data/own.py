@@ -166,7 +166,11 @@ def _given(config: DataConfig) -> Given:
         raise _refusal(part, "must return a mapping with train and test, or a pair of them", got)
     names = [name for name in ("train", "validation", "test") if name in found]
     parts = tuple(_part(part, name, found[name]) for name in names)
-    classes = found.get("classes") or _told_classes(found["train"])
+    classes = found.get("classes", ())
+    if not hasattr(classes, "__len__"):
+        raise _refusal(part, "classes: must be a list of names", type(classes))
+    if len(classes) == 0:
+        classes = _told_classes(found["train"])
     return Given(parts, tuple(map(str, classes)))
 
 

@@ -154,6 +154,9 @@ def _network_breaches(config: TrainConfig, data: Dataset) -> Iterator[str]:
             got = tuple(getattr(logits, "shape", ())) or type(logits).__name__
             yield f"must return logits of shape {expected} for {SAMPLES} images, got {got}"
             return
+        if logits.dtype != torch.float32:
+            yield f"must return logits of torch.float32, got {logits.dtype}; convert them"
+            return
         if not logits.isfinite().all():
             yield f"returns logits that are not finite in step {number}, in training mode"
             return
@@ -213,11 +216,14 @@ def _weight_breaches(side: Any, batch: _Batch) -> Iterator[str]:
         return Gradients(*found)
 
     found = run(side)
-    yield from _gradient_breaches(found.gradients, batch)
+    broken = list(_gradient_breaches(found.gradients, batch))
+    yield from broken
+    if broken:
+        return
     if counted[0] != side.gradients and float(side.gradients).is_integer():
         name, declared = side.part.attribute, side.gradients
         yield (
-            f"takes {counted[0]} gradients a step, but counts as {declared:g}; write below it: "
+            f"takes {_gradients(counted[0])} a step, but counts as {declared:g}; write below it: "
             + (f"{name}.gradients = {counted[0]}")
         )
     if _far(run(side).gradients, found.gradients):
@@ -257,13 +263,16 @@ def _input_breaches(side: Any, batch: _Batch) -> Iterator[str]:
     if found.shape != batch.images.shape:
         yield f"must return images of shape {tuple(batch.images.shape)}, got {tuple(found.shape)}"
         return
+    if found.dtype != batch.images.dtype:
+        yield f"must return images of {batch.images.dtype}, got {found.dtype}; convert them"
+        return
     if not found.isfinite().all() or found.min() < 0 or found.max() > 1:
         ends = f"{found.min().item():.4g} to {found.max().item():.4g}"
         yield f"must return finite images in [0, 1], got {ends}; clamp them"
     if "classify" not in side.takes and counted[0] != side.attack_steps:
         name = side.part.attribute
         yield (
-            f"takes {counted[0]} gradients a batch, but counts as {side.attack_steps:g}; write "
+            f"takes {_gradients(counted[0])} a batch, but counts as {side.attack_steps:g}; write "
             f"below it: {name}.attack_steps = {counted[0]}"
         )
     if not torch.equal(run(side), found):
@@ -329,6 +338,10 @@ def _attack_breaches(config: TrainConfig, batch: _Batch) -> Iterator[str]:
 
     if not torch.equal(run().images, run().images):
         yield "two runs from one state differ; draw only from torch's global generator"
+
+
+def _gradients(count: int) -> str:
+    return f"{count} gradient{'' if count == 1 else 's'}"
 
 
 def _radius(side: Own) -> str | None:

@@ -16,7 +16,7 @@ from trainers.config.own import OwnAttack
 from trainers.config.training import EvaluationAttack, PgdAttack
 from trainers.step.inputs import BALLS, Classify
 from trainers.step.losses import cross_entropy_sum
-from trainers.step.own import broken, chosen
+from trainers.step.own import broken, chosen, returned
 
 BEYOND = 1e-5
 """How far beyond its radius rounding may move an image of an own attack, relative and absolute."""
@@ -147,7 +147,9 @@ def own(
     """
     offered = chosen(attack, norm=norm)
     run = attack.ready()
-    tried = run(classify=classify, images=images, labels=labels, radius=radius, **offered).detach()
+    # A copy, as an attack that writes into the images would be measured from what it wrote.
+    given = {"classify": classify, "images": images.clone(), "labels": labels, "radius": radius}
+    tried = returned(attack, run(**given, **offered))
     if tried.shape != images.shape or not tried.isfinite().all():
         rule = f"must return finite images of shape {tuple(images.shape)}, got another result"
         raise broken(attack, f"{rule}; return the attacked images")

@@ -5,7 +5,7 @@ tensors. What a part does inside is unknown, so its steps run operator by operat
 compiled nor captured. It may draw from torch's global generator, which the training seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -67,10 +67,14 @@ def own_gradients(
     found = run(gradient_at=gradient_at, weights=own, **offered)
     if [weight._version for weight in weights] != before:
         raise broken(side, "writes the weights; hand moved copies to gradient_at instead")
+    gradients = [*found] if isinstance(found, Iterable) else []
+    if not gradients or not all(isinstance(one, Tensor) for one in gradients):
+        rule = f"must return a list with a gradient for each weight, got {type(found).__name__}"
+        raise broken(side, f"{rule}; return tensors")
     if not here:
         with torch.no_grad():
             here += loss_at(None)
-    return here[0], here[1], tuple(gradient.detach() for gradient in found)
+    return here[0], here[1], tuple(gradient.detach() for gradient in gradients)
 
 
 def own_crafted(
@@ -87,8 +91,16 @@ def own_crafted(
     to images; `classify` is the network in evaluation mode.
     """
     offered = chosen(side, labels=labels, classify=classify)
-    crafted: Tensor = run(gradient_at=gradient_of, images=images, **offered)
-    return crafted.detach()
+    # A copy, as the clean images are needed after a side that writes into them.
+    return returned(side, run(gradient_at=gradient_of, images=images.clone(), **offered))
+
+
+def returned(own: Own, images: Any) -> Tensor:
+    """Return the images of an own part, without a graph. Raises `PartError` for anything else."""
+    if not isinstance(images, Tensor):
+        rule = f"must return images as a tensor, got {type(images).__name__}"
+        raise broken(own, f"{rule}; return them")
+    return images.detach()
 
 
 def own_loss(

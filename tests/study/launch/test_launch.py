@@ -16,6 +16,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from study.records import store
@@ -405,6 +406,15 @@ def test_batch_size_that_leaves_one_sample_costs_no_trial(project: Any) -> None:
     code, output = project.run("launch", "grid")
     assert code == 2, output
     assert "grid.training.batch_size: must not leave a last batch of one of the 1000" in output
+    assert statuses(project, "grid") == {}
+
+
+def test_weights_of_another_network_cost_no_trial(project: Any) -> None:
+    torch.save({"conv.weight": torch.ones(3)}, project.folder / "other.pt")
+    project.write(grid().replace("  seeds", "  start: other.pt\n  seeds"))
+    code, output = project.run("launch", "grid")
+    assert code == 2, output
+    assert "grid.start: must hold the weights of this network" in output
     assert statuses(project, "grid") == {}
 
 

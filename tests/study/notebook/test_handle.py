@@ -111,6 +111,11 @@ def test_mistake_in_a_mapping_is_one_line_without_a_file(case: str) -> None:
     assert len(error.value.messages) == 1
 
 
+def test_what_is_no_mapping_is_refused() -> None:
+    with pytest.raises(SpecError, match="must be a mapping of studies, got NoneType; write"):
+        study.from_dict(None)  # type: ignore[arg-type]
+
+
 def test_mapping_that_holds_itself_is_refused() -> None:
     declared: dict[str, Any] = dict(DECLARED)
     declared["data"] = declared

@@ -133,3 +133,9 @@ def test_run_that_is_no_trial_is_refused(trained: Any) -> None:
     parent = client.get_run(trained.runs[0]).data.tags["mlflow.parentRunId"]
     with pytest.raises(LoadError, match="is not a trial of a study"):
         study.load(parent, folder=trained.study.project)
+
+
+@pytest.mark.parametrize("run", ["abc", "a/b", "0" * 32])
+def test_run_that_is_nowhere_is_refused(trained: Any, run: str) -> None:
+    with pytest.raises(LoadError, match=rf"run {run}: is not in .*; name the run of a trial"):
+        study.load(run, folder=trained.study.project)

@@ -39,8 +39,18 @@ MISTAKES = {
     "beta: unknown key; my_parts:heavy_ball has no settings, remove it",
     ("rho: [0.1, 0.2]", "rho: [-0.1, 0.2]"): "9: tiny.methods.mine.weights.my_parts:Mine.rho: must "
     "be at least 0 (of my_parts.py:26), got -0.1",
+    ("{my_parts:heavy_ball: {}}", "[sgd, {my_parts:heavy_ball: {}}]"): "5: tiny.training.optimizer:"
+    " must be sgd or adamw, a list of both, or {my_parts:Mine: {...}}, got a list; an own "
+    "optimiser stands alone, or overrides in a method",
     ("rho: [0.1, 0.2]", "rhoo: 0.1"): "9: tiny.methods.mine.weights.my_parts:Mine.rhoo: unknown "
     "key; did you mean rho?",
+    ("rho: [0.1, 0.2]", "rho: 0.1, zzz: 1"): "9: tiny.methods.mine.weights.my_parts:Mine.zzz: "
+    "unknown key; known here: rho, active, every",
+    (
+        "depth: 2",
+        "depth: [[1], [2]]",
+    ): "3: tiny.model.settings.depth: must be a whole number, got a "
+    "list; a list may hold plain values only",
     ("low: 4/255", "low: 0.2"): "10: tiny.methods.found.inputs.my_parts:fgsm.epsilon: low must be "
     "below high, got low=0.2, high=0.1; swap them",
     ("my_parts:quadratic", "my_parts:fgsm"): "11: tiny.methods.squares.loss: my_parts.py:41: fgsm: "
@@ -108,6 +118,15 @@ def test_settings_of_an_own_network_are_swept_and_overridden(tmp_path: Path) -> 
     assert space.short_values(spec, found) == {"rho": 0.1, "depth": 1, "dropout": 0.25}
     recorded = space.canonical(space.train_config(spec, found, 0), "digits")
     assert space.taught_values(mine[0], recorded) == {"model.settings.dropout": 0.25}
+
+
+def test_a_method_overrides_one_setting_of_the_study_s_own_network(tmp_path: Path) -> None:
+    text = STUDY.replace("{depth: 2}", "{depth: 2, dropout: 0.5}")
+    over = "standard: {model: {name: my_parts:Net, settings: {depth: 3}}}"
+    spec = read(write_parts(tmp_path), text.replace("standard: {}", over))
+    (plain, *_) = space.grid_configurations(spec)
+    model = space.train_config(spec, plain, 0).model
+    assert model.settings.settings == {"depth": 3, "dropout": 0.5}
 
 
 def test_settings_are_refused_for_our_networks(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ MISTAKES = {
     "got -1; raise it",
     "{from: other, method: sam, checkpoint: first}": "tiny.start.checkpoint: must be one of best, "
     "last, got 'first'; write for example checkpoint: best",
+    "{from: other, method: sam, file: a.pt}": "tiny.start: takes a trial or a file, got file and "
+    "from, method; remove one of them",
     "{from: tiny, method: sam}": "tiny.start: must name another study, got tiny; name the one "
     "that trains the weights",
 }

@@ -49,6 +49,14 @@ WRONG: dict[str, tuple[PartKind, str, str, str]] = {
         *("weights", "wrong:mine", "def mine(gradient_at, weights, kind: str = 'a'): ..."),
         "the setting kind has the name of something else here; rename it",
     ),
+    "an object that can be called": (
+        *("losses", "wrong:mine", "import functools\nmine = functools.partial(print)"),
+        r"wrong\.py:2: mine: must be a function or a class, got partial; write a function",
+    ),
+    "an end of Python": (
+        *("networks", "wrong:Net", "raise SystemExit(3)"),
+        r"wrong\.py:1: it ends Python \(3\) as it is imported; remove that",
+    ),
     "no function": ("losses", "wrong:mine", "mine = 3", "must be a function or a class, got int"),
     "an unknown kind": (
         *("weights", "wrong:mine", "def mine(gradient_at, weights): ...\nmine.kind = 'sharp'"),

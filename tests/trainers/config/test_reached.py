@@ -102,3 +102,9 @@ def test_all_text_counts_for_a_name_that_is_made_up_in_a_way_we_do_not_see() -> 
 def test_the_method_eval_of_a_network_is_no_eval() -> None:
     text = "A = 1\ndef f(net):\n    return net.eval()\n"
     assert reached(text, "f") == "def f(net):\n    return net.eval()"
+
+
+def test_a_form_feed_moves_no_line() -> None:
+    """Python's lines end at no form feed, which old files have between their parts."""
+    text = "A = 1\n\f\ndef f():\n    return A\n\nB = 2\n"
+    assert reached(text, "f") == "A = 1\ndef f():\n    return A"

@@ -35,6 +35,10 @@ def arrays(seed: int = 0):
     return {**found, "classes": CLASSES}
 
 
+def named():
+    return {**arrays(), "classes": np.array(CLASSES)}
+
+
 def pair():
     found = arrays()
     return found["train"], found["test"]
@@ -114,6 +118,10 @@ def test_arrays_and_their_validation_part_are_taken_as_they_are(place: Path) -> 
     assert {image.tobytes() for image in np.asarray(data.test.images)} == {
         image.tobytes() for image in images[24:]
     }
+
+
+def test_names_of_classes_may_be_an_array(place: Path) -> None:
+    assert load(place, "named").classes == ("ant", "bee", "cat")
 
 
 def test_where_there_is_no_validation_part_one_is_split_off(place: Path) -> None:

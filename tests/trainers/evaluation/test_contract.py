@@ -38,6 +38,10 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         *("networks", NET.format(forward=f"self.other({FLAT})")),
         r"must return logits of shape \(8, 10\) for 8 images, got \(8, 64\)",
     ),
+    "logits of another type": (
+        *("networks", NET.format(forward=f"self.last(self.other({FLAT})).double()")),
+        r"must return logits of torch.float32, got torch.float64; convert them",
+    ),
     "an unused weight": (
         *("networks", NET.format(forward=f"self.last({FLAT})")),
         "no gradient reaches other.weight; use it in forward",
@@ -107,6 +111,14 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         *("weights", WEIGHTS + "    gradient_at(here)\n    return gradient_at(weights + here)\n"),
         "ValueError",
     ),
+    "no gradients": (
+        *("weights", WEIGHTS + "    return None\n"),
+        "must return a list with a gradient for each weight, got NoneType",
+    ),
+    "one gradient": (
+        *("weights", WEIGHTS + "    return here\n"),
+        "takes 1 gradient a step, but counts as 2; write below it: part.gradients = 1",
+    ),
     "three gradients": (
         *(
             "weights",
@@ -118,6 +130,14 @@ BROKEN: dict[str, tuple[str, str, str]] = {
     "radius 0 is not standard": (
         *("weights", WEIGHTS + "    return gradient_at([w + 0.1 for w in weights])\n"),
         "at rho 0 the gradient must be that of standard training",
+    ),
+    "no images": (
+        *("inputs", INPUTS + "    return None\n"),
+        "must return images as a tensor, got NoneType",
+    ),
+    "images of another type": (
+        *("inputs", INPUTS + "    return images.double()\n"),
+        r"must return images of torch.float32, got torch.float64",
     ),
     "images out of range": (
         *("inputs", INPUTS + "    return images + epsilon * gradient_at(images).sign()\n"),
@@ -162,6 +182,14 @@ BROKEN: dict[str, tuple[str, str, str]] = {
         *("transforms", "def part(images):\n    return images + 1\n"),
         r"must return images in \[0, 1\]",
     ),
+    "an attack that returns nothing": (
+        *("attacks", ATTACK + "    return None\n"),
+        "must return images as a tensor, got NoneType",
+    ),
+    "an attack that leaves its ball in place": (
+        *("attacks", ATTACK + "    return images.add_(2 * radius).clamp_(0, 1)\n"),
+        "must stay in the linf ball of radius 0.1 and in",
+    ),
     "an attack that leaves its ball": (
         *("attacks", ATTACK + "    return (images + 2 * radius).clamp(0, 1)\n"),
         "must stay in the linf ball of radius 0.1 and in",
@@ -204,6 +232,14 @@ def test_breach_is_found(
     assert torch.equal(torch.get_rng_state(), before)
     assert [line for line in lines if re.search(expected, line)], lines
     assert all(line.startswith("part.py:") and "\n" not in line for line in lines)
+
+
+def test_gradients_of_another_shape_are_one_line(
+    tmp_path: Path, few_digits: Dataset, make_config: Callable[..., TrainConfig]
+) -> None:
+    write_parts(tmp_path, part=HEAD + WEIGHTS + "    return here[:-1]\n")
+    config = with_part(make_config(), "weights", own(tmp_path, "weights", "part:part"))
+    assert len(list(breaches(config, few_digits, own_settings(config)))) == 1
 
 
 def test_parts_that_keep_their_contract_breach_nothing(

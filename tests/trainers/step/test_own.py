@@ -40,6 +40,12 @@ def writing(gradient_at, weights):
 def random_noise(gradient_at, images, *, sigma: float):
     return (images + sigma * torch.randn_like(images)).clamp(0, 1)
 
+def in_place(gradient_at, images, *, epsilon: float):
+    return images.add_(epsilon * gradient_at(images).sign()).clamp_(0, 1)
+
+def on_a_copy(gradient_at, images, *, epsilon: float):
+    return (images + epsilon * gradient_at(images).sign()).clamp(0, 1)
+
 random_noise.attack_steps = 0
 random_noise.kind = "other"
 
@@ -166,6 +172,21 @@ def test_own_randomness_is_decided_by_the_seed_and_the_epoch(
     assert all(torch.equal(a, b) for a, b in zip(weights(state), whole, strict=True))
     other = weights(trained(replace(config, seed=1), few_digits))
     assert not all(torch.equal(a, b) for a, b in zip(other, whole, strict=True))
+
+
+def test_an_input_side_that_writes_into_the_images_leaves_the_clean_ones_to_the_loss(
+    folder: Path, few_digits: Dataset, make_config: Callable[..., TrainConfig]
+) -> None:
+    loss = own(folder, "losses", "more:kl", beta=3.0)
+    one, other = (
+        trained(make_config(Method(inputs=side, loss=loss), epochs=1), few_digits)
+        for side in (
+            own(folder, "inputs", "more:in_place", epsilon=0.1),
+            own(folder, "inputs", "more:on_a_copy", epsilon=0.1),
+        )
+    )
+    for a, b in zip(weights(one), weights(other), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_side_that_writes_the_weights_is_refused_with_its_line(

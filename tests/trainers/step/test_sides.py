@@ -158,7 +158,7 @@ def test_msam_records_statistics_once_a_step_too_and_moves_no_weights(
 def test_msam_is_refused_where_there_is_no_momentum(
     settings: dict[str, Any], got: str, make_config: MakeConfig
 ) -> None:
-    rule = "weights: msam moves weights along the momentum and needs the optimizer sgd"
+    rule = "msam moves weights along momentum and needs the optimizer sgd with momentum > 0"
     with pytest.raises(ConfigError, match=rule) as caught:
         make_config(Method(weights=Msam(rho=0.1)), **settings)
     assert caught.value.value == got
