@@ -40,7 +40,7 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
     address = f"http://{HOST}:{free_port(first_port)}"
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", address.rpartition(":")[2], "--workers", "1"]
-    # Jobs are for the generative-AI pages, and their eight processes outlast the server's start.
+    # Jobs are for the generative-AI pages, and start eight processes.
     environment = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
     log = project / "runs" / "ui.log"
     with log.open("w", encoding="utf-8") as output, Interrupts():
