@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MODEL = "model"
-"""Name of the Logged Model of every run, so that its address is `runs:/RUN/model`."""
+"""The Logged Model of every run is called so, and its address is `runs:/RUN/model`."""
 READER = "trainers.checkpoint"
 """The module whose `Unpickler` reads the weights file for MLflow."""
 OLD_SERVER = ("ENDPOINT_NOT_FOUND", "NOT_IMPLEMENTED")

@@ -109,12 +109,6 @@ def run(config: TrainConfig, data: Dataset, engine: Engine | None = None) -> Tra
     return state
 
 
-@pytest.fixture
-def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave validation out: what is counted and timed is training alone."""
-    monkeypatch.setattr("trainers.train.validate", lambda *arguments: (0.0, 0.0))
-
-
 def test_every_side_and_loss_that_there_is_is_combined_here() -> None:
     for cases, known in ((WEIGHTS, WEIGHT_SIDES), (INPUTS, INPUT_SIDES), (LOSS, LOSSES)):
         assert {type(case) for case in cases.values()} == set(known.values())

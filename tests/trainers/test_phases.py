@@ -1,6 +1,5 @@
 """Tests of trainings whose sides act in a part of them: limits that equal other trainings."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.trainers.test_combinations import INPUTS, WEIGHTS
-from trainers.checkpoint import load_state, save_state
+from tests.trainers.trainings import run, run_in_two_parts
 from trainers.config import LookSam, Mart, Method, Pgd, Sam, Trades, TrainConfig
 from trainers.data.dataset import Dataset
 from trainers.engine.engine import PLAIN, Engine
@@ -18,6 +17,7 @@ from trainers.train import TrainState, new_state, train
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("unjudged")
 NEVER, ALWAYS = (1.0, 1.0), (0.0, 1.0)
 SGD: dict[str, Any] = {}
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.01, "ema_decay": 0.9, "gradient_clip": 1.0}
@@ -29,19 +29,6 @@ SIDES = {
 CASES = [(name, SGD) for name in SIDES] + [
     (name, ADAMW) for name in ("weights sam", "weights look_sam", "inputs pgd linf")
 ]
-
-
-@pytest.fixture(autouse=True)
-def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave validation out: what is compared is training alone."""
-    monkeypatch.setattr("trainers.train.validate", lambda *arguments: (0.0, 0.0))
-
-
-def run(config: TrainConfig, data: Dataset, engine: Engine = PLAIN) -> TrainState:
-    state = new_state(config, data, CPU)
-    for _ in train(config, data, CPU, state, engine):
-        pass
-    return state
 
 
 def method_of(name: str, **settings: Any) -> Method:
@@ -112,14 +99,7 @@ def test_adversarial_training_hands_over_to_sam_and_resumes_exactly(
     )
     config = make_config(method)
     whole = run(config, few_digits)
-    begun = new_state(config, few_digits, CPU)
-    next(train(config, few_digits, CPU, begun, PLAIN))
-    file = io.BytesIO()
-    save_state(file, begun, "digest")
-    file.seek(0)
-    resumed = load_state(file, config, few_digits, CPU, "digest")
-    assert resumed is not None
-    list(train(config, few_digits, CPU, resumed, PLAIN))
+    resumed = run_in_two_parts(config, few_digits)
     assert are_equal(whole, resumed)
     # Nine steps, five of which craft: those of the first epoch, and 64 and 64 images of the second.
     assert [m.input_backward_passes for m in whole.metrics] == [300, 256, 0]

@@ -188,7 +188,7 @@ def _library_network(part: OwnPart) -> LoadedPart:
 
     def build(image_shape: Any, num_classes: Any) -> Any:
         # By name, as networks are above configurations; and it imports torch.
-        networks = importlib.import_module("trainers.networks.library")
+        networks = importlib.import_module("trainers.networks.named")
         return networks.LIBRARIES[part.code.module](part.attribute, image_shape, num_classes)
 
     takes = frozenset(CONTRACTS["networks"].required)

@@ -51,7 +51,7 @@ class Code:
     files: tuple[SourceFile, ...] = ()
     """The module itself first, then the modules of its folder that it imports."""
     distribution: tuple[str, str] = ("", "")
-    """Name and version, for a part that is installed as a distribution."""
+    """For a part that is installed as a distribution: its name and version."""
 
     @property
     def shown(self) -> str:

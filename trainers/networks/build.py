@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trainers.config import ModelConfig
 from trainers.data.dataset import Dataset
 from trainers.networks.layers import NORM_LAYERS, PRECISIONS, Conv, Normalise, set_precision
-from trainers.networks.library import own_network
+from trainers.networks.named import own_network
 from trainers.networks.residual import preact_resnet18, resnet18, wide_resnet
 from trainers.networks.start import read_weights, start_from
 from trainers.networks.vit import vit

@@ -1,6 +1,5 @@
 """Tests of weight sides that remember, and of those that do not act on every step: LookSAM."""
 
-import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, replace
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.checkpoint import load_state, save_state
+from tests.trainers.trainings import run, run_in_two_parts
 from trainers.config import (
     WEIGHT_SIDES,
     ConfigError,
@@ -48,13 +47,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "gradient_clip": 1.0,
     },
 }
-
-
-def run(config: TrainConfig, data: Dataset, engine: Engine = PLAIN) -> TrainState:
-    state = new_state(config, data, CPU)
-    for _ in train(config, data, CPU, state, engine):
-        pass
-    return state
 
 
 def tensors(state: TrainState) -> list[Tensor]:
@@ -152,15 +144,7 @@ def test_look_sam_resumed_equals_uninterrupted_bit_for_bit(
     """An epoch has three steps and SAM's gradient is taken on every fifth: none of them align."""
     config = make_config(Method(weights=LookSam(rho=0.2, every=5), inputs=PGD), **settings)
     whole = run(config, few_digits)
-    begun = new_state(config, few_digits, CPU)
-    next(train(config, few_digits, CPU, begun, PLAIN))
-    file = io.BytesIO()
-    save_state(file, begun, "digest")
-    file.seek(0)
-    resumed = load_state(file, config, few_digits, CPU, "digest")
-    assert resumed is not None
-    for _ in train(config, few_digits, CPU, resumed, PLAIN):
-        pass
+    resumed = run_in_two_parts(config, few_digits)
     assert_equal(tensors(whole), tensors(resumed))
     assert_equal(whole.memory.side, resumed.memory.side)
     assert any(tensor.abs().sum() > 0 for tensor in whole.memory.side)

@@ -1,6 +1,5 @@
 """Tests of every weight side in trainings: limits, statistics, memory, resuming, refusals."""
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.trainers.test_combinations import WEIGHTS
-from trainers.checkpoint import load_state, save_state
+from tests.trainers.trainings import run, run_in_two_parts
 from trainers.config import (
     AdaptiveGsam,
     Asam,
@@ -28,30 +27,18 @@ from trainers.config import (
     passes,
 )
 from trainers.data.dataset import Dataset
-from trainers.engine.engine import PLAIN, Engine
+from trainers.engine.engine import Engine
 from trainers.step.numbers import no_numbers
 from trainers.step.weights import new_side_memory, perturbing
-from trainers.train import TrainState, new_state, train
+from trainers.train import TrainState, new_state
 
 MakeConfig = Callable[..., TrainConfig]
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("unjudged")
 PGD = Pgd(norm="linf", epsilon=0.05, steps=1)
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.01, "ema_decay": 0.9, "gradient_clip": 1.0}
 SIDES = {name: side for name, side in WEIGHTS.items() if name != "none"}
 every_side = pytest.mark.parametrize("side", SIDES.values(), ids=SIDES)
-
-
-@pytest.fixture(autouse=True)
-def unjudged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave validation out: what is compared is training alone."""
-    monkeypatch.setattr("trainers.train.validate", lambda *arguments: (0.0, 0.0))
-
-
-def run(config: TrainConfig, data: Dataset, engine: Engine = PLAIN) -> TrainState:
-    state = new_state(config, data, CPU)
-    for _ in train(config, data, CPU, state, engine):
-        pass
-    return state
 
 
 def tensors(state: TrainState) -> list[Tensor]:
@@ -105,14 +92,7 @@ def test_a_training_resumed_equals_one_uninterrupted_bit_for_bit(
     """What a side remembers and what is drawn for it, too: three steps an epoch."""
     config = make_config(Method(weights=side, inputs=PGD), epochs=2)
     whole = run(config, few_digits)
-    begun = new_state(config, few_digits, CPU)
-    next(train(config, few_digits, CPU, begun, PLAIN))
-    file = io.BytesIO()
-    save_state(file, begun, "digest")
-    file.seek(0)
-    resumed = load_state(file, config, few_digits, CPU, "digest")
-    assert resumed is not None
-    list(train(config, few_digits, CPU, resumed, PLAIN))
+    resumed = run_in_two_parts(config, few_digits)
     assert are_equal(whole, resumed)
     pairs = zip(whole.memory.side, resumed.memory.side, strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
