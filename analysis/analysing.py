@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from analysis.advice.advise import advise
 from analysis.attacks.alarms import find_alarms
 from analysis.attacks.exclusion import diagnoses, leave_out, measure_exclusion
 from analysis.attacks.other_norm import measure_other_norms
@@ -61,7 +62,9 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         others=measure_other_norms(results, found, count=replicates, seed=seed),
         diagnoses=diagnoses(given, results),
     )
-    return replace(document, findings=find(document))
+    primary = document.primary
+    advice = advise(results, found, drawn, primary.contrasts, primary.equivalences)
+    return replace(document, findings=find(document), advice=advice)
 
 
 def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
@@ -82,7 +85,7 @@ def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> T
     # In another norm nothing was declared beforehand, so no methods are compared in it.
     own = design.norm == results.threat.norm
     said = tier_findings(tier, results.threat.attack) if own else ()
-    return replace(tier, analysis=replace(document, findings=said))
+    return replace(tier, analysis=replace(document, findings=said, advice=()))
 
 
 def without_bits(results: Results) -> Results:

@@ -8,10 +8,11 @@ meaning raises it. Readers refuse a number that they do not know.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from analysis.advice.advise import Advice
 from analysis.attacks.alarms import Alarm
 from analysis.attacks.exclusion import Diagnosis, Exclusion
 from analysis.attacks.other_norm import OtherEvaluation
@@ -85,6 +86,10 @@ class Analysis:
     """Accuracies in other norms."""
     diagnoses: tuple[Diagnosis, ...] = ()
     """Checks and detections of all trials, including those left out."""
+    advice: tuple[Advice, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.advice)}
+    )
+    """What to run next, the most useful first."""
 
     @property
     def estimand(self) -> Estimand:

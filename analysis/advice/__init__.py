@@ -1,0 +1,1 @@
+"""What to run next: the trials that narrow an interval most in the same time."""

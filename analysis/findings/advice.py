@@ -1,0 +1,126 @@
+"""Advice findings: what to run next, as sentences and as one line."""
+
+from collections.abc import Sequence
+
+from analysis.advice.advise import Advice, Ends, NewTrials
+from analysis.document import Analysis
+from analysis.findings.phrases import points_text
+from analysis.results.words import count_text, method_text, value_text, values_text
+
+NOTHING = "No trial is known that would narrow an interval of this study by much."
+MOST_NAMED = 3
+"""Configurations that one sentence names; further ones are counted."""
+
+
+def next_line(analysis: Analysis) -> str:
+    """Return what to run next as one short line; empty if nothing is advised.
+
+    >>> from types import SimpleNamespace
+    >>> next_line(SimpleNamespace(advice=()))
+    ''
+    """
+    if not analysis.advice:
+        return ""
+    best = analysis.advice[0]
+    return f"Next: {_what(best)}{_time(best)}: {_effect(best)}."
+
+
+def advice_texts(advice: Sequence[Advice]) -> list[str]:
+    """Return what to run next as sentences, the most useful first."""
+    return [f"{_capital(_what(one))}{_time(one)}: {_effect(one)}{_evenly(one)}." for one in advice]
+
+
+def _capital(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
+
+
+def _what(one: Advice) -> str:
+    """Describe the trials or images: `4 more seeds of “at” (ε=0.22)`."""
+    if one.images is not None:
+        images = count_text(one.images, "test image")
+        return f"{images}, if the data have them, on which every trial runs again"
+    if one.kind == "seed noise":
+        return f"{_range(one.trials)} more {_plural(one.trials)} of every configuration"
+    named = [_trials_text(new) for new in one.trials[:MOST_NAMED]]
+    rest = len(one.trials) - len(named)
+    if rest:
+        seeds = sum(len(new.seeds) for new in one.trials[MOST_NAMED:])
+        named.append(f"{seeds} of {count_text(rest, 'other')}")
+    return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
+
+
+def _trials_text(new: NewTrials) -> str:
+    values = f" ({values_text(new.values)})" if new.values else ""
+    name = f"{method_text(new.method)}{values}"
+    if new.is_new:
+        return f"the new configuration {name} with {count_text(len(new.seeds), 'seed')}"
+    return f"{count_text(len(new.seeds), 'more seed')} of {name}"
+
+
+def _range(trials: Sequence[NewTrials]) -> str:
+    counts = [len(new.seeds) for new in trials]
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+
+
+def _plural(trials: Sequence[NewTrials]) -> str:
+    return "seed" if max(len(new.seeds) for new in trials) == 1 else "seeds"
+
+
+def _time(one: Advice) -> str:
+    """Format the hours of training in brackets; the number of trials where no time is known."""
+    if one.hours is None:
+        trials = sum(len(new.seeds) for new in one.trials)
+        return f" ({count_text(trials, 'trial')})" if trials else ""
+    return f" ({hours_text(one.hours)} of training)"
+
+
+def hours_text(hours: float) -> str:
+    """Format a time of training.
+
+    >>> hours_text(0.004), hours_text(0.5), hours_text(12.3)
+    ('14 s', '30 min', '12 h')
+    """
+    seconds = 3600 * hours
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{hours:.3g} h"
+
+
+def _effect(one: Advice) -> str:
+    """Describe what becomes better known, with the interval now and as expected."""
+    if one.kind == "seed noise":
+        return "without them the noise of training is hardly known, and nothing is claimed"
+    if one.kind == "primary contrast":
+        first, second = (method_text(name) for name in one.methods)
+        about = f"the primary contrast of {first} and {second}"
+        return f"narrows {about} from {_points(one.before)} to about {_points(one.after)} pp"
+    sam, adversarial = (method_text(name) for name in one.methods)
+    values = [values_text(values) for values in one.values]
+    shown = ", ".join(values[:MOST_NAMED])
+    more = len(values) - MOST_NAMED
+    shown += f" and {more} more" if more > 0 else ""
+    about = f"the ε of {adversarial} that {sam} with {shown} is worth"
+    return f"narrows {about} from {_epsilons(one.before)} to about {_epsilons(one.after)}"
+
+
+def _evenly(one: Advice) -> str:
+    """Return what the same time would do, spent on every configuration alike."""
+    if one.even is None or one.trials == ():
+        return ""
+    if one.even == one.before:
+        return "; further seeds would leave it as it is"
+    shown = f"{_points(one.even)} pp" if one.kind == "primary contrast" else _epsilons(one.even)
+    return f"; seeds of every configuration would leave {shown} in the same time"
+
+
+def _points(ends: Ends | None) -> str:
+    assert ends is not None
+    return " to ".join(points_text(end) for end in ends if end is not None)
+
+
+def _epsilons(ends: Ends | None) -> str:
+    assert ends is not None
+    low, high = ends
+    if high is None:
+        return f"above {value_text(low or 0.0)}"
+    return f"below {value_text(high)}" if not low else f"{value_text(low)} to {value_text(high)}"
