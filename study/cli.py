@@ -130,6 +130,7 @@ def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
     width = max(len(name) for name in studies)
     for name, spec in studies.items():
         cells = len(space.grid_configurations(spec)) * len(spec.seeds)
+        cells += sum(len(seeds) for _, seeds in space.more_trials(spec))
         blocks = len(space.search_blocks(spec, ""))
         searched = blocks * spec.search.trials * len(spec.seeds) if spec.search else 0
         trials = f"{cells + searched} trials" + (f" ({searched} searched)" if searched else "")

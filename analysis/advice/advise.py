@@ -264,6 +264,7 @@ def _of_brackets(study: _Study, equivalence: Equivalence) -> list[Advice]:
 def _level_of(
     study: _Study, equivalence: Equivalence, level: float, values: list[Equivalent]
 ) -> Advice:
+    level = float(f"{level:.3g}")  # nobody writes 0.0141421 into a list
     low = min(value.floor or 0.0 for value in values)
     ceilings = [value.ceiling for value in values]
     high = None if None in ceilings else max(ceiling for ceiling in ceilings if ceiling)

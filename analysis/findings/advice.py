@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.advice.advise import Advice, Ends, NewTrials
 from analysis.document import Analysis
-from analysis.findings.phrases import points_text
+from analysis.findings.phrases import capital, interval_text
 from analysis.results.words import count_text, method_text, value_text, values_text
 
 NOTHING = "No trial is known that would narrow an interval of this study by much."
@@ -22,19 +22,17 @@ def next_line(analysis: Analysis) -> str:
     if not analysis.advice:
         return ""
     best = analysis.advice[0]
-    return f"Next: {_what(best)}{_time(best)}: {_effect(best)}."
+    return f"Next: {what_text(best)}{_time(best)}: {_effect(best)}."
 
 
 def advice_texts(advice: Sequence[Advice]) -> list[str]:
     """Return what to run next as sentences, the most useful first."""
-    return [f"{_capital(_what(one))}{_time(one)}: {_effect(one)}{_evenly(one)}." for one in advice]
+    return [
+        f"{capital(what_text(one))}{_time(one)}: {_effect(one)}{_evenly(one)}." for one in advice
+    ]
 
 
-def _capital(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}"
-
-
-def _what(one: Advice) -> str:
+def what_text(one: Advice) -> str:
     """Describe the trials or images: `4 more seeds of “at” (ε=0.22)`."""
     if one.images is not None:
         images = count_text(one.images, "test image")
@@ -45,7 +43,7 @@ def _what(one: Advice) -> str:
     rest = len(one.trials) - len(named)
     if rest:
         seeds = sum(len(new.seeds) for new in one.trials[MOST_NAMED:])
-        named.append(f"{seeds} of {count_text(rest, 'other')}")
+        named.append(f"{count_text(seeds, 'more seed')} of {count_text(rest, 'other')}")
     return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
 
 
@@ -67,11 +65,16 @@ def _plural(trials: Sequence[NewTrials]) -> str:
 
 
 def _time(one: Advice) -> str:
-    """Format the hours of training in brackets; the number of trials where no time is known."""
-    if one.hours is None:
-        trials = sum(len(new.seeds) for new in one.trials)
-        return f" ({count_text(trials, 'trial')})" if trials else ""
-    return f" ({hours_text(one.hours)} of training)"
+    return f" ({time_text(one)})"
+
+
+def time_text(one: Advice) -> str:
+    """Format how long the trials train; their number where no time is known."""
+    if one.hours is not None:
+        return f"{hours_text(one.hours)} of training"
+    if one.images is not None:
+        return "every trial once more"
+    return count_text(sum(len(new.seeds) for new in one.trials), "trial")
 
 
 def hours_text(hours: float) -> str:
@@ -90,37 +93,41 @@ def _effect(one: Advice) -> str:
     """Describe what becomes better known, with the interval now and as expected."""
     if one.kind == "seed noise":
         return "without them the noise of training is hardly known, and nothing is claimed"
+    now, then = span_text(one, one.before), span_text(one, one.after)
+    return f"narrows {target_text(one)}, now {now}, to about {then}"
+
+
+def target_text(one: Advice) -> str:
+    """Describe what becomes better known."""
+    if one.kind == "seed noise":
+        return "the noise of training"
+    first, second = (method_text(name) for name in one.methods)
     if one.kind == "primary contrast":
-        first, second = (method_text(name) for name in one.methods)
-        about = f"the primary contrast of {first} and {second}"
-        return f"narrows {about} from {_points(one.before)} to about {_points(one.after)} pp"
-    sam, adversarial = (method_text(name) for name in one.methods)
+        return f"the primary contrast of {first} and {second}"
     values = [values_text(values) for values in one.values]
     shown = ", ".join(values[:MOST_NAMED])
     more = len(values) - MOST_NAMED
     shown += f" and {more} more" if more > 0 else ""
-    about = f"the ε of {adversarial} that {sam} with {shown} is worth"
-    return f"narrows {about} from {_epsilons(one.before)} to about {_epsilons(one.after)}"
+    return f"the ε of {second} that {first} with {shown} is worth"
+
+
+def span_text(one: Advice, ends: Ends | None) -> str:
+    """Format an interval of what becomes better known; a dash if it is unknown."""
+    if ends is None:
+        return "–"
+    low, high = ends
+    if one.kind == "primary contrast":
+        return interval_text(low or 0.0, high or 0.0)
+    if high is None:
+        return f"above {value_text(low or 0.0)}"
+    return f"below {value_text(high)}" if not low else f"{value_text(low)} to {value_text(high)}"
 
 
 def _evenly(one: Advice) -> str:
     """Return what the same time would do, spent on every configuration alike."""
-    if one.even is None or one.trials == ():
+    if one.even is None or one.images is not None:
         return ""
     if one.even == one.before:
         return "; further seeds would leave it as it is"
-    shown = f"{_points(one.even)} pp" if one.kind == "primary contrast" else _epsilons(one.even)
+    shown = span_text(one, one.even)
     return f"; seeds of every configuration would leave {shown} in the same time"
-
-
-def _points(ends: Ends | None) -> str:
-    assert ends is not None
-    return " to ".join(points_text(end) for end in ends if end is not None)
-
-
-def _epsilons(ends: Ends | None) -> str:
-    assert ends is not None
-    low, high = ends
-    if high is None:
-        return f"above {value_text(low or 0.0)}"
-    return f"below {value_text(high)}" if not low else f"{value_text(low)} to {value_text(high)}"

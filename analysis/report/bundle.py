@@ -11,7 +11,7 @@ from analysis.figures.canvas import pdf, png
 from analysis.figures.front import fig_front
 from analysis.inference.bootstrap import COUNT
 from analysis.report.configurations import configurations_csv
-from analysis.report.data_files import provenance_json, seeds_csv
+from analysis.report.data_files import next_yaml, provenance_json, seeds_csv
 from analysis.report.latex import table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import findings_md
@@ -27,6 +27,7 @@ FILES = (
     "front.pdf",
     "front.json",
     "findings.md",
+    "next.yaml",
     "configs.csv",
     "seeds.csv",
     "table.tex",
@@ -70,6 +71,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
         "findings.md": findings_md(
             analysis, [(limit.topic, limit.text) for limit in limits(results, analysis.choice)]
         ),
+        "next.yaml": next_yaml(analysis),
         "configs.csv": configurations_csv(analysis),
         "seeds.csv": seeds_csv(results),
         "table.tex": table_tex(analysis),

@@ -10,8 +10,10 @@ from dataclasses import asdict
 from io import StringIO
 from statistics import median
 
+from analysis.advice.advise import NewTrials
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis
+from analysis.findings.advice import NOTHING, advice_texts
 from analysis.inference.claims import Interval
 from analysis.results.results import Results
 from analysis.results.trials import TrialResult, Value, strong_key, trial_key
@@ -83,6 +85,39 @@ def _evidence(trial: TrialResult, num_test: int) -> dict[str, float]:
             key = strong_key(strong.attack, strong.norm, radius, strong.samples, num_test)
             named[key] = robust
     return named
+
+
+def next_yaml(analysis: Analysis) -> str:
+    """Write what to run next as entries for the study in studies.yaml, the most useful first."""
+    study, advice = analysis.results.study, analysis.advice
+    lines = [f"# What to run next in {study}, most useful first."]
+    if not advice:
+        return f"{lines[0]}\n# {NOTHING}\n"
+    lines += [
+        "# Copy the entries that you want into the study in studies.yaml, then launch it again:",
+        f"# study launch {study}",
+        f"{json.dumps(study, ensure_ascii=False)}:",
+    ]
+    if advice[0].kind == "seed noise":
+        seeds = [*analysis.results.seeds, *(s for new in advice[0].trials for s in new.seeds)]
+        lines += [f"  # {advice_texts(advice)[0]}", f"  seeds: {sorted(set(seeds))}"]
+        return "\n".join(lines) + "\n"
+    lines += ["  more_trials:"] if any(one.trials for one in advice) else []
+    for number, (one, text) in enumerate(zip(advice, advice_texts(advice), strict=True), start=1):
+        lines.append(f"  # {number}. {' '.join(text.split())}")
+        if one.images is not None:
+            lines.append(f"  # data: {{test_samples: {one.images}}}")
+        lines += [f"  - {_flow(new)}" for new in one.trials]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(new: NewTrials) -> str:
+    """Format trials as a mapping on one line, which YAML reads as JSON would."""
+    parts = [f"method: {json.dumps(new.method, ensure_ascii=False)}"]
+    if new.values:
+        values = (f"{k}: {json.dumps(v, ensure_ascii=False)}" for k, v in new.values.items())
+        parts.append(f"values: {{{', '.join(values)}}}")
+    return f"{{{', '.join(parts)}, seeds: {list(new.seeds)}}}"
 
 
 def provenance_json(analysis: Analysis) -> str:

@@ -3,6 +3,7 @@
 import re
 
 from analysis.document import Analysis
+from analysis.findings.advice import advice_texts
 from analysis.findings.phrases import reason_text
 from analysis.inference.claims import Finding
 from analysis.report.tables import reference_table
@@ -48,6 +49,10 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
     lines += [_item(f) for f in said] or ["Nothing is claimed."]
     lines += ["", *_table(analysis.findings), *_references(results)]
+    if analysis.advice:
+        lines += ["## What to run next", ""]
+        lines += [f"- {escaped_markdown(text)}" for text in advice_texts(analysis.advice)]
+        lines += [""]
     lines += ["## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
     lines += [

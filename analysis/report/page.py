@@ -27,6 +27,7 @@ from analysis.report.plans import Picture, Plan, front_plans, panel_plans
 from analysis.report.tables import (
     Table,
     absent_table,
+    advice_table,
     count_table,
     front_table,
     method_table,
@@ -54,6 +55,7 @@ MOST_UNFOLDED = 60
 AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
+    "next": "What to run next",
     "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
     "strong": "Stronger attacks",
     "response": "Accuracy against the strength of training",
@@ -205,6 +207,7 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
         if tier.analysis.results.threat.norm == analysis.results.threat.norm:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
+        "next": [advice_table(analysis)],
         "gap": [front_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [

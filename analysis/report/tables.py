@@ -9,7 +9,8 @@ from analysis.attacks.exclusion import Diagnosis
 from analysis.document import Analysis
 from analysis.figures.layers import thinned
 from analysis.figures.palette import method_styles
-from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, share_text
+from analysis.findings.advice import span_text, target_text, time_text, what_text
+from analysis.findings.phrases import ESTIMAND_TEXTS, capital, points_text, share_text
 from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice
 from analysis.fronts.pareto import attained
@@ -83,6 +84,26 @@ def front_table(analysis: Analysis) -> Table:
                 *(_attained_cell(front, clean) for clean in asked.tolist()),
             )
             for front in fronts
+        ),
+    )
+
+
+def advice_table(analysis: Analysis) -> Table:
+    """Build the table of what to run next, the most useful first."""
+    return Table(
+        key="next",
+        caption="The trials that narrow an interval most in the same time of training, one trial "
+        "at a time. Expected: around the same estimate. The entries of next.yaml go into the "
+        "study in studies.yaml.",
+        columns=("Run", "Time", "Narrows", "Now", "Expected", "Seeds of everything instead"),
+        rows=tuple(
+            (
+                Cell(text=capital(what_text(one))),
+                Cell(text=time_text(one)),
+                Cell(text=capital(target_text(one))),
+                *(Cell(text=span_text(one, ends)) for ends in (one.before, one.after, one.even)),
+            )
+            for one in analysis.advice
         ),
     )
 

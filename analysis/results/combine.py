@@ -69,6 +69,7 @@ def combine(studies: Sequence[Results]) -> Results:
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
         references=tuple(dict.fromkeys(one for study in studies for one in study.references)),
+        own_seeds=tuple(one for study in renamed for one in study.own_seeds),
         data_doubts=tuple(dict.fromkeys(doubt for s in studies for doubt in s.data_doubts)),
     )
 
@@ -158,6 +159,9 @@ def _renamed(study: Results, names: Mapping[str, str]) -> Results:
         ),
         importances=tuple(
             replace(i, method=names[i.method]) for i in study.importances if i.method in names
+        ),
+        own_seeds=tuple(
+            replace(one, method=names[one.method]) for one in study.own_seeds if one.method in names
         ),
         primary=None,
     )

@@ -82,7 +82,10 @@ def configurations(results: Results) -> tuple[ConfigurationResult, ...]:
         groups.setdefault(configuration_key(trial.method, trial.values), []).append(trial)
     order = [note.name for note in results.methods]
     keys = sorted(groups, key=lambda key: (order.index(key[0]), _sortable(key)))
-    return tuple(_configuration(groups[key], results.seeds_of(key[0])) for key in keys)
+    own = results.seeds_by_key()
+    return tuple(
+        _configuration(groups[key], own.get(key, results.seeds_of(key[0]))) for key in keys
+    )
 
 
 def _sortable(key: Key) -> list[tuple[str, bool, Value]]:

@@ -19,7 +19,9 @@ from analysis.results.trials import (
     AbsentTrial,
     History,
     Importance,
+    Key,
     Norm,
+    OwnSeeds,
     Reference,
     ResultsError,
     TrialKey,
@@ -29,6 +31,7 @@ from analysis.results.trials import (
     check_checks,
     check_other_norm,
     check_strong,
+    configuration_key,
     trial_key,
 )
 
@@ -112,6 +115,10 @@ class Results:
         default=(), metadata={"written": lambda results: bool(results.references)}
     )
     """Published single runs, which no number of the methods depends on."""
+    own_seeds: tuple[OwnSeeds, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.own_seeds)}
+    )
+    """Configurations with seeds of their own, such as further ones of the most robust."""
 
     def __post_init__(self) -> None:
         """Check that the results can be analysed together."""
@@ -148,6 +155,10 @@ class Results:
         """Return the seeds declared for a method."""
         declared = next(note.seeds for note in self.methods if note.name == method)
         return self.seeds if declared is None else declared
+
+    def seeds_by_key(self) -> dict[Key, tuple[int, ...]]:
+        """Return the seeds of configurations that have seeds of their own."""
+        return {configuration_key(one.method, one.values): one.seeds for one in self.own_seeds}
 
 
 def notebook(module: str) -> ModuleType:
@@ -308,12 +319,13 @@ def _check_bits(results: Results, trial: TrialResult) -> None:
 
 def _check_cells(results: Results) -> None:
     declared = {note.name: results.seeds_of(note.name) for note in results.methods}
+    own = results.seeds_by_key()
     seen: set[TrialKey] = set()
     trials: tuple[TrialResult | AbsentTrial, ...] = (*results.trials, *results.absent)
     for trial in trials:
         if trial.method not in declared:
             raise ResultsError(f"{_cell(trial)}: the method is not among the study's methods")
-        seeds = declared[trial.method]
+        seeds = own.get(configuration_key(trial.method, trial.values), declared[trial.method])
         if trial.seed not in seeds:
             raise ResultsError(f"{_cell(trial)}: the seed is not declared, {seeds} are")
         cell = trial_key(trial)
@@ -335,9 +347,10 @@ def _check_together(trials: tuple[TrialResult, ...]) -> None:
 def _check_training(results: Results) -> None:
     seen: set[TrialKey] = set()
     known = {note.name for note in results.methods}
+    declared = {*results.seeds, *(seed for one in results.own_seeds for seed in one.seeds)}
     for history in results.histories:
         cell = trial_key(history)
-        if history.method not in known or history.seed not in results.seeds or cell in seen:
+        if history.method not in known or history.seed not in declared or cell in seen:
             raise ResultsError(
                 f"{_cell(history)}: a history of training must be of a declared method and seed, "
                 "and given once"

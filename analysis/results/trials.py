@@ -334,6 +334,15 @@ class AbsentTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnSeeds:
+    """The seeds declared for one configuration, where they are not those of its method."""
+
+    method: str
+    values: Mapping[str, Value]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reference:
     """A published single run: shown beside the methods, and never compared with them."""
 

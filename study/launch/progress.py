@@ -173,9 +173,9 @@ class Progress(tune.Callback):  # type: ignore[misc]
             kept.pop(trial_id, None)
 
     def _note(self, cell: Cell, objectives: Objectives | None) -> None:
-        seeds = self._objectives.setdefault(
-            cell.configuration, dict.fromkeys(self._spec.seeds, None)
-        )
+        # The cells of a grid are all noted at once, those of a suggestion one by one.
+        known = self._spec.seeds if cell.configuration.block else ()
+        seeds = self._objectives.setdefault(cell.configuration, dict.fromkeys(known, None))
         seeds[cell.seed] = objectives
 
     def _extend_front(self, configuration: Configuration) -> None:

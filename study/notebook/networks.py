@@ -147,9 +147,8 @@ def chosen_cell(
     for planned in matches:
         if planned.cell.seed == seed:
             return planned
-    raise LoadError(
-        f"{spec.name}: {method} has no seed {seed}; it has {', '.join(map(str, spec.seeds))}"
-    )
+    known = ", ".join(str(planned.cell.seed) for planned in matches)
+    raise LoadError(f"{spec.name}: {method} has no seed {seed}; it has {known}")
 
 
 def _names(spec: StudySpec, planned: PlannedCell) -> dict[str, Value]:

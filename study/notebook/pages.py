@@ -28,6 +28,8 @@ def study_page(spec: StudySpec, project: Path) -> str:
     cells: dict[str, int] = {}
     for configuration in space.grid_configurations(spec):
         cells[configuration.method] = cells.get(configuration.method, 0) + len(spec.seeds)
+    for configuration, own in space.more_trials(spec):
+        cells[configuration.method] = cells.get(configuration.method, 0) + len(own)
     if spec.search is not None:
         for block in space.search_blocks(spec, ""):
             searched = spec.search.trials * len(spec.seeds)

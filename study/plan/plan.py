@@ -166,14 +166,17 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     configurations = [*space.grid_configurations(spec)]
     for planned in blocks:
         configurations.extend(planned.suggestions)
+    cells = [c for made in configurations for c in space.cells(spec, made, fingerprint)]
+    known = {(cell.configuration.method, cell.key) for cell in cells}
+    for made, seeds in space.more_trials(spec):
+        for cell in space.cells(spec, made, fingerprint, seeds):
+            if (made.method, cell.key) not in known:
+                cells.append(cell)
+                known.add((made.method, cell.key))
     return Plan(
         study=spec.name,
         fingerprint=fingerprint,
-        cells=tuple(
-            _plan_cell(cell, stored)
-            for configuration in configurations
-            for cell in space.cells(spec, configuration, fingerprint)
-        ),
+        cells=tuple(_plan_cell(cell, stored) for cell in cells),
         blocks=blocks,
         seeds=len(spec.seeds),
         records=records,

@@ -8,12 +8,13 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec.more import configuration_values
 from study.spec.settings import choices, is_grid, members_of
 from study.spec.start import NOT_FOUND
 from trainers.config import (
@@ -107,6 +108,23 @@ def grid_configurations(spec: StudySpec) -> tuple[Configuration, ...]:
     )
 
 
+def more_trials(spec: StudySpec) -> tuple[tuple[Configuration, tuple[int, ...]], ...]:
+    """List the declared further trials, as configurations with seeds.
+
+    A configuration that a list has, too, is the same one. Its seeds may be known already, or be
+    listed again.
+    """
+    listed = {(made.method, made.values): made for made in grid_configurations(spec)}
+    found = []
+    for one in spec.more_trials:
+        values = configuration_values(settings_of(spec, one.method), one.values)
+        assert not isinstance(values, str), "the values were checked when the study was read"
+        made = Configuration(method=one.method, values=values)
+        grid = listed.get((made.method, made.values))
+        found.append((grid or made, one.seeds or spec.seeds))
+    return tuple(found)
+
+
 def search_blocks(spec: StudySpec, fingerprint: str) -> tuple[Block, ...]:
     """List the search blocks of a study; `fingerprint` is the data set's."""
     return tuple(
@@ -127,9 +145,15 @@ def suggested(block: Block, chosen: Mapping[str, Value], number: int) -> Configu
     return Configuration(method=block.method, values=values, block=block.key, number=number)
 
 
-def cells(spec: StudySpec, configuration: Configuration, fingerprint: str) -> tuple[Cell, ...]:
-    """Build a configuration's cells, one for each seed, in the study's order."""
-    configs = [(seed, train_config(spec, configuration, seed)) for seed in spec.seeds]
+def cells(
+    spec: StudySpec,
+    configuration: Configuration,
+    fingerprint: str,
+    seeds: Sequence[int] | None = None,
+) -> tuple[Cell, ...]:
+    """Build a configuration's cells, one for each of these seeds, by default the study's."""
+    run = spec.seeds if seeds is None else seeds
+    configs = [(seed, train_config(spec, configuration, seed)) for seed in run]
     return tuple(
         Cell(
             key=cell_key(config, fingerprint), configuration=configuration, seed=seed, config=config

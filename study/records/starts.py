@@ -22,7 +22,7 @@ from study.records.runs import (
     weights_file,
 )
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.spec import Start, StudySpec, Value, start_of
+from study.spec import Start, StudySpec, Value, all_seeds, start_of
 from study.spec.mistakes import nearest
 from trainers.config import StartConfig
 
@@ -60,7 +60,7 @@ def find_starts(spec: StudySpec, store: Store) -> tuple[StudySpec, dict[str, Sta
     """
     if not has_starts(spec):
         return spec, {}
-    search = _Search(spec.seeds, store)
+    search = _Search(all_seeds(spec), store)
     study = search.found(spec.start, f"{spec.name}.start")
     methods = {
         name: method

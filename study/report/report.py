@@ -10,11 +10,12 @@ from pathlib import Path
 
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results, ThreatModel
-from analysis.results.trials import AbsentTrial, History, TrialResult
+from analysis.results.trials import AbsentTrial, History, OwnSeeds, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.space import Configuration
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
@@ -113,6 +114,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         primary=declared.primary,
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
+        own_seeds=_own_seeds(spec, plan),
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))
@@ -365,6 +367,23 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             setup=naming.setup_names(spec, name),
         )
         for name, declared in spec.methods.items()
+    )
+
+
+def _own_seeds(spec: StudySpec, plan: Plan) -> tuple[OwnSeeds, ...]:
+    """Return the seeds of the configurations of further trials, those of the study among them."""
+    wanted = {(made.method, made.values) for made, _ in space.more_trials(spec)}
+    found: dict[Configuration, set[int]] = {}
+    for planned in plan.cells:
+        made = planned.cell.configuration
+        if (made.method, made.values) in wanted:
+            alike = Configuration(method=made.method, values=made.values)
+            found.setdefault(alike, set()).add(planned.cell.seed)
+    return tuple(
+        OwnSeeds(
+            method=made.method, values=space.short_values(spec, made), seeds=tuple(sorted(seeds))
+        )
+        for made, seeds in found.items()
     )
 
 

@@ -21,6 +21,7 @@ from study.spec.around import (
 )
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import empty, shown
+from study.spec.more import MoreTrials, read_more
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.settings import (
     SIDES,
@@ -254,6 +255,8 @@ class StudySpec(Part):
     training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
     start: Annotated[Start, BeforeValidator(read_start)] = FRESH
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
+    more_trials: Annotated[tuple[MoreTrials, ...], BeforeValidator(read_more)] = ()
+    """Single configurations and seeds beyond `methods` and `seeds`."""
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
     evaluation: Annotated[EvaluationConfig, BeforeValidator(_read_evaluation)]
@@ -293,6 +296,12 @@ def settings_of(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]
         for name, setting in side.settings
     ]
     return (*own, *swept_in(spec, method))
+
+
+def all_seeds(spec: StudySpec) -> tuple[int, ...]:
+    """Return the seeds of a study and of its further trials, each once."""
+    more = (seed for one in spec.more_trials for seed in one.seeds or ())
+    return tuple(dict.fromkeys((*spec.seeds, *more)))
 
 
 def swept_in(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
@@ -385,6 +394,8 @@ def known_keys(place: Place) -> Sequence[str]:
     match place:
         case (_,):
             return [key for key in StudySpec.model_fields if key != "name"]
+        case (_, "more_trials", _):
+            return [*MoreTrials.model_fields]
         case (_, "methods", _):
             return [*SIDES, *AROUND, "start"]
         case (_, "start") | (_, "methods", _, "start"):

@@ -23,6 +23,7 @@ from study.spec.model import (
     settings_of,
     start_of,
 )
+from study.spec.more import configuration_values
 from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, Source, SpecError, read_yaml
 from study.spec.start import Start
@@ -92,6 +93,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
         _check_starts(spec, notes)
+        _check_more(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -184,6 +186,26 @@ def _check_starts(spec: StudySpec, notes: Notes) -> None:
         if start is not None and start.study == spec.name:
             text = f"must name another study, got {spec.name}; name the one that trains the weights"
             notes.add((spec.name, *place), text)
+
+
+def _check_more(spec: StudySpec, notes: Notes) -> None:
+    """Check that more trials are configurations of the study's methods, which can be built."""
+    for position, one in enumerate(spec.more_trials):
+        place = (spec.name, "more_trials", position)
+        if one.method not in spec.methods:
+            match = nearest(one.method, list(spec.methods))
+            hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
+            text = f"names the method {shown(one.method)}, which the study does not have; {hint}"
+            notes.add((*place, "method"), text)
+            continue
+        values = configuration_values(settings_of(spec, one.method), one.values)
+        if isinstance(values, str):
+            notes.add((*place, "values"), values)
+        elif _is_built(spec, one.method, dict(values), notes):
+            try:
+                cell_config(spec, one.method, dict(values), spec.seeds[0])
+            except ConfigError as error:
+                notes.add((*place, "values"), config_text(error))
 
 
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:

@@ -49,7 +49,7 @@ class Start:
 FRESH = Start()
 
 
-def _read_values(value: object) -> Mapping[str, Value]:
+def read_values(value: object) -> Mapping[str, Value]:
     """Read the values of a trial: `{rho: 0.2, epsilon: 8/255}`."""
     if not isinstance(value, Mapping):
         got = f"got {shown(value)}; write for example values: {{rho: 0.2}}"
@@ -74,7 +74,7 @@ _TRIAL_FORM = create_model(
     **{  # type: ignore[call-overload]
         "from": (Annotated[str, MinLen(1)], ...),
         "method": (Annotated[str, MinLen(1)], ...),
-        "values": (Annotated[Mapping[str, Any], BeforeValidator(_read_values)], {}),
+        "values": (Annotated[Mapping[str, Any], BeforeValidator(read_values)], {}),
         "seed": (Annotated[Any, BeforeValidator(_read_seed)], "same"),
         "checkpoint": (Literal["best", "last"], "best"),
     },
