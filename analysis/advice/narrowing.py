@@ -52,9 +52,7 @@ def variance_parts(
     """Split the variance of an estimate into the parts of the configurations and the rest.
 
     A configuration's part is gᵀ S g, with S the seed covariance of its mean accuracies and g the
-    gradient of the estimate by them. g is a central difference quotient over one standard error, so
-    that a configuration just behind the front has a part, too. Where the parts exceed the variance,
-    they are scaled down to it.
+    gradient of the estimate by them. Where the parts exceed the variance, they are scaled down.
     measure: of (K, N, 2); means: (N, 2) clean and robust; covariances: (N, 2, 2) at the present
     numbers of seeds `counts` (N,); variance: of the estimate over the replicates.
 
@@ -65,17 +63,26 @@ def variance_parts(
     >>> print((parts.seeded * 1e4).round(6), round(parts.fixed * 1e4, 6))
     [4. 1.] 4.0
     """
+    slopes = gradient(measure, means, covariances)
+    seeded = np.einsum("ni,nij,nj->n", slopes, covariances, slopes)
+    total = float(np.sum(seeded))
+    if total > variance:
+        seeded *= variance / total
+    return VarianceParts(fixed=max(variance - total, 0.0), seeded=seeded, counts=counts)
+
+
+def gradient(measure: Measure, means: Array, covariances: Array) -> Array:
+    """Return the derivatives (N, 2) of an estimate, as quotients over one standard error.
+
+    A configuration just behind the front counts, too: noise may carry it onto the front.
+    """
     steps = np.maximum(np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)), LEAST_STEP)
     count = steps.size
     moves = np.zeros((count, *means.shape))
     moves.reshape(count, count)[np.arange(count), np.arange(count)] = steps.ravel()
     differences = measure(means + moves) - measure(means - moves)
-    gradient = (differences / (2 * steps.ravel())).reshape(means.shape)
-    seeded = np.einsum("ni,nij,nj->n", gradient, covariances, gradient)
-    total = float(np.sum(seeded))
-    if total > variance:
-        seeded *= variance / total
-    return VarianceParts(fixed=max(variance - total, 0.0), seeded=seeded, counts=counts)
+    slopes: Array = (differences / (2 * steps.ravel())).reshape(means.shape)
+    return slopes
 
 
 def spend(parts: VarianceParts, seconds: Array, budget: float) -> Counts:

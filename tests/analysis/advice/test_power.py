@@ -1,0 +1,84 @@
+"""Predicted against reached: the width of the primary contrast's interval, and its claims.
+
+The slow forms predict from six studies of three seeds each, and draw 200 studies of the design, or
+600 with RHOEPS_FULL_COVERAGE=1.
+"""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.advice.power import ASSUMED, ContrastNoise, contrast_noise
+from analysis.fronts.choice import choose
+from analysis.fronts.contrasts import measure_contrasts
+from analysis.inference.bootstrap import draw_replicates
+from analysis.results.configurations import configurations
+from tests.analysis.inference.worlds import RADIUS, World, draw_world, front, true_lead
+
+SETS = 600 if os.environ.get("RHOEPS_FULL_COVERAGE") == "1" else 200
+SMOOTH = {"at": front(6, top=0.585), "sam": front(6)}
+WORLDS = {
+    "smooth": World(points=SMOOTH),
+    "5 seeds": World(points=SMOOTH, seeds=5),
+    "t3, s-shaped": World(
+        points={"at": front(8, "s-shaped", top=0.62), "sam": front(8, "s-shaped")},
+        noise="t3",
+        images=1000,
+    ),
+    "unequal, kinked": World(
+        points={"at": front(6, "kinked", top=0.6), "sam": front(6, "kinked")},
+        noise="unequal",
+        images=1000,
+    ),
+    "little noise": World(
+        points={"at": front(4, top=0.5795), "sam": front(4)}, deviation=0.015, own=0.03, trial=0.2
+    ),
+    "10 000 images": World(points={"at": front(6, top=0.57), "sam": front(6)}, images=10_000),
+}
+
+
+def predicted(world: World, pilots: int) -> list[ContrastNoise]:
+    rng = np.random.default_rng(17)
+    found = [contrast_noise(draw_world(replace(world, seeds=3), rng)) for _ in range(pilots)]
+    return [noise for noise in found if noise is not None]
+
+
+def reached(world: World, sets: int) -> tuple[float, float]:
+    """Return the mean half-width of the primary contrast, and the share of claims."""
+    rng = np.random.default_rng(5)
+    halves, claims = [], []
+    for number in range(sets):
+        results = draw_world(world, rng)
+        found = configurations(results)
+        drawn = draw_replicates(results, found, count=400, seed=number)
+        one = measure_contrasts(results, found, choose(results), drawn, RADIUS, "population")
+        [contrast] = one.contrasts
+        halves.append(0.5 * (contrast.ends[1] - contrast.ends[0]))
+        claims.append(contrast.is_claimed and contrast.ends[0] > 0)
+    return float(np.mean(halves)), float(np.mean(claims))
+
+
+def test_the_width_of_an_interval_is_predicted_from_another_study() -> None:
+    world = WORLDS["5 seeds"]
+    expected = np.mean([one.half_width(5, world.images) for one in predicted(world, 4)])
+    assert reached(world, 12)[0] == pytest.approx(expected, rel=0.15)
+
+
+def test_seeds_do_not_help_against_the_noise_of_images() -> None:
+    noise = ContrastNoise(training=0.0, interaction=0.0, images=0.2)
+    assert noise.power(0.03, 3, 500) == noise.power(0.03, 30, 500)
+    assert ASSUMED.power(0.03, 3, 500) < ASSUMED.power(0.03, 5, 500) < ASSUMED.power(0.03, 5, 2000)
+    assert ASSUMED.power(ASSUMED.detected(3, 500), 3, 500) == pytest.approx(0.8, abs=0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_the_share_of_claims_is_predicted_from_another_study(name: str) -> None:
+    world = WORLDS[name]
+    lead = true_lead(world)
+    expected = np.mean([one.power(lead, world.seeds, world.images) for one in predicted(world, 6)])
+    _, share = reached(world, SETS)
+    print(f"{name}: a lead of {100 * lead:.1f} pp claimed in {share:.3f}, expected {expected:.3f}")
+    assert abs(share - expected) <= 0.07 + 3 * np.sqrt(share * (1 - share) / SETS)
