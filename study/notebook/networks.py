@@ -148,7 +148,7 @@ def chosen_cell(
         if planned.cell.seed == seed:
             return planned
     known = ", ".join(str(planned.cell.seed) for planned in matches)
-    raise LoadError(f"{spec.name}: {method} has no seed {seed}; it has {known}")
+    raise LoadError(f"{spec.name}: {method} has no seed {seed!r}; it has {known}")
 
 
 def _names(spec: StudySpec, planned: PlannedCell) -> dict[str, Value]:
