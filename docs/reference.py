@@ -15,6 +15,7 @@ import analysis
 import study
 from study.spec import AROUND
 from study.spec import model as spec
+from study.spec.more import MoreTrials
 from study.spec.start import START_KEYS
 from trainers import config
 from trainers.config.data import AUGMENTATIONS, ExtraData
@@ -59,6 +60,7 @@ def yaml_page() -> str:
     )
     for name, cls, is_swept in around:
         parts += [f"## {name}", _doc(cls), _swept(is_swept), _table(cls, left_out=HIDDEN)]
+    parts += ["## more_trials", _doc(MoreTrials), _table(MoreTrials)]
     parts += [
         "## start",
         f"A file of weights, or a trial of another study: {_code_list(START_KEYS)}. "

@@ -147,8 +147,8 @@ def chosen_cell(
     for planned in matches:
         if planned.cell.seed == seed:
             return planned
-    known = ", ".join(str(planned.cell.seed) for planned in matches)
-    raise LoadError(f"{spec.name}: {method} has no seed {seed!r}; it has {known}")
+    seeds = ", ".join(str(planned.cell.seed) for planned in matches)
+    raise LoadError(f"{spec.name}: {method} has no seed {seed!r}; it has {seeds}")
 
 
 def _names(spec: StudySpec, planned: PlannedCell) -> dict[str, Value]:

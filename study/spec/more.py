@@ -30,6 +30,7 @@ class MoreTrials(Part):
     """Trials of one configuration, beside those of the study's lists and seeds."""
 
     method: Annotated[str, MinLen(1)]
+    """The name of one of the study's methods."""
     values: Annotated[Mapping[str, Any], BeforeValidator(read_values)] = {}
     """A value for each setting that the method's lists and ranges choose, by its short name."""
     seeds: (
