@@ -91,8 +91,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             )
             for planned in done
         )
-    evaluation, why = spec.evaluation, reasons(spec, plan)
-    declared = spec.analysis or AnalysisSpec()
+    evaluation, declared = spec.evaluation, spec.analysis or AnalysisSpec()
     floor = declared.clean_floor
     results = Results(
         study=spec.name,
@@ -105,7 +104,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
-        absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
+        absent=_absent_trials(spec, plan),
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
@@ -335,6 +334,12 @@ def _history(
         test_best=ends[0],
         test_last=ends[1],
     )
+
+
+def _absent_trials(spec: StudySpec, plan: Plan) -> tuple[AbsentTrial, ...]:
+    """Describe the cells without a result."""
+    why = reasons(spec, plan)
+    return tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done")
 
 
 def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str]) -> AbsentTrial:
