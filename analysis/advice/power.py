@@ -6,7 +6,7 @@ read off recorded trials, or assumed. The interval is taken to be that of a norm
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from analysis.results.trials import Array, nested_bits
 
 FACTOR = 1.96
 """Standard errors from the middle to the end of a 95% interval."""
+REPLICATES = 200
+"""For the lift alone, which is a mean."""
 DETECTED = 0.84
 """The 80% quantile of the standard normal distribution: the share of studies that is usual."""
 
@@ -35,10 +37,13 @@ class ContrastNoise:
     """Of seeds and images together: divided by both numbers."""
     images: float
     """Of the images: divided by their number."""
+    lift: float = 0.0
+    """By how many standard errors an interval is extended, as noise lifts a maximum: downwards if
+    it is positive, else upwards."""
 
     def half_width(self, seeds: int, images: int) -> float:
         """Return the expected half-width of the contrast's 95% interval."""
-        return FACTOR * self._deviation(seeds, images)
+        return (FACTOR + 0.5 * abs(self.lift)) * self._deviation(seeds, images)
 
     def power(self, lead: float, seeds: int, images: int) -> float:
         """Return the share of studies in which a true lead is claimed.
@@ -47,12 +52,12 @@ class ContrastNoise:
         >>> round(noise.power(0.0392, 1, 500), 2), round(noise.power(0.0, 1, 500), 3)
         (0.5, 0.025)
         """
-        beyond = lead / self._deviation(seeds, images) - FACTOR
+        beyond = lead / self._deviation(seeds, images) - FACTOR - max(self.lift, 0.0)
         return 0.5 * math.erfc(-beyond / math.sqrt(2.0))
 
     def detected(self, seeds: int, images: int) -> float:
         """Return the lead that is claimed in 80% of studies."""
-        return (FACTOR + DETECTED) * self._deviation(seeds, images)
+        return (FACTOR + max(self.lift, 0.0) + DETECTED) * self._deviation(seeds, images)
 
     def _deviation(self, seeds: int, images: int) -> float:
         of_seeds = (self.training + self.interaction / images) / seeds
@@ -76,7 +81,7 @@ def contrast_noise(results: Results) -> ContrastNoise | None:
     has_bits = all(trial.bits is not None for trial in results.trials)
     if pair is None or not has_bits or not set(pair) <= set(present):
         return None
-    replicates = draw_replicates(results, found, count=2)
+    replicates = draw_replicates(results, found, count=REPLICATES)
     if replicates.freedom == 0:
         return None
     rows_of = entering(results, found, choose(results))
@@ -94,7 +99,11 @@ def contrast_noise(results: Results) -> ContrastNoise | None:
     counts = np.array(replicates.num_seeds)[rows]
     seeded = float(np.sum(np.einsum("ni,nij,nj->n", slopes, covariances, slopes) * counts))
     bits = [_weighted(found[row], slopes[at], columns) for at, row in enumerate(rows)]
-    return _split(seeded, bits, results.num_test)
+    noise = _split(seeded, bits, results.num_test)
+    lifted = measure(replicates.lifted("population")[:, rows][:, :, columns])
+    lift = 2 * float(lifted.mean() - measure(replicates.means[np.newaxis, rows][:, :, columns])[0])
+    deviation = noise.half_width(round(float(counts.mean())), results.num_test) / FACTOR
+    return replace(noise, lift=lift / deviation if deviation > 0 else 0.0)
 
 
 def _weighted(c: ConfigurationResult, slopes: Array, columns: list[int]) -> Array:
