@@ -6,7 +6,7 @@ read off recorded trials, or assumed. The interval is taken to be that of a norm
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,8 +21,8 @@ from analysis.results.trials import Array, nested_bits
 
 FACTOR = 1.96
 """Standard errors from the middle to the end of a 95% interval."""
-REPLICATES = 200
-"""For the lift alone, which is a mean."""
+REPLICATES = 400
+"""Enough for a standard deviation to 4%."""
 DETECTED = 0.84
 """The 80% quantile of the standard normal distribution: the share of studies that is usual."""
 
@@ -43,7 +43,7 @@ class ContrastNoise:
 
     def half_width(self, seeds: int, images: int) -> float:
         """Return the expected half-width of the contrast's 95% interval."""
-        return (FACTOR + 0.5 * abs(self.lift)) * self._deviation(seeds, images)
+        return (FACTOR + 0.5 * abs(self.lift)) * self.deviation(seeds, images)
 
     def power(self, lead: float, seeds: int, images: int) -> float:
         """Return the share of studies in which a true lead is claimed.
@@ -52,14 +52,15 @@ class ContrastNoise:
         >>> round(noise.power(0.0392, 1, 500), 2), round(noise.power(0.0, 1, 500), 3)
         (0.5, 0.025)
         """
-        beyond = lead / self._deviation(seeds, images) - FACTOR - max(self.lift, 0.0)
+        beyond = lead / self.deviation(seeds, images) - FACTOR - max(self.lift, 0.0)
         return 0.5 * math.erfc(-beyond / math.sqrt(2.0))
 
     def detected(self, seeds: int, images: int) -> float:
         """Return the lead that is claimed in 80% of studies."""
-        return (FACTOR + max(self.lift, 0.0) + DETECTED) * self._deviation(seeds, images)
+        return (FACTOR + max(self.lift, 0.0) + DETECTED) * self.deviation(seeds, images)
 
-    def _deviation(self, seeds: int, images: int) -> float:
+    def deviation(self, seeds: float, images: int) -> float:
+        """Return the standard error of the contrast."""
         of_seeds = (self.training + self.interaction / images) / seeds
         return math.sqrt(of_seeds + self.images / images)
 
@@ -99,11 +100,32 @@ def contrast_noise(results: Results) -> ContrastNoise | None:
     counts = np.array(replicates.num_seeds)[rows]
     seeded = float(np.sum(np.einsum("ni,nij,nj->n", slopes, covariances, slopes) * counts))
     bits = [_weighted(found[row], slopes[at], columns) for at, row in enumerate(rows)]
-    noise = _split(seeded, bits, results.num_test)
-    lifted = measure(replicates.lifted("population")[:, rows][:, :, columns])
-    lift = 2 * float(lifted.mean() - measure(replicates.means[np.newaxis, rows][:, :, columns])[0])
-    deviation = noise.half_width(round(float(counts.mean())), results.num_test) / FACTOR
-    return replace(noise, lift=lift / deviation if deviation > 0 else 0.0)
+    drawn, lifted = (
+        measure(one[:, rows][:, :, columns])
+        for one in (replicates.of("population"), replicates.lifted("population"))
+    )
+    estimate = float(measure(replicates.means[np.newaxis, rows][:, :, columns])[0])
+    split_noise = _split(seeded, bits, results.num_test)
+    return _scaled(split_noise, float(counts.mean()), results.num_test, drawn, lifted - estimate)
+
+
+def _scaled(
+    noise: ContrastNoise, seeds: float, images: int, drawn: Array, lifts: Array
+) -> ContrastNoise:
+    """Scale the parts to the variance of the replicates, which know how far it is from linear.
+
+    drawn: (B,) the contrast's replicates; lifts: (B,) those before shrinking, minus the estimate.
+    """
+    linear, deviation = noise.deviation(seeds, images), float(drawn.std())
+    if min(linear, deviation) <= 0:
+        return noise
+    scale = (deviation / linear) ** 2
+    return ContrastNoise(
+        training=scale * noise.training,
+        interaction=scale * noise.interaction,
+        images=scale * noise.images,
+        lift=2 * float(lifts.mean()) / deviation,
+    )
 
 
 def _weighted(c: ConfigurationResult, slopes: Array, columns: list[int]) -> Array:

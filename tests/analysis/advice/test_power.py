@@ -1,6 +1,6 @@
 """Predicted against reached: the width of the primary contrast's interval, and its claims.
 
-The slow forms predict from six studies of three seeds each, and draw 200 studies of the design, or
+The slow forms predict from 25 studies of three seeds each, and draw 200 studies of the design, or
 600 with RHOEPS_FULL_COVERAGE=1.
 """
 
@@ -62,7 +62,7 @@ def reached(world: World, sets: int) -> tuple[float, float]:
 
 def test_the_width_of_an_interval_is_predicted_from_another_study() -> None:
     world = WORLDS["5 seeds"]
-    expected = np.mean([one.half_width(5, world.images) for one in predicted(world, 4)])
+    expected = np.mean([one.half_width(5, world.images) for one in predicted(world, 8)])
     assert reached(world, 12)[0] == pytest.approx(expected, rel=0.15)
 
 
@@ -78,7 +78,7 @@ def test_seeds_do_not_help_against_the_noise_of_images() -> None:
 def test_the_share_of_claims_is_predicted_from_another_study(name: str) -> None:
     world = WORLDS[name]
     lead = true_lead(world)
-    expected = np.mean([one.power(lead, world.seeds, world.images) for one in predicted(world, 6)])
+    expected = np.mean([one.power(lead, world.seeds, world.images) for one in predicted(world, 25)])
     _, share = reached(world, SETS)
     print(f"{name}: a lead of {100 * lead:.1f} pp claimed in {share:.3f}, expected {expected:.3f}")
     assert abs(share - expected) <= 0.07 + 3 * np.sqrt(share * (1 - share) / SETS)
