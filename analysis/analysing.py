@@ -1,6 +1,7 @@
 """Analyse: compute everything that a report shows from the results of a study."""
 
 from dataclasses import replace
+from functools import partial
 
 from analysis.attacks.alarms import find_alarms
 from analysis.attacks.exclusion import diagnoses, leave_out, measure_exclusion
@@ -12,10 +13,12 @@ from analysis.curves.rates import measure_rate
 from analysis.document import Analysis, Tier, View
 from analysis.findings.attacks import tier_findings
 from analysis.findings.findings import find
+from analysis.findings.phrases import unrepeated_text
 from analysis.fronts.attainment import measure_fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import measure_contrasts
 from analysis.fronts.optimism import measure_selection
+from analysis.fronts.verdicts import measure_claims
 from analysis.inference.bootstrap import COUNT, Replicates, draw_replicates
 from analysis.inference.claims import Estimand
 from analysis.responses.equivalence import measure_equivalences
@@ -60,6 +63,7 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
         others=measure_other_norms(results, found, count=replicates, seed=seed),
         diagnoses=diagnoses(given, results),
+        claims=measure_claims(results, found, choice, drawn, partial(unrepeated_text, found)),
     )
     return replace(document, findings=find(document))
 

@@ -263,7 +263,7 @@ def measure_contrasts(
     """Compare the methods at one radius under one estimand."""
     entered = entering(results, found, choice)
     rows = {name: own for name, (own, _) in entered.items()}
-    noisy = _noisy(results, replicates, radius, estimand)
+    noisy = noisy_at(results, replicates, radius, estimand)
     areas = noisy.areas(list(rows.values()), results.clean_floor)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
@@ -320,7 +320,8 @@ def _listed(
     return (chief, *(pair for pair in pairs if set(pair) != set(chief)))
 
 
-def _noisy(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+def noisy_at(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+    """Return the accuracies of all configurations at one radius, with their replicates."""
     means, drawn = points_at(results, replicates, radius, estimand)
     is_shrunk = replicates.lifted(estimand) is not replicates.of(estimand)
     lifted = lifted_at(results, replicates, radius, estimand) if is_shrunk else drawn

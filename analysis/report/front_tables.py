@@ -6,7 +6,9 @@ from analysis.document import Analysis
 from analysis.figures.gaps import LARGEST_RATE
 from analysis.figures.layers import thinned
 from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, requirements_text
+from analysis.findings.verdicts import claimed_text
 from analysis.fronts.contrasts import Contrast, Contrasts, CostPoint
+from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Interval
 from analysis.report.tables import (
     Cell,
@@ -21,12 +23,54 @@ from analysis.report.tables import (
 from analysis.responses.equivalence import Equivalence, Equivalent
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
-from analysis.results.words import attack_text, method_text, percent, value_text, values_text
+from analysis.results.words import (
+    attack_text,
+    count_text,
+    method_text,
+    percent,
+    value_text,
+    values_text,
+)
 
 LEAST_PRINTED_RATE = 0.05
 """Exchange rates below this would be printed as 0.0."""
 MOST_PLACES = 7
 """Clean accuracies at which a table lists the values of a curve."""
+
+
+def claim_table(analysis: Analysis) -> Table:
+    """Build the table of the claims that the study declared, with their verdicts."""
+    results = analysis.results
+    return Table(
+        key="claims",
+        caption="Claims that the study declared. Difference of robust accuracy, first minus second "
+        "method, in pp, with the 95% interval that holds for all claims together below; and the "
+        "90% interval of two one-sided tests at 5%, which lies within ±margin where two methods "
+        f"are equivalent. Intervals for {ESTIMAND_TEXTS[analysis.estimand]}.",
+        columns=("Claim", "Radius", "Margin", "Difference", "90% interval", "Verdict", "Declared"),
+        rows=tuple(
+            (
+                Cell(text=f"{text[0].upper()}{text[1:]}"),
+                Cell(text=value_text(one.claim.radius), order=one.claim.radius),
+                Cell(text="–" if one.claim.margin is None else points_text(one.claim.margin)),
+                difference_cell(one.difference),
+                Cell(text=ends_text(*one.equivalence)),
+                Cell(text=one.verdict),
+                Cell(text=_declared_text(one)),
+            )
+            for one in analysis.claims
+            for text in [claimed_text(results, one)]
+        ),
+        folded=f"The numbers of {count_text(len(analysis.claims), 'claim')}",
+    )
+
+
+def _declared_text(judged: JudgedClaim) -> str:
+    """Format when a claim was declared, by the trials that had run by then."""
+    before = judged.claim.trials_before
+    if before is None:
+        return "unknown"
+    return f"after {count_text(before, 'trial')}" if before else "before the first trial"
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:

@@ -26,6 +26,7 @@ from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
+from study.records.claims import record_claims
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -157,6 +158,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
+                with recording(store):
+                    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
@@ -320,6 +323,7 @@ def _run(
             with session as num_slots:
                 interrupts.check()
                 begin_study(ledger.client, ledger.runs)
+                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
