@@ -22,6 +22,7 @@ from analysis.curves.rates import Rate
 from analysis.fronts.attainment import Fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import Contrasts
+from analysis.fronts.effort import EffortContrast
 from analysis.fronts.optimism import Selection
 from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Estimand, Finding
@@ -90,6 +91,10 @@ class Analysis:
         default=(), metadata={"written": lambda analysis: bool(analysis.claims)}
     )
     """The claims that the study declared, each with its verdict."""
+    efforts: tuple[EffortContrast, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.efforts)}
+    )
+    """The compared pairs by the number of configurations tried, at the objective radius."""
 
     @property
     def estimand(self) -> Estimand:

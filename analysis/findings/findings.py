@@ -9,7 +9,7 @@ from analysis.findings.epochs import training_findings
 from analysis.findings.equivalence import equivalence_findings
 from analysis.findings.fronts import contrast_findings
 from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings, scatter_findings
-from analysis.findings.optimism import selection_findings
+from analysis.findings.optimism import effort_findings, selection_findings
 from analysis.findings.responses import margin_findings, response_findings
 from analysis.findings.verdicts import claim_findings
 from analysis.inference.claims import Finding
@@ -40,6 +40,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
         *(f for rate in view.rates for f in rate_findings(results, rate)),
         *response_findings(results, view.responses),
         *margin_findings(results, analysis.margins),
+        *effort_findings(results, analysis.efforts),
         *selection_findings(results, analysis.selection),
         *training_findings(results, analysis.choice),
         *scatter_findings(results, fits),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.fronts.pareto import mean_attainable_robustness
-from analysis.inference.claims import LEVEL, Interval
+from analysis.inference.claims import Interval
 from analysis.inference.intervals import Simultaneous, intervals, sup_t
 from analysis.results.trials import Array
 
@@ -44,13 +44,13 @@ class Areas:
         """Return the intervals of accuracies, kept in [0, 1]."""
         return attainable_intervals(self.estimates, self.drawn, self.lifted)
 
-    def intervals(self, level: float = LEVEL) -> list[Interval]:
+    def intervals(self) -> list[Interval]:
         """Return the intervals of differences, each on its own."""
-        return area_intervals(self.estimates, self.drawn, self.lifted, level)
+        return area_intervals(self.estimates, self.drawn, self.lifted)
 
-    def together(self, level: float = LEVEL) -> Simultaneous:
+    def together(self) -> Simultaneous:
         """Return the intervals of differences that hold all at once."""
-        found = sup_t(self.estimates, centred(self.estimates, self.drawn), level)
+        found = sup_t(self.estimates, centred(self.estimates, self.drawn))
         downwards, upwards = area_lifts(self.estimates, self.lifted)
         return replace(found, low=found.low - downwards, high=found.high + upwards)
 
@@ -107,9 +107,7 @@ def attainable_intervals(estimates: Array, replicates: Array, lifted: Array) -> 
     ]
 
 
-def area_intervals(
-    estimates: Array, replicates: Array, lifted: Array, level: float = LEVEL
-) -> list[Interval]:
+def area_intervals(estimates: Array, replicates: Array, lifted: Array) -> list[Interval]:
     """Return intervals of attainable robust accuracies, or of differences of them.
 
     Percentiles of replicates centred on the estimate, extended against the lift of a maximum by
@@ -122,7 +120,7 @@ def area_intervals(
     return [
         Interval(estimate=one.estimate, low=one.low - down, high=one.high + up)
         for one, down, up in zip(
-            intervals(estimates, centred(estimates, replicates), level),
+            intervals(estimates, centred(estimates, replicates)),
             downwards.tolist(),
             upwards.tolist(),
             strict=True,

@@ -14,21 +14,22 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.fronts.areas import Areas, Noisy, matched_rows
+from analysis.fronts.areas import Areas, Noisy, area_lifts, centred, matched_rows
 from analysis.fronts.attainment import entering
 from analysis.fronts.choice import Choice
 from analysis.fronts.contrasts import UNEQUAL, noisy_at
 from analysis.fronts.pareto import comparable
 from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import LEVEL, Estimand, Interval
+from analysis.inference.intervals import intervals, sup_t
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import DeclaredClaim, Results
-from analysis.results.trials import Array
+from analysis.results.trials import Array, Bits
 
 ALPHA = 0.05
 """Of each of the two one-sided tests, so their interval has the level 1 - 2 · ALPHA."""
 
-Verdict = Literal["supported", "refuted", "equivalent", "undecided"]
+ClaimVerdict = Literal["supported", "refuted", "equivalent", "undecided"]
 """`equivalent`: within the margin, whatever the claim's direction."""
 Ends = tuple[float, float]
 
@@ -52,7 +53,7 @@ class JudgedClaim:
     matched: Interval | None
     """The difference at equal numbers of configurations, where a verdict needs it, too."""
     matched_equivalence: Ends | None
-    verdict: Verdict
+    verdict: ClaimVerdict
     doubt: str
     """Why the data cannot decide, where that is not the width of the interval; else empty."""
 
@@ -118,7 +119,7 @@ def _judged(
     return judged
 
 
-def verdict_of(claim: DeclaredClaim, tested: Sequence[tuple[Interval, Ends]]) -> Verdict:
+def verdict_of(claim: DeclaredClaim, tested: Sequence[tuple[Interval, Ends]]) -> ClaimVerdict:
     """Return the verdict on a claim from its intervals, all of which must agree.
 
     tested: the difference first - second with its 95% interval, and the ends of the 90% interval.
@@ -169,21 +170,31 @@ def _gaps(
         )
         for side in (0, 1)
     )
+    at_floor = np.array([claim.at_clean is not None for claim in claims])
     gaps = first - second
-    intervals = [_intervals(gaps, level) for level in (LEVEL, 1 - 2 * ALPHA)]
+    ends = [_intervals(gaps, at_floor, level) for level in (LEVEL, 1 - 2 * ALPHA)]
     return _Gaps(
         sides=(first, second),
-        differences=intervals[0],
-        equivalences=[(one.low, one.high) for one in intervals[1]],
+        differences=ends[0],
+        equivalences=[(one.low, one.high) for one in ends[1]],
     )
 
 
-def _intervals(gaps: Areas, level: float) -> list[Interval]:
-    """Return the intervals of one difference, or of several together."""
+def _intervals(gaps: Areas, at_floor: Bits, level: float) -> list[Interval]:
+    """Return the intervals of one difference, or of several together, extended as for areas.
+
+    at_floor: (K,) those at one clean accuracy. Where noise decides whether a configuration reaches
+    it, replicates have two modes, so they are not centred on the estimate: both must stay inside.
+    """
+    drawn = np.where(at_floor, gaps.drawn, centred(gaps.estimates, gaps.drawn))
     if len(gaps.estimates) == 1:
-        return gaps.intervals(level)
-    together = gaps.together(level)
-    columns = (gaps.estimates.tolist(), together.low.tolist(), together.high.tolist())
+        (alone,) = intervals(gaps.estimates, drawn, level)
+        low, high = np.array([alone.low]), np.array([alone.high])
+    else:
+        together = sup_t(gaps.estimates, drawn, level)
+        low, high = together.low, together.high
+    downwards, upwards = area_lifts(gaps.estimates, gaps.lifted)
+    columns = (gaps.estimates.tolist(), (low - downwards).tolist(), (high + upwards).tolist())
     return [
         Interval(estimate=one, low=low, high=high) for one, low, high in zip(*columns, strict=True)
     ]

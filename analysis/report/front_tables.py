@@ -134,6 +134,47 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
     )
 
 
+def effort_table(analysis: Analysis) -> Table:
+    """Build the table of what methods attain by the number of configurations tried."""
+    results, efforts = analysis.results, analysis.efforts
+    return Table(
+        key="tries",
+        caption="What a number of tries attains, in %, on average over "
+        f"{requirements_text(results)}, expected over all choices of so many of a method's "
+        "configurations; and the difference in pp, first minus second method, with the 95% "
+        "interval that holds for all numbers of tries of a pair below. A method is ahead where "
+        "also tries with repetition say so, if the numbers of configurations differ. Intervals "
+        f"for {ESTIMAND_TEXTS[analysis.estimand]}; exploratory.",
+        columns=(
+            "First",
+            "Second",
+            "Tries",
+            "First attains",
+            "Second attains",
+            "Difference",
+            "Ahead",
+        ),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first), below=f"of {one.configurations[0]}"),
+                Cell(text=method_text(one.second), below=f"of {one.configurations[1]}"),
+                Cell(text=str(point.tries), order=point.tries),
+                interval_cell(point.first),
+                interval_cell(point.second),
+                Cell(
+                    text=points_text(point.difference.estimate),
+                    below=ends_text(point.adjusted_low, point.adjusted_high),
+                    order=point.difference.estimate,
+                ),
+                Cell(text=("–", method_text(one.first), method_text(one.second))[point.ahead]),
+            )
+            for one in efforts
+            for point in one.points
+        ),
+        folded="What each number of tries attains",
+    )
+
+
 def dominance_table(results: Results, contrasts: Contrasts) -> Table:
     """Build the table of configurations that come closest to dominating those of another method."""
     found = configurations(results)

@@ -20,7 +20,7 @@ from analysis.report.attack_tables import (
     verdict_table,
 )
 from analysis.report.configurations import configuration_table
-from analysis.report.front_tables import claim_table, gate_table
+from analysis.report.front_tables import claim_table, effort_table, gate_table
 from analysis.report.limits import Limit, limits, method_notes
 from analysis.report.markdown import EXPLORATORY, mark_of, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
@@ -208,7 +208,7 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
         "claims": [claim_table(analysis)],
-        "gap": [front_table(analysis), reference_table(analysis.results)],
+        "gap": [front_table(analysis), effort_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [
             other_table(analysis, other, f"other{number}")
