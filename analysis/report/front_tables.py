@@ -17,6 +17,7 @@ from analysis.report.tables import (
     ends_text,
     interval_cell,
     method_cell,
+    more_text,
     printed_share,
     standard_steps,
 )
@@ -34,6 +35,8 @@ from analysis.results.words import (
 
 LEAST_PRINTED_RATE = 0.05
 """Exchange rates below this would be printed as 0.0."""
+MOST_EFFORTS = 3
+"""Pairs of methods that are listed by the number of tries."""
 MOST_PLACES = 7
 """Clean accuracies at which a table lists the values of a curve."""
 
@@ -136,7 +139,8 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
 
 def effort_table(analysis: Analysis) -> Table:
     """Build the table of what methods attain by the number of configurations tried."""
-    results, efforts = analysis.results, analysis.efforts
+    results, efforts = analysis.results, analysis.efforts[:MOST_EFFORTS]
+    more = more_text(len(analysis.efforts) - len(efforts), "pair", "front.json")
     return Table(
         key="tries",
         caption="What a number of tries attains, in %, on average over "
@@ -144,7 +148,7 @@ def effort_table(analysis: Analysis) -> Table:
         "configurations; and the difference in pp, first minus second method, with the 95% "
         "interval that holds for all numbers of tries of a pair below. A method is ahead where "
         "also tries with repetition say so, if the numbers of configurations differ. Intervals "
-        f"for {ESTIMAND_TEXTS[analysis.estimand]}; exploratory.",
+        f"for {ESTIMAND_TEXTS[analysis.estimand]}; exploratory.{more}",
         columns=(
             "First",
             "Second",

@@ -158,8 +158,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
-                with recording(store):
-                    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
+                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
@@ -322,8 +321,7 @@ def _run(
         try:
             with session as num_slots:
                 interrupts.check()
-                begin_study(ledger.client, ledger.runs)
-                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
+                _begin(spec, ledger, plan)
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
@@ -343,6 +341,12 @@ def _run(
         stopped_by=interrupts.stopped_by,
         problem=watch.problem,
     )
+
+
+def _begin(spec: StudySpec, ledger: Ledger, plan: Plan) -> None:
+    """Record that the study runs, and what it claims before it does."""
+    begin_study(ledger.client, ledger.runs)
+    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:

@@ -23,7 +23,7 @@ from analysis.results.results import Results
 
 Draw = Callable[..., Results]
 SIDES = {"at": "none + pgd", "sam": "sam + none"}
-AT = [("at", {"epsilon": 0.01 * i}, 0.97 - 0.02 * i, 0.40 + 0.05 * i) for i in range(1, 13)]
+AT = [("at", {"epsilon": 0.01 * i}, 0.97 - 0.01 * i, 0.40 + 0.03 * i) for i in range(1, 13)]
 SAM = [("sam", {"rho": 0.1 * i}, 0.93 - 0.01 * i, 0.20 + 0.02 * i) for i in range(1, 5)]
 FLOOR = 0.3
 

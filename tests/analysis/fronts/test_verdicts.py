@@ -15,7 +15,7 @@ import pytest
 from scipy.special import expit, ndtr
 
 from analysis.analysing import analyse
-from analysis.document import Analysis, read_json, write_json
+from analysis.document import Analysis, read_json, to_plain, write_json
 from analysis.findings.phrases import unrepeated_text
 from analysis.fronts.choice import choose
 from analysis.fronts.pareto import mean_attainable_robustness
@@ -82,13 +82,13 @@ def test_a_verdict_follows_from_both_intervals(
 
 def test_the_only_claim_has_the_interval_of_the_primary_contrast(draw: Draw) -> None:
     results = draw(AT + SAM, sides=SIDES)
-    analysis = analyse(replace(results, claims=(MORE,)), replicates=400)
+    analysis = analyse(replace(results, claims=(MORE,)), replicates=60)
     (one,), primary = analysis.claims, analysis.primary.contrasts.primary
     assert primary is not None
     assert (one.difference, one.verdict, one.adjusted) == (primary.difference, "supported", 1)
     assert one.difference.low < one.equivalence[0] < one.equivalence[1] < one.difference.high
-    assert read_json(write_json(analysis)) == analysis
-    assert '"claims"' not in write_json(analyse(results, replicates=20))
+    assert read_json(write_json(analysis)).claims == analysis.claims
+    assert "claims" not in to_plain(replace(analysis, claims=()))
 
 
 def test_claims_are_adjusted_together_but_not_for_those_that_came_late(draw: Draw) -> None:
@@ -145,7 +145,7 @@ SAYS = {
 @pytest.fixture(scope="module")
 def told(draw: Draw) -> Analysis:
     claims = tuple(claim for claim, _ in SAYS.values())
-    return analyse(replace(draw(AT + SAM, sides=SIDES), claims=claims), replicates=400)
+    return analyse(replace(draw(AT + SAM, sides=SIDES), claims=claims), replicates=100)
 
 
 @pytest.mark.parametrize("name", SAYS)
@@ -225,8 +225,8 @@ def difficulties(rng: np.random.Generator, count: int) -> Array:
     return drawn
 
 
-def skills(count: int, top: float = 1.3) -> Array:
-    """Lay the skills (clean, robust) of configurations along a front."""
+def skills(count: int, top: float = 0.6) -> Array:
+    """Lay the skills (clean, robust) of configurations along a front, robust ones below clean."""
     x = np.linspace(0.0, 1.0, count)
     return np.column_stack([1.3 + 1.5 * x, -1.6 + (top + 1.6) * (1 - x**1.6)])
 
@@ -308,7 +308,7 @@ def at_margin(of: Mapping[str, Array], noise: str) -> DeclaredClaim:
 
 def test_in_a_few_studies_claims_are_seldom_wrong_and_often_decided() -> None:
     design = Design(images=300)
-    equal, apart = ({"at": skills(5, top), "sam": skills(5)} for top in (1.3, 1.7))
+    equal, apart = ({"at": skills(5, top), "sam": skills(5)} for top in (0.6, 1.1))
     assert share(verdicts(equal, design, [replace(MORE, margin=None)], 25), "supported") <= 0.12
     assert share(verdicts(apart, design, [at_margin(apart, design.noise)], 25), "equivalent") <= 0.2
     assert share(verdicts(apart, design, [MORE], 10), "supported") >= 0.5
@@ -327,7 +327,7 @@ def test_claims_are_wrong_in_at_most_one_study_of_twenty(
     one_sided = share(verdicts(null, design, [claim], SETS), "supported")
     print(f"supported at the null in {one_sided:.3f} of {SETS}")
     assert one_sided <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / SETS)
-    apart = {"at": skills(sizes[0], 1.5), "sam": skills(sizes[1])}
+    apart = {"at": skills(sizes[0], 0.85), "sam": skills(sizes[1])}
     wrong = share(verdicts(apart, design, [at_margin(apart, design.noise)], SETS), "equivalent")
     print(f"equivalent at the margin in {wrong:.3f} of {SETS}")
     assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / SETS)

@@ -224,8 +224,8 @@ SAME = {
     "analysis": ("analysis", {"clean_floor": 0.5}, {"clean_floor": 0.9}),
     "claims": (
         "claims",
-        [{"methods": ["sam", "both"], "direction": "more"}],
-        [{"methods": ["both", "sam"], "direction": "more"}],
+        [{"methods": ["both", "searched"], "direction": "more"}],
+        [{"methods": ["both", "standard"], "direction": "more"}],
     ),
     "search": ("search", {"trials": 1}, {"trials": 9, "sampler": "random"}),
 }
