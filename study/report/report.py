@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from analysis.results.methods import MethodNote
 from analysis.results.results import DeclaredClaim, Results, ThreatModel
@@ -92,8 +93,6 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             for planned in done
         )
     evaluation, why = spec.evaluation, reasons(spec, plan)
-    declared = spec.analysis or AnalysisSpec()
-    floor = declared.clean_floor
     results = Results(
         study=spec.name,
         about=spec.about,
@@ -101,7 +100,6 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         checkpoint=evaluation.checkpoint,
         num_test=len(dataset.test.labels),
         num_validation=len(dataset.validation.labels),
-        clean_floor=1 / len(dataset.classes) if floor is None else floor,
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
@@ -109,15 +107,24 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
-        margin=declared.margin,
-        clean_margin=declared.clean_margin,
-        primary=declared.primary,
         claims=_claims(spec, store, len(done)),
+        **_declared(spec.analysis or AnalysisSpec(), dataset),
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))
+
+
+def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
+    """Return what the analysis block declares, as fields of the results."""
+    floor = declared.clean_floor
+    return {
+        "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
+        "margin": declared.margin,
+        "clean_margin": declared.clean_margin,
+        "primary": declared.primary,
+    }
 
 
 def _claims(spec: StudySpec, store: Store, done: int) -> tuple[DeclaredClaim, ...]:
