@@ -20,9 +20,9 @@ from analysis.report.attack_tables import (
     verdict_table,
 )
 from analysis.report.configurations import configuration_table
-from analysis.report.front_tables import gate_table
+from analysis.report.front_tables import claim_table, effort_table, gate_table
 from analysis.report.limits import Limit, limits, method_notes
-from analysis.report.markdown import ordered
+from analysis.report.markdown import EXPLORATORY, mark_of, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
 from analysis.report.tables import (
     Table,
@@ -55,6 +55,7 @@ MOST_UNFOLDED = 60
 AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
+    "claims": "Claims of the study",
     "next": "What to run next",
     "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
     "strong": "Stronger attacks",
@@ -100,7 +101,7 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"parted": parted, "reason": reason_text}
+    environment.filters |= {"parted": parted, "reason": reason_text, "mark": mark_of}
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
@@ -147,6 +148,7 @@ def _render(
         alarms=analysis.alarms,
         said=[f for f in findings if f.status == "claimed"],
         unsaid=unsaid,
+        exploratory=EXPLORATORY,
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
         nothing_said="Nothing is claimed. The reasons are below."
@@ -208,7 +210,8 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
         "next": [advice_table(analysis)],
-        "gap": [front_table(analysis), reference_table(analysis.results)],
+        "claims": [claim_table(analysis)],
+        "gap": [front_table(analysis), effort_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [
             other_table(analysis, other, f"other{number}")
