@@ -20,12 +20,14 @@ from study.launch import cluster
 from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.locks import Lease, await_workers, hold_launch
+from study.launch.standing import kept_current
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
+from study.records.configurations import ConfigurationRuns, configuration_rows
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -46,7 +48,7 @@ from study.records.store import (
     recording,
     store_exists,
 )
-from study.records.view import view_tag
+from study.records.view import view_tags
 from study.spec import StudySpec, batch_sizes_of, models_of
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data.dataset import Dataset, data_fingerprint, load_data
@@ -158,6 +160,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             else:
                 ledger.open()
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+            ledger.record(outcome.plan)
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
@@ -204,6 +207,7 @@ class Ledger:
         self._store = store
         self._tags = tags
         self._is_open = False
+        self._configurations: ConfigurationRuns | None = None
         self.client: MlflowClient
         """Records runs, once the ledger is open."""
         self.runs: StudyRuns
@@ -222,14 +226,21 @@ class Ledger:
         self.client = cast("MlflowClient", patient)
         with recording(self._store):
             self.runs = open_study(self.client, self._store, self._spec, self._tags)
-            view = view_tag(self._spec, self.runs)
-            self.client.set_experiment_tag(self.runs.experiment, *view)
+            for tag in view_tags(self._spec).items():
+                self.client.set_experiment_tag(self.runs.experiment, *tag)
             if self._store.is_shared:
                 self.lease = Lease(self.client, self.runs)
                 self.lease.take()
             # Without the lease no run may be ended: another machine may be at work on it.
             self._is_open = True
             close_runs(self.client, self.runs, "its launch was killed")
+
+    def record(self, plan: Plan) -> None:
+        """Record the configurations of a plan, so that MLflow shows their seeds together."""
+        with recording(self._store):
+            if self._configurations is None:
+                self._configurations = ConfigurationRuns(self.client, self.runs)
+            self._configurations.record(configuration_rows(self._spec, plan))
 
     def end(self, status: RunStatus) -> None:
         """End the parent run and what still runs below it, if the ledger was opened."""
@@ -256,6 +267,13 @@ def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Pl
             else record
             for record in records
         )
+    return make_plan(spec, fingerprint, records)
+
+
+def _read_plan(spec: StudySpec, store: Store, fingerprint: str) -> Plan:
+    """Compute the plan of a study whose data are known, as its records are now."""
+    with recording(store):
+        records = read_trials(open_source(store), spec.evaluation.checkpoint)
     return make_plan(spec, fingerprint, records)
 
 
@@ -326,7 +344,11 @@ def _run(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
-                with progress, warnings.catch_warnings():
+                standing = kept_current(
+                    lambda: ledger.record(_read_plan(spec, store, plan.fingerprint)),
+                    progress.count_changes,
+                )
+                with progress, standing, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # ray's own, which would break the live view
                     _fit(tuner, watch)
         finally:

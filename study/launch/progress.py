@@ -71,6 +71,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._console = console or Console()
         self._total = plan.num_open
         self._done = 0
+        self._num_changes = 0
         self._started = time.monotonic()
         self._refreshed = 0.0
         # The last result and the cell of each running trial, by Ray's trial id.
@@ -112,6 +113,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Record a trial's cell, before the searcher drops it."""
         self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
+        self._num_changes += 1
 
     def on_trial_result(
         self,
@@ -168,9 +170,14 @@ class Progress(tune.Callback):  # type: ignore[misc]
         if self._console.is_terminal:
             self._live.update(self._view(), refresh=True)
 
+    def count_changes(self) -> int:
+        """Count the trials that began or ended so far."""
+        return self._num_changes
+
     def _forget(self, trial_id: str) -> None:
         for kept in (self._latest, self._cells):
             kept.pop(trial_id, None)
+        self._num_changes += 1
 
     def _note(self, cell: Cell, objectives: Objectives | None) -> None:
         seeds = self._objectives.setdefault(

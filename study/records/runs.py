@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from study.plan.plan import LAST_ALONE_TAG, RunStatus, TrialRecord
@@ -34,6 +34,8 @@ TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
 """The longest tag, and so the longest note of a run, that MLflow's databases hold."""
+TRAINING_PAGES = {"workflowType": "machine_learning"}
+"""An option of addresses in the UI, which begins with its pages for generative AI without it."""
 BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
 TAGS = {"study", "cell", "method", "block", "number", "config"}
@@ -129,11 +131,11 @@ def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
         tagged = f"tags.{EXPERIMENT_TAG} = 'study'"
         experiments = source.search_experiments(filter_string=tagged)
         ids = [experiment.experiment_id for experiment in experiments]
-        rows = [_row(run) for run in _search(source, ids, TRIALS)]
+        rows = [_row(run) for run in search(source, ids, TRIALS)]
     return tuple(_record(row, checkpoint) for row in rows if row.tags.keys() >= TAGS)
 
 
-def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
+def search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
     """Follow the pages of a search."""
     token: str | None = None
     while experiments:
@@ -349,7 +351,7 @@ def find_finished(
 ) -> tuple[float, float] | None:
     """Return a cell's objectives if the study has finished it, else None."""
     chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
-    found = _search(client, [runs.experiment], chosen)
+    found = search(client, [runs.experiment], chosen)
     records = (_record(_row(run), checkpoint) for run in found)
     return next((record.objectives for record in records if record.objectives), None)
 
@@ -357,7 +359,7 @@ def find_finished(
 def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
     """End every running trial run of the study as KILLED."""
     running = f"{TRIALS} and attributes.status = 'RUNNING'"
-    for run in list(_search(client, [runs.experiment], running)):
+    for run in list(search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "KILLED")
 
@@ -371,7 +373,7 @@ def end_lost_run(
     cell.
     """
     running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
-    for run in list(_search(client, [runs.experiment], running)):
+    for run in list(search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, LOST_TAG, str(epoch))
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "KILLED")
@@ -397,7 +399,18 @@ def log_report(
     client.log_artifacts(runs.parent, str(folder), place)
     if note:
         client.set_tag(runs.parent, "mlflow.note.content", note)
-    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/{place}/index.html"
+    return page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
+
+
+def home_address() -> str:
+    """Return the fragment of the UI's list of experiments, which has its pages for training."""
+    return f"#/experiments?{urlencode(TRAINING_PAGES)}"
+
+
+def page_address(runs: StudyRuns, page: str = "", **options: str) -> str:
+    """Return the fragment of a page below an experiment's runs in the UI, from the `#` on."""
+    query = urlencode({**TRAINING_PAGES, **options})
+    return f"#/experiments/{runs.experiment}/runs{page}?{query}"
 
 
 class TrialRun:

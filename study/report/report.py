@@ -18,6 +18,7 @@ from study.plan.reasons import reasons
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
+from study.records.configurations import configuration_rows
 from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
@@ -31,6 +32,7 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
+from study.records.view import view_tags
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
@@ -157,7 +159,8 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
         page = _write(results, folder)
         addresses = []
         if filing is not None:
-            addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
+            entries = [_entry(spec, specs, folder, project) for spec in specs]
+            addresses = filing.file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
@@ -194,10 +197,17 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
     return "+".join(spec.name for spec in specs)
 
 
-def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
+def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path, project: Path) -> Entry:
     """Return where to file the report for a study, with a note if it is about this study alone."""
     if len(specs) == 1:
-        return Entry(study=spec.name, place="report", note=study_note(spec, folder))
+        found = with_starts(spec, project)
+        return Entry(
+            study=spec.name,
+            place="report",
+            note=study_note(spec, folder),
+            configurations=configuration_rows(found, current_plan(found, project)),
+            views=view_tags(spec),
+        )
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
