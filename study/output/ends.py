@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from study.spec import StudySpec
 
 VERSION = 1
-"""Of the JSON objects, whose schema `study schema --answers` prints; a new key does not raise it."""
+"""Of the JSON objects; `study schema --answers` prints their schema."""
 DEFAULT_FILE = Path("studies.yaml")
 
 Answer = Mapping[str, Any]
