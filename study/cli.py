@@ -7,6 +7,7 @@ doubles the time of `study --help`, so each command imports what it needs.
 import codecs
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -62,6 +63,10 @@ StudyNames = Annotated[
     typer.Argument(metavar="NAME", help="Studies; may be left out if the file has only one."),
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
+Follow = Annotated[
+    bool,
+    typer.Option("--follow", help="Keep reports/NAME@live current until the launch ends."),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")
 ]
@@ -207,6 +212,7 @@ def launch(
     name: StudyName = None,
     file: StudiesFile = DEFAULT_FILE,
     yes: Annotated[bool, typer.Option("--yes", help="Launch without asking first.")] = False,
+    follow: Follow = False,
     as_json: Json = False,
 ) -> None:
     """Run the trials that are missing.
@@ -221,6 +227,7 @@ def launch(
         # Here, so that --help is quick.
         from study.launch import launch as launching
         from study.output import answers
+        from study.report.follow import followed
         from study.summary import ask, print_outcome, print_plan
 
         spec = choose(read_file(file), name, file)
@@ -235,7 +242,8 @@ def launch(
         refusal = "" if yes else ask(found, current, _num_slots(spec))
         if refusal:
             raise Refused(refusal)
-        outcome = launching.launch(found, project, announce)
+        with followed(found, file) if follow else nullcontext():
+            outcome = launching.launch(found, project, announce)
         print_outcome(found, outcome)
         following = _after_launch(found, outcome, file)
         print(f"next: {following}")
@@ -305,6 +313,7 @@ def report(
         bool,
         typer.Option("--replace", help="Replace the report even if it holds more trials."),
     ] = False,
+    follow: Follow = False,
     as_json: Json = False,
 ) -> None:
     """Write the report to reports/NAME.
@@ -323,12 +332,18 @@ def report(
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
         from study.output import answers
+        from study.report.follow import follow as follow_launch
         from study.report.report import report_studies
 
         studies = read_file(file)
         specs = [choose(studies, name, file) for name in names or [None]]
+        if follow and len(specs) > 1:
+            raise Refused("--follow: follows one study, got several; name one")
         try:
-            report = report_studies(specs, project_folder(file), is_forced=replace)
+            if follow:
+                report = follow_launch(specs[0], project_folder(file), _num_slots(specs[0]), print)
+            else:
+                report = report_studies(specs, project_folder(file), is_forced=replace)
         except ResultsError as error:
             raise Refused(str(error)) from None
         for name in report.without_results:

@@ -13,9 +13,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from study.launch.interrupts import Interrupted, Interrupts
-from study.records.runs import find_study, home_address
+from study.records.runs import find_study
 from study.records.store import TrackingError, connect, find_store, store_exists
-from study.records.view import view_address
+from study.records.view import home_address, view_address
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0

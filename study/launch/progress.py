@@ -129,9 +129,10 @@ class Progress(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Record an epoch, or print how a trial ended."""
         self._latest[trial.trial_id] = result
-        if not result["done"]:
-            return
         cell = self._cells[trial.trial_id]
+        if not result["done"]:
+            self._time.note(cell, result["training_seconds"], result["validation_seconds"])
+            return
         if result["complete"]:
             seconds = result["seconds"]
             self._time.end(cell, seconds or None)

@@ -140,6 +140,8 @@ class Trial:
             "epoch": epoch.epoch,
             "validation_clean": epoch.validation_clean,
             "validation_robust": epoch.validation_robust,
+            "training_seconds": epoch.seconds,
+            "validation_seconds": epoch.validation_seconds,
         }
 
     def _label(self, run: TrialRun) -> None:

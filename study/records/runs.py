@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 from zipfile import BadZipFile, ZipFile
 
 from study.plan.plan import LAST_ALONE_TAG, RunStatus, TrialRecord
@@ -34,8 +34,6 @@ TRIALS = "tags.kind = 'trial'"
 PAGE = 1000
 MOST_NOTE_CHARACTERS = 8000
 """The longest tag, and so the longest note of a run, that MLflow's databases hold."""
-TRAINING_PAGES = {"workflowType": "machine_learning"}
-"""An option of addresses in the UI, which begins with its pages for generative AI without it."""
 BITS_FILE = "bits.npz"
 CHECKPOINTS = ("best", "last")
 TAGS = {"study", "cell", "method", "block", "number", "config"}
@@ -144,6 +142,17 @@ def search(client: "MlflowClient", experiments: list[str], chosen: str) -> Itera
         token = page.token
         if not token:
             return
+
+
+def parent_status(source: Source, study: str) -> str:
+    """Return the status of a study's parent run; empty if the study was never launched."""
+    if isinstance(source, Database):
+        rows = source.runs((EXPERIMENT_TAG, "study"), ("kind", "study"))
+        found = [row.status for row in rows if row.tags.get("study") == study]
+    else:
+        runs = find_study(source, study)
+        found = [source.get_run(runs.parent).info.status] if runs else []
+    return found[-1] if found else ""
 
 
 def _row(run: "Run") -> RunRow:
@@ -387,30 +396,6 @@ def begin_study(client: "MlflowClient", runs: StudyRuns) -> None:
 def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> None:
     """End the parent run."""
     client.set_terminated(runs.parent, status)
-
-
-def log_report(
-    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
-) -> str:
-    """Log a report bundle on the parent run, below `place`; return its address in the UI.
-
-    The address is a fragment, from the `#` on. A `note` that is not empty replaces the run's note.
-    """
-    client.log_artifacts(runs.parent, str(folder), place)
-    if note:
-        client.set_tag(runs.parent, "mlflow.note.content", note)
-    return page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
-
-
-def home_address() -> str:
-    """Return the fragment of the UI's list of experiments, which has its pages for training."""
-    return f"#/experiments?{urlencode(TRAINING_PAGES)}"
-
-
-def page_address(runs: StudyRuns, page: str = "", **options: str) -> str:
-    """Return the fragment of a page below an experiment's runs in the UI, from the `#` on."""
-    query = urlencode({**TRAINING_PAGES, **options})
-    return f"#/experiments/{runs.experiment}/runs{page}?{query}"
 
 
 class TrialRun:

@@ -8,12 +8,19 @@ import base64
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
 
 from study.records.configurations import KIND, NAME_TAG
-from study.records.runs import StudyRuns, page_address, robust_name
+from study.records.runs import StudyRuns, robust_name
 from study.spec import StudySpec, swept_in
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TRAINING_PAGES = {"workflowType": "machine_learning"}
+"""An option of addresses in the UI, which begins with its pages for generative AI without it."""
 ViewName = Literal["study", "trials"]
 """The view of configurations, whose name older addresses hold, and that of trials."""
 
@@ -27,6 +34,30 @@ def view_tags(spec: StudySpec) -> dict[str, str]:
 def view_address(runs: StudyRuns, view: ViewName = "study") -> str:
     """Return a view's fragment, to be appended to the address of the UI."""
     return page_address(runs, viewStateShareKey=view)
+
+
+def log_report(
+    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
+) -> str:
+    """Log a report bundle on the parent run, below `place`; return its address in the UI.
+
+    The address is a fragment, from the `#` on. A `note` that is not empty replaces the run's note.
+    """
+    client.log_artifacts(runs.parent, str(folder), place)
+    if note:
+        client.set_tag(runs.parent, "mlflow.note.content", note)
+    return page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
+
+
+def home_address() -> str:
+    """Return the fragment of the UI's list of experiments, which has its pages for training."""
+    return f"#/experiments?{urlencode(TRAINING_PAGES)}"
+
+
+def page_address(runs: StudyRuns, page: str = "", **options: str) -> str:
+    """Return the fragment of a page below an experiment's runs in the UI, from the `#` on."""
+    query = urlencode({**TRAINING_PAGES, **options})
+    return f"#/experiments/{runs.experiment}/runs{page}?{query}"
 
 
 def _packed(state: Mapping[str, Any]) -> str:

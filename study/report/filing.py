@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import IO, Any
 
 from study.records.configurations import ConfigurationRow, ConfigurationRuns
-from study.records.runs import find_study, log_report
+from study.records.runs import find_study
 from study.records.store import Store, TrackingError, connect, recording
+from study.records.view import log_report
 
 
 @dataclass(frozen=True, kw_only=True)

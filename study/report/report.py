@@ -135,21 +135,25 @@ def report_study(spec: StudySpec, project: Path) -> Report:
     return report_studies((spec,), project)
 
 
-def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False) -> Report:
+def report_studies(
+    specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False, is_filed: bool = True
+) -> Report:
     """Write the report bundle of a study, or of several side by side, and log it in MLflow.
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
     that of the first study that was ever launched. If there is a report of more trials already, it
     is kept, also in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`, or
-    not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
+    not at all if it would be empty. Unless `is_filed`, nothing is logged. Raises `ResultsError` if
+    studies cannot be compared.
     """
     from analysis.results.combine import combine  # numpy: half a second of every other command
 
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        filing = stack.enter_context(Filing(store)) if store_exists(store) else None
+        is_filed = is_filed and store_exists(store)
+        filing = stack.enter_context(Filing(store)) if is_filed else None
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
