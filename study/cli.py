@@ -21,6 +21,7 @@ from study.output.ends import DEFAULT_FILE, Ending, Refused, choose, end, print_
 if TYPE_CHECKING:
     from study.launch.launch import Outcome
     from study.plan.plan import Plan
+    from study.report.report import Report
     from study.spec import StudySpec
 
 
@@ -336,7 +337,8 @@ def report(
         from study.report.report import report_studies
 
         studies = read_file(file)
-        specs = [choose(studies, name, file) for name in names or [None]]
+        wanted: list[str | None] = [*names] if names else [None]
+        specs = [choose(studies, name, file) for name in wanted]
         if follow and len(specs) > 1:
             raise Refused("--follow: follows one study, got several; name one")
         try:
@@ -346,16 +348,7 @@ def report(
                 report = report_studies(specs, project_folder(file), is_forced=replace)
         except ResultsError as error:
             raise Refused(str(error)) from None
-        for name in report.without_results:
-            print(
-                f"{name}: no trial has a result yet; to see why, run: "
-                f"study plan {name}{_file_option(file)}"
-            )
-        if report.kept:
-            print(report.kept)
-        if report.address:
-            print(f"in MLflow (study ui): {report.address}")
-        print(f"open: {os.path.relpath(report.page)}")
+        _print_report(report, file)
         is_empty = len(report.without_results) == len(specs)
         return int(is_empty), "", partial(answers.report_answer, report)
 
@@ -437,6 +430,20 @@ def _plain_text(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     lacking = error.object[error.start : error.end]
     return "".join(PLAIN_TEXT.get(character, "?") for character in lacking), error.end
+
+
+def _print_report(report: "Report", file: Path) -> None:
+    """Print where a report is, and what it lacks."""
+    for name in report.without_results:
+        print(
+            f"{name}: no trial has a result yet; to see why, run: "
+            f"study plan {name}{_file_option(file)}"
+        )
+    if report.kept:
+        print(report.kept)
+    if report.address:
+        print(f"in MLflow (study ui): {report.address}")
+    print(f"open: {os.path.relpath(report.page)}")
 
 
 def _num_slots(spec: "StudySpec") -> int | None:

@@ -240,10 +240,7 @@ def _run(
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch has to end."""
     began = time.time()
-    for name, value in cluster.ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not cluster.is_joined():  # all workers and later launches share torch.compile's results
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+    _set_environment(project)
     waiting = Waiting("joining the Ray cluster …" if cluster.is_joined() else "starting Ray …")
     # ray and optuna take seconds to import: only if there is work, and the environment is set.
     from study.launch.callbacks import Watch
@@ -282,6 +279,14 @@ def _run(
         stopped_by=interrupts.stopped_by,
         problem=watch.problem,
     )
+
+
+def _set_environment(project: Path) -> None:
+    """Set what ray and the workers read, unless the user has set it."""
+    for name, value in cluster.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not cluster.is_joined():  # all workers and later launches share torch.compile's results
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:

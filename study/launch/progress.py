@@ -225,7 +225,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             no_wrap=True,
             overflow="ellipsis",
         )
-        bar = ProgressBar(total=max(1, self._total), completed=self._done + failed, width=60)
+        bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
         elapsed = time.monotonic() - self._started
         times = Text(f"{_clock(elapsed)} elapsed · {self._time_left()}")
         parts = [head, bar, times, self._running_table(), self._ended_table(), self._front_table()]

@@ -11,7 +11,6 @@ import json
 import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -152,7 +151,7 @@ def _dataclass(cls: type[Any], *, is_swept: bool = False, **given: Schema) -> Sc
             one = _setting(item.name, hints[item.name], is_swept=is_swept)
         properties[item.name] = {"description": docs[item.name], **one} if docs[item.name] else one
     needed = tuple(item.name for item in fields(cls) if item.default is MISSING)
-    return {**_object(properties, needed), "description": inspect.getdoc(cls).split("\n\n")[0]}
+    return {**_object(properties, needed), "description": _doc(cls)}
 
 
 def _part(cls: type[Part], **given: Schema) -> Schema:
@@ -164,7 +163,7 @@ def _part(cls: type[Part], **given: Schema) -> Schema:
             one = {**one, "default": item.default}
         properties[name] = {"description": docs[name], **one} if docs[name] else one
     needed = tuple(name for name, item in cls.model_fields.items() if item.is_required())
-    return {**_object(properties, needed), "description": inspect.getdoc(cls).split("\n\n")[0]}
+    return {**_object(properties, needed), "description": _doc(cls)}
 
 
 def _setting(name: str, hint: Any, *, is_swept: bool) -> Schema:
@@ -186,7 +185,7 @@ def _setting(name: str, hint: Any, *, is_swept: bool) -> Schema:
 
 def _hint(name: str, hint: Any) -> Schema:
     """Return the schema of a type; of one that is not known here, the schema of anything."""
-    own = {
+    own: dict[str, Schema] = {
         "samples": {"anyOf": [{"const": "all"}, {"type": "integer", "minimum": 1}]},
         "primary": {"anyOf": [{"const": PRIMARY}, {"type": "object"}]},
         "clean_margin": {"type": ["number", "string"]},
@@ -231,16 +230,18 @@ def _words(*words: str) -> Schema:
     return {"enum": list(words)}
 
 
-@cache
+def _doc(cls: type[Any]) -> str:
+    """Return the first paragraph of a class's docstring."""
+    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+
+
 def _docs(cls: type[Any]) -> dict[str, str]:
     """Read what stands below each field of a class in its source; empty where nothing does."""
     found = dict.fromkeys(get_type_hints(cls), "")
     [body] = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(body, ast.ClassDef)
     for field, after in zip(body.body, body.body[1:], strict=False):
-        is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-        if isinstance(field, ast.AnnAssign) and is_text:
-            found[ast.unparse(field.target)] = inspect.cleandoc(after.value.value).replace(
-                "\n", " "
-            )
+        if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+            text = inspect.cleandoc(str(ast.literal_eval(after.value)))
+            found[ast.unparse(field.target)] = text.replace("\n", " ")
     return found

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from study.plan import naming, space
-from study.plan.plan import Plan, PlannedCell, RunStatus, TrialRecord
+from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.space import Configuration
 from study.plan.times import trial_seconds
 from study.records.runs import StudyRuns, robust_name, search
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 T = TypeVar("T")
+Status = Literal["SCHEDULED", "FINISHED", "FAILED"]
+"""Until all seeds are done a run is scheduled, not running: nothing would end it after a kill."""
 
 KIND = "configuration"
 """The tag `kind` of such a run; that of a trial is `trial`, and of a parent run `study`."""
@@ -45,7 +47,7 @@ class ConfigurationRow:
 
     key: str
     name: str
-    status: RunStatus
+    status: Status
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
@@ -83,7 +85,7 @@ def _row(
     params = {name: value for name, value in run_params(spec, first).items() if name != "seed"}
     done = [planned for planned in cells if planned.state == "done"]
     states = {planned.state for planned in cells}
-    status: RunStatus = "SCHEDULED"
+    status: Status = "SCHEDULED"
     if states == {"done"}:
         status = "FINISHED"
     elif states <= {"done", "given up"}:
