@@ -265,8 +265,7 @@ def _run(
                 )
                 tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 standing = ledger.kept_current(plan.fingerprint, progress.count_changes)
-                with progress, standing, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # ray's own, which would break the live view
+                with progress, standing:
                     _fit(tuner, watch)
         finally:
             waiting.end()
@@ -292,7 +291,9 @@ def _set_environment(project: Path) -> None:
 def _fit(tuner: "Tuner", watch: "Watch") -> None:
     """Run Ray Tune to its end; an error of Ray's own becomes the outcome's problem."""
     try:
-        tuner.fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ray's own, which would break the live view
+            tuner.fit()
     except Exception as error:  # of any kind, as with a full disk: the records are corrected next
         watch.problem = watch.problem or masked(
             f"Ray Tune stopped: {type(error).__name__} {' '.join(str(error).split())[:300]}"
