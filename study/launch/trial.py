@@ -193,7 +193,7 @@ class Trial:
         self._run = TrialRun(
             self._client,
             self._context.runs,
-            naming.cell_name(self._context.spec, self._cell),
+            naming.run_name(self._context.spec, self._cell.configuration, self._cell.seed),
             self._tags(),
             run_params(self._context.spec, self._cell),
             lambda: bool(store.silence(self._context.store)),

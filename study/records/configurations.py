@@ -94,7 +94,7 @@ def _row(
     seeds = ", ".join(str(planned.cell.seed) for planned in done) or "none yet"
     return ConfigurationRow(
         key=space.configuration_key(configuration.method, recorded),
-        name=name,
+        name=naming.run_name(spec, configuration),
         status=status,
         tags={
             "kind": KIND,
@@ -105,7 +105,7 @@ def _row(
             "mlflow.note.content": _note(spec, len(done), len(cells)),
         },
         params={name: _short(value) for name, value in params.items()},
-        metrics=_metrics(spec, done),
+        metrics={**_radii(params), **_metrics(spec, done)},
         trials={
             record.run: {
                 tag: record.labels[tag] for tag in (PARENT_TAG, NAME_TAG) if tag in record.labels
@@ -118,6 +118,15 @@ def _row(
 def _short(value: object) -> str:
     """Format a parameter; the exact values are those of the trials."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _radii(params: Mapping[str, object]) -> dict[str, float]:
+    """Return both radii as metrics, 0 where the side is off.
+
+    The UI's parallel coordinates leave out runs without a value, and mix no words with numbers.
+    """
+    radii = {name: params.get(name, 0.0) for name in ("rho", "epsilon")}
+    return {name: value for name, value in radii.items() if isinstance(value, float)}
 
 
 def _note(spec: StudySpec, num_done: int, num_seeds: int) -> str:
@@ -205,7 +214,7 @@ class ConfigurationRuns:
             keys.add(row.key)
             held = self._held.get(row.key) or self._create(row)
             self._write(row, held)
-            wanted = {PARENT_TAG: held.run, NAME_TAG: row.name}
+            wanted = {PARENT_TAG: held.run, NAME_TAG: row.tags[NAME_TAG]}
             for trial, known in row.trials.items():
                 known = self._labelled.get(trial, known)
                 if not wanted.items() <= known.items():

@@ -31,9 +31,9 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     """Flatten a cell into MLflow's parameters, named alike in every trial of a study.
 
     A setting of a side that is off is `none`, so that the UI's comparisons find a value everywhere.
-    A radius that a method lacks is left out: a 0 would read as one that was chosen. The UI draws
-    only the first parameters that differ, in alphabetical order, so the names that studies compare
-    by come first in that order.
+    A radius that a method lacks is left out: 0 would read as one that was chosen. The UI draws only
+    the first parameters that differ, in alphabetical order, so the names that studies compare by
+    come first in that order.
     """
     config = cell.config
     params: dict[str, object] = {

@@ -7,7 +7,7 @@ its address opens it. A later UI that cannot read it shows its usual columns.
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRAINING_PAGES = {"workflowType": "machine_learning"}
 """An option of addresses in the UI, which begins with its pages for generative AI without it."""
+SECTION = "study"
 ViewName = Literal["study", "trials"]
 """The view of configurations, whose name older addresses hold, and that of trials."""
 
@@ -67,15 +68,22 @@ def _packed(state: Mapping[str, Any]) -> str:
 
 def _configurations(spec: StudySpec) -> dict[str, Any]:
     """Return the view of configurations, the most robust first."""
-    radii = _radii(spec)
+    swept = _swept(spec)
+    parallel = {
+        **_chart("PARALLEL"),
+        "selectedParams": swept,
+        # The radii are metrics, too, as runs without a value of a parameter would be left out.
+        "selectedMetrics": ["rho", "epsilon", "clean", "robust"],
+        "showAllRuns": True,
+    }
     return {
         **_table(f"tags.kind = '{KIND}'", "robust"),
         "selectedColumns": [
-            *(f"params.`{name}`" for name in ("method", *radii)),
+            *(f"params.`{name}`" for name in ("method", "rho", "epsilon", *swept)),
             *(f"metrics.`{name}`" for name in ("clean", "robust", "robust_low", "robust_high")),
-            *(f"metrics.`{name}`" for name in ("seeds", "cost", "seconds")),
+            *(f"metrics.`{name}`" for name in ("seeds", "seconds")),
         ],
-        **_charts(spec, radii, "clean", "robust", "means over seeds"),
+        **_charts(spec, "clean", "robust", "means over seeds", parallel),
     }
 
 
@@ -84,25 +92,24 @@ def _trials(spec: StudySpec) -> dict[str, Any]:
     evaluation = spec.evaluation
     clean = f"{evaluation.checkpoint}/test_clean"
     robust = robust_name(evaluation.checkpoint, evaluation.norm, evaluation.objective_radius)
-    radii = _radii(spec)
     return {
         **_table("tags.kind = 'trial'", robust),
         "selectedColumns": [
-            *(f"params.`{name}`" for name in ("method", *radii, "seed")),
+            *(f"params.`{name}`" for name in ("method", "rho", "epsilon", *_swept(spec), "seed")),
             f"tags.`{NAME_TAG}`",
             f"metrics.`{clean}`",
             f"metrics.`{robust}`",
             "metrics.`seconds`",
             "attributes.`Models`",
         ],
-        **_charts(spec, radii, clean, robust, "single trials"),
+        **_charts(spec, clean, robust, "single trials"),
     }
 
 
-def _radii(spec: StudySpec) -> list[str]:
-    """List the parameters that tell configurations apart, besides the method."""
+def _swept(spec: StudySpec) -> list[str]:
+    """List the parameters of training and model that tell configurations apart."""
     paths = dict.fromkeys(path for name in spec.methods for path, _ in swept_in(spec, name))
-    return ["rho", "epsilon", *(param_name(path) for path in paths)]
+    return [param_name(path) for path in paths]
 
 
 def _table(chosen: str, metric: str) -> dict[str, Any]:
@@ -114,39 +121,29 @@ def _table(chosen: str, metric: str) -> dict[str, Any]:
     }
 
 
-def _charts(
-    spec: StudySpec, params: Sequence[str], clean: str, robust: str, what: str
-) -> dict[str, Any]:
-    """Return two charts: accuracies against each other, and beside the values."""
-    section = "study"
-    parallel = {
-        **_chart(section, "PARALLEL", "Radii and test accuracies"),
-        "selectedParams": list(params),
-        "selectedMetrics": [clean, robust],
-        "showAllRuns": True,
-    }
+def _charts(spec: StudySpec, clean: str, robust: str, what: str, *more: Any) -> dict[str, Any]:
+    """Return a chart of the accuracies against each other, and more charts."""
     scatter = {
-        **_chart(section, "SCATTER", "Robust against clean accuracy"),
+        **_chart("SCATTER"),
         "xaxis": {"key": clean, "type": "METRIC", "dataAccessKey": clean},
         "yaxis": {"key": robust, "type": "METRIC", "dataAccessKey": robust},
     }
     shown = {
-        "uuid": section,
+        "uuid": SECTION,
         "name": f"{spec.name}: test accuracy, {what}",
         "display": True,
         "isReordered": False,
         "deleted": False,
         "isGenerated": False,
     }
-    return {"compareRunSections": [shown], "compareRunCharts": [scatter, parallel]}
+    return {"compareRunSections": [shown], "compareRunCharts": [scatter, *more]}
 
 
-def _chart(section: str, kind: str, title: str) -> dict[str, Any]:
+def _chart(kind: str) -> dict[str, Any]:
     return {
         "type": kind,
-        "uuid": f"{section}-{kind.lower()}",
-        "displayName": title,
-        "metricSectionId": section,
+        "uuid": f"{SECTION}-{kind.lower()}",
+        "metricSectionId": SECTION,
         "runsCountToCompare": 100,
         "deleted": False,
         "isGenerated": False,

@@ -75,6 +75,7 @@ def test_a_configuration_has_one_run_that_grows_with_its_seeds(client: Any, reco
     assert {name: again.data.metrics[name] for name in expected} == expected
     assert again.data.params["method"] == "standard"
     assert "rho" not in again.data.params
+    assert (again.data.metrics["rho"], again.data.metrics["epsilon"]) == (0.0, 0.0)
     for trial in trials:
         tags = client.get_run(trial.run).data.tags
         assert (tags["mlflow.parentRunId"], tags["configuration"]) == (run.info.run_id, "standard")
