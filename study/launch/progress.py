@@ -10,6 +10,7 @@ from typing import Any
 from ray import tune
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -225,7 +226,8 @@ class Progress(tune.Callback):  # type: ignore[misc]
             no_wrap=True,
             overflow="ellipsis",
         )
-        bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
+        # A bar alone ends no line.
+        bar = Padding(ProgressBar(total=max(1, self._total), completed=self._done + failed), 0)
         elapsed = time.monotonic() - self._started
         times = Text(f"{_clock(elapsed)} elapsed · {self._time_left()}")
         parts = [head, bar, times, self._running_table(), self._ended_table(), self._front_table()]
@@ -233,7 +235,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
 
     def _running_table(self) -> Table | None:
         if not self._cells:
-            return None
+            return None if self._done else _table("waiting for Ray's first worker …", "")
         is_starting = self._done == 0 and not self._latest
         heading = "running (the workers import torch first)" if is_starting else "running"
         table = _table(heading, "epoch")

@@ -114,6 +114,7 @@ def test_view_fits_80_columns_and_keeps_the_trials_that_finished_last(read: Read
     lines = [line.rstrip() for line in text.splitlines()]
     assert max(map(len, lines)) <= 80
     assert "6 of 12 trials done · 1 running · 0 failed" in lines[0]
+    assert "elapsed · about" in lines[2]
     [latest] = [line for line in lines if "5.0 s" in line]
     assert latest.split()[-2:] == ["90.0%", "10.0%"]
     assert lines.index(latest) - 1 == next(n for n, li in enumerate(lines) if "finished last" in li)

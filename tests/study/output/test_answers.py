@@ -1,6 +1,7 @@
 """The JSON objects of the commands, against the JSON Schema that the package ships."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +131,11 @@ def test_without_the_option_there_is_no_json(
     _, out, err = run(["plan", "--file", str(tmp_path / "studies.yaml")], capsys)
     assert not err
     assert "{" not in out
+
+
+def test_the_object_in_the_documentation_is_one_of_ours(schema: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "scripts.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    answer = json.loads(block)
+    schema.validate(answer)
+    assert answer["exit_code"] == 2
