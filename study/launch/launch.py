@@ -27,6 +27,7 @@ from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
+from study.records.claims import record_claims
 from study.records.runs import (
     StudyRuns,
     begin_study,
@@ -151,6 +152,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
+                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             ledger.record(outcome.plan)
             status = outcome.parent_status
@@ -257,7 +259,7 @@ def _run(
             with session as num_slots:
                 waiting.end()
                 interrupts.check()
-                begin_study(ledger.client, ledger.runs)
+                _begin(spec, ledger, plan)
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
@@ -286,6 +288,12 @@ def _set_environment(project: Path) -> None:
         os.environ.setdefault(name, value)
     if not cluster.is_joined():  # all workers and later launches share torch.compile's results
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+
+
+def _begin(spec: StudySpec, ledger: Ledger, plan: Plan) -> None:
+    """Record that the study runs, and what it claims before it does."""
+    begin_study(ledger.client, ledger.runs)
+    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:

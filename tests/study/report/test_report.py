@@ -20,6 +20,7 @@ from study.records.attacks import (
     log_attack,
     log_checks,
 )
+from study.records.claims import record_claims
 from study.records.evidence import count_seeds, strong_results
 from study.records.runs import (
     BITS_FILE,
@@ -162,6 +163,23 @@ def test_results_carry_what_was_declared_and_how_trials_trained(
     assert history.best_epoch == 2
     assert history.test_best == (0.8, 0.3)
     assert history.test_last == (0.9, 0.2)
+
+
+def test_results_carry_the_claims_with_the_trials_that_had_run_before(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    more = "  claims:\n    - {methods: [sam_at, sam], direction: more, margin: 1pp}\n"
+    spec = done("claiming", more + "    - {methods: [sam, standard], direction: more}\n")
+    store = find_store(project)
+    client = connect(store)
+    runs = find_study(client, "claiming")
+    assert runs is not None
+    first = spec.model_copy(update={"claims": spec.claims[:1]})
+    record_claims(client, runs, first, 0)
+    one, other = reporting.read_results(spec, project).claims
+    assert (one.first, one.second, one.direction) == ("sam_at", "sam", "more")
+    assert (one.radius, one.margin, one.at_clean, one.is_late) == (0.1, 0.01, None, False)
+    assert (other.margin, other.trials_before) == (None, 6), "no launch knows it"
 
 
 def test_costs_are_those_of_whole_trainings_where_epochs_differ(
