@@ -21,6 +21,7 @@ from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
 from study.records.claims import read_claims
+from study.records.configurations import configuration_rows
 from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
@@ -34,6 +35,7 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
+from study.records.view import view_tags
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
@@ -167,21 +169,25 @@ def report_study(spec: StudySpec, project: Path) -> Report:
     return report_studies((spec,), project)
 
 
-def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False) -> Report:
+def report_studies(
+    specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False, is_filed: bool = True
+) -> Report:
     """Write the report bundle of a study, or of several side by side, and log it in MLflow.
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
     that of the first study that was ever launched. If there is a report of more trials already, it
     is kept, also in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`, or
-    not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
+    not at all if it would be empty. Unless `is_filed`, nothing is logged. Raises `ResultsError` if
+    studies cannot be compared.
     """
     from analysis.results.combine import combine  # numpy: half a second of every other command
 
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        filing = stack.enter_context(Filing(store)) if store_exists(store) else None
+        is_filed = is_filed and store_exists(store)
+        filing = stack.enter_context(Filing(store)) if is_filed else None
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
@@ -191,7 +197,8 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
         page = _write(results, folder)
         addresses = []
         if filing is not None:
-            addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
+            entries = [_entry(spec, specs, folder, project) for spec in specs]
+            addresses = filing.file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
@@ -228,10 +235,17 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
     return "+".join(spec.name for spec in specs)
 
 
-def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
+def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path, project: Path) -> Entry:
     """Return where to file the report for a study, with a note if it is about this study alone."""
     if len(specs) == 1:
-        return Entry(study=spec.name, place="report", note=study_note(spec, folder))
+        found = with_starts(spec, project)
+        return Entry(
+            study=spec.name,
+            place="report",
+            note=study_note(spec, folder),
+            configurations=configuration_rows(found, current_plan(found, project)),
+            views=view_tags(spec),
+        )
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
