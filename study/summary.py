@@ -12,7 +12,7 @@ from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
-from study.records.like import expected_noise
+from study.report.like import expected_noise
 from study.spec import Start, StudySpec, start_of
 from study.verify.checklist import SIGNS, make_checklist
 

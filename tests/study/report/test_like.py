@@ -9,7 +9,7 @@ import pytest
 from analysis.advice.power import ASSUMED
 from study import summary
 from study.plan.plan import TrialRecord, make_plan
-from study.records.like import expected_noise
+from study.report.like import expected_noise
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
 
