@@ -8,7 +8,6 @@ from study.spec.around import AROUND
 from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
-    Sampler,
     StudySpec,
     around_config,
     around_of,
@@ -20,6 +19,7 @@ from study.spec.model import (
     swept_in,
 )
 from study.spec.read import read_studies
+from study.spec.search import BudgetSpec, Sampler, SearchSpec, StopSpec
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
 from study.spec.start import Start
@@ -28,11 +28,14 @@ __all__ = [
     "AROUND",
     "SIDES",
     "AnalysisSpec",
+    "BudgetSpec",
     "Range",
     "Sampler",
+    "SearchSpec",
     "Side",
     "SpecError",
     "Start",
+    "StopSpec",
     "StudySpec",
     "Value",
     "around_config",
