@@ -22,10 +22,11 @@ from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.locks import Lease, await_workers, hold_launch
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
+from study.plan.budget import Spending, devices_of
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
-from study.plan.times import open_configs
+from study.plan.times import TimeLeft, open_configs
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
     from study.launch.callbacks import Watch
     from study.launch.progress import Progress
+    from study.search.scheduler import RungScheduler
     from study.search.searcher import StudySearcher
 
 
@@ -76,13 +78,20 @@ class Outcome:
     stopped_by: signal.Signals | None
     problem: str
     """Why the launch stopped before its end; empty if it did not."""
+    limit: str = ""
+    """Which limit of the study's budget ended the launch; empty if none did."""
+    left_out: tuple[Cell, ...] = ()
+    """Cells that did not fit into the budget."""
+    num_not_suggested: int = 0
+    """Number of configurations that were not suggested, as they did not fit into the budget."""
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
+        """0 all done or budget spent; 1 some trials failed for good; 130 or 143 interrupted."""
         if self.stopped_by is not None:
             return 128 + int(self.stopped_by)
-        is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
+        is_spent = bool(self.limit) and not self.failures
+        is_done = (self.plan.num_open == 0 or is_spent) and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
 
     def __repr__(self) -> str:
@@ -100,7 +109,8 @@ class Outcome:
         """The parent run's status: what a person sees first in the MLflow UI."""
         if self.stopped_by is not None:
             return "KILLED"
-        return "FINISHED" if self.plan.num_open == 0 else "FAILED"
+        unfinished: RunStatus = "KILLED" if self.limit and not self.problem else "FAILED"
+        return "FINISHED" if self.plan.num_open == 0 else unfinished
 
 
 def project_folder(studies_file: Path) -> Path:
@@ -312,6 +322,9 @@ def _run(
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     searcher = StudySearcher(spec, plan)
+    if spec.budget is not None:
+        spending = Spending(spec.budget, devices_of(spec), began)
+        searcher = StudySearcher(spec, plan, spending, TimeLeft(spec, plan, 1))
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
@@ -320,12 +333,16 @@ def _run(
             with session as num_slots:
                 interrupts.check()
                 begin_study(ledger.client, ledger.runs)
-                watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
+                rule = spec.search.stop if spec.search else None
+                watch = Watch(
+                    searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most, rule
+                )
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
-                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
+                scheduler = _scheduler(spec, searcher, store, plan)
+                tuner = _tuner(project, context, searcher, scheduler, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # ray's own, which would break the live view
                     _fit(tuner, watch)
@@ -338,7 +355,24 @@ def _run(
         failures=tuple(searcher.failures),
         stopped_by=interrupts.stopped_by,
         problem=watch.problem,
+        limit=searcher.limit,
+        left_out=tuple(searcher.left_out),
+        num_not_suggested=searcher.num_not_suggested,
     )
+
+
+def _scheduler(
+    spec: StudySpec, searcher: "StudySearcher", store: Store, plan: Plan
+) -> "RungScheduler | None":
+    """Build what stops trials at rungs, with what is recorded there; None if nothing stops any."""
+    if spec.search is None or spec.search.stop is None:
+        return None
+    from study.records.rungs import read_rungs
+    from study.search.scheduler import RungScheduler  # ray, as above
+
+    with recording(store):
+        known = read_rungs(open_source(store), spec, plan)
+    return RungScheduler(spec, searcher, known)
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:
@@ -385,6 +419,7 @@ def _tuner(
     project: Path,
     context: TrialContext,
     searcher: "StudySearcher",
+    scheduler: "RungScheduler | None",
     watch: "Watch",
     progress: "Progress",
     num_slots: int,
@@ -404,6 +439,7 @@ def _tuner(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
             reuse_actors=True,  # torch is imported, and code compiled, once per worker

@@ -148,14 +148,20 @@ class RungRecords:
     ) -> bool:
         """Record a configuration's values at an epoch; return whether it goes on.
 
-        At an epoch that is no rung it does. A decision that was taken stands.
+        It does if it went on at every rung so far. A decision that was taken stands; one that was
+        lost with a launch is taken now, by what is known at that rung.
         """
         self.note(group, configuration, total, epoch, values, None)
-        reached = self._reached.get((group, total, epoch), {})
-        if configuration not in reached:  # no rung, or values that are no numbers
-            return True
-        if (configuration, epoch) not in self._decided:
+        rungs = [rung for rung in self.rule.epochs(total) if rung <= epoch]
+        return all([self._goes_on(group, configuration, total, rung) for rung in rungs])
+
+    def _goes_on(self, group: Hashable, configuration: Hashable, total: int, rung: int) -> bool:
+        """Return the decision at a rung, taken before or now."""
+        decided = self._decided.get((configuration, rung))
+        reached = self._reached.get((group, total, rung), {})
+        if decided is None and configuration in reached:
             others = [pair for other, pair in reached.items() if other != configuration]
-            decision = goes_on(reached[configuration], others, self.rule.keep)
-            self._decided[configuration, epoch] = decision
-        return self._decided[configuration, epoch]
+            decided = goes_on(reached[configuration], others, self.rule.keep)
+            self._decided[configuration, rung] = decided
+        # Values that are unknown, or no numbers, stop nothing.
+        return decided is not False
