@@ -25,9 +25,13 @@ def _rising(shares: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class StopSpec(Part):
-    """At which shares of their training configurations are compared, and how many go on."""
+    """At which shares of their training configurations are compared, and how many go on.
+
+    What no other configuration of its method dominates there always goes on.
+    """
 
     rungs: Annotated[tuple[Annotated[float, Gt(0), Lt(1)], ...], MinLen(1), AfterValidator(_rising)]
+    """Shares of the training, rising."""
     keep: Annotated[float, Gt(0), Lt(1)]
     """The share of the configurations at a rung that goes on."""
     grids: bool = False
@@ -53,8 +57,9 @@ class SearchSpec(Part):
     trials: Annotated[int, Ge(1)]
     """Configurations that Optuna suggests in each search block; each runs with every seed."""
     sampler: Sampler = "tpe"
+    """The sampler of Optuna that suggests."""
     stop: Annotated[StopSpec | None, BeforeValidator(_read_stop)] = None
-    """None: every training runs to its last epoch."""
+    """`never`, or `rungs` and `keep`; left out: every training runs to its last epoch."""
     seeds: Literal["all", "adaptive"] = "all"
     """`adaptive`: one first, and further ones only where they decide who is on a front."""
 
@@ -67,7 +72,9 @@ class BudgetSpec(Part):
     device_hours: Annotated[float, Gt(0)] | None = None
     """Of GPUs, where trials take any, else of CPUs."""
     trials: Annotated[int, Ge(1)] | None = None
+    """Trials that are started."""
     epochs: Annotated[int, Ge(1)] | None = None
+    """Epochs that are trained, of all trials together."""
 
     @model_validator(mode="after")
     def _check_limits(self) -> Self:
