@@ -142,15 +142,16 @@ def print_status(spec: StudySpec, plan: Plan) -> None:
                 f"  running  {naming.cell_name(spec, planned.cell)}: epoch {done} of "
                 f"{planned.cell.config.training.epochs}, {_duration(planned.record.seconds)}"
             )
-    _print_stopped(spec, plan)
+    _print_stopped(plan)
     _print_failures(spec, plan)
     _print_front(spec, plan)
 
 
-def _print_stopped(spec: StudySpec, plan: Plan) -> None:
+def _print_stopped(plan: Plan) -> None:
     """Print how many configurations the rungs stopped, and where."""
     for epoch, number in sorted(plan.stops.items()):
-        print(f"  stopped  at epoch {epoch}: {number} configurations; their epochs are kept")
+        noun = "configuration" if number == 1 else "configurations"
+        print(f"  stopped  at epoch {epoch}: {number} {noun}; their epochs and states are kept")
 
 
 def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
@@ -165,6 +166,7 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
             f"{spec.name}: {plan.count('done')} of {plan.num_cells} trials done, "
             f"{plan.num_open} open, {plan.count('given up')} given up"
         )
+    _print_stopped(plan)
     _print_left_out(spec, outcome)
     _print_failures(spec, plan)
     _print_front(spec, plan)
