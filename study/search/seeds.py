@@ -18,6 +18,8 @@ class SeedRace:
         self._known: dict[str, Pair] = {}
         self._closed: set[str] = set()
         """Keys of the cells that this launch runs no more."""
+        self._order: list[Configuration] | None = None
+        """Who wants a further seed, by what is known; None once that has changed."""
         grouped: dict[Configuration, list[Cell]] = {}
         for planned in plan.cells:
             cell = planned.cell
@@ -32,10 +34,12 @@ class SeedRace:
     def add(self, configuration: Configuration, cells: Iterable[Cell]) -> None:
         """Add a configuration with a cell for each seed."""
         self._cells[configuration] = tuple(cells)
+        self._order = None
 
     def end(self, cell: Cell, objectives: Pair | None) -> None:
         """Record a cell's result; None if it failed or was stopped, as then it is not run again."""
         self._closed.add(cell.key)
+        self._order = None
         if objectives is not None:
             self._known[cell.key] = objectives
 
@@ -44,14 +48,26 @@ class SeedRace:
 
         `running`: keys of the cells that run. A configuration gets one further seed at a time.
         """
-        rows, methods, more = [], [], []
-        for configuration, cells in self._cells.items():
-            known = [self._known[cell.key] for cell in cells if cell.key in self._known]
-            if known:
-                is_busy = any(cell.key in running for cell in cells)
-                left = [cell for cell in cells if cell.key not in self._closed]
-                rows.append(known)
-                methods.append(configuration.method)
-                more.append([] if is_busy else left)
-        chosen = wanted(rows, methods, [len(left) for left in more])
-        return more[chosen[0]][0] if chosen else None
+        # Ray asks at each of its steps while a slot is free, and answers change with results only.
+        if self._order is None:
+            self._order = self._by_urgency()
+        for configuration in self._order:
+            cells = self._cells[configuration]
+            if not any(cell.key in running for cell in cells):
+                return next(cell for cell in cells if cell.key not in self._closed)
+        return None
+
+    def _by_urgency(self) -> list[Configuration]:
+        """Return the configurations that want a further seed, the most urgent first."""
+        known = {
+            configuration: [self._known[cell.key] for cell in cells if cell.key in self._known]
+            for configuration, cells in self._cells.items()
+        }
+        raced = [configuration for configuration, found in known.items() if found]
+        left = [
+            sum(cell.key not in self._closed for cell in self._cells[configuration])
+            for configuration in raced
+        ]
+        methods = [configuration.method for configuration in raced]
+        chosen = wanted([known[configuration] for configuration in raced], methods, left)
+        return [raced[row] for row in chosen]
