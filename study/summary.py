@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from study.launch.launch import Outcome
 from study.plan import naming
+from study.plan.budget import LeftOut, purchase
 from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, reasons
@@ -114,8 +115,6 @@ def _found(plan: Plan, *states: CellState) -> list[CellState]:
 
 def _purchase(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     """Format what the budget of a launch buys, and what it leaves out."""
-    from study.plan.budget import purchase  # where there is a budget
-
     found = purchase(spec, plan, num_slots or 1)
     assert spec.budget is not None
     limits = spec.budget.model_dump(exclude_none=True)
@@ -167,23 +166,23 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
             f"{plan.num_open} open, {plan.count('given up')} given up"
         )
     _print_stopped(plan)
-    _print_left_out(spec, outcome)
+    _print_left_out(spec, outcome.left_out)
     _print_failures(spec, plan)
     _print_front(spec, plan)
 
 
-def _print_left_out(spec: StudySpec, outcome: Outcome) -> None:
+def _print_left_out(spec: StudySpec, out: LeftOut) -> None:
     """Print what did not fit into the budget of a launch."""
-    if not outcome.limit:
+    if not out.limit:
         return
-    found = [f"{len(outcome.left_out)} trials"] if outcome.left_out else []
-    found += [f"{outcome.num_not_suggested} suggestions"] if outcome.num_not_suggested else []
-    limit = outcome.limit.replace("_", " ")
+    found = [f"{len(out.cells)} trials"] if out.cells else []
+    found += [f"{out.num_suggestions} suggestions"] if out.num_suggestions else []
+    limit = out.limit.replace("_", " ")
     print(f"the budget's {limit} are spent; left out: {' and '.join(found)}")
-    for cell in outcome.left_out[:MAX_LISTED]:
+    for cell in out.cells[:MAX_LISTED]:
         print(f"  left out  {naming.cell_name(spec, cell)}")
-    if len(outcome.left_out) > MAX_LISTED:
-        print(f"  and {len(outcome.left_out) - MAX_LISTED} more")
+    if len(out.cells) > MAX_LISTED:
+        print(f"  and {len(out.cells) - MAX_LISTED} more")
 
 
 def print_checklist(

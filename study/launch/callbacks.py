@@ -12,7 +12,6 @@ from study.records import store
 from study.records.rungs import mark_stopped
 from study.records.runs import StudyRuns, end_lost_run
 from study.search.searcher import StudySearcher
-from study.spec import StopSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -36,7 +35,6 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         interrupts: Interrupts,
         lease: Lease | None,
         max_failures: int,
-        rule: StopSpec | None,
     ) -> None:
         self.problem = ""
         """Why the launch has to end early; empty while it need not."""
@@ -46,7 +44,6 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         self._client = client
         self._runs = runs
         self._max_failures = max_failures
-        self._rule = rule
 
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing to pickle: nobody restores the experiment state that Ray saves."""
@@ -84,10 +81,9 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         """Record that a rung stopped a trial; stop the launch if no results can be recorded."""
         if result.get("store_failed"):
             self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
-        epoch = self._searcher.stopped.get(trial.trial_id)
-        rule = self._rule
-        if epoch is not None and rule is not None:
-            self._recorded(lambda: mark_stopped(self._client, result["run"], epoch, rule))
+        stop = self._searcher.stopped.get(trial.trial_id)
+        if stop is not None:
+            self._recorded(lambda: mark_stopped(self._client, result["run"], *stop))
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any

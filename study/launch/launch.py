@@ -10,7 +10,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -22,11 +22,11 @@ from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.locks import Lease, await_workers, hold_launch
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
-from study.plan.budget import Spending, devices_of
+from study.plan.budget import LeftOut
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
-from study.plan.times import TimeLeft, open_configs
+from study.plan.times import open_configs
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -78,19 +78,15 @@ class Outcome:
     stopped_by: signal.Signals | None
     problem: str
     """Why the launch stopped before its end; empty if it did not."""
-    limit: str = ""
-    """Which limit of the study's budget ended the launch; empty if none did."""
-    left_out: tuple[Cell, ...] = ()
-    """Cells that did not fit into the budget."""
-    num_not_suggested: int = 0
-    """Number of configurations that were not suggested, as they did not fit into the budget."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """What did not fit into the study's budget."""
 
     @property
     def exit_code(self) -> int:
         """0 all done or budget spent; 1 some trials failed for good; 130 or 143 interrupted."""
         if self.stopped_by is not None:
             return 128 + int(self.stopped_by)
-        is_spent = bool(self.limit) and not self.failures
+        is_spent = bool(self.left_out.limit) and not self.failures
         is_done = (self.plan.num_open == 0 or is_spent) and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
 
@@ -109,7 +105,7 @@ class Outcome:
         """The parent run's status: what a person sees first in the MLflow UI."""
         if self.stopped_by is not None:
             return "KILLED"
-        unfinished: RunStatus = "KILLED" if self.limit and not self.problem else "FAILED"
+        unfinished: RunStatus = "KILLED" if self.left_out.limit and not self.problem else "FAILED"
         return "FINISHED" if self.plan.num_open == 0 else unfinished
 
 
@@ -321,10 +317,7 @@ def _run(
     from study.search.searcher import StudySearcher
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    searcher = StudySearcher(spec, plan)
-    if spec.budget is not None:
-        spending = Spending(spec.budget, devices_of(spec), began)
-        searcher = StudySearcher(spec, plan, spending, TimeLeft(spec, plan, 1))
+    searcher = StudySearcher(spec, plan, began)
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
@@ -333,16 +326,12 @@ def _run(
             with session as num_slots:
                 interrupts.check()
                 begin_study(ledger.client, ledger.runs)
-                rule = spec.search.stop if spec.search else None
-                watch = Watch(
-                    searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most, rule
-                )
+                watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
-                scheduler = _scheduler(spec, searcher, store, plan)
-                tuner = _tuner(project, context, searcher, scheduler, watch, progress, num_slots)
+                tuner = _tuner(project, context, plan, searcher, watch, progress, num_slots)
                 with progress, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # ray's own, which would break the live view
                     _fit(tuner, watch)
@@ -355,9 +344,7 @@ def _run(
         failures=tuple(searcher.failures),
         stopped_by=interrupts.stopped_by,
         problem=watch.problem,
-        limit=searcher.limit,
-        left_out=tuple(searcher.left_out),
-        num_not_suggested=searcher.num_not_suggested,
+        left_out=searcher.left_out,
     )
 
 
@@ -418,8 +405,8 @@ def _context(
 def _tuner(
     project: Path,
     context: TrialContext,
+    plan: Plan,
     searcher: "StudySearcher",
-    scheduler: "RungScheduler | None",
     watch: "Watch",
     progress: "Progress",
     num_slots: int,
@@ -439,7 +426,7 @@ def _tuner(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=scheduler,
+            scheduler=_scheduler(spec, searcher, context.store, plan),
             num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
             reuse_actors=True,  # torch is imported, and code compiled, once per worker

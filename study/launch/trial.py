@@ -24,7 +24,7 @@ from study.plan import naming, space
 from study.plan.cost import shape_key
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
-from study.plan.stops import is_judge, stop_of
+from study.plan.stops import rungs_of
 from study.plan.times import EVALUATION, START
 from study.records import runs, store
 from study.records.models import log_model
@@ -39,7 +39,6 @@ from study.records.values import (
     run_params,
     time_values,
 )
-from study.search.rungs import RungRule
 from trainers.checkpoint import (
     RECIPE,
     CheckpointError,
@@ -94,7 +93,7 @@ class Trial:
         self._context = context
         self._saved = time.monotonic()
         self._cell = _rebuild_cell(context, ray_config)
-        self._rungs = _rungs(context, self._cell)
+        self._rungs = rungs_of(context.spec, self._cell)
         self._source = str(ray_config["source"])
         self._restored: Restored | None = None
         self._ray_trial = ray_trial
@@ -418,15 +417,6 @@ def _complete(objectives: tuple[float, float], seconds: float) -> dict[str, Any]
     clean, robust = objectives
     found = {"objective_clean": clean, "objective_robust": robust, "seconds": seconds}
     return {"done": True, "complete": True, **found}
-
-
-def _rungs(context: TrialContext, cell: Cell) -> tuple[int, ...]:
-    """Return the epochs after which the launcher may stop a cell."""
-    stop = stop_of(context.spec, cell.configuration.method)
-    if stop is None or not is_judge(context.spec, cell):
-        return ()
-    rule = RungRule(shares=stop.rungs, keep=stop.keep)
-    return rule.epochs(cell.config.training.epochs)
 
 
 def _rebuild_cell(context: TrialContext, ray_config: Mapping[str, Any]) -> Cell:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from study.plan import space
 from study.plan.plan import Plan
+from study.plan.space import Cell
 from study.plan.times import cells_to_come, measured_pace, seconds_of
 from study.spec import BudgetSpec, StudySpec
 
@@ -62,6 +63,17 @@ class Spending:
         started, _, _ = self._running.pop(trial)
         self._seconds += self._clock() - started
         self._epochs += epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """What a launch left out, as it did not fit into the budget."""
+
+    limit: str = ""
+    """Which limit was reached last; empty if nothing was left out."""
+    cells: tuple[Cell, ...] = ()
+    num_suggestions: int = 0
+    """Number of configurations that were not suggested."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def _noise(rows: Sequence[Sequence[Pair]], means: Array, seeds: Array, count: in
     freedom = int((seeds - 1).sum())
     if freedom == 0:
         return np.zeros((count, *means.shape))
-    owner = np.repeat(np.arange(len(rows)), seeds)
+    owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
     every = np.array([pair for row in rows for pair in row])
     residuals = (every - means[owner]) / scales[owner]
     covariance = residuals.T @ residuals / freedom

@@ -12,35 +12,14 @@ reached the rung.
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+
+from study.plan.stops import DIGITS, RungRule
 
 Pair = tuple[float, float]
 """Clean and robust accuracy on validation."""
 
 LEAST = 4
 """A rung that fewer configurations have reached stops none: half of two is chance."""
-DIGITS = 9
-"""Accuracies are compared to so many decimals, as shares of equal counts must be equal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RungRule:
-    """At which shares of a training configurations are compared, and how many go on."""
-
-    shares: tuple[float, ...]
-    """Rising, in (0, 1)."""
-    keep: float
-    """The share of the configurations at a rung that goes on, in (0, 1)."""
-
-    def epochs(self, total: int) -> tuple[int, ...]:
-        """Return the epochs that are rungs of a training of `total` epochs.
-
-        >>> RungRule(shares=(0.2, 0.5), keep=0.5).epochs(20)
-        (4, 10)
-        """
-        # 0.2 · 15 is 3.0000000000000004, and its ceiling must still be 3.
-        found = (math.ceil(round(share * total, DIGITS)) for share in self.shares)
-        return tuple(dict.fromkeys(epoch for epoch in found if epoch < total))
 
 
 def front_ranks(values: Sequence[Pair]) -> list[int]:

@@ -5,9 +5,9 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.plan.space import Cell
-from study.plan.stops import group_of, is_judge, stop_of
+from study.plan.stops import group_of, rung_rule, stop_of
 from study.records.rungs import RungRecord
-from study.search.rungs import RungRecords, RungRule
+from study.search.rungs import RungRecords
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
 
@@ -31,7 +31,7 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         for method in spec.methods:
             stop = stop_of(spec, method)
             if stop is not None:
-                self._records[method] = RungRecords(RungRule(shares=stop.rungs, keep=stop.keep))
+                self._records[method] = RungRecords(rung_rule(stop))
         for record in known:
             for epoch, values in record.values.items():
                 self._records[record.cell.configuration.method].note(
@@ -49,10 +49,15 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         if cell is None or not is_epoch or not is_judge(self._spec, cell):
             return str(TrialScheduler.CONTINUE)
         records = self._records.get(cell.configuration.method)
+        rule = stop_of(self._spec, cell.configuration.method)
         values = result["validation_clean"], result["validation_robust"]
-        if records is None or records.report(*_place(cell), result["epoch"], values):
+        if (
+            records is None
+            or rule is None
+            or records.report(*_place(cell), result["epoch"], values)
+        ):
             return str(TrialScheduler.CONTINUE)
-        self._searcher.stop(trial.trial_id, result["epoch"])
+        self._searcher.stop(trial.trial_id, epoch, rule)
         return str(TrialScheduler.STOP)
 
 

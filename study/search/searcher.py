@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from study.plan import space
-from study.plan.budget import Spending
+from study.plan.budget import LeftOut, Spending, devices_of
 from study.plan.plan import (
     CLOSED,
     Plan,
@@ -25,7 +25,7 @@ from study.plan.stops import is_adaptive, is_judge, stop_of
 from study.plan.times import TimeLeft
 from study.search.samplers import distributions, new_study
 from study.search.seeds import SeedRace
-from study.spec import StudySpec, Value
+from study.spec import StopSpec, StudySpec, Value
 
 MAX_DUPLICATES = 20
 """After so many repeated suggestions, a point not yet tried is taken instead."""
@@ -51,10 +51,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self,
         spec: StudySpec,
         plan: Plan,
-        spending: Spending | None = None,
-        times: TimeLeft | None = None,
+        began: float = 0.0,
     ) -> None:
-        """Begin with a plan; `spending` and `times` are given where the study has a budget."""
+        """Begin with a plan. `began`: when the launch did, by `time.time()`, for its budget."""
         super().__init__()
         self.failures: list[tuple[Cell, str]] = []
         """Cells that failed in this launch, each with its reason."""
@@ -64,20 +63,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Lost workers of this launch, by the cell's key and the last epoch it reported."""
         self.last_lost: Cell | None = None
         """The cell whose worker was lost last."""
-        self.stopped: dict[str, int] = {}
-        """The epochs after which rungs stopped trials of this launch, by Ray's trial id."""
-        self.left_out: list[Cell] = []
-        """Cells that did not fit into the budget."""
-        self.num_not_suggested = 0
-        """Number of suggestions that were not asked for, as they did not fit into the budget."""
-        self.limit = ""
-        """Which limit of the budget was reached last; empty if none was."""
+        self.stopped: dict[str, tuple[int, StopSpec]] = {}
+        """After which epoch, and by which rule, rungs stopped trials; by Ray's trial id."""
+        self.left_out = LeftOut()
+        """What did not fit into the budget."""
         self.is_stopping = False
         """Set by the launch; while it is true, no cell is handed out."""
         self._spec = spec
         self._fingerprint = plan.fingerprint
-        self._spending = spending
-        self._times = times
+        budget = spec.budget
+        self._spending = budget and Spending(budget, devices_of(spec), began)
+        self._times = budget and TimeLeft(spec, plan, 1)
         self._race = SeedRace(plan) if is_adaptive(spec) else None
         self._held: defaultdict[Configuration, list[Cell]] = defaultdict(list)
         """Further seeds that wait for the first one, which a rung may stop."""
@@ -165,9 +161,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Return the further seeds that wait for a configuration's first one."""
         return tuple(self._held.get(cell.configuration, ()))
 
-    def stop(self, trial_id: str, epoch: int) -> None:
+    def stop(self, trial_id: str, epoch: int, rule: StopSpec) -> None:
         """Note that a rung stops a running trial, and so its configuration, after an epoch."""
-        self.stopped[trial_id] = epoch
+        self.stopped[trial_id] = epoch, rule
         self._reported[trial_id] += 1
 
     def set_search_properties(
@@ -218,7 +214,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 cell = raced
             if self._affords(cell):
                 return cell
-            self.left_out += [cell, *self._held.pop(cell.configuration, [])]
+            further = self._held.pop(cell.configuration, [])
+            out = self.left_out
+            self.left_out = replace(out, cells=(*out.cells, cell, *further))
             if self._race is not None:
                 self._race.end(cell, None)
 
@@ -231,7 +229,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return True
         epochs = 0 if cell.key in self._sources else cell.config.training.epochs
         refusal = self._spending.refusal(self._seconds(cell), epochs)
-        self.limit = refusal or self.limit
+        self.left_out = replace(self.left_out, limit=refusal or self.left_out.limit)
         return not refusal
 
     def _drop(self, cell: Cell) -> None:
@@ -324,7 +322,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self._spending is not None and not self._affords(
             space.cells(self._spec, corner, self._fingerprint)[0]
         ):
-            self.num_not_suggested += search.to_search
+            num_suggestions = self.left_out.num_suggestions + search.to_search
+            self.left_out = replace(self.left_out, num_suggestions=num_suggestions)
             search.to_search = 0
             self._ask()
             return
