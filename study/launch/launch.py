@@ -337,15 +337,14 @@ def _run(
                     _fit(tuner, watch)
         finally:
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-        after = _plan(spec, project, store, is_alone=False)
-    return Outcome(
-        plan=after,
-        started=plan.num_open,
-        failures=tuple(searcher.failures),
-        stopped_by=interrupts.stopped_by,
-        problem=watch.problem,
-        left_out=searcher.left_out,
-    )
+        return Outcome(
+            plan=_plan(spec, project, store, is_alone=False),
+            started=plan.num_open,
+            failures=tuple(searcher.failures),
+            stopped_by=interrupts.stopped_by,
+            problem=watch.problem,
+            left_out=searcher.left_out,
+        )
 
 
 def _scheduler(

@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.plan.space import Cell
-from study.plan.stops import group_of, rung_rule, stop_of
+from study.plan.stops import group_of, rung_rule, rungs_of, stop_of
 from study.records.rungs import RungRecord
 from study.search.rungs import RungRecords
 from study.search.searcher import StudySearcher
@@ -45,17 +45,12 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether Ray continues a trial after an epoch, or stops it."""
         cell = self._searcher.trial_cells.get(trial.trial_id)
-        is_epoch = "validation_clean" in result
-        if cell is None or not is_epoch or not is_judge(self._spec, cell):
+        if cell is None or "epoch" not in result or not rungs_of(self._spec, cell):
             return str(TrialScheduler.CONTINUE)
-        records = self._records.get(cell.configuration.method)
-        rule = stop_of(self._spec, cell.configuration.method)
+        method, epoch = cell.configuration.method, result["epoch"]
         values = result["validation_clean"], result["validation_robust"]
-        if (
-            records is None
-            or rule is None
-            or records.report(*_place(cell), result["epoch"], values)
-        ):
+        rule = stop_of(self._spec, method)
+        if rule is None or self._records[method].report(*_place(cell), epoch, values):
             return str(TrialScheduler.CONTINUE)
         self._searcher.stop(trial.trial_id, epoch, rule)
         return str(TrialScheduler.STOP)

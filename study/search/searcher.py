@@ -71,9 +71,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Set by the launch; while it is true, no cell is handed out."""
         self._spec = spec
         self._fingerprint = plan.fingerprint
-        budget = spec.budget
-        self._spending = budget and Spending(budget, devices_of(spec), began)
-        self._times = budget and TimeLeft(spec, plan, 1)
+        self._spending: Spending | None = None
+        if spec.budget is not None:
+            self._times = TimeLeft(spec, plan, 1)
+            self._spending = Spending(spec.budget, devices_of(spec), began)
         self._race = SeedRace(plan) if is_adaptive(spec) else None
         self._held: defaultdict[Configuration, list[Cell]] = defaultdict(list)
         """Further seeds that wait for the first one, which a rung may stop."""
@@ -113,7 +114,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return None if self._running else Searcher.FINISHED
         self._running[trial_id] = cell
         if self._spending is not None:
-            self._spending.start(trial_id, self._seconds(cell), cell.config.training.epochs)
+            self._spending.start(trial_id, self._times.expected(cell), cell.config.training.epochs)
         return ray_config(cell, self._sources.get(cell.key, ""))
 
     def on_trial_complete(
@@ -129,7 +130,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if cell is None:
             return
         result = result or {}
-        if self._spending is not None and self._times is not None:
+        if self._spending is not None:
             self._spending.end(trial_id, self._reported.pop(trial_id, 0))
             self._times.end(cell, result.get("seconds") or None)
         if error:
@@ -220,15 +221,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if self._race is not None:
                 self._race.end(cell, None)
 
-    def _seconds(self, cell: Cell) -> float | None:
-        return None if self._times is None else self._times.expected(cell)
-
     def _affords(self, cell: Cell) -> bool:
         """Return whether a cell fits into what is left of the budget."""
         if self._spending is None:
             return True
         epochs = 0 if cell.key in self._sources else cell.config.training.epochs
-        refusal = self._spending.refusal(self._seconds(cell), epochs)
+        refusal = self._spending.refusal(self._times.expected(cell), epochs)
         self.left_out = replace(self.left_out, limit=refusal or self.left_out.limit)
         return not refusal
 
