@@ -28,6 +28,7 @@ from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
 from study.records.outages import PatientClient
+from study.records.rungs import read_rungs
 from study.records.runs import (
     StudyRuns,
     begin_study,
@@ -353,8 +354,7 @@ def _scheduler(
     """Build what stops trials at rungs, with what is recorded there; None if nothing stops any."""
     if spec.search is None or spec.search.stop is None:
         return None
-    from study.records.rungs import read_rungs
-    from study.search.scheduler import RungScheduler  # ray, as above
+    from study.search.scheduler import RungScheduler  # ray: only where it is loaded anyway
 
     with recording(store):
         known = read_rungs(open_source(store), spec, plan)

@@ -231,7 +231,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return not refusal
 
     def _drop(self, cell: Cell) -> None:
-        """Tell Optuna that a configuration was stopped, and forget its further seeds."""
+        """Report a stopped configuration to Optuna as pruned, and drop its further seeds."""
         self._held.pop(cell.configuration, None)
         if self._race is not None:
             self._race.end(cell, None)
