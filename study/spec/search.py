@@ -47,7 +47,7 @@ def _read_stop(value: object) -> object:
     got = "nothing" if value is None else f"{value!r}"
     raise rule_error(
         f"must be never, or rungs and a share, got {got}; write for example "
-        "stop: {rungs: [0.2, 0.5], keep: 0.5}"
+        "stop: {rungs: [0.5], keep: 0.5}"
     )
 
 
