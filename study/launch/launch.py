@@ -28,12 +28,8 @@ from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
-<<<<<<< HEAD
-from study.records.outages import PatientClient
-from study.records.rungs import read_rungs
-=======
 from study.records.claims import record_claims
->>>>>>> main
+from study.records.rungs import read_rungs
 from study.records.runs import (
     StudyRuns,
     begin_study,
@@ -276,15 +272,9 @@ def _run(
                 context = _context(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
-<<<<<<< HEAD
                 tuner = _tuner(project, context, plan, searcher, watch, progress, num_slots)
-                with progress, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # ray's own, which would break the live view
-=======
-                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
                 standing = ledger.kept_current(plan.fingerprint, progress.count_changes)
                 with progress, standing:
->>>>>>> main
                     _fit(tuner, watch)
         finally:
             waiting.end()

@@ -119,7 +119,6 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial's cell, before the searcher drops it."""
-<<<<<<< HEAD
         cell = self._searcher.trial_cells[trial.trial_id]
         self._cells[trial.trial_id] = cell
         is_raced = is_adaptive(self._spec) and not is_judge(self._spec, cell)
@@ -127,10 +126,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._foreseen.add(cell.key)
             self._time.add(cell)
             self._total += 1
-=======
-        self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
         self._num_changes += 1
->>>>>>> main
 
     def on_trial_result(
         self,

@@ -250,7 +250,6 @@ class TimeLeft:
             return self._corners[cell.configuration.block]
         return shape_key(space.canonical(cell.config, self._fingerprint))
 
-<<<<<<< HEAD
     def add(self, cell: space.Cell) -> None:
         """Count a cell that was not foreseen, such as a further seed of a race."""
         self._open[self._kind(cell)] += 1
@@ -258,14 +257,13 @@ class TimeLeft:
     def expected(self, cell: space.Cell) -> float | None:
         """Return how long a cell takes from start to end; None if nobody can tell."""
         return self._expected(self._kind(cell))
-=======
+
     def note(self, cell: space.Cell, training: float, validation: float) -> None:
         """Note how long the training and the validation of an epoch took."""
         noted = self._trainings.get(self._kind(cell))
         if noted is not None:
             noted.trained.append(training)
             noted.validated.append(validation)
->>>>>>> main
 
     def end(self, cell: space.Cell, seconds: float | None) -> None:
         """Count a cell as ended. `seconds`: how long it took; None if it failed."""

@@ -30,11 +30,8 @@ __all__ = [
     "AROUND",
     "SIDES",
     "AnalysisSpec",
-<<<<<<< HEAD
     "BudgetSpec",
-=======
     "ClaimSpec",
->>>>>>> main
     "Range",
     "Sampler",
     "SearchSpec",

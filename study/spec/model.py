@@ -233,13 +233,9 @@ class StudySpec(Part):
     """What `study evaluate` does."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial occupies."""
-<<<<<<< HEAD
-    budget: Annotated[BudgetSpec | None, BeforeValidator(partial(_required, "budget"))] = None
+    budget: Annotated[BudgetSpec | None, BeforeValidator(partial(required, "budget"))] = None
     """What one launch may spend; None: whatever it takes."""
-    analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(_required, "analysis"))] = None
-=======
     analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(required, "analysis"))] = None
->>>>>>> main
     """What is declared before the results are seen."""
     claims: Annotated[
         Annotated[tuple[ClaimSpec, ...], MinLen(1)], BeforeValidator(partial(required, "claims"))
