@@ -9,8 +9,8 @@ from ray import tune
 from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease
 from study.records import store
-from study.records.rungs import mark_stopped
 from study.records.runs import StudyRuns, end_lost_run
+from study.search.recorded import mark_stopped
 from study.search.searcher import StudySearcher
 
 if TYPE_CHECKING:

@@ -29,7 +29,6 @@ from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
 from study.records.claims import record_claims
-from study.records.rungs import read_rungs
 from study.records.runs import (
     StudyRuns,
     begin_study,
@@ -45,6 +44,7 @@ from study.records.store import (
     recording,
     store_exists,
 )
+from study.search.recorded import read_rungs
 from study.spec import StudySpec, batch_sizes_of, models_of
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data.dataset import Dataset, data_fingerprint, load_data

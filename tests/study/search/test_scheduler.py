@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 from study.plan.plan import Plan, TrialRecord, make_plan
 from study.plan.space import Cell
 from study.plan.stops import RULE_TAG, STOPPED_TAG, group_of, is_judge, rule_text, stop_of
-from study.records.rungs import read_rungs
+from study.search.recorded import read_rungs
 from study.search.scheduler import RungScheduler
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
