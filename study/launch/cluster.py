@@ -1,7 +1,6 @@
 """Where trials run: the Ray cluster, started in-process or joined, and how many fit."""
 
 import contextlib
-import functools
 import logging
 import os
 import secrets
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from study.launch.interrupts import Interrupts
+from study.launch.lean import lean_start
 from study.records import store as storage
 from study.records.store import Store
 from study.spec import StudySpec
@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    "RAY_preload_python_modules": "study.launch.trial",
     **storage.ENVIRONMENT,
 }
 """Set before ray is imported, unless the user has set it; workers inherit it."""
@@ -169,41 +170,13 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     From the main thread, Ray would take over SIGTERM for good, and abort on it. The thread has to
     outlive Ray, whose processes ask the kernel to end them with the thread that started them.
     """
-    # ray takes seconds to import: only if there is work.
-    import ray
-    from ray._private import parameter, services
-
-    # Ray's servers would share our process group, and a SIGTERM to the group would end them before
-    # the launch has ended properly. Ray has no setting for this.
-    popen = services.ConsolePopen
-    services.ConsolePopen = functools.partial(popen, start_new_session=True)
-    # Nor for leaving out two of its processes, seconds of CPU each: the autoscaler's monitor (there
-    # is one node) and the one that follows the workers' output (which is not shown).
-    parameters = parameter.RayParams
-    left_out = {"no_monitor": True, "include_log_monitor": False}
-    parameter.RayParams = functools.partial(parameters, **left_out)
+    import ray  # takes seconds: only if there is work
 
     def init() -> Any:
-        try:
+        with lean_start():
             return ray.init(**options)
-        finally:
-            services.ConsolePopen, parameter.RayParams = popen, parameters
 
     return _in_thread(init, ended)
-
-
-def use_started_workers() -> None:
-    """Make Tune run trials in the worker processes that Ray starts anyway, one for each CPU.
-
-    Tune sets an environment variable for PyTorch Lightning, for which Ray would start more workers.
-    They cost a second at launch, and leave two processes idle. Variables that users set for clouds
-    are still passed on.
-    """
-    # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
-    with contextlib.suppress(ImportError, AttributeError):
-        from ray.tune.execution import class_cache
-
-        class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 from study.launch import cluster
 from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
+from study.launch.lean import use_started_workers
 from study.launch.locks import Lease, await_workers, hold_launch
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
@@ -32,6 +33,7 @@ from study.records.runs import (
     begin_study,
     close_runs,
     end_study,
+    is_settled,
     open_source,
     open_study,
     read_trials,
@@ -156,8 +158,10 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 _refuse_unfit_starts(plan, dataset, starts)
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
-                ledger.open()
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+                # MLflow takes seconds to import: only if there is something to record.
+                if not is_settled(store, spec.name, outcome.parent_status):
+                    ledger.open()
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
@@ -395,7 +399,7 @@ def _tuner(
 
     from study.launch.trainable import CellTrainable
 
-    cluster.use_started_workers()
+    use_started_workers()
     spec = context.spec
     return tune.Tuner(
         tune.with_resources(

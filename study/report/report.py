@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -31,7 +33,7 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.report.filing import Entry, Filing
+from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
 from study.spec.settings import class_of
@@ -147,7 +149,13 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        filing = stack.enter_context(Filing(store)) if store_exists(store) else None
+        file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
+        if store_exists(store):
+            # A process that has imported MLflow already, as a notebook's may have, needs no other.
+            is_alone = "mlflow" in sys.modules
+            file = (
+                partial(file_here, store) if is_alone else stack.enter_context(Filing(store)).file
+            )
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
@@ -156,8 +164,8 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
             return _write_beside(folder, results, held, empty)
         page = _write(results, folder)
         addresses = []
-        if filing is not None:
-            addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
+        if file is not None:
+            addresses = file(page.parent, [_entry(spec, specs, folder) for spec in specs])
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 

@@ -67,6 +67,22 @@ def test_opening_ends_what_a_killed_launch_left_and_ending_what_this_one_leaves(
     assert (parent.info.status, parent.data.tags["git_commit"]) == ("FINISHED", "abc")
 
 
+def test_study_is_settled_once_its_parent_has_its_status_and_no_run_is_left(
+    tmp_path: Path, read: Read
+) -> None:
+    spec, store = read(), find_store(tmp_path)
+    assert not runs.is_settled(store, spec.name, "FINISHED"), "there is no store"
+    ledger = Ledger(spec, store, {})
+    ledger.open()
+    assert not runs.is_settled(store, spec.name, "FINISHED")
+    ledger.end("FINISHED")
+    assert runs.is_settled(store, spec.name, "FINISHED")
+    assert not runs.is_settled(store, spec.name, "FAILED")
+    assert not runs.is_settled(store, "another", "FINISHED")
+    record_trial(ledger, spec, "RUNNING")
+    assert not runs.is_settled(store, spec.name, "FINISHED")
+
+
 def test_plan_before_and_after_opening_is_the_same(tmp_path: Path, read: Read) -> None:
     spec, store = read(), find_store(tmp_path)
     killed = Ledger(spec, store, {})
