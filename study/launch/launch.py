@@ -27,13 +27,13 @@ from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
+from study.records.database import is_settled
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
     begin_study,
     close_runs,
     end_study,
-    is_settled,
     open_source,
     open_study,
     read_trials,

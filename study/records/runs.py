@@ -121,19 +121,6 @@ def open_source(store: Store) -> Source:
     return open_database(store) or connect(store)
 
 
-def is_settled(store: Store, study: str, status: RunStatus) -> bool:
-    """Return whether a study's parent run has this status, and none of its runs is running.
-
-    False where that cannot be read without MLflow.
-    """
-    source = open_database(store)
-    if source is None:
-        return False
-    rows = source.runs((EXPERIMENT_TAG, "study"), ("study", study))
-    parents = [row.status for row in rows if row.tags.get("kind") == "study"]
-    return parents == [status] and all(row.status != "RUNNING" for row in rows)
-
-
 def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
     """Read every trial of every study in the store, with the objectives of one checkpoint."""
     if isinstance(source, Database):
