@@ -152,10 +152,10 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
         file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
         if store_exists(store):
             # A process that has imported MLflow already, as a notebook's may have, needs no other.
-            is_alone = "mlflow" in sys.modules
-            file = (
-                partial(file_here, store) if is_alone else stack.enter_context(Filing(store)).file
-            )
+            if "mlflow" in sys.modules:
+                file = partial(file_here, store)
+            else:
+                file = stack.enter_context(Filing(store)).file
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)

@@ -9,6 +9,7 @@ from study.launch import launch
 from study.launch.launch import Ledger
 from study.plan import space
 from study.records import runs
+from study.records.database import is_settled
 from study.records.runs import TrialRun
 from study.records.store import find_store
 from study.spec import StudySpec
@@ -71,16 +72,16 @@ def test_study_is_settled_once_its_parent_has_its_status_and_no_run_is_left(
     tmp_path: Path, read: Read
 ) -> None:
     spec, store = read(), find_store(tmp_path)
-    assert not runs.is_settled(store, spec.name, "FINISHED"), "there is no store"
+    assert not is_settled(store, spec.name, "FINISHED"), "there is no store"
     ledger = Ledger(spec, store, {})
     ledger.open()
-    assert not runs.is_settled(store, spec.name, "FINISHED")
+    assert not is_settled(store, spec.name, "FINISHED")
     ledger.end("FINISHED")
-    assert runs.is_settled(store, spec.name, "FINISHED")
-    assert not runs.is_settled(store, spec.name, "FAILED")
-    assert not runs.is_settled(store, "another", "FINISHED")
+    assert is_settled(store, spec.name, "FINISHED")
+    assert not is_settled(store, spec.name, "FAILED")
+    assert not is_settled(store, "another", "FINISHED")
     record_trial(ledger, spec, "RUNNING")
-    assert not runs.is_settled(store, spec.name, "FINISHED")
+    assert not is_settled(store, spec.name, "FINISHED")
 
 
 def test_plan_before_and_after_opening_is_the_same(tmp_path: Path, read: Read) -> None:
