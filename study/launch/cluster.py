@@ -13,6 +13,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from study.launch.forks import nursery
 from study.launch.interrupts import Interrupts
 from study.launch.lean import lean_start
 from study.records import store as storage
@@ -30,7 +31,6 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
-    "RAY_preload_python_modules": "study.launch.trial",
     **storage.ENVIRONMENT,
 }
 """Set before ray is imported, unless the user has set it; workers inherit it."""
@@ -90,6 +90,16 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
         )
     # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
     return min(by_cpu, int(gpus * (1 // wanted.gpu)))
+
+
+@contextlib.contextmanager
+def worker_nursery(spec: StudySpec) -> Iterator[None]:
+    """Start the process that workers of this machine are forks of; nothing on a joined cluster."""
+    if is_joined():
+        yield
+        return
+    with nursery(ENVIRONMENT, spec.resources.cpu):
+        yield
 
 
 @contextlib.contextmanager

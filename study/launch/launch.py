@@ -156,7 +156,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
                 _refuse_unfit_starts(plan, dataset, starts)
-                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
+                with cluster.worker_nursery(spec):
+                    outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
                 # MLflow takes seconds to import: only if there is something to record.
