@@ -27,7 +27,7 @@ from typing import NoReturn
 
 NURSERY = "RHOEPS_NURSERY"
 """Environment variable with the address of the nursery, for the workers of one launch."""
-IMPORTED = ("study.launch.trainable", "study.launch.trial", "ray._private.workers")
+IMPORTED = ("study.launch.trainable", "study.launch.trial")
 RUNTIME = "--serialized-runtime-env-context"
 """The option by which Ray hands a worker what is special about its environment."""
 LENGTH_BYTES = 8
