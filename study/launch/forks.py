@@ -101,11 +101,22 @@ def _become_worker(asking: socket.socket) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    if "ray" in sys.modules:
+        _read_settings_again()
     threading.Thread(target=lambda: (asking.recv(1), os._exit(1)), daemon=True).start()
     sys.argv = list(words)
     sys.path[0:0] = [str(Path(words[0]).parent)]  # as for a script
     runpy.run_path(words[0], run_name="__main__")
     sys.exit()
+
+
+def _read_settings_again() -> None:
+    """Let Ray's C++ part, which read the nursery's environment, read the worker's."""
+    # Private to Ray, which does the same where it changes its settings. Loaded by now.
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def start_worker(words: Sequence[str]) -> None:
