@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    # Workers are forks, quick to start. Ray would hold up all threads until the first are there.
+    "RAY_prestart_worker_first_driver": "0",
     **storage.ENVIRONMENT,
 }
 """Set before ray is imported, unless the user has set it; workers inherit it."""

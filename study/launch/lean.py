@@ -45,11 +45,10 @@ def _no_server(*arguments: object, **named: object) -> tuple[None, None]:
 
 
 def use_started_workers() -> None:
-    """Make Tune run trials in the worker processes that Ray starts anyway, one for each CPU.
+    """Make Tune run trials in workers without an environment of their own, which are quick to start.
 
-    Tune sets an environment variable for PyTorch Lightning, for which Ray would start more workers.
-    They cost a second at launch, and leave two processes idle. Variables that users set for clouds
-    are still passed on.
+    Tune sets an environment variable for PyTorch Lightning, which costs a second at launch.
+    Variables that users set for clouds are still passed on.
     """
     # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
     with contextlib.suppress(ImportError, AttributeError):
