@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 from study.launch import cluster
 from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
-from study.launch.lean import use_started_workers
+from study.launch.lean import use_plain_workers
 from study.launch.locks import Lease, await_workers, hold_launch
 from study.launch.states import FileStates, States, keep_here
 from study.plan import space
@@ -400,7 +400,7 @@ def _tuner(
 
     from study.launch.trainable import CellTrainable
 
-    use_started_workers()
+    use_plain_workers()
     spec = context.spec
     return tune.Tuner(
         tune.with_resources(

@@ -44,8 +44,8 @@ def _no_server(*arguments: object, **named: object) -> tuple[None, None]:
     return None, None
 
 
-def use_started_workers() -> None:
-    """Make Tune run trials in workers without an environment of their own, which are quick to start.
+def use_plain_workers() -> None:
+    """Make Tune run trials in workers without environments of their own, which start quickly.
 
     Tune sets an environment variable for PyTorch Lightning, which costs a second at launch.
     Variables that users set for clouds are still passed on.
