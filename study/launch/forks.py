@@ -1,4 +1,4 @@
-"""Ray's workers as forks of one process, which imports torch, MLflow and Ray for all of them.
+"""Ray's workers as forks of one process, which imports torch and MLflow for all of them.
 
 A worker that Ray starts spends seconds of CPU time on these imports, and so does every other one.
 Here the nursery, a process of the launch, does so once, while Ray starts. What Ray starts as a
@@ -27,7 +27,8 @@ from typing import NoReturn
 
 NURSERY = "RHOEPS_NURSERY"
 """Environment variable with the address of the nursery, for the workers of one launch."""
-IMPORTED = ("study.launch.trainable", "study.launch.trial")
+IMPORTED = ("study.launch.trial", "mlflow")
+"""Not Ray, whose C++ part reads its settings from the environment as it is imported."""
 RUNTIME = "--serialized-runtime-env-context"
 """The option by which Ray hands a worker what is special about its environment."""
 LENGTH_BYTES = 8
@@ -78,7 +79,7 @@ def serve(server: socket.socket, imported: Sequence[str] = IMPORTED) -> None:
     gc.freeze()  # so that collections in the forks leave the shared memory shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps the forks
     while True:
-        ready, _, _ = select.select([server, 0], [], [])
+        ready, _, _ = select.select([server.fileno(), 0], [], [])
         if 0 in ready:
             return
         asking, _ = server.accept()
@@ -101,22 +102,11 @@ def _become_worker(asking: socket.socket) -> NoReturn:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    if "ray" in sys.modules:
-        _read_settings_again()
     threading.Thread(target=lambda: (asking.recv(1), os._exit(1)), daemon=True).start()
     sys.argv = list(words)
     sys.path[0:0] = [str(Path(words[0]).parent)]  # as for a script
     runpy.run_path(words[0], run_name="__main__")
     sys.exit()
-
-
-def _read_settings_again() -> None:
-    """Let Ray's C++ part, which read the nursery's environment, read the worker's."""
-    # Private to Ray, which does the same where it changes its settings. Loaded by now.
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def start_worker(words: Sequence[str]) -> None:
