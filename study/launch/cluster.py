@@ -1,6 +1,7 @@
 """Where trials run: the Ray cluster, started in-process or joined, and how many fit."""
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -13,9 +14,8 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study.launch.forks import nursery
+from study import forks
 from study.launch.interrupts import Interrupts
-from study.launch.lean import lean_start
 from study.records import store as storage
 from study.records.store import Store
 from study.spec import StudySpec
@@ -100,7 +100,7 @@ def worker_nursery(spec: StudySpec) -> Iterator[None]:
     if is_joined():
         yield
         return
-    with nursery(ENVIRONMENT, spec.resources.cpu):
+    with forks.nursery(ENVIRONMENT, spec.resources.cpu):
         yield
 
 
@@ -185,10 +185,56 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     import ray  # takes seconds: only if there is work
 
     def init() -> Any:
-        with lean_start():
+        with _lean_start():
             return ray.init(**options)
 
     return _in_thread(init, ended)
+
+
+@contextlib.contextmanager
+def _lean_start() -> Iterator[None]:
+    """Replace parts of Ray while `ray.init` runs inside.
+
+    - Its servers get a session of their own: a SIGTERM to our process group would end them before
+      the launch has ended properly.
+    - The autoscaler's monitor is left out, as there is one node, and so are the process that
+      follows the workers' output, which is not shown, and the server of the dashboard. Each takes
+      seconds of CPU time, and Ray waits for the last.
+    - Workers are forks of the nursery.
+    """
+    # ray takes seconds to import: only if there is work.
+    from ray._private import parameter, services
+
+    popen, parameters = services.ConsolePopen, parameter.RayParams
+    server = getattr(services, "start_api_server", None)
+    left_out = {"no_monitor": True, "include_log_monitor": False}
+    parts = {**left_out, "setup_worker_path": forks.__file__}
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    parameter.RayParams = functools.partial(parameters, **parts)
+    services.start_api_server = _no_server
+    try:
+        yield
+    finally:
+        services.ConsolePopen, parameter.RayParams = popen, parameters
+        services.start_api_server = server
+
+
+def _no_server(*arguments: object, **named: object) -> tuple[None, None]:
+    """Return the address and the process of no dashboard, as Ray does where none could start."""
+    return None, None
+
+
+def use_plain_workers() -> None:
+    """Make Tune run trials in workers without environments of their own, which start quickly.
+
+    Tune sets an environment variable for PyTorch Lightning, which costs a second at launch.
+    Variables that users set for clouds are still passed on.
+    """
+    # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray.tune.execution import class_cache
+
+        class_cache.DEFAULT_ENV_VARS.clear()
 
 
 def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":

@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-from study.records.store import EXPERIMENT_TAG, PATIENCE_SECONDS, Store, placed
+from study.records.store import PATIENCE_SECONDS, Store, placed
 
 T = TypeVar("T")
 
@@ -109,19 +109,6 @@ def open_database(store: Store) -> Database | None:
     if len(versions) != 1 or not versions <= SCHEMAS:
         return None
     return Database(path=path, artifacts=store.artifacts)
-
-
-def is_settled(store: Store, study: str, status: str) -> bool:
-    """Return whether a study's parent run has this status, and none of its runs is running.
-
-    False where that cannot be read without MLflow.
-    """
-    source = open_database(store)
-    if source is None:
-        return False
-    rows = source.runs((EXPERIMENT_TAG, "study"), ("study", study))
-    parents = [row.status for row in rows if row.tags.get("kind") == "study"]
-    return parents == [status] and all(row.status != "RUNNING" for row in rows)
 
 
 @contextmanager

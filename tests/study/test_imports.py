@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-import study
 from study.records import runs
 from study.records.store import connect, find_store
-from tests.study.notebook.conftest import train_cells
 
 LIBRARIES = {
     "matplotlib",
@@ -32,17 +30,6 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 print("loaded", *sorted(name for name in sys.modules if "." not in name))
-"""
-DONE = """\
-tiny:
-  data: {name: digits, samples: 100, test_samples: 60}
-  model: {name: small_cnn, width: 2}
-  training: {epochs: 1, batch_size: 50, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0,
-             schedule: cosine}
-  seeds: [0]
-  methods: {standard: {}}
-  evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1,
-               attack: {pgd: {steps: 1, restarts: 1}}}
 """
 QUICK = [("--help",), ("list",), ("check",), ("plan", "tiny"), ("status", "tiny")]
 
@@ -71,14 +58,6 @@ def recorded(project: Any, read: Any) -> Any:
 @pytest.mark.parametrize("words", QUICK, ids=" ".join)
 def test_quick_command_imports_no_slow_library(recorded: Any, words: tuple[str, ...]) -> None:
     assert loaded(recorded, *words) == set()
-
-
-def test_launch_with_nothing_to_do_imports_no_slow_library(project: Any) -> None:
-    """The first one still has to end the study's run, by MLflow."""
-    project.write(DONE)
-    train_cells(study.open("tiny", folder=project.folder))
-    assert "mlflow" in loaded(project, "launch", "tiny")
-    assert loaded(project, "launch", "tiny") == set()
 
 
 @pytest.mark.parametrize("library", ["pandas", "scipy"])

@@ -64,11 +64,10 @@ def launched(shared_project: Project) -> Project:
 
 def test_runs_carry_what_a_reader_compares(launched: Project) -> None:
     runs = {run.info.run_name: run for run in runs_of(launched, "first")}
-    run = runs["sam rho=0.1 seed=0"]
+    run = runs["sam ρ0.1 s0"]
     wanted = {
         "method": "sam",
         "rho": "0.1",
-        "epsilon": "0.0",
         "sides.weights": "sam",
         "sides.inputs": "none",
         "setup.evaluation.radii": "0.1",

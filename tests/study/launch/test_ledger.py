@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from study.launch import launch
-from study.launch.launch import Ledger
+from study.launch.ledger import Ledger
 from study.plan import space
 from study.records import runs
-from study.records.database import is_settled
 from study.records.runs import TrialRun
 from study.records.store import find_store
 from study.spec import StudySpec
@@ -66,22 +65,6 @@ def test_opening_ends_what_a_killed_launch_left_and_ending_what_this_one_leaves(
     assert status_of(ledger.client, again.id) == "KILLED"
     parent = ledger.client.get_run(ledger.runs.parent)
     assert (parent.info.status, parent.data.tags["git_commit"]) == ("FINISHED", "abc")
-
-
-def test_study_is_settled_once_its_parent_has_its_status_and_no_run_is_left(
-    tmp_path: Path, read: Read
-) -> None:
-    spec, store = read(), find_store(tmp_path)
-    assert not is_settled(store, spec.name, "FINISHED"), "there is no store"
-    ledger = Ledger(spec, store, {})
-    ledger.open()
-    assert not is_settled(store, spec.name, "FINISHED")
-    ledger.end("FINISHED")
-    assert is_settled(store, spec.name, "FINISHED")
-    assert not is_settled(store, spec.name, "FAILED")
-    assert not is_settled(store, "another", "FINISHED")
-    record_trial(ledger, spec, "RUNNING")
-    assert not is_settled(store, spec.name, "FINISHED")
 
 
 def test_plan_before_and_after_opening_is_the_same(tmp_path: Path, read: Read) -> None:
