@@ -118,7 +118,7 @@ def start_worker(words: Sequence[str]) -> None:
         runpy.run_module("ray._private.workers.setup_worker", run_name="__main__")
         return
     words = [word for word in words if not word.startswith((f"{RUNTIME}=", "--language="))]
-    if NURSERY in os.environ:
+    if NURSERY in os.environ and not words[0].startswith("-"):  # options of Python before the file
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asking:
             asking.connect(os.environ[NURSERY])
             told = json.dumps([words, dict(os.environ), os.getcwd()]).encode()
