@@ -14,7 +14,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
-from study import forks
+from study.launch import forks
 from study.launch.interrupts import Interrupts
 from study.records import store as storage
 from study.records.store import Store

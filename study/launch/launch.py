@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.launch import cluster
-from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.ledger import Ledger, Waiting
 from study.launch.locks import await_workers, hold_launch
-from study.launch.states import FileStates, States, keep_here
+from study.launch.states import FileStates, States, TrialContext, keep_here
 from study.plan import space
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import study
-from study.launch.context import TrialContext
 from study.launch.launch import data_fingerprint, launch_tags
-from study.launch.states import FileStates
+from study.launch.states import FileStates, TrialContext
 from study.launch.trial import Trial
 from study.plan import space
 from study.records.runs import open_study

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from study import forks
+from study.launch import forks
 from tests.waits import is_gone, wait_until
 
 SERVE = """\
 import decimal, socket, sys
-from study.forks import serve
+from study.launch.forks import serve
 serve(socket.socket(fileno=int(sys.argv[1])), ("fractions",))
 """
 WORKER = """\

@@ -42,7 +42,7 @@ def nursery(environment: Mapping[str, str], threads: int) -> Iterator[None]:
     Where its socket cannot be made, as in a temporary folder with a long name, workers start
     without it.
     """
-    source = str(Path(__file__).resolve().parents[1])
+    source = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join([source, *filter(None, [os.environ.get("PYTHONPATH")])])
     defaults = {"OMP_NUM_THREADS": str(threads), **environment}
     with contextlib.ExitStack() as stack:
@@ -55,7 +55,7 @@ def nursery(environment: Mapping[str, str], threads: int) -> Iterator[None]:
                 return
             server.listen()
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "study.forks", str(server.fileno())],
+                [sys.executable, "-P", "-m", "study.launch.forks", str(server.fileno())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
