@@ -32,6 +32,7 @@ from analysis.curves.gate import (
     point_rows,
     range_row,
 )
+from analysis.curves.steps import Steps, fit_steps
 from analysis.fronts.choice import Choice, MethodFront, choose
 from analysis.fronts.pareto import dominance_shares
 from analysis.inference.bootstrap import Replicates
@@ -141,6 +142,15 @@ class FrontFit:
     """Rows 1 to 3, equal for all families."""
     concave: tuple[tuple[float, float], ...] = ()
     """Knots (clean, robust) of the concave free fit, a check drawn thin; empty if refused."""
+    steps: Steps | None = field(
+        default=None, metadata={"written": lambda fit: fit.steps is not None}
+    )
+    """The monotone fit in place of a curve, where the points carry a shape but no family fits."""
+
+    @property
+    def curve(self) -> Curve | None:
+        """Return the curve that is drawn; None if the fit was refused."""
+        return None if self.chosen is None else self.family(self.chosen).curve
 
     def family(self, name: FamilyName) -> FamilyFit:
         """Return the fit of this family."""
@@ -240,6 +250,7 @@ def fit_points(
     close = _close(fits)
     concave = concave_fit(points, regular) if close else np.empty((0, 2))
     refusal, way_out = ("", "") if close else _refusal(gate, fits)
+    steps = fit_steps(points, regular, replicates) if fits and not close else None
     return FrontFit(
         method=method,
         radius=radius,
@@ -255,6 +266,7 @@ def fit_points(
         seeds=(min(num_seeds, default=0), max(num_seeds, default=0)),
         gate=gate,
         concave=tuple((float(c), float(r)) for c, r in concave),
+        steps=steps,
     )
 
 

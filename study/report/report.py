@@ -110,6 +110,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         num_classes=len(dataset.classes),
         margin=declared.margin,
         clean_margin=declared.clean_margin,
+        clean_floors=declared.clean_floors or (),
         primary=declared.primary,
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),

@@ -134,6 +134,32 @@ def _read_clean_margin(value: object) -> object:
     return float(Decimal(match[1]) / 100)
 
 
+def _read_clean_floors(value: object) -> object:
+    """Read a list of fractions, or of percentages such as `95%`, and sort it."""
+    if not isinstance(value, tuple) or not value:
+        got = "an empty list" if value == () else shown(value)
+        raise rule_error(
+            f"must be a list of clean accuracies, got {got}; write for example "
+            "clean_floors: [90%, 95%]"
+        )
+    floors = [_read_percentage(item) for item in value]
+    return tuple(sorted(floors)) if all(isinstance(f, float | int) for f in floors) else value
+
+
+def _read_percentage(value: object) -> object:
+    """Read a fraction, or a percentage such as `95%`."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?%", value)
+    if match is None:
+        raise rule_error(
+            f"must be percentages or fractions, got {shown(value)}; write for example "
+            "clean_floors: [90%, 95%]"
+        )
+    # Through decimals, so that 95% is 0.95 and not its neighbour.
+    return float(Decimal(match[1]) / 100)
+
+
 def _read_primary(value: object) -> tuple[object, ...] | None:
     """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
     if _required("primary", value) == PRIMARY:
@@ -242,6 +268,13 @@ class AnalysisSpec(Part):
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(_read_clean_margin)
     ] = None
     """Clean accuracy that may be given up for robust accuracy: 0.005 or 0.5pp; None: no claim."""
+    clean_floors: Annotated[
+        Annotated[tuple[Annotated[float, Ge(0), Lt(1)], ...], MinLen(1), AfterValidator(distinct)]
+        | None,
+        BeforeValidator(_read_clean_floors),
+    ] = None
+    """Required clean accuracies at which methods are compared where no curve fits, such as
+    [90%, 95%]; None: even steps where both methods were measured."""
 
 
 class StudySpec(Part):

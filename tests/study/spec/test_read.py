@@ -156,6 +156,13 @@ def test_a_clean_margin_is_a_fraction_or_percentage_points(tmp_path, written):
     assert analysis.clean_margin == 0.005
 
 
+@pytest.mark.parametrize("written", ["[90%, 95.5%]", "[0.955, 0.9]", "[95.5 %, 0.9]"])
+def test_clean_floors_are_percentages_or_fractions_and_rise(tmp_path, written):
+    analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_floors: {written}}}").analysis
+    assert analysis is not None
+    assert analysis.clean_floors == (0.9, 0.955)
+
+
 def test_a_primary_contrast_is_not_blamed_for_a_mistake_in_its_method(tmp_path):
     text = VALID.replace("{clean_floor: 0.9}", "{primary: {hypervolume_difference: [at, sam]}}")
     [message] = messages(tmp_path, text.replace("rho: [0.1, 0.2]", "rho: [0.1, -1]"))
