@@ -23,6 +23,7 @@ from analysis.curves.fitting import (
 )
 from analysis.curves.gate import (
     ACROSS,
+    PLAIN,
     GateRow,
     box_row,
     condition_row,
@@ -478,5 +479,5 @@ def _refusal(gate: tuple[GateRow, ...], fits: list[FamilyFit]) -> tuple[str, str
     measured = f"{failed.measured}; required: {failed.threshold}"
     if not candidates:
         return measured, failed.way_out
-    where = f"for the {candidates[0].family} family, which fits best"
-    return f"the condition “{failed.condition}” fails {where}: {measured}", failed.way_out
+    said = PLAIN[failed.number].format(f"the {candidates[0].family} family, which fits best")
+    return f"{said} ({failed.condition}: {measured})", failed.way_out

@@ -12,25 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fronts.areas import Areas, Noisy, area_lifts
-from analysis.fronts.attainment import (
-    OPTIMISTIC,
-    PESSIMISTIC,
-    edge_lifts,
-    entering,
-    extended_edges,
-    lifted_at,
-    points_at,
-    surface_grid,
-)
+from analysis.fronts.areas import Areas, Noisy
+from analysis.fronts.attainment import PESSIMISTIC, entering, lifted_at, points_at
 from analysis.fronts.choice import Choice
-from analysis.fronts.pareto import attained, attainment_surfaces, dominance_shares
+from analysis.fronts.pareto import attained, dominance_shares
 from analysis.inference.bootstrap import Replicates
-from analysis.inference.claims import Estimand, Interval, Status
+from analysis.inference.claims import TAILS, Estimand, Interval, Status
 from analysis.inference.intervals import balanced
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
-from analysis.results.trials import Array, Bits
+from analysis.results.trials import Array
 from analysis.results.words import method_text, percent
 
 STEPS = (0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
@@ -86,9 +77,9 @@ class _Side:
     attained: float
     """Robust accuracy of the staircase of the means."""
     drawn: Array
-    """(B,) that of the replicates, and"""
-    lifted: Array
-    """(B,) that of the replicates before shrinking."""
+    """(B,) that of the replicates."""
+    lift: float
+    """Twice by how much noise lifts the best of the configurations that reach the floor."""
     interval: Interval | None
     sure: tuple[int, ...]
     """Rows that are surely clean enough."""
@@ -187,17 +178,13 @@ def _method_sides(
 ) -> dict[float, _Side]:
     if not floors:
         return {}
-    at, own = np.array(rows), np.array(floors)
+    at = np.array(rows)
     means, drawn, lifted = noisy.means[at], noisy.drawn[:, at], noisy.lifted[:, at]
-    grid = np.unique(np.concatenate([surface_grid(drawn), own]))
-    optimistic, pessimistic = attainment_surfaces(drawn, (OPTIMISTIC, PESSIMISTIC), grid)
-    edges = extended_edges(optimistic, pessimistic, grid, edge_lifts(means, lifted, grid))
-    high, low = (attained(edge, own) for edge in edges)
     # A method past its peak attains no more with a less clean network.
     least = int(means[:, 0].argmin())
     peaked = float(dominance_shares(drawn, drawn[:, [least]]).max()) >= SURE
     found = {}
-    for place, floor in enumerate(floors):
+    for floor in floors:
         enough = drawn[..., 0] >= floor - ROOM
         shares = enough.mean(axis=0)
         below = np.flatnonzero(shares <= 1 - SURE)
@@ -206,17 +193,15 @@ def _method_sides(
             finer[below[means[below, 0].argmax()]] = True
         estimate = float(attained(means, np.array([floor - ROOM]))[0])
         surely = float(enough.any(axis=1).mean()) >= SURE and estimate > 0
+        best = np.where(enough, drawn[..., 1], 0.0).max(axis=1)
+        # Only the lift of a maximum: whether noise lets a point reach the floor is in `best`.
+        reaching = lifted[:, means[:, 0] >= floor - ROOM, 1].max(axis=1, initial=0.0)
+        lift = 2 * (float(reaching.mean()) - estimate)
         found[floor] = _Side(
             attained=estimate,
-            drawn=_best(drawn, enough),
-            lifted=_best(lifted, lifted[..., 0] >= floor - ROOM),
-            interval=Interval(
-                estimate=estimate,
-                low=min(float(low[place]), estimate),
-                high=max(float(high[place]), estimate),
-            )
-            if surely
-            else None,
+            drawn=best,
+            lift=lift,
+            interval=_attained_interval(estimate, best, lift) if surely else None,
             sure=tuple(at[shares >= SURE].tolist()),
             finer=tuple(at[finer].tolist()),
             bounded=bool(len(below)) or peaked,
@@ -225,9 +210,14 @@ def _method_sides(
     return found
 
 
-def _best(points: Array, enough: Bits) -> Array:
-    best: Array = np.where(enough, points[..., 1], 0.0).max(axis=1)
-    return best
+def _attained_interval(estimate: float, drawn: Array, lift: float) -> Interval:
+    """Return the percentiles of what replicates (B,) attain, extended against the lift."""
+    low, high = np.percentile(drawn, TAILS).tolist()
+    return Interval(
+        estimate=estimate,
+        low=max(min(low, estimate) - max(lift, 0.0), 0.0),
+        high=min(max(high, estimate) + max(-lift, 0.0), 1.0),
+    )
 
 
 def _points(
@@ -255,12 +245,14 @@ def _differences(both: Sequence[tuple[_Side, _Side]]) -> list[Interval]:
         return []
     estimates = np.array([one.attained - other.attained for one, other in both])
     drawn = np.column_stack([one.drawn - other.drawn for one, other in both])
-    lifted = np.column_stack([one.lifted - other.lifted for one, other in both])
+    lifts = np.array([one.lift - other.lift for one, other in both])
     # Not centred, and by quantiles: where noise decides whether a configuration reaches the floor,
     # replicates have two modes, and both must stay inside.
     together = balanced(estimates, drawn)
-    downwards, upwards = area_lifts(estimates, lifted)
-    ends = (together.low - downwards, together.high + upwards)
+    ends = (
+        together.low - np.maximum(lifts, 0.0),
+        together.high + np.maximum(-lifts, 0.0),
+    )
     columns = zip(estimates.tolist(), *(end.tolist() for end in ends), strict=True)
     return [Interval(estimate=one, low=low, high=high) for one, low, high in columns]
 
