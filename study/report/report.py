@@ -90,14 +90,13 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             )
             for planned in done
         )
-    evaluation, why = spec.evaluation, reasons(spec, plan)
-    declared = spec.analysis or AnalysisSpec()
+    declared, why = spec.analysis or AnalysisSpec(), reasons(spec, plan)
     floor = declared.clean_floor
     results = Results(
         study=spec.name,
         about=spec.about,
-        threat=_threat_model(evaluation),
-        checkpoint=evaluation.checkpoint,
+        threat=_threat_model(spec.evaluation),
+        checkpoint=spec.evaluation.checkpoint,
         num_test=len(dataset.test.labels),
         num_validation=len(dataset.validation.labels),
         clean_floor=1 / len(dataset.classes) if floor is None else floor,
