@@ -22,8 +22,10 @@ from analysis.curves.rates import Rate
 from analysis.fronts.attainment import Fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import Contrasts
+from analysis.fronts.effort import EffortContrast
 from analysis.fronts.floors import FloorContrast
 from analysis.fronts.optimism import Selection
+from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Estimand, Finding
 from analysis.responses.equivalence import Equivalence
 from analysis.responses.margins import Margin
@@ -95,6 +97,14 @@ class Analysis:
     )
     """By row: how many times as far a configuration's seeds spread as those of the others, where
     this is so far that its noise is estimated from them alone."""
+    claims: tuple[JudgedClaim, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.claims)}
+    )
+    """The claims that the study declared, each with its verdict."""
+    efforts: tuple[EffortContrast, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.efforts)}
+    )
+    """The compared pairs by the number of configurations tried, at the objective radius."""
 
     @property
     def estimand(self) -> Estimand:

@@ -67,6 +67,7 @@ def combine(studies: Sequence[Results]) -> Results:
         margin=margins.pop() if len(margins) == 1 else None,
         clean_floors=floors.pop() if len(floors) == 1 else (),
         primary=None,
+        claims=(),
         is_comparison=len(studies) > 1,
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
@@ -162,6 +163,7 @@ def _renamed(study: Results, names: Mapping[str, str]) -> Results:
             replace(i, method=names[i.method]) for i in study.importances if i.method in names
         ),
         primary=None,
+        claims=(),
     )
 
 

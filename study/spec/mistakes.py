@@ -66,6 +66,12 @@ EXAMPLES: dict[str, Any] = {
     "margin": 0.01,
     "clean_margin": "0.5pp",
     "clean_floors": ("90%", "95%"),
+    "claims": ({"methods": ("at", "sam"), "direction": "more", "margin": "1pp"},),
+    "claims.methods": ("at", "sam"),
+    "claims.margin": "1pp",
+    "direction": "more",
+    "at_clean": 0.9,
+    "radius": 0.1,
 }
 for _part in ("training", "search", "evaluation", "analysis"):
     EXAMPLES |= EXAMPLES[_part]
