@@ -47,7 +47,8 @@ def read_clean_floors(value: object) -> object:
             "clean_floors: [90%, 95%]"
         )
     floors = [_read_percentage(item) for item in value]
-    return tuple(sorted(floors)) if all(isinstance(f, float | int) for f in floors) else value
+    numbers = [floor for floor in floors if isinstance(floor, float | int)]
+    return tuple(sorted(numbers)) if len(numbers) == len(floors) else tuple(floors)
 
 
 def _read_percentage(value: object) -> object:

@@ -112,7 +112,11 @@ LEADS = {
     ),
 }
 EQUAL = {
-    "12 against 4": World(points={"at": wide(12, "smooth"), "sam": wide(4, "smooth")}),
+    "12 against 4": World(
+        points={"at": wide(12, "smooth"), "sam": wide(4, "smooth", ends=(0.6, 0.89))},
+        images=1000,
+        deviation=0.02,
+    ),
     "12 against 4, t3": World(
         points={"at": wide(12, "kinked"), "sam": wide(4, "kinked")}, noise="t3"
     ),
@@ -144,7 +148,7 @@ def test_differences_at_floors_cover_in_a_few_studies() -> None:
 
 
 def test_a_finer_grid_leads_at_no_floor_in_a_few_studies() -> None:
-    found = at_floors(EQUAL["12 against 4"], 10)
+    found = at_floors(EQUAL["12 against 4"], 6)
     assert not any(point.status == "claimed" for one in found for point in one.points)
     tried = [p.difference for one in found for p in one.points if p.difference is not None]
     assert any(difference.low > 0 for difference in tried)
