@@ -127,6 +127,7 @@ def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
         "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
         "margin": declared.margin,
         "clean_margin": declared.clean_margin,
+        "clean_floors": declared.clean_floors or (),
         "primary": declared.primary,
     }
 
