@@ -18,6 +18,7 @@ from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.stops import STOPPED_TAG
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
@@ -395,14 +396,26 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
     reason = why.get(planned.cell.key, "") or (record.reason if record else "")
     if record is not None and state in ("failed", "given up"):
         reason = record.reason
+    if state in ("stopped", "spared"):
+        reason = _sparing(planned)
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
         seed=planned.cell.seed,
-        status=state if state in ("failed", "given up") else "missing",
+        status=state if state in ("failed", "given up", "stopped", "spared") else "missing",
         reason="its trial is running" if state == "running" else reason,
         run=record.run if record else "",
     )
+
+
+def _sparing(planned: PlannedCell) -> str:
+    """Return why a cell was stopped, or not started."""
+    if planned.state == "spared":
+        return "would not decide who is on a front"
+    epoch = planned.record.labels.get(STOPPED_TAG) if planned.record is not None else None
+    if epoch is None:
+        return "not started: its configuration was stopped"
+    return f"stopped at epoch {epoch} of {planned.cell.config.training.epochs}"
 
 
 def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
