@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.launch import cluster
-from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.ledger import Ledger, Waiting
 from study.launch.locks import await_workers, hold_launch
-from study.launch.states import FileStates, States, keep_here
+from study.launch.states import FileStates, States, TrialContext, keep_here
 from study.plan import space
 from study.plan.budget import LeftOut
 from study.plan.cost import shape_key
@@ -156,7 +155,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
                 _refuse_unfit_starts(plan, dataset, starts)
-                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
+                with cluster.worker_nursery(spec):
+                    outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
                 record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
@@ -373,7 +373,7 @@ def _tuner(
 
     from study.launch.trainable import CellTrainable
 
-    cluster.use_started_workers()
+    cluster.use_plain_workers()
     spec = context.spec
     return tune.Tuner(
         tune.with_resources(

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import torch
 
-from study.launch.context import TrialContext
 from study.launch.restored import Restored, copy_attacks, restore
-from study.launch.states import StatesError
+from study.launch.states import StatesError, TrialContext
 from study.plan import naming, space
 from study.plan.cost import shape_key
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,7 +38,7 @@ from study.records.runs import (
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.records.view import view_tags
-from study.report.filing import Entry, Filing
+from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
 from study.spec.settings import class_of
@@ -126,6 +128,7 @@ def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
         "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
         "margin": declared.margin,
         "clean_margin": declared.clean_margin,
+        "clean_floors": declared.clean_floors or (),
         "primary": declared.primary,
     }
 
@@ -185,8 +188,13 @@ def report_studies(
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        is_filed = is_filed and store_exists(store)
-        filing = stack.enter_context(Filing(store)) if is_filed else None
+        file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
+        if is_filed and store_exists(store):
+            # A process that has imported MLflow already, as a notebook's may have, needs no other.
+            if "mlflow" in sys.modules:
+                file = partial(file_here, store)
+            else:
+                file = stack.enter_context(Filing(store)).file
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
@@ -195,9 +203,9 @@ def report_studies(
             return _write_beside(folder, results, held, empty)
         page = _write(results, folder)
         addresses = []
-        if filing is not None:
+        if file is not None:
             entries = [_entry(spec, specs, folder, project) for spec in specs]
-            addresses = filing.file(page.parent, entries)
+            addresses = file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 

@@ -75,6 +75,7 @@ EXAMPLES: dict[str, Any] = {
     "primary": "hypervolume_difference",
     "margin": 0.01,
     "clean_margin": "0.5pp",
+    "clean_floors": ("90%", "95%"),
     "claims": ({"methods": ("at", "sam"), "direction": "more", "margin": "1pp"},),
     "claims.methods": ("at", "sam"),
     "claims.margin": "1pp",

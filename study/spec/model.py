@@ -18,7 +18,7 @@ from study.spec.around import (
     read_around,
     read_override,
 )
-from study.spec.claims import ClaimSpec, read_pair, read_points, required
+from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_points, required
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
@@ -205,6 +205,13 @@ class AnalysisSpec(Part):
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(read_points, "clean_margin"))
     ] = None
     """Clean accuracy that may be given up for robust accuracy: 0.005 or 0.5pp; None: no claim."""
+    clean_floors: Annotated[
+        Annotated[tuple[Annotated[float, Ge(0), Lt(1)], ...], MinLen(1), AfterValidator(distinct)]
+        | None,
+        BeforeValidator(read_clean_floors),
+    ] = None
+    """Required clean accuracies at which methods are compared where no curve fits, such as
+    [90%, 95%]; None: even steps where both methods were measured."""
 
 
 class StudySpec(Part):

@@ -158,6 +158,13 @@ def test_a_clean_margin_is_a_fraction_or_percentage_points(tmp_path, written):
     assert analysis.clean_margin == 0.005
 
 
+@pytest.mark.parametrize("written", ["[90%, 95.5%]", "[0.955, 0.9]", "[95.5 %, 0.9]"])
+def test_clean_floors_are_percentages_or_fractions_and_rise(tmp_path, written):
+    analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_floors: {written}}}").analysis
+    assert analysis is not None
+    assert analysis.clean_floors == (0.9, 0.955)
+
+
 def test_claims_are_read_and_leave_their_radius_and_margin_to_the_study(tmp_path):
     more = "methods: [at, sam], direction: more"
     equal = "methods: [sam, sam_at], direction: equal, radius: 1/20, margin: 1 pp, at_clean: 0.9"
