@@ -15,8 +15,7 @@ import analysis
 import study
 from study.spec import AROUND
 from study.spec import model as spec
-from study.spec.more import MoreTrials
-from study.spec.start import START_KEYS
+from study.spec.start import START_KEYS, MoreTrials
 from trainers import config
 from trainers.config.data import AUGMENTATIONS, ExtraData
 from trainers.config.training import (

@@ -11,9 +11,9 @@ from io import StringIO
 from statistics import median
 
 from analysis.advice.advise import NewTrials
+from analysis.advice.words import NOTHING, advice_texts
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis
-from analysis.findings.advice import NOTHING, advice_texts
 from analysis.inference.claims import Interval
 from analysis.results.results import Results
 from analysis.results.trials import TrialResult, Value, strong_key, trial_key

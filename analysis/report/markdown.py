@@ -3,8 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from analysis.advice.words import advice_texts
 from analysis.document import Analysis
-from analysis.findings.advice import advice_texts
 from analysis.findings.phrases import reason_text
 from analysis.inference.claims import Finding
 from analysis.report.tables import reference_table

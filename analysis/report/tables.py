@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.advice.words import span_text, target_text, time_text, what_text
 from analysis.attacks.exclusion import Diagnosis
 from analysis.document import Analysis
 from analysis.figures.layers import thinned
 from analysis.figures.palette import method_styles
-from analysis.findings.advice import span_text, target_text, time_text, what_text
 from analysis.findings.phrases import ESTIMAND_TEXTS, capital, points_text, share_text
 from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice

@@ -14,9 +14,8 @@ from functools import cache
 from typing import Any, get_args, get_type_hints
 
 from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
-from study.spec.more import configuration_values
 from study.spec.settings import choices, is_grid, members_of
-from study.spec.start import NOT_FOUND
+from study.spec.start import NOT_FOUND, configuration_values
 from trainers.config import (
     ATTACKS,
     LOSS_NUMERICS,

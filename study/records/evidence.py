@@ -11,8 +11,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from analysis.results.trials import Check, Detection, OtherNorm, StrongResult, Verdict, accuracies
-from study.plan.plan import PlannedCell, TrialRecord
+from analysis.results.trials import (
+    Check,
+    Detection,
+    OtherNorm,
+    OwnSeeds,
+    StrongResult,
+    Verdict,
+    accuracies,
+)
+from study.plan import space
+from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.space import Configuration
 from study.records import runs
 from study.records.attacks import (
@@ -216,4 +225,21 @@ def _strong_result(records: Sequence[AttackRecord]) -> StrongResult:
         survivors=tuple(tuple(right.mean(axis=1).tolist()) for right in survivors),
         bits=bits,
         sample_hash=first.sample_hash,
+    )
+
+
+def own_seeds(spec: StudySpec, plan: Plan) -> tuple[OwnSeeds, ...]:
+    """Return the seeds of the configurations of further trials, those of the study among them."""
+    wanted = {(made.method, made.values) for made, _ in space.more_trials(spec)}
+    found: dict[Configuration, set[int]] = {}
+    for planned in plan.cells:
+        made = planned.cell.configuration
+        if (made.method, made.values) in wanted:
+            alike = Configuration(method=made.method, values=made.values)
+            found.setdefault(alike, set()).add(planned.cell.seed)
+    return tuple(
+        OwnSeeds(
+            method=made.method, values=space.short_values(spec, made), seeds=tuple(sorted(seeds))
+        )
+        for made, seeds in found.items()
     )

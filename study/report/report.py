@@ -13,12 +13,11 @@ from typing import Any
 
 from analysis.results.methods import MethodNote
 from analysis.results.results import DeclaredClaim, Results, ThreatModel
-from analysis.results.trials import AbsentTrial, History, OwnSeeds, TrialResult
+from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
-from study.plan.space import Configuration
 from study.plan.stops import STOPPED_TAG
 from study.plan.times import training_seconds
 from study.records import evidence
@@ -98,7 +97,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             )
             for planned in done
         )
-    evaluation = spec.evaluation
+    evaluation, why = spec.evaluation, reasons(spec, plan)
     results = Results(
         study=spec.name,
         about=spec.about,
@@ -109,7 +108,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
-        absent=_absent_trials(spec, plan),
+        absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
@@ -117,7 +116,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         **_declared(spec.analysis or AnalysisSpec(), dataset),
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
-        own_seeds=_own_seeds(spec, plan),
+        own_seeds=evidence.own_seeds(spec, plan),
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))
@@ -392,12 +391,6 @@ def _history(
     )
 
 
-def _absent_trials(spec: StudySpec, plan: Plan) -> tuple[AbsentTrial, ...]:
-    """Describe the cells without a result."""
-    why = reasons(spec, plan)
-    return tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done")
-
-
 def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str]) -> AbsentTrial:
     """Describe a cell without a result. why: by key, why open cells are open."""
     record, state = planned.record, planned.state
@@ -440,23 +433,6 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             setup=naming.setup_names(spec, name),
         )
         for name, declared in spec.methods.items()
-    )
-
-
-def _own_seeds(spec: StudySpec, plan: Plan) -> tuple[OwnSeeds, ...]:
-    """Return the seeds of the configurations of further trials, those of the study among them."""
-    wanted = {(made.method, made.values) for made, _ in space.more_trials(spec)}
-    found: dict[Configuration, set[int]] = {}
-    for planned in plan.cells:
-        made = planned.cell.configuration
-        if (made.method, made.values) in wanted:
-            alike = Configuration(method=made.method, values=made.values)
-            found.setdefault(alike, set()).add(planned.cell.seed)
-    return tuple(
-        OwnSeeds(
-            method=made.method, values=space.short_values(spec, made), seeds=tuple(sorted(seeds))
-        )
-        for made, seeds in found.items()
     )
 
 

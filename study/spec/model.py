@@ -21,7 +21,6 @@ from study.spec.around import (
 from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_points, required
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import shown
-from study.spec.more import MoreTrials, read_more
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
 from study.spec.search import BudgetSpec, SearchSpec, StopSpec
 from study.spec.settings import (
@@ -49,7 +48,7 @@ from study.spec.settings import (
     rule_errors,
 )
 from study.spec.source import Place
-from study.spec.start import FRESH, START_KEYS, Start, read_start
+from study.spec.start import FRESH, START_KEYS, MoreTrials, Start, read_more, read_start
 from trainers.config import (
     ATTACKS,
     ConfigError,

@@ -25,10 +25,9 @@ from study.spec.model import (
     settings_of,
     start_of,
 )
-from study.spec.more import configuration_values
 from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, Source, SpecError, read_yaml
-from study.spec.start import Start
+from study.spec.start import Start, configuration_values
 from trainers.config import ConfigError
 
 MOST_CELLS = 100_000

@@ -9,8 +9,8 @@ import yaml
 
 from analysis import analyse
 from analysis.advice.narrowing import VarianceParts, spend
+from analysis.advice.words import NOTHING, advice_texts, next_line
 from analysis.document import Analysis, read_json, write_json
-from analysis.findings.advice import NOTHING, advice_texts, next_line
 from analysis.report.data_files import next_yaml
 from analysis.report.page import page
 from tests.analysis.advice.lab import Lab

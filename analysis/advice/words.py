@@ -1,18 +1,25 @@
-"""Advice findings: what to run next, as sentences and as one line."""
+"""Words of advice: what to run next, as sentences and as one line."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from analysis.advice.advise import Advice, Ends, NewTrials
-from analysis.document import Analysis
-from analysis.findings.phrases import capital, interval_text
-from analysis.results.words import count_text, method_text, value_text, values_text
+from analysis.results.words import count_text, method_text, percent, value_text, values_text
 
 NOTHING = "No trial is known that would narrow an interval of this study by much."
 MOST_NAMED = 3
 """Configurations that one sentence names; further ones are counted."""
 
 
-def next_line(analysis: Analysis) -> str:
+class Advised(Protocol):
+    """What has advice: an analysis, which lies above this module."""
+
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """Return what to run next, the most useful first."""
+
+
+def next_line(analysis: Advised) -> str:
     """Return what to run next as one short line; empty if nothing is advised.
 
     >>> from types import SimpleNamespace
@@ -28,7 +35,9 @@ def next_line(analysis: Analysis) -> str:
 def advice_texts(advice: Sequence[Advice]) -> list[str]:
     """Return what to run next as sentences, the most useful first."""
     return [
-        f"{capital(what_text(one))}{_time(one)}: {_effect(one)}{_evenly(one)}." for one in advice
+        f"{what[0].upper()}{what[1:]}{_time(one)}: {_effect(one)}{_evenly(one)}."
+        for one in advice
+        for what in [what_text(one)]
     ]
 
 
@@ -117,7 +126,7 @@ def span_text(one: Advice, ends: Ends | None) -> str:
         return "–"
     low, high = ends
     if one.kind == "primary contrast":
-        return interval_text(low or 0.0, high or 0.0)
+        return f"{percent(low or 0.0)} to {percent(high or 0.0)} pp".replace("-", "−")
     if high is None:
         return f"above {value_text(low or 0.0)}"
     return f"below {value_text(high)}" if not low else f"{value_text(low)} to {value_text(high)}"
