@@ -121,7 +121,6 @@ def _trials(spec: StudySpec) -> dict[str, Any]:
             f"tags.`{NAME_TAG}`",
             f"metrics.`{clean}`",
             f"metrics.`{robust}`",
-            "metrics.`seconds`",
             "attributes.`Models`",
         ],
         **_charts(spec, clean, robust, "single trials"),
