@@ -11,7 +11,6 @@ import pytest
 
 from study.plan.plan import make_plan
 from study.records.runs import begin_study, end_study, open_study
-from study.records.store import connect, find_store
 from study.report import follow
 from study.report.follow import Follower, Step, is_at_work, pause, strip
 from study.spec import StudySpec
@@ -24,8 +23,8 @@ Read = Callable[..., StudySpec]
 @pytest.fixture
 def follower(read: Read, tmp_path: Path) -> Follower:
     steps = [
-        Step(trials=number, text="<difference>", estimate=0.3, low=0.3 - half, high=0.3 + half)
-        for number, half in ((4, 0.2), (8, 0.1))
+        Step(trials=number, estimate=30.0, low=30.0 - half, high=30.0 + half)
+        for number, half in ((4, 20.0), (8, 10.0))
     ]
     return Follower(spec=read(), project=tmp_path, slots=2, steps=steps)
 
@@ -36,13 +35,14 @@ def test_the_strip_tells_what_runs_the_time_left_and_how_the_interval_shrinks(
     first, second, third, *_ = grid_cells(follower.spec)
     epoch = {"train/epoch": 2.0}
     running = {"status": "RUNNING", "is_complete": False, "objectives": None, "metrics": epoch}
-    trials = [finished_trial(first), finished_trial(second)]
+    cost = {"cost/passes_per_sample": 3.0}
+    trials = [finished_trial(one, metrics=cost) for one in (first, second)]
     plan = make_plan(follower.spec, DATA, [*trials, replace(finished_trial(third), **running)])
     text = strip(follower, plan, is_over=False)
     assert "2 of 12 trials done · 1 running · 0 failed · about " in text
     assert "sam rho=0.1 seed=0 (epoch 2 of 3)" in text
-    assert "±0.2 → ±0.1" in text
-    assert "&lt;difference&gt;" in text
+    assert "30.0 pp of robust accuracy [20.0, 40.0] after 8 trials" in text
+    assert "±20.0 → ±10.0" in text
     assert text.count("<circle") == 2
     assert "no longer changes" in strip(follower, plan, is_over=True)
 
@@ -59,23 +59,27 @@ def test_the_page_reads_the_strip_from_the_script_beside_it(follower: Follower) 
         assert name in page
 
 
-def test_a_launch_is_at_work_as_long_as_its_process_lives(read: Read, tmp_path: Path) -> None:
-    spec, store = read(), find_store(tmp_path)
+def test_a_launch_is_at_work_as_long_as_its_process_lives(
+    read: Read, store: Any, client: Any, tmp_path: Path
+) -> None:
+    spec = read().model_copy(update={"name": "followed"})
+    project = store.path.parents[1]
     assert not is_at_work(spec, tmp_path), "there is no store"
-    client: Any = connect(store)
     runs = open_study(client, store, spec, {})
-    lock = tmp_path / "runs" / "launch.lock"
-    lock.write_text(f"study {spec.name}, process {os.getpid()}, since today")
-    assert not is_at_work(spec, tmp_path), "its parent run is not running yet"
+    lock = project / "runs" / "launch.lock"
+    ours = f"study {spec.name}, process {os.getpid()}, since today"
+    lock.write_text(ours)
+    assert not is_at_work(spec, project), "its parent run is not running yet"
     begin_study(client, runs)
-    assert is_at_work(spec, tmp_path)
-    lock.write_text(f"study {spec.name}, process 4194304, since today")
-    assert not is_at_work(spec, tmp_path), "it was killed"
-    lock.write_text(f"study other, process {os.getpid()}, since today")
-    assert not is_at_work(spec, tmp_path), "another study is launched"
-    lock.write_text(f"study {spec.name}, process {os.getpid()}, since today")
+    assert is_at_work(spec, project)
+    lock.write_text(ours.replace(f"{os.getpid()}", "4194304"))
+    assert not is_at_work(spec, project), "it was killed"
+    lock.write_text(ours.replace(spec.name, "other"))
+    assert not is_at_work(spec, project), "another study is launched"
+    lock.write_text(ours)
     end_study(client, runs, "FINISHED")
-    assert not is_at_work(spec, tmp_path)
+    assert not is_at_work(spec, project)
+    lock.unlink()
 
 
 def test_analyses_take_their_share_of_the_machine_and_no_more() -> None:
