@@ -13,6 +13,7 @@ from analysis.results.words import attack_text, count_text
 LEADING = (
     "dominance within the clean margin",
     "gap",
+    "gap at clean floors",
     "stronger attack",
     "dominance",
     "equivalent epsilon",
