@@ -82,7 +82,9 @@ class ClaimSpec(Part):
     """One claim: how the robust accuracies of two methods compare."""
 
     methods: Annotated[tuple[str, str], BeforeValidator(read_pair)]
+    """The two methods, the one that is claimed to be ahead first."""
     direction: Direction
+    """Whether the first is more robust, or both are equally robust within the margin."""
     radius: Annotated[Radius | None, BeforeValidator(partial(required, "radius"))] = None
     """Of the attack, one of the evaluation's radii; None: the objective radius."""
     margin: Annotated[
