@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from analysis.document import Analysis, View
 from analysis.findings.attacks import exclusion_findings
+from analysis.findings.best import best_of_each
 from analysis.findings.dominance import dominance_findings
 from analysis.findings.epochs import training_findings
 from analysis.findings.equivalence import equivalence_findings
@@ -13,6 +14,7 @@ from analysis.findings.optimism import selection_findings
 from analysis.findings.responses import margin_findings, response_findings
 from analysis.inference.claims import Finding
 from analysis.results.results import compared
+from analysis.results.words import value_text
 
 
 def find(analysis: Analysis) -> tuple[Finding, ...]:
@@ -29,7 +31,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     perturbing = {note.name for note in results.methods if note.kind != "standard"}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
-        *contrast_findings(results, view.contrasts),
+        *contrast_findings(results, view.contrasts, best_of_each(analysis)),
         *exclusion_findings(results, analysis.exclusion),
         *(f for gap in view.gaps for f in gap_findings(results, gap, len(view.gaps))),
         *(f for tier in analysis.tiers for f in tier.analysis.findings),
@@ -60,6 +62,10 @@ def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
     # Equal cost is compared at the objective radius only.
     some = replace(view.contrasts, contrasts=chosen, costs=())
     return [
-        replace(finding, kind=f"{finding.kind}, other radius")
-        for finding in contrast_findings(analysis.results, some)
+        replace(
+            finding,
+            kind=f"{finding.kind}, other radius",
+            plain=f"At radius {value_text(view.radius)}: {finding.plain}" if finding.plain else "",
+        )
+        for finding in contrast_findings(analysis.results, some, best_of_each(analysis, view))
     ]

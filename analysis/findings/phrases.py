@@ -39,6 +39,17 @@ def interval_text(low: float, high: float) -> str:
     return f"{points_text(low)} to {points_text(high)} pp"
 
 
+def plain_ends(low: float | None, high: float | None) -> str:
+    """Format the ends of an interval of differences as plain sentences have it.
+
+    >>> plain_ends(-0.012, 0.03)
+    '[−1.2 to 3.0]'
+    """
+    if low is None or high is None:
+        return ""
+    return f"[{points_text(low)} to {points_text(high)}]"
+
+
 def accuracy_interval(value: Interval) -> str:
     """Format the interval of an accuracy.
 
@@ -159,6 +170,7 @@ def held_back(
     return replace(
         finding,
         text=f"Not claimed ({reason}): {finding.text}",
+        plain=f"Not claimed, as {reason}. {finding.plain}" if finding.plain else "",
         status="bracketed",
         reason=f"{reason}; run more seeds" if not finding.reason else f"{reason}; {finding.reason}",
     )

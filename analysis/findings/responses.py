@@ -87,6 +87,8 @@ def _peak_finding(
             text=f"{capital(subject)} peaks at {name} = {value_text(at.estimate)} (95% interval "
             f"{value_text(at.low)} to {value_text(at.high)}, by a parabola in ln {name}; "
             f"{conditions}). The highest mean is {height}.",
+            plain=f"{capital(subject)} peaks at {name} = {value_text(at.estimate)} "
+            f"[{value_text(at.low)} to {value_text(at.high)}].",
             status="claimed",
             estimate=at.estimate,
             low=at.low,
@@ -94,8 +96,12 @@ def _peak_finding(
             family="parabola",
         )
     if peak.shape == "still rising":
+        plain = f"{capital(subject)} is still rising at the largest {name} tried: "
+        finding = replace(finding, plain=f"{plain}{percent(best.estimate)}% at {best_at}.")
         text = f"{capital(subject)} is still rising at the largest {name} tried: {height} "
         return replace(finding, text=f"{text}({conditions}).", status="bracketed")
+    plain = f"Where {subject} peaks is unknown: {peak.reason}."
+    finding = replace(finding, plain=f"{plain} The highest mean is at {best_at}.")
     text = f"Where {subject} peaks is unknown: {peak.reason}. The highest mean is {height} "
     return replace(finding, text=f"{text}({conditions}).")
 
@@ -123,12 +129,14 @@ def _margin_finding(
     )
     if margin.fit is None:
         reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
+        finding = replace(finding, plain=f"{subject} {_between(margin)}.")
         text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     lone = "" if margin.seed_noise else SAME_NETWORKS
     if margin.fit.doubt:
         # The curve does not say where within the bracket the half lies.
         reason = "; ".join(part for part in (lone, margin.fit.doubt) if part)
+        finding = replace(finding, plain=f"{subject} {_between(margin)}.")
         text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; no radius is claimed: "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
@@ -141,6 +149,8 @@ def _margin_finding(
         f"{value_text(half.high)}{f'; {lone}' if lone else ''}; {family} survival curve, at most "
         f"{percent(margin.fit.misfit)} pp from the measured accuracies, which the interval allows "
         f"for; {conditions}).",
+        plain=f"{subject} at attack radius {value_text(half.estimate)} "
+        f"[{value_text(half.low)} to {value_text(half.high)}].",
         status="bracketed" if lone else "claimed",
         estimate=half.estimate,
         low=half.low,

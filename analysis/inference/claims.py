@@ -3,7 +3,7 @@
 The words of this module are those that `front.json` writes, so they change with its schema only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 LEVEL = 0.95
@@ -60,3 +60,5 @@ class Finding:
     """Why it is bracketed or refused, with the numbers, and the way out."""
     primary: bool = False
     """The one contrast declared before the data; all others are exploratory or adjusted."""
+    plain: str = field(default="", metadata={"written": lambda finding: bool(finding.plain)})
+    """The same in one or two short sentences, without the conditions that all findings share."""

@@ -8,11 +8,10 @@ from pathlib import Path
 from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.canvas import pdf, png
-from analysis.figures.front import fig_front
+from analysis.figures.front import fig_column, fig_front
 from analysis.inference.bootstrap import COUNT
-from analysis.report.configurations import configurations_csv
+from analysis.report.configurations import configurations_csv, table_tex
 from analysis.report.data_files import provenance_json, seeds_csv
-from analysis.report.latex import table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import findings_md
 from analysis.report.page import page
@@ -25,6 +24,7 @@ FILES = (
     "front.png",
     "front.svg",
     "front.pdf",
+    "front_column.pdf",
     "front.json",
     "findings.md",
     "configs.csv",
@@ -78,6 +78,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
     return {
         "front.png": png(figure),
         "front.pdf": pdf(figure),
+        "front_column.pdf": pdf(fig_column(analysis, radius)),
         **{name: text.encode(errors="replace") for name, text in texts.items()},
     }
 

@@ -17,6 +17,10 @@ LEADING = (
     "equivalent epsilon",
 )
 """Kinds of findings that answer the questions of a study."""
+COMPARISONS = ("hypervolume difference", "gap", "dominance", "dominance of the best")
+"""Kinds of findings that say something even where no method is ahead."""
+MINOR = ("half-robustness radius", "selection", "peak of robust accuracy", "exchange rate", "knee")
+"""Kinds of findings on one method alone."""
 
 
 def escaped_markdown(text: str) -> str:
@@ -35,8 +39,8 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     limits: topic and text of each limit of the whole study.
     """
     results = analysis.results
-    said = [f for f in ordered(analysis.findings) if f.status == "claimed"]
-    unsaid = [f for f in ordered(analysis.findings) if f.status != "claimed"]
+    said = [f for f in ordered(analysis.findings) if is_told(f)]
+    unsaid = [f for f in ordered(analysis.findings) if not is_told(f)]
     lines = [f"# {escaped_markdown(results.study)}", ""]
     if results.about:
         lines += [escaped_markdown(results.about), ""]
@@ -61,15 +65,25 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
 
     The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
-    places = {"claimed": 0, "bracketed": 1, "refused": 2}
     seen: set[tuple[str, str]] = set()
-    keys: list[tuple[bool, int, bool, int]] = []
+    keys: list[tuple[bool, int, bool, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
         leads = finding.kind in LEADING and kind not in seen
-        keys.append((not finding.primary, places[finding.status], not leads, len(keys)))
+        place = 0 if is_told(finding) else 1 if finding.status == "bracketed" else 2
+        minor = finding.kind in MINOR or finding.kind.endswith(", other radius")
+        keys.append((not finding.primary, place, not leads, minor, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
+
+
+def is_told(finding: Finding) -> bool:
+    """Return whether a finding stands among what the study found.
+
+    These are claims, and methods that are not told apart, which is an answer, too.
+    """
+    compared = finding.status == "bracketed" and finding.kind in COMPARISONS
+    return finding.status == "claimed" or compared
 
 
 def _item(finding: Finding) -> str:

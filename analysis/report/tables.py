@@ -9,6 +9,7 @@ from analysis.attacks.exclusion import Diagnosis
 from analysis.document import Analysis
 from analysis.figures.layers import thinned
 from analysis.figures.palette import method_styles
+from analysis.findings.fronts import STANDARD_COST
 from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, share_text
 from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice
@@ -29,8 +30,6 @@ REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 
 """Required clean accuracies that may become columns of the table of fronts."""
 ASKED = 4
 """At most so many of them become columns."""
-STANDARD_COST = 3.0
-"""Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,8 @@ class Cell:
     order: float | str = ""
     colour: str = ""
     """Colour of the swatch before the text; empty for none."""
+    target: str = ""
+    """Identifier of the part of the page that its text leads to; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,8 @@ from analysis.findings.phrases import declared_seeds_text
 from analysis.fronts.choice import choose
 from analysis.inference.claims import Interval
 from analysis.report.bundle import FILES, bundle, rerender, write_report
-from analysis.report.configurations import configuration_table
+from analysis.report.configurations import configuration_table, escaped, table_tex
 from analysis.report.front_tables import cost_table, equivalence_table
-from analysis.report.latex import escaped, table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import ordered
 from analysis.report.page import MOST_LIMITS, gravest_first, page
