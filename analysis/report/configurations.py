@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from analysis.document import Analysis
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
 from analysis.inference.claims import Interval
+from analysis.report.cards import card_key, carded_rows
 from analysis.report.data_files import alarms_of, csv_text, evidence_columns, mean_of, median_of
 from analysis.report.tables import (
     Cell,
@@ -218,11 +219,15 @@ def _validation_text(results: Results) -> str:
 
 def _naming_columns(analysis: Analysis) -> list[Column]:
     """Return the columns of method, values and seeds."""
-    found = analysis.found
+    found, carded = analysis.found, set(carded_rows(analysis))
     return [
         Column(
             head="Method",
-            cell=lambda row: method_cell(analysis.results, found[row].method),
+            cell=lambda row: method_cell(
+                analysis.results,
+                found[row].method,
+                target=f"#{card_key(row)}" if row in carded else "",
+            ),
             data=lambda row: {"method": found[row].method},
             tex_head="Method",
             tex=lambda row: found[row].method,

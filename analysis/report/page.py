@@ -20,6 +20,7 @@ from analysis.report.attack_tables import (
     tier_text,
     verdict_table,
 )
+from analysis.report.cards import build_cards
 from analysis.report.configurations import configuration_table
 from analysis.report.front_tables import gate_table
 from analysis.report.limits import Limit, limits, method_notes
@@ -192,6 +193,7 @@ def _render(
         left_out=left_out,
         contents=_contents(told, sections),
         sections=sections,
+        cards=build_cards(analysis),
         notes=method_notes(analysis),
         diagnostics=_diagnostics(analysis, pictures),
         provenance=_provenance(analysis),
@@ -204,6 +206,7 @@ def _contents(told: Sequence[Finding], sections: Sequence[Section]) -> list[Cont
         *([Control(key="findings", label="Findings")] if told else []),
         Control(key="limits", label="Limits"),
         *(Control(key=section.key, label=section.short) for section in sections),
+        *([Control(key="cards", label="One by one")] if sections else []),
         Control(key="methods", label="Methods"),
         Control(key="provenance", label="Provenance"),
     ]

@@ -11,6 +11,7 @@ from analysis.document import Analysis
 from analysis.findings.best import Best, best_of_each
 from analysis.findings.phrases import ESTIMAND_TEXTS, capital, declared_seeds_text
 from analysis.inference.claims import Finding
+from analysis.report.cards import card_key
 from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
 from analysis.results.results import primary_pair
 from analysis.results.words import attack_text, count_text, value_text, values_text
@@ -123,7 +124,8 @@ def best_table(analysis: Analysis) -> Table:
 
 def _named(analysis: Analysis, best: Best) -> Cell:
     values = values_text(best.configuration.values)
-    return method_cell(analysis.results, best.configuration.method, values)
+    target = f"#{card_key(best.row)}"
+    return method_cell(analysis.results, best.configuration.method, values, target)
 
 
 def _cost(best: Best) -> Cell:

@@ -42,7 +42,7 @@ class Cell:
     colour: str = ""
     """Colour of the swatch before the text; empty for none."""
     target: str = ""
-    """Identifier of the part of the page that its text leads to; empty for none."""
+    """Address that its text leads to, such as #d3 in the page; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,10 +196,10 @@ def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> 
     return method_cell(results, c.method, values_text(c.values, 4))
 
 
-def method_cell(results: Results, method: str, below: str = "") -> Cell:
-    """Format a method with a swatch of its colour."""
+def method_cell(results: Results, method: str, below: str = "", target: str = "") -> Cell:
+    """Format a method with a swatch of its colour, and what its name leads to."""
     style = method_styles(results.methods)[method]
-    return Cell(text=method, below=below, order=method, colour=style.colour)
+    return Cell(text=method, below=below, order=method, colour=style.colour, target=target)
 
 
 def interval_cell(value: Interval) -> Cell:

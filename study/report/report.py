@@ -31,6 +31,7 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
+from study.report import sources
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec
@@ -68,6 +69,11 @@ class Report:
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read the results of a study from its records, including which cells have none."""
+    return _read(spec, project)[0]
+
+
+def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
+    """Read the results of a study, and the cells that are done."""
     spec = with_starts(spec, project)
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
@@ -115,7 +121,23 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         data_doubts=doubts(dataset),
     )
     with recording(store):
-        return replace(results, histories=_histories(spec, store, results, done))
+        results = replace(results, histories=_histories(spec, store, results, done))
+    return _with_sources(spec, store, results, done), done
+
+
+def _with_sources(
+    spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
+) -> Results:
+    """Add where each trial's run is shown, and how each configuration is declared."""
+    if not done:
+        return results
+    with recording(store):
+        places = sources.run_addresses(store, open_source(store), done)
+    return replace(
+        results,
+        trials=tuple(replace(trial, address=places[trial.run]) for trial in results.trials),
+        declarations=sources.declarations(spec, done),
+    )
 
 
 def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
@@ -148,13 +170,17 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
         filing = stack.enter_context(Filing(store)) if store_exists(store) else None
-        found = [read_results(spec, project) for spec in specs]
+        read = [_read(spec, project) for spec in specs]
+        found = [results for results, _ in read]
         results = found[0] if len(found) == 1 else combine(found)
+        pictures = {
+            run: png for _, done in read for run, png in sources.pictures(store, done).items()
+        }
         empty = tuple(one.study for one in found if not one.trials)
         held = 0 if is_forced else count_reported(folder)
         if len(results.trials) < held:
-            return _write_beside(folder, results, held, empty)
-        page = _write(results, folder)
+            return _write_beside(folder, results, held, empty, pictures)
+        page = _write(results, folder, pictures)
         addresses = []
         if filing is not None:
             addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
@@ -171,10 +197,16 @@ def count_reported(folder: Path) -> int:
         return 0
 
 
-def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, ...]) -> Report:
+def _write_beside(
+    folder: Path,
+    results: Results,
+    held: int,
+    empty: tuple[str, ...],
+    pictures: Mapping[str, bytes],
+) -> Report:
     """Keep a report of more trials; write the new one beside it, unless it holds no trial."""
     fewer = folder.with_name(f"{folder.name}@fewer")
-    page = _write(results, fewer) if results.trials else folder / "index.html"
+    page = _write(results, fewer, pictures) if results.trials else folder / "index.html"
     place = f"the new report is in reports/{fewer.name}" if results.trials else "none is written"
     kept = (
         f"reports/{folder.name}: holds {held} trials, but only {len(results.trials)} are done as "
@@ -183,11 +215,11 @@ def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, .
     return Report(page=page, address="", without_results=empty, kept=kept)
 
 
-def _write(results: Results, folder: Path) -> Path:
+def _write(results: Results, folder: Path, pictures: Mapping[str, bytes]) -> Path:
     """Write the bundle and return its page."""
     from analysis.report.bundle import write_report  # matplotlib: a second, only for a report
 
-    return write_report(results, folder)
+    return write_report(results, folder, pictures=pictures)
 
 
 def _report_name(specs: Sequence[StudySpec]) -> str:

@@ -1,0 +1,132 @@
+"""Sources: where a number of the report comes from, which a reader looks up in two clicks.
+
+Of each trial its run in MLflow, of each configuration what declares it in a studies file, and a
+picture of adversarial examples.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import yaml
+
+from analysis.results.trials import Declaration
+from study.plan import space
+from study.plan.plan import PlannedCell
+from study.records.database import Database
+from study.records.runs import Source, artifact, may_have
+from study.records.store import Store, TrackingError
+from study.spec import StudySpec
+from trainers.config import DataConfig
+
+UI = "http://127.0.0.1:5000"
+"""Where `study ui` shows the runs of a local store, unless the port is in use."""
+PICTURE = "adversarial_examples.png"
+"""The artifact of a run that shows what its attack broke."""
+LINE = 96
+"""Width of a declaration."""
+
+
+def run_addresses(store: Store, source: Source, done: Sequence[PlannedCell]) -> dict[str, str]:
+    """Return the address in the MLflow UI of each finished trial's run, by the run's id."""
+    server = store.uri if store.uri.startswith(("http://", "https://")) else UI
+    records = [planned.record for planned in done if planned.record is not None]
+    # A study takes over trials of others, whose runs are in experiments of theirs.
+    first = {record.study: record.run for record in reversed(records)}
+    experiments = {study: _experiment(source, run) for study, run in first.items()}
+    return {
+        record.run: f"{server}/#/experiments/{experiments[record.study]}/runs/{record.run}"
+        "?workflowType=machine_learning"
+        for record in records
+    }
+
+
+def _experiment(source: Source, run: str) -> str:
+    if isinstance(source, Database):
+        return source.experiment(run)
+    return str(source.get_run(run).info.experiment_id)
+
+
+def declarations(spec: StudySpec, done: Sequence[PlannedCell]) -> tuple[Declaration, ...]:
+    """Return how each configuration with a finished trial is declared alone, as a study."""
+    firsts = {planned.cell.configuration: planned.cell for planned in reversed(done)}
+    seeds = {one: [p.cell.seed for p in done if p.cell.configuration == one] for one in firsts}
+    return tuple(
+        Declaration(
+            method=configuration.method,
+            values=space.short_values(spec, configuration),
+            text=declared_text(spec, cell, seeds[configuration]),
+        )
+        for configuration, cell in firsts.items()
+    )
+
+
+def declared_text(spec: StudySpec, cell: space.Cell, seeds: Sequence[int]) -> str:
+    """Write a study of one configuration as YAML: launched, its cells have the same keys.
+
+    Of data that are a folder or a file, only the kind is written: a path is of one machine.
+    """
+    plain = space.canonical(cell.config, "")
+    sides = {
+        kind: chosen
+        for kind, chosen in plain["method"].items()
+        if kind != "loss" or chosen != {"cross_entropy": {}}
+    }
+    method = {kind: _written(chosen) for kind, chosen in sides.items() if chosen != {"none": {}}}
+    checkpoint = {"checkpoint": spec.evaluation.checkpoint}
+    study: dict[str, Any] = {
+        "data": _data(spec.data),
+        "model": _written(plain["model"]),
+        "training": _written(plain["training"]),
+        "seeds": list(seeds),
+        "methods": {cell.configuration.method: method},
+        "evaluation": {**_written(plain["evaluation"]), **checkpoint},
+    }
+    notes = "" if spec.start.is_fresh else "# It starts from the weights that the study declares.\n"
+    lines = [f"  {name}: {_flow(value)}" for name, value in study.items()]
+    return f"{notes}one:\n" + "\n".join(lines) + "\n"
+
+
+def _data(data: DataConfig) -> dict[str, Any]:
+    kind = data.name if data.is_own else data.name.partition(":")[0]
+    own = {
+        item.name: getattr(data, item.name)
+        for item in fields(data)
+        if item.name not in ("name", "settings", "transform", "extra")
+        and getattr(data, item.name) != item.default
+    }
+    return {"name": kind, **own}
+
+
+def _written(plain: Any) -> Any:
+    """Drop what a key holds but a studies file does not: the source of a part of one's own."""
+    if isinstance(plain, Mapping):
+        return {name: _written(value) for name, value in plain.items() if name != "source"}
+    return plain
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(
+        value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=LINE
+    )
+    return text.removesuffix("\n...\n").strip().replace("\n", "\n   ")
+
+
+def pictures(store: Store, done: Sequence[PlannedCell]) -> dict[str, bytes]:
+    """Read one picture of adversarial examples for each configuration, by the run's id.
+
+    A picture that is missing or cannot be reached is left out: no number depends on it.
+    """
+    found: dict[str, bytes] = {}
+    shown = set()
+    for planned in done:
+        record, configuration = planned.record, planned.cell.configuration
+        if record is None or configuration in shown or not may_have(record, PICTURE):
+            continue
+        try:
+            with artifact(store, record, PICTURE) as path:
+                found[record.run] = path.read_bytes()
+        except (TrackingError, OSError):
+            continue
+        shown.add(configuration)
+    return found
