@@ -3,11 +3,11 @@
 import re
 
 from analysis.document import Analysis
-from analysis.findings.phrases import reason_text
+from analysis.findings.phrases import points_text, reason_text
 from analysis.inference.claims import Finding
 from analysis.report.tables import reference_table
 from analysis.results.results import Results
-from analysis.results.words import attack_text, count_text
+from analysis.results.words import attack_text, count_text, value_text
 
 LEADING = (
     "dominance within the clean margin",
@@ -21,6 +21,11 @@ COMPARISONS = ("hypervolume difference", "gap", "dominance", "dominance of the b
 """Kinds of findings that say something even where no method is ahead."""
 MINOR = ("half-robustness radius", "selection", "peak of robust accuracy", "exchange rate", "knee")
 """Kinds of findings on one method alone."""
+STRENGTHS = (
+    *("equivalent epsilon", "slope of equivalent epsilon", "half-robustness radius"),
+    *("peak of robust accuracy", "exchange rate"),
+)
+"""Kinds of findings whose numbers are no accuracies."""
 
 
 def escaped_markdown(text: str) -> str:
@@ -88,7 +93,10 @@ def is_told(finding: Finding) -> bool:
 
 def _item(finding: Finding) -> str:
     mark = "**Primary contrast.** " if finding.primary else ""
-    return f"- {mark}{escaped_markdown(f'{finding.text} {reason_text(finding)}')}"
+    told = escaped_markdown(f"{finding.text} {reason_text(finding)}")
+    if not finding.plain:
+        return f"- {mark}{told}"
+    return f"- {mark}{escaped_markdown(finding.plain)}\n  - {told}"
 
 
 def _table(findings: tuple[Finding, ...]) -> list[str]:
@@ -106,7 +114,7 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
                 for text in (
                     f.kind,
                     f.status,
-                    *(_number(value) for value in (f.estimate, f.low, f.high)),
+                    *(_number(f, value) for value in (f.estimate, f.low, f.high)),
                     f"{f.level:g}",
                     f.estimand or "",
                     f.interval_method,
@@ -133,5 +141,10 @@ def _references(results: Results) -> list[str]:
     return ["## References", "", table.caption, "", *items, ""] if items else []
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _number(finding: Finding, value: float | None) -> str:
+    """Format a number of a finding: a difference of accuracies in points, a strength as it is."""
+    if value is None:
+        return ""
+    if any(finding.kind.startswith(kind) for kind in STRENGTHS):
+        return value_text(value, 2)
+    return f"{points_text(value)} pp"

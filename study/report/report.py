@@ -173,9 +173,7 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
         read = [_read(spec, project) for spec in specs]
         found = [results for results, _ in read]
         results = found[0] if len(found) == 1 else combine(found)
-        pictures = {
-            run: png for _, done in read for run, png in sources.pictures(store, done).items()
-        }
+        pictures = sources.pictures(store, [cell for _, done in read for cell in done])
         empty = tuple(one.study for one in found if not one.trials)
         held = 0 if is_forced else count_reported(folder)
         if len(results.trials) < held:
