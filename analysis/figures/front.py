@@ -49,6 +49,9 @@ READING_LINE = 0.135
 ALONE, COLUMN, COLUMN_POINTS = (7.2, 4.9), (3.25, 2.7), 8.0
 """Width and height in inches of the figure alone, without its texts, and in a column of a paper,
 where every text has so many points."""
+COLUMN_LABELS, COLUMN_MARKS, COLUMN_FAINT = 2, 0.75, 0.35
+"""In a column, each method has so many labels of points, marks and lines are smaller by a factor,
+and regions are fainter."""
 
 
 def fig_front(
@@ -87,6 +90,11 @@ def fig_column(analysis: Analysis, radius: float) -> Figure:
         axes.tick_params(labelsize=COLUMN_POINTS)
         _fill(axes, analysis, scene, size=COLUMN_POINTS)
         axes.xaxis.label.set_size(COLUMN_POINTS)
+        for line in axes.lines:
+            line.set_markersize(COLUMN_MARKS * line.get_markersize())
+            line.set_linewidth(COLUMN_MARKS * line.get_linewidth())
+        for region in axes.patches:
+            region.set_alpha(COLUMN_FAINT)
     return figure
 
 
@@ -225,10 +233,13 @@ def _whole_words(text: str, most: int) -> str:
 
 
 def _draw(axes: Axes, scene: Scene, *, with_seeds: bool, layered: bool, size: float) -> None:
-    markers, lines, nothing = [np.empty((0, 4))], [np.empty((0, 4))], np.empty((0, 4))
+    markers, lines, strokes = [np.empty((0, 4))], [np.empty((0, 4))], [np.empty((0, 4))]
     for method in scene.methods:
         for drawn in method.drawn:
             lines += _draw_estimand(axes, method, drawn, layered=layered)
+            if not layered:
+                rings = method.points[method.is_member], drawn.covariances[method.is_member]
+                strokes.append(layers.region_boxes(axes, *rings))
         if with_seeds:
             gid = layer(method.key, "seed")
             if len(method.seeds) > len(method.points):
@@ -244,14 +255,15 @@ def _draw(axes: Axes, scene: Scene, *, with_seeds: bool, layered: bool, size: fl
     lines += arrows
     outside = _draw_outside(axes, scene)
     markers += [marker_boxes(axes, np.array(label.anchors), 0.0) for label in outside]
-    boxes = [np.vstack(markers), np.vstack(lines), nothing]
+    boxes = [np.vstack(found) for found in (markers, lines, strokes)]
     for label in _sized(gaps, size):
         # Each estimand has its own label in the same place, and only one is visible.
         place_labels(axes, [label], *boxes)
     boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, label.text) for label in gaps)])
     if not _place_names(axes, scene, boxes, size):
         _draw_legend(axes, scene)
-    place_labels(axes, _sized(outside + value_labels(scene), size), *boxes)
+    values = value_labels(scene, COLUMN_LABELS) if size else value_labels(scene)
+    place_labels(axes, _sized(outside + values, size), *boxes)
 
 
 def _sized(labels: list[Label], size: float) -> list[Label]:
@@ -315,7 +327,7 @@ def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     styles = {method.note.name: method for method in scene.methods}
     heights = [min(height, top) for height in scene.outside_heights]
-    for c, height in zip(scene.outside, heights, strict=True):
+    for c, row, height in zip(scene.outside, scene.outside_rows, heights, strict=True):
         method = styles[c.method]
         axes.plot(
             [left],
@@ -326,7 +338,7 @@ def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
             color=method.style.colour,
             clip_on=False,
             zorder=5,
-            gid=layer(method.key),
+            gid=layer(method.key, f"c{row}"),
         )
     return left_labels(scene, heights)
 

@@ -112,6 +112,8 @@ class Scene:
     methods: tuple[MethodScene, ...]
     outside: tuple[ConfigurationResult, ...]
     """Configurations left of the figure."""
+    outside_rows: tuple[int, ...]
+    """Their rows in `configurations(results)`."""
     outside_heights: tuple[float, ...]
     """Their robust accuracies."""
     arrows: tuple[Arrow, ...]
@@ -124,7 +126,7 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
     """Gather what the main figure shows at this radius under these estimands."""
     choice = analysis.choice
     views = [analysis.view(radius, estimand) for estimand in estimands]
-    limits = _limits(analysis, choice, views)
+    limits, keys = _limits(analysis, choice, views), [c.key for c in analysis.found]
     methods = tuple(
         _method(analysis, number, front, views, limits)
         for number, front in enumerate(choice.fronts)
@@ -133,6 +135,7 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
         limits=limits,
         methods=tuple(method for method in methods if len(method.points) or len(method.members)),
         outside=left_out(choice),
+        outside_rows=tuple(keys.index(c.key) for c in left_out(choice)),
         outside_heights=tuple(
             100 * c.robust[analysis.results.threat.radii.index(radius)].mean
             for c in left_out(choice)

@@ -24,7 +24,7 @@ PARTS = (
 )
 """The second part of a whole, the third, and so on."""
 MOST_NAMED = 8
-"""At most so many values of ρ have a finding, the most robust ones; the table has all."""
+"""At most so many values of ρ have a finding, the most robust ones first; the table has all."""
 
 
 def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
@@ -44,9 +44,8 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
         if not one.seed_noise:
             said.append(_unsaid(blank, one))
             continue
-        # The most robust values are chosen, and listed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
-        own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
+        own = [_value_finding(results, found, blank, one, value) for value in kept]
         if one.values:
             own.append(_slope_finding(results, blank, one))
         said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]

@@ -90,7 +90,7 @@ def _trial_table(analysis: Analysis, c: ConfigurationResult, row: int) -> Table:
     radii = analysis.results.threat.radii
     return Table(
         key=f"t{row}",
-        caption="Its trials, in %.",
+        caption=f"Trials of {configuration_text(c, 60)}, in %.",
         columns=("Seed", "Clean", *(f"Robust {value_text(r)}" for r in radii), "Seconds", "Run"),
         rows=tuple(
             (

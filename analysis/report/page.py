@@ -26,7 +26,7 @@ from analysis.report.front_tables import gate_table
 from analysis.report.limits import Limit, limits, method_notes
 from analysis.report.markdown import is_told, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
-from analysis.report.screen import first_screen
+from analysis.report.screen import first_screen, sentences
 from analysis.report.tables import (
     Cell,
     Table,
@@ -40,8 +40,8 @@ from analysis.results.words import shortened
 
 MOST_BYTES = 480_000
 """The page stays below this size, as it is mailed and shown in a frame of the MLflow UI."""
-MOST_FINDINGS = 5
-"""Findings below the first screen that are there from the start; the others are folded."""
+MOST_FINDINGS = 3
+"""Findings after the answer that are there from the start; the others are folded."""
 GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
@@ -122,7 +122,7 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"said": said, "reason": reason_text}
+    environment.filters |= {"said": said, "reason": reason_text, "sentences": sentences}
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))

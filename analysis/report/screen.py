@@ -140,7 +140,7 @@ def _strip(analysis: Analysis, cells: int) -> tuple[Number, ...]:
     return (
         Number(value=f"{len(results.trials)} of {cells}", label="trials done"),
         Number(value=seeds[0], label=f"seed{seeds[2]} per configuration"),
-        Number(value=count_text(results.num_test, "").strip(), label="test images"),
+        Number(value=count_text(results.num_test, "", "").strip(), label="test images"),
         Number(value=_strongest(analysis), label=f"strongest attack; {_checked(analysis)}"),
     )
 
