@@ -78,6 +78,8 @@ def lead_text(
     one, other = map(method_text, names)
     which = " (the primary contrast)" if primary else ""
     averaged = f"{over_text(results)}, the difference is {_difference(finding)}{which}."
+    if not primary:
+        averaged = f"On average, the difference is {_difference(finding)}."
     first, second = (bests.get(name) for name in names)
     if first is None or second is None or first.robust.low <= second.robust.high:
         ahead = f"{one} is more robust than {other} by {_difference(finding)}"

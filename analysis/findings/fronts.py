@@ -49,11 +49,28 @@ def contrast_findings(
     found = configurations(results)
     if not contrasts.contrasts:
         return [_nothing_to_compare(results, found, contrasts)]
-    fronts = [
-        _contrast_finding(results, found, contrasts, one, bests or {})
-        for one in contrasts.contrasts
-    ]
+    order = _by_interest(results, contrasts)
+    fronts = [_contrast_finding(results, found, contrasts, one, bests or {}) for one in order]
     return fronts + [_cost_finding(results, found, contrasts, one) for one in contrasts.costs]
+
+
+def _by_interest(results: Results, contrasts: Contrasts) -> list[Contrast]:
+    """Sort contrasts: the primary one, others of the method that leads in it, and the rest.
+
+    Those with standard training come last: which perturbation helps more is the question.
+    """
+    plain = {note.name for note in results.methods if note.kind == "standard"}
+    primary, leader = contrasts.primary, ""
+    if primary is not None:
+        leader = primary.first if primary.difference.estimate >= 0 else primary.second
+    return sorted(
+        contrasts.contrasts,
+        key=lambda one: (
+            not one.primary,
+            bool({one.first, one.second} & plain),
+            leader not in (one.first, one.second),
+        ),
+    )
 
 
 def _contrast_finding(

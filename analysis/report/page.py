@@ -40,7 +40,7 @@ from analysis.results.words import shortened
 
 MOST_BYTES = 480_000
 """The page stays below this size, as it is mailed and shown in a frame of the MLflow UI."""
-MOST_FINDINGS = 3
+MOST_FINDINGS = 2
 """Findings after the answer that are there from the start; the others are folded."""
 GRAVEST = (
     "Anything about accuracy",

@@ -106,8 +106,7 @@ def best_table(analysis: Analysis) -> Table:
     rest = f" {count_text(more, 'more method')} in the table of all configurations." if more else ""
     return Table(
         key="best",
-        caption="Each method's most robust setting, in %, with its 95% interval. Cost: multiple of "
-        f"standard training.{rest}",
+        caption="Each method's most robust setting, in %. Cost: against standard training." + rest,
         columns=("Method", "Clean", f"Robust, {threat.norm} {value_text(threat.objective_radius)}")
         + (("Cost",) if any(one.cost for one in found.values()) else ()),
         rows=tuple(
@@ -140,7 +139,7 @@ def _strip(analysis: Analysis, cells: int) -> tuple[Number, ...]:
     return (
         Number(value=f"{len(results.trials)} of {cells}", label="trials done"),
         Number(value=seeds[0], label=f"seed{seeds[2]} per configuration"),
-        Number(value=count_text(results.num_test, "", "").strip(), label="test images"),
+        Number(value=f"{results.num_test:,}".replace(",", "\N{THIN SPACE}"), label="test images"),
         Number(value=_strongest(analysis), label=f"strongest attack; {_checked(analysis)}"),
     )
 
