@@ -48,6 +48,8 @@ from analysis.results.words import (
 
 MOST_TITLED = 80
 """With more configurations than this, marks show no numbers on hovering: the table has them."""
+FEWEST = 8
+"""A heat map or parallel coordinates of fewer configurations show nothing that a table does not."""
 MOST_GAPS = 3
 """Pairs of methods whose gap is drawn."""
 
@@ -325,7 +327,8 @@ def _attack_plans(analysis: Analysis) -> list[Plan]:
 
 def _heat_plans(analysis: Analysis) -> list[Plan]:
     plans = []
-    for number, heat in enumerate(analysis.primary.heat_maps):
+    large = [heat for heat in analysis.primary.heat_maps if len(heat.cells) >= FEWEST]
+    for number, heat in enumerate(large):
         name = f"robust accuracy of {method_text(heat.method)} over ρ and ε"
         caption = (
             f"Robust accuracy of {method_text(heat.method)} over ρ and ε: "
@@ -341,7 +344,9 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
 
 def _search_plans(analysis: Analysis) -> list[Plan]:
     results, plans = analysis.results, []
-    if searched_methods(results, analysis.found):
+    searched = searched_methods(results, analysis.found)
+    counts = [sum(c.method == method for c in analysis.found) for method in searched]
+    if max(counts, default=0) >= FEWEST:
         caption = parallel_caption(results, analysis.found)
         draw = partial(fig_parallel, results, analysis.choice, analysis.found)
         name = "searches as parallel coordinates"
