@@ -89,7 +89,7 @@ def fig_column(analysis: Analysis, radius: float) -> Figure:
         axes.set_ylabel(f"Robust accuracy (%), {norm}", fontsize=COLUMN_POINTS)
         axes.tick_params(labelsize=COLUMN_POINTS)
         _fill(axes, analysis, scene, size=COLUMN_POINTS)
-        axes.xaxis.label.set_size(COLUMN_POINTS)
+        axes.xaxis.label.set_fontsize(COLUMN_POINTS)
         for line in axes.lines:
             line.set_markersize(COLUMN_MARKS * line.get_markersize())
             line.set_linewidth(COLUMN_MARKS * line.get_linewidth())

@@ -163,26 +163,12 @@ def test_no_label_of_the_front_lies_on_a_mark(analysed: Analysis, radius: float,
         "page": lambda: fig_front(analysed, radius, header=False, layered=True),
         "column": lambda: fig_column(analysed, radius),
     }[form]()
-    points = np.vstack(
-        [
-            drawn_points(drawn, size * scale)
-            for size in (MEMBER, OTHER)
-            for scale in (1.0, 0.75)
-            if has_points(drawn, size * scale)
-        ]
-    )
+    sizes = [scale * size for size in (MEMBER, OTHER) for scale in (1.0, 0.75)]
+    points = drawn_points(drawn, *sizes)
     marks = marker_boxes(drawn.axes[0], points, 4.0)
     for text, box in extents(drawn):
         apart = (box[2:] <= marks[:, :2]).any(axis=1) | (marks[:, 2:] <= box[:2]).any(axis=1)
         assert apart.all(), text
-
-
-def has_points(figure: Figure, size: float) -> bool:
-    return any(
-        line.get_markersize() == size
-        for line in figure.axes[0].lines
-        if line.get_linestyle() == "None"
-    )
 
 
 def test_the_figure_of_a_column_has_one_size_of_text(analysed: Analysis):
