@@ -192,7 +192,7 @@ def _turn_into_layer(group: ElementTree.Element, words: list[str]) -> None:
 
 
 def _name_marks(group: ElementTree.Element, titles: Mapping[str, str], *, linked: bool) -> None:
-    """Give the marks of a group their titles, or make them links that have these as names."""
+    """Add titles to the marks of a group, or make the marks links that have these as names."""
     for place, use in enumerate(list(group)):
         mark = use.attrib.pop(_MARK, "")
         title = titles.get(mark, "")

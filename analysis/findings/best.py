@@ -82,8 +82,9 @@ def lead_text(
         averaged = f"On average, the difference is {_difference(finding)}."
     first, second = (bests.get(name) for name in names)
     if first is None or second is None or first.robust.low <= second.robust.high:
-        ahead = f"{one} is more robust than {other} by {_difference(finding)}"
-        return f"{ahead}, {over_text(results)[0].lower()}{over_text(results)[1:]}{which}."
+        over = f"{over_text(results)[0].lower()}{over_text(results)[1:]}"
+        lead = f"{one} is more robust than {other} by {_difference(finding)}, {over}{which}."
+        return lead if first is None or second is None else f"{lead} {_reached(first, second)}"
     far = "far " if first.robust.estimate - second.robust.estimate >= FAR else ""
     clean = first.clean.estimate - second.clean.estimate
     if abs(clean) <= ABOUT_SAME:
@@ -127,6 +128,14 @@ def finer_text(contrast: Contrast, names: tuple[str, str], finer: float) -> str:
     return (
         f"{one} is ahead of {other} by {lead} pp, but {points_text(finer)} pp of it come from "
         "unequal numbers of configurations, so no lead is claimed."
+    )
+
+
+def _reached(first: Best, second: Best) -> str:
+    return (
+        f"Their best settings reach {percent(first.robust.estimate)}%{first.values} and "
+        f"{percent(second.robust.estimate)}%{second.values}, clean "
+        f"{percent(first.clean.estimate)} and {percent(second.clean.estimate)}%."
     )
 
 

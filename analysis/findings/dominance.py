@@ -109,19 +109,19 @@ def _plain_each(found: Sequence[ConfigurationResult], pair: MethodDominance) -> 
     more = f"by {_span(robust)} pp (each interval above {points_text(min(r.low for r in robust))})"
     text = f"{one} is more robust than every setting of {other} tried, {more}."
     if min(r.low for r in robust) <= 0:
-        text = f"{one} compared with the settings of {other} tried: robust {_span(robust)} pp."
+        text = f"{one} compared with the settings of {other} tried: robust {_span(robust, '+')} pp."
     claimed = sum(each.claimed for each in pair.each)
     worst = min(c.low for c in clean)
     loss = f", at worst {points_text(-worst)} pp lower by the adjusted intervals" * (worst < 0)
     shown = f"it surely wins in both accuracies against {claimed} of {len(pair.each)}"
-    shown = shown if claimed else "so that it wins in both accuracies is not established"
-    return f"{text} Its clean accuracy is {_span(clean)} pp higher{loss}: {shown}."
+    shown = shown if claimed else "whether it wins in both accuracies is undecided"
+    return f"{text} Its clean accuracy is {_span(clean)} pp higher{loss}; {shown}."
 
 
-def _span(differences: Sequence[Interval]) -> str:
-    """Format the least and the greatest of some estimates."""
+def _span(differences: Sequence[Interval], sign: str = "") -> str:
+    """Format the least and the greatest of some estimates; sign: of those above 0."""
     low, high = (f([d.estimate for d in differences]) for f in (min, max))
-    ends = [points_text(value) for value in (low, high)]
+    ends = [f"{sign if value > 0 else ''}{points_text(value)}" for value in (low, high)]
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 

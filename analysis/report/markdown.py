@@ -13,10 +13,10 @@ LEADING = (
     "dominance within the clean margin",
     "gap",
     "stronger attack",
-    "dominance",
     "equivalent epsilon",
+    "dominance",
 )
-"""Kinds of findings that answer the questions of a study."""
+"""Kinds of findings that answer the questions of a study, the first question first."""
 COMPARISONS = ("hypervolume difference", "gap", "dominance", "dominance of the best")
 """Kinds of findings that say something even where no method is ahead."""
 MINOR = ("half-robustness radius", "selection", "peak of robust accuracy", "exchange rate", "knee")
@@ -71,13 +71,14 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
     The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
     seen: set[tuple[str, str]] = set()
-    keys: list[tuple[bool, int, bool, bool, int]] = []
+    keys: list[tuple[bool, int, int, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
         leads = finding.kind in LEADING and kind not in seen
+        rank = LEADING.index(finding.kind) if leads else len(LEADING)
         place = 0 if is_told(finding) else 1 if finding.status == "bracketed" else 2
         minor = finding.kind in MINOR or finding.kind.endswith(", other radius")
-        keys.append((not finding.primary, place, not leads, minor, len(keys)))
+        keys.append((not finding.primary, place, rank, minor, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
 

@@ -184,9 +184,7 @@ def _render(
         estimands=[
             Control(key=ESTIMAND_KEYS[estimand], label=label, chosen=estimand == analysis.estimand)
             for estimand in analysis.estimands
-            for label in [
-                "other seeds and images" if estimand == "population" else "other seeds, same images"
-            ]
+            for label in ["seeds and images" if estimand == "population" else "seeds alone"]
         ],
         layers=LAYERS,
         files=FILES,

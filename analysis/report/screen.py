@@ -18,7 +18,7 @@ from analysis.results.words import attack_text, count_text, value_text, values_t
 
 MOST_SENTENCES = 3
 """The answer has at most so many sentences."""
-MOST_METHODS = 7
+MOST_METHODS = 6
 """The table of the first screen has at most so many methods."""
 ENOUGH_SEEDS = 2
 """With fewer seeds there is no interval."""
@@ -145,7 +145,7 @@ def _strip(analysis: Analysis, cells: int) -> tuple[Number, ...]:
 
 
 def _strongest(analysis: Analysis) -> str:
-    """Name the strongest attack that was run, without its settings."""
+    """Return the strongest attack that was run, without its settings."""
     attacks = [tier.attack for tier in analysis.tiers]
     return attacks[-1] if attacks else analysis.results.threat.attack.partition(",")[0]
 
@@ -187,6 +187,6 @@ def _conditions(analysis: Analysis) -> str:
     return (
         f"{capital(attack_text(results.threat, results.threat.objective_radius))}; "
         f"{count_text(results.num_test, 'test image')}; 95% intervals for "
-        f"{ESTIMAND_TEXTS[analysis.estimand].removesuffix(' (population)')}; settings chosen on "
-        f"{chosen} images"
+        f"{ESTIMAND_TEXTS[analysis.estimand].removesuffix(' (population)')}; settings "
+        f"chosen on {chosen} images"
     )

@@ -120,21 +120,21 @@ def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
     )
-    with recording(store):
-        results = replace(results, histories=_histories(spec, store, results, done))
     return _with_sources(spec, store, results, done), done
 
 
 def _with_sources(
     spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
 ) -> Results:
-    """Add where each trial's run is shown, and how each configuration is declared."""
+    """Add how trials trained, where their runs are shown, and how configurations are declared."""
     if not done:
         return results
     with recording(store):
+        histories = _histories(spec, store, results, done)
         places = sources.run_addresses(store, open_source(store), done)
     return replace(
         results,
+        histories=histories,
         trials=tuple(replace(trial, address=places[trial.run]) for trial in results.trials),
         declarations=sources.declarations(spec, done),
     )
