@@ -115,8 +115,7 @@ def _margin_finding(
     c, threat, clean = found[margin.row], results.threat, margin.accuracies[0]
     subject = f"{configuration_text(c, 40)} loses half of its clean accuracy"
     design = design_text(results, found, ((margin.row,),))
-    radii = value_text(threat.radii[0])
-    radii += f" to {value_text(threat.radii[-1])}" if len(threat.radii) > 1 else ""
+    radii = " to ".join(dict.fromkeys(value_text(threat.radii[at]) for at in (0, -1)))
     conditions = (
         f"{threat.attack}, {threat.norm}, radii {radii}; {design}; "
         f"{estimand_text(results, margin.estimand, 0.5 * clean.estimate)}"
