@@ -104,8 +104,13 @@ def analysed(recorded: Results) -> Analysis:
 
 
 @pytest.fixture(scope="module")
-def text(analysed: Analysis) -> str:
-    return page(analysed)
+def files(analysed: Analysis) -> dict[str, bytes]:
+    return bundle(analysed)
+
+
+@pytest.fixture(scope="module")
+def text(files: dict[str, bytes]) -> str:
+    return files["index.html"].decode()
 
 
 def test_few_words_are_visible_before_anything_is_opened(text: str) -> None:
@@ -216,16 +221,14 @@ def test_images_are_a_file_of_their_own_and_survive_another_rendering(
     assert (again.parent / EXAMPLES).read_text(encoding="utf-8") == examples
 
 
-def test_without_pictures_there_is_no_file_of_images(analysed: Analysis) -> None:
-    files = bundle(analysed)
+def test_without_pictures_there_is_no_file_of_images(files: dict[str, bytes]) -> None:
     assert EXAMPLES not in files
     assert EXAMPLES.encode() not in files["index.html"]
     document = read_json(files["front.json"].decode())
     assert document.results.pictured == ()
 
 
-def test_a_column_s_figure_has_its_width_and_no_type_3_fonts(analysed: Analysis) -> None:
-    files = bundle(analysed)
+def test_a_column_s_figure_has_its_width_and_no_type_3_fonts(files: dict[str, bytes]) -> None:
     width = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", files["front_column.pdf"])
     assert width is not None
     assert float(width[1]) == pytest.approx(3.25 * 72)
@@ -234,8 +237,8 @@ def test_a_column_s_figure_has_its_width_and_no_type_3_fonts(analysed: Analysis)
         assert b"/FontFile2" in files[name]
 
 
-def test_findings_md_has_the_best_first_and_no_long_numbers(analysed: Analysis) -> None:
-    written = bundle(analysed)["findings.md"].decode()
+def test_findings_md_has_the_best_first_and_no_long_numbers(files: dict[str, bytes]) -> None:
+    written = files["findings.md"].decode()
     assert written.index("far more robust") < written.index("half of its clean accuracy")
     table = [line for line in written.splitlines() if line.startswith("| ")]
     assert len(table) > 5
