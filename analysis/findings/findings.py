@@ -10,8 +10,9 @@ from analysis.findings.epochs import training_findings
 from analysis.findings.equivalence import equivalence_findings
 from analysis.findings.fronts import contrast_findings
 from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings, scatter_findings
-from analysis.findings.optimism import selection_findings
+from analysis.findings.optimism import effort_findings, selection_findings
 from analysis.findings.responses import margin_findings, response_findings
+from analysis.findings.verdicts import claim_findings
 from analysis.inference.claims import Finding
 from analysis.results.results import compared
 from analysis.results.words import value_text
@@ -20,9 +21,9 @@ from analysis.results.words import value_text
 def find(analysis: Analysis) -> tuple[Finding, ...]:
     """Return all findings of an analysis, the most important first.
 
-    The primary contrast comes first, then all findings at the objective radius, then the contrasts
-    of compared methods at other radii. Refusals are included, with a status of their own. A new
-    kind of finding is a function in this folder and a line in the list below.
+    Declared claims and the primary contrast come first, then all findings at the objective radius,
+    then the contrasts of compared methods at other radii. Refusals are included, with a status of
+    their own. A new kind of finding is a function in this folder and a line in the list below.
     """
     results, view = analysis.results, analysis.primary
     if not results.trials:
@@ -31,6 +32,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     perturbing = {note.name for note in results.methods if note.kind != "standard"}
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
+        *claim_findings(results, analysis.claims),
         *contrast_findings(results, view.contrasts, best_of_each(analysis)),
         *exclusion_findings(results, analysis.exclusion),
         *(f for gap in view.gaps for f in gap_findings(results, gap, len(view.gaps))),
@@ -40,6 +42,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
         *(f for rate in view.rates for f in rate_findings(results, rate)),
         *response_findings(results, view.responses),
         *margin_findings(results, analysis.margins),
+        *effort_findings(results, analysis.efforts),
         *selection_findings(results, analysis.selection),
         *training_findings(results, analysis.choice),
         *scatter_findings(results, fits),

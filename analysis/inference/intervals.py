@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.inference.claims import LEVEL, TAILS, Interval
+from analysis.inference.claims import LEVEL, Interval
 from analysis.results.trials import Array
 
 
@@ -17,11 +17,12 @@ def interval(estimate: float, replicates: Array) -> Interval:
     return intervals(np.array([estimate]), np.asarray(replicates)[:, None])[0]
 
 
-def intervals(estimates: Array, replicates: Array) -> tuple[Interval, ...]:
+def intervals(estimates: Array, replicates: Array, level: float = LEVEL) -> tuple[Interval, ...]:
     """Return the percentile intervals of K estimates (K,) with replicates (B, K)."""
     if len(estimates) == 0:
         return ()
-    lows, highs = np.percentile(replicates, TAILS, axis=0)
+    tails = 100 * (1 - level) / 2, 100 * (1 + level) / 2
+    lows, highs = np.percentile(replicates, tails, axis=0)
     columns = zip(estimates.tolist(), lows.tolist(), highs.tolist(), strict=True)
     return tuple(Interval(estimate=mean, low=low, high=high) for mean, low, high in columns)
 
@@ -38,10 +39,10 @@ class Simultaneous:
     """q, by which standard errors are multiplied; 0.0 if no estimate has any noise."""
 
 
-def sup_t(estimates: Array, replicates: Array) -> Simultaneous:
+def sup_t(estimates: Array, replicates: Array, level: float = LEVEL) -> Simultaneous:
     """Widen intervals until all of them hold together: estimate ± q · se.
 
-    se is the standard deviation over replicates, q the 95% quantile over replicates of the largest
+    se is the standard deviation over replicates, q the `level` quantile over them of the largest
     |replicate - estimate| / se. An estimate whose replicates do not vary has no part in q and
     keeps an interval without width: such a one supports no claim.
     estimates: (K,); replicates: (B, K), B >= 2. Montiel Olea and Plagborg-Møller (2019),
@@ -60,6 +61,6 @@ def sup_t(estimates: Array, replicates: Array) -> Simultaneous:
     for column in np.flatnonzero(moving):
         distance = np.abs(replicates[:, column] - estimates[column]) / errors[column]
         np.maximum(farthest, distance, out=farthest)
-    factor = float(np.quantile(farthest, LEVEL))
+    factor = float(np.quantile(farthest, level))
     half = np.where(moving, factor * errors, 0.0)
     return Simultaneous(low=estimates - half, high=estimates + half, factor=factor)

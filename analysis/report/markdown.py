@@ -1,6 +1,7 @@
 """Markdown: the findings of a study as text that a tracker or a paper's notes can show."""
 
 import re
+from collections.abc import Sequence
 
 from analysis.document import Analysis
 from analysis.findings.phrases import points_text, reason_text
@@ -28,6 +29,10 @@ STRENGTHS = (
 """Kinds of findings whose numbers are no accuracies."""
 
 
+EXPLORATORY = "Exploratory: not declared before the results were seen"
+"""Heads all findings but the primary contrast and those that answer a declaration."""
+
+
 def escaped_markdown(text: str) -> str:
     r"""Escape a text so that Markdown prints it unchanged, on one line.
 
@@ -36,6 +41,13 @@ def escaped_markdown(text: str) -> str:
     """
     one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", one_line)
+
+
+def mark_of(finding: Finding) -> str:
+    """Return what a finding is marked with; empty without a mark."""
+    if finding.primary:
+        return "Primary contrast."
+    return "Declared." if finding.declared else ""
 
 
 def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
@@ -55,7 +67,7 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
         f"{attack_text(results.threat, results.threat.objective_radius)}"
     )
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
-    lines += [_item(f) for f in said] or ["Nothing is claimed."]
+    lines += _said(said) or ["Nothing is claimed."]
     lines += ["", *_table(analysis.findings), *_references(results)]
     lines += ["## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
@@ -66,19 +78,20 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
 
 
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
-    """Sort findings: the primary contrast first, then claims, brackets and refusals.
+    """Sort findings: the primary contrast first, then what was declared, then the rest by status.
 
     The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
     seen: set[tuple[str, str]] = set()
-    keys: list[tuple[bool, int, int, bool, int]] = []
+    keys: list[tuple[bool, bool, int, int, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
         leads = finding.kind in LEADING and kind not in seen
         rank = LEADING.index(finding.kind) if leads else len(LEADING)
         place = 0 if is_told(finding) else 1 if finding.status == "bracketed" else 2
         minor = finding.kind in MINOR or finding.kind.endswith(", other radius")
-        keys.append((not finding.primary, place, rank, minor, len(keys)))
+        first = not finding.primary, finding.is_exploratory
+        keys.append((*first, place, rank, minor, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
 
@@ -86,14 +99,23 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
 def is_told(finding: Finding) -> bool:
     """Return whether a finding stands among what the study found.
 
-    These are claims, and methods that are not told apart, which is an answer, too.
+    These are claims, what answers a declaration, and methods that are not told apart, which is an
+    answer, too.
     """
     compared = finding.status == "bracketed" and finding.kind in COMPARISONS
-    return finding.status == "claimed" or compared
+    return finding.status == "claimed" or finding.declared or compared
+
+
+def _said(findings: Sequence[Finding]) -> list[str]:
+    """List findings, with a heading before those that the study did not declare."""
+    exploratory = [_item(f) for f in findings if f.is_exploratory]
+    if exploratory:
+        exploratory = ["", f"### {EXPLORATORY}", "", *exploratory]
+    return [_item(f) for f in findings if not f.is_exploratory] + exploratory
 
 
 def _item(finding: Finding) -> str:
-    mark = "**Primary contrast.** " if finding.primary else ""
+    mark = f"**{mark_of(finding)}** " if mark_of(finding) else ""
     told = escaped_markdown(f"{finding.text} {reason_text(finding)}")
     if not finding.plain:
         return f"- {mark}{told}"

@@ -22,9 +22,9 @@ from analysis.report.attack_tables import (
 )
 from analysis.report.cards import build_cards
 from analysis.report.configurations import configuration_table
-from analysis.report.front_tables import gate_table
+from analysis.report.front_tables import claim_table, effort_table, gate_table
 from analysis.report.limits import Limit, limits, method_notes
-from analysis.report.markdown import is_told, ordered
+from analysis.report.markdown import EXPLORATORY, is_told, mark_of, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
 from analysis.report.screen import first_screen, sentences
 from analysis.report.tables import (
@@ -51,11 +51,14 @@ GRAVEST = (
     "Other images",
 )
 """Topics of limits in the order in which they are shown."""
+NOTHING_CLAIMED = "Nothing is claimed."
+NO_RESULT = "No trial of this study has a result, so nothing can be said about its methods."
 MOST_UNFOLDED = 60
 """The page has at most so many of each kind; findings.md has all of them."""
 AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
+    "claims": ("Claims of the study", "Claims"),
     "gap": ("Comparison of the methods", "Methods compared"),
     "strong": ("Stronger attacks", "Stronger attacks"),
     "response": ("Accuracy against the strength of training", "Strength"),
@@ -122,7 +125,8 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"said": said, "reason": reason_text, "sentences": sentences}
+    environment.filters |= {"said": said, "reason": reason_text, "mark": mark_of}
+    environment.filters["sentences"] = sentences
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
@@ -163,13 +167,13 @@ def _render(
         results=results,
         screen=screen,
         alarms=analysis.alarms,
-        told=told,
+        declared=[f for f in told if not f.is_exploratory],
+        told=[f for f in told if f.is_exploratory],
+        exploratory=EXPLORATORY,
         unsaid=[f for f in findings if not is_told(f) and f not in screen.answer],
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
-        nothing_said="Nothing is claimed."
-        if results.trials
-        else "No trial of this study has a result, so nothing can be said about its methods.",
+        nothing_said=NOTHING_CLAIMED if results.trials else NO_RESULT,
         limits=gravest_first(limits(results, choice), on_validation=choice.on_validation),
         fronts=sorted(fronts, key=lambda picture: picture.order),
         methods=[
@@ -246,7 +250,8 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
         if tier.analysis.results.threat.norm == analysis.results.threat.norm:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
-        "gap": [front_table(analysis), reference_table(analysis.results)],
+        "claims": [claim_table(analysis)],
+        "gap": [front_table(analysis), effort_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [
             other_table(analysis, other, f"other{number}")

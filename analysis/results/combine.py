@@ -65,6 +65,7 @@ def combine(studies: Sequence[Results]) -> Results:
         num_classes=next((s.num_classes for s in studies if s.num_classes is not None), None),
         margin=margins.pop() if len(margins) == 1 else None,
         primary=None,
+        claims=(),
         is_comparison=len(studies) > 1,
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
@@ -163,6 +164,7 @@ def _renamed(study: Results, names: Mapping[str, str]) -> Results:
             replace(i, method=names[i.method]) for i in study.importances if i.method in names
         ),
         primary=None,
+        claims=(),
     )
 
 

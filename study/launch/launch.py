@@ -26,6 +26,7 @@ from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
+from study.records.claims import record_claims
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -157,6 +158,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
+                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
@@ -319,7 +321,7 @@ def _run(
         try:
             with session as num_slots:
                 interrupts.check()
-                begin_study(ledger.client, ledger.runs)
+                _begin(spec, ledger, plan)
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
@@ -339,6 +341,12 @@ def _run(
         stopped_by=interrupts.stopped_by,
         problem=watch.problem,
     )
+
+
+def _begin(spec: StudySpec, ledger: Ledger, plan: Plan) -> None:
+    """Record that the study runs, and what it claims before it does."""
+    begin_study(ledger.client, ledger.runs)
+    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from analysis.results.methods import MethodNote
-from analysis.results.results import Results, ThreatModel
+from analysis.results.results import DeclaredClaim, Results, ThreatModel
 from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
@@ -18,6 +19,7 @@ from study.plan.reasons import reasons
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
+from study.records.claims import read_claims
 from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
@@ -34,7 +36,7 @@ from study.records.store import Store, TrackingError, find_store, recording, sto
 from study.report import sources
 from study.report.filing import Entry, Filing
 from study.report.importance import measure_importances
-from study.spec import AnalysisSpec, StudySpec
+from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
 from study.spec.settings import class_of
 from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
@@ -97,8 +99,6 @@ def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
             for planned in done
         )
     evaluation, why = spec.evaluation, reasons(spec, plan)
-    declared = spec.analysis or AnalysisSpec()
-    floor = declared.clean_floor
     results = Results(
         study=spec.name,
         about=spec.about,
@@ -106,7 +106,6 @@ def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
         checkpoint=evaluation.checkpoint,
         num_test=len(dataset.test.labels),
         num_validation=len(dataset.validation.labels),
-        clean_floor=1 / len(dataset.classes) if floor is None else floor,
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
@@ -114,9 +113,8 @@ def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
-        margin=declared.margin,
-        clean_margin=declared.clean_margin,
-        primary=declared.primary,
+        claims=_claims(spec, store, len(done)),
+        **_declared(spec.analysis or AnalysisSpec(), dataset),
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
     )
@@ -137,6 +135,40 @@ def _with_sources(
         histories=histories,
         trials=tuple(replace(trial, address=places[trial.run]) for trial in results.trials),
         declarations=sources.declarations(spec, done),
+    )
+
+
+def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
+    """Return what the analysis block declares, as fields of the results."""
+    floor = declared.clean_floor
+    return {
+        "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
+        "margin": declared.margin,
+        "clean_margin": declared.clean_margin,
+        "primary": declared.primary,
+    }
+
+
+def _claims(spec: StudySpec, store: Store, done: int) -> tuple[DeclaredClaim, ...]:
+    """Return the claims, each with the number of trials that were done before it was declared."""
+    if not spec.claims:
+        return ()
+    recorded: Mapping[str, int] = {}
+    if store_exists(store):
+        with recording(store):
+            recorded = read_claims(open_source(store), spec.name)
+    return tuple(
+        DeclaredClaim(
+            first=claim.methods[0],
+            second=claim.methods[1],
+            direction=claim.direction,
+            radius=claim.radius or spec.evaluation.objective_radius,
+            margin=claim.margin,
+            at_clean=claim.at_clean,
+            # A claim that no launch has recorded is younger than every trial.
+            trials_before=recorded.get(claim_text(claim), done),
+        )
+        for claim in claims_of(spec)
     )
 
 

@@ -5,6 +5,7 @@ dataclasses of `trainers.config`; the others are sides: settings as they are dec
 """
 
 from study.spec.around import AROUND
+from study.spec.claims import ClaimSpec, claim_text
 from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
@@ -14,6 +15,7 @@ from study.spec.model import (
     around_of,
     batch_sizes_of,
     cell_config,
+    claims_of,
     models_of,
     settings_of,
     start_of,
@@ -28,6 +30,7 @@ __all__ = [
     "AROUND",
     "SIDES",
     "AnalysisSpec",
+    "ClaimSpec",
     "Range",
     "Sampler",
     "Side",
@@ -40,6 +43,8 @@ __all__ = [
     "batch_sizes_of",
     "cell_config",
     "choose_study",
+    "claim_text",
+    "claims_of",
     "models_of",
     "read_declared",
     "read_studies",

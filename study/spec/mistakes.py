@@ -65,6 +65,12 @@ EXAMPLES: dict[str, Any] = {
     "primary": "hypervolume_difference",
     "margin": 0.01,
     "clean_margin": "0.5pp",
+    "claims": ({"methods": ("at", "sam"), "direction": "more", "margin": "1pp"},),
+    "claims.methods": ("at", "sam"),
+    "claims.margin": "1pp",
+    "direction": "more",
+    "at_clean": 0.9,
+    "radius": 0.1,
 }
 for _part in ("training", "search", "evaluation", "analysis"):
     EXAMPLES |= EXAMPLES[_part]

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from study.spec.around import AROUND
+from study.spec.claims import claim_text
 from study.spec.mistakes import Notes, good_value, nearest, shown, validated
 from study.spec.model import (
     StudySpec,
     around_config,
     around_of,
     cell_config,
+    claims_of,
     known_keys,
     name_problem,
     settings_of,
@@ -91,6 +93,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if spec is not None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
+        _check_claims(spec, notes)
         _check_starts(spec, notes)
         _check_cells(spec, notes)
     return spec
@@ -167,13 +170,40 @@ def _check_twins(spec: StudySpec, notes: Notes) -> None:
 
 def _check_primary(spec: StudySpec, notes: Notes) -> None:
     """Check that the study has the methods of its primary contrast."""
-    for name in (spec.analysis and spec.analysis.primary) or ():
+    named = (spec.analysis and spec.analysis.primary) or ()
+    _check_named(spec, named, (spec.name, "analysis", "primary"), notes)
+
+
+def _check_named(spec: StudySpec, named: Iterable[str], place: Place, notes: Notes) -> None:
+    """Check that the study has these methods, which stand at `place`."""
+    for name in named:
         if name in spec.methods:
             continue
         match = nearest(name, list(spec.methods))
         hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
         text = f"names the method {shown(name)}, which the study does not have; {hint}"
-        notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
+        notes.add(place, text, [(spec.name, "methods")])
+
+
+def _check_claims(spec: StudySpec, notes: Notes) -> None:
+    """Check each claim against the study: its methods, its radius, its margin, and its twins."""
+    if notes.touches((spec.name, "claims")):
+        return
+    first: dict[str, int] = {}
+    for number, (claim, whole) in enumerate(zip(spec.claims, claims_of(spec), strict=True)):
+        place, radii = (spec.name, "claims", number), spec.evaluation.radii
+        _check_named(spec, claim.methods, (*place, "methods"), notes)
+        if whole.radius not in radii:
+            text = f"must be one of the radii {', '.join(f'{one:.6g}' for one in radii)}"
+            text += f", got {whole.radius:.6g}; add it to evaluation.radii, or name one of them"
+            notes.add((*place, "radius"), text, [(spec.name, "evaluation")])
+        if claim.direction == "equal" and whole.margin is None:
+            text = "is missing, as equal means within a margin; add margin: 1pp"
+            notes.add((*place, "margin"), text, [(spec.name, "analysis")])
+        twin = first.setdefault(claim_text(whole), number)
+        if twin != number:
+            text = f"the claims {twin + 1} and {number + 1} are the same; remove one of the two"
+            notes.add(place, text)
 
 
 def _check_starts(spec: StudySpec, notes: Notes) -> None:

@@ -20,6 +20,7 @@ from study.records.attacks import (
     log_attack,
     log_checks,
 )
+from study.records.claims import record_claims
 from study.records.evidence import count_seeds, strong_results
 from study.records.runs import (
     BITS_FILE,
@@ -188,6 +189,23 @@ def test_results_lead_to_the_runs_the_declarations_and_one_picture_of_each_confi
     found = sources.pictures(store, cells)
     assert len(found) == 3
     assert all(content == run.encode() for run, content in found.items())
+
+
+def test_results_carry_the_claims_with_the_trials_that_had_run_before(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    more = "  claims:\n    - {methods: [sam_at, sam], direction: more, margin: 1pp}\n"
+    spec = done("claiming", more + "    - {methods: [sam, standard], direction: more}\n")
+    store = find_store(project)
+    client = connect(store)
+    runs = find_study(client, "claiming")
+    assert runs is not None
+    first = spec.model_copy(update={"claims": spec.claims[:1]})
+    record_claims(client, runs, first, 0)
+    one, other = reporting.read_results(spec, project).claims
+    assert (one.first, one.second, one.direction) == ("sam_at", "sam", "more")
+    assert (one.radius, one.margin, one.at_clean, one.is_late) == (0.1, 0.01, None, False)
+    assert (other.margin, other.trials_before) == (None, 6), "no launch knows it"
 
 
 def test_costs_are_those_of_whole_trainings_where_epochs_differ(

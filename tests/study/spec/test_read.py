@@ -24,6 +24,8 @@ from study.spec import (
     SpecError,
     StudySpec,
     around_config,
+    claim_text,
+    claims_of,
     read_studies,
     settings_of,
 )
@@ -154,6 +156,18 @@ def test_a_clean_margin_is_a_fraction_or_percentage_points(tmp_path, written):
     analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_margin: {written}}}").analysis
     assert analysis is not None
     assert analysis.clean_margin == 0.005
+
+
+def test_claims_are_read_and_leave_their_radius_and_margin_to_the_study(tmp_path):
+    more = "methods: [at, sam], direction: more"
+    equal = "methods: [sam, sam_at], direction: equal, radius: 1/20, margin: 1 pp, at_clean: 0.9"
+    text = f"{{margin: 0.02}}\n  claims: [{{{more}}}, {{{equal}}}]"
+    assert [
+        claim_text(one) for one in claims_of(read_one(tmp_path, "{clean_floor: 0.9}", text))
+    ] == [
+        "at more than sam, radius 0.1, margin 0.02",
+        "sam equal to sam_at, radius 0.05, margin 0.01, clean 0.9",
+    ]
 
 
 def test_a_primary_contrast_is_not_blamed_for_a_mistake_in_its_method(tmp_path):
