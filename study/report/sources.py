@@ -49,7 +49,9 @@ def _experiment(source: Source, run: str) -> str:
 
 def declarations(spec: StudySpec, done: Sequence[PlannedCell]) -> tuple[Declaration, ...]:
     """Return how each configuration with a finished trial is declared alone, as a study."""
-    firsts = {planned.cell.configuration: planned.cell for planned in reversed(done)}
+    firsts: dict[space.Configuration, space.Cell] = {}
+    for planned in done:
+        firsts.setdefault(planned.cell.configuration, planned.cell)
     seeds = {one: [p.cell.seed for p in done if p.cell.configuration == one] for one in firsts}
     return tuple(
         Declaration(
