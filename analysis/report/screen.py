@@ -171,7 +171,7 @@ def _doubts(analysis: Analysis) -> tuple[str, ...]:
         f"{count_text(len(results.absent), 'trial')} without a result": bool(results.absent),
         "only one seed, so no interval": least < ENOUGH_SEEDS,
         "chosen on the test images": not analysis.choice.on_validation,
-        "AutoAttack not run": not analysis.tiers,
+        "no stronger attack was run": not analysis.tiers,
         f"{count_text(len(results.data_doubts), 'doubt')} about the data": bool(
             results.data_doubts
         ),
