@@ -140,6 +140,8 @@ class Trial:
             "epoch": epoch.epoch,
             "validation_clean": epoch.validation_clean,
             "validation_robust": epoch.validation_robust,
+            "training_seconds": epoch.seconds,
+            "validation_seconds": epoch.validation_seconds,
         }
 
     def _label(self, run: TrialRun) -> None:
@@ -191,7 +193,7 @@ class Trial:
         self._run = TrialRun(
             self._client,
             self._context.runs,
-            naming.cell_name(self._context.spec, self._cell),
+            naming.run_name(self._context.spec, self._cell.configuration, self._cell.seed),
             self._tags(),
             run_params(self._context.spec, self._cell),
             lambda: bool(store.silence(self._context.store)),

@@ -5,16 +5,17 @@ picture of adversarial examples.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import yaml
 
+from analysis.results.results import Results
 from analysis.results.trials import Declaration
 from study.plan import space
 from study.plan.plan import PlannedCell
 from study.records.database import Database
-from study.records.runs import Source, artifact, may_have
+from study.records.runs import Source, artifact, may_have, open_source
 from study.records.store import Store, TrackingError
 from study.spec import StudySpec
 from trainers.config import DataConfig
@@ -25,6 +26,20 @@ PICTURE = "adversarial_examples.png"
 """The artifact of a run that shows what its attack broke."""
 LINE = 96
 """Width of a declaration."""
+
+
+def with_sources(
+    spec: StudySpec, store: Store, results: Results, done: Sequence[PlannedCell]
+) -> Results:
+    """Add where the runs of trials are shown, and how configurations are declared."""
+    if not done:
+        return results
+    places = run_addresses(store, open_source(store), done)
+    return replace(
+        results,
+        trials=tuple(replace(trial, address=places[trial.run]) for trial in results.trials),
+        declarations=declarations(spec, done),
+    )
 
 
 def run_addresses(store: Store, source: Source, done: Sequence[PlannedCell]) -> dict[str, str]:

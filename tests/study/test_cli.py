@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import typer
 
-from study.cli import _guarded
+from study.output.ends import end
 from tests.study.conftest import TINY
 from trainers.data.cache import DataError
 
 COMMANDS = (
     *("list", "check", "plan", "launch", "status"),
-    *("evaluate", "diagnose", "report", "ui"),
+    *("evaluate", "diagnose", "report", "ui", "schema"),
 )
 MISTAKES = [
     pytest.param(
@@ -180,12 +180,12 @@ ENDS = [
 def test_exit_code_tells_refused_from_failed(
     error: Exception, code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def work() -> None:
+    def work() -> Any:
         raise error
 
-    with pytest.raises(typer.Exit) as end:
-        _guarded(work)
-    assert end.value.exit_code == code
+    with pytest.raises(typer.Exit) as ended:
+        end("plan", work, as_json=False)
+    assert ended.value.exit_code == code
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -338,11 +338,10 @@ def test_dead_tracking_server_is_said_at_once(project: Any) -> None:
 
 def test_runs_carry_what_a_reader_compares(shared_finished: Any) -> None:
     runs = {run.info.run_name: run for run in runs_of(shared_finished, "grid")}
-    run = runs["sam rho=0.1 seed=0"]
+    run = runs["sam ρ0.1 s0"]
     wanted = {
         "method": "sam",
         "rho": "0.1",
-        "epsilon": "0.0",
         "sides.weights": "sam",
         "sides.inputs": "none",
         "setup.evaluation.radii": "0.1",

@@ -30,12 +30,12 @@ from study.records.runs import (
     artifact_names,
     find_study,
     local_path,
-    log_report,
     open_study,
     read_epochs,
     robust_name,
 )
 from study.records.store import TrackingError, connect, find_store
+from study.records.view import log_report
 from study.report import report as reporting
 from study.report import sources
 from study.spec import StudySpec
@@ -376,7 +376,8 @@ def test_mlflow_takes_the_longest_note(store: Any, client: Any, tmp_path: Path, 
     note = "ε" * MOST_NOTE_CHARACTERS
     address = log_report(client, runs, folder, "comparison/one+two", note)
     assert client.get_run(runs.parent).data.tags["mlflow.note.content"] == note
-    assert address.endswith(f"{runs.parent}/artifacts/comparison/one+two/index.html")
+    page = f"{runs.parent}/artifacts/comparison/one+two/index.html"
+    assert address.endswith(f"{page}?workflowType=machine_learning")
     [logged] = client.list_artifacts(runs.parent, "comparison/one+two")
     assert logged.path == "comparison/one+two/index.html"
 
@@ -388,7 +389,7 @@ def test_a_report_of_two_studies_is_logged_with_both(
     report = reporting.report_studies((one, two), project)
     assert report.page == project / "reports" / "one+two" / "index.html"
     assert report.without_results == ()
-    assert report.address.endswith("/artifacts/comparison/one+two/index.html")
+    assert "/artifacts/comparison/one+two/index.html?" in report.address
     client = connect(find_store(project))
     for spec in (one, two):
         runs = find_study(client, spec.name)
