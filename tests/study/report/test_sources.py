@@ -15,7 +15,8 @@ FULL = """\
 whole:
   data: {name: digits, samples: 500}
   model: {name: small_cnn, width: [2, 4]}
-  training: {epochs: 3, batch_size: 250, learning_rate: 0.1, schedule: step}
+  training: {epochs: 3, batch_size: 250, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0,
+             schedule: step}
   seeds: [0, 3]
   methods:
     trades: {inputs: {pgd: {norm: linf, epsilon: 8/255, steps: 2, step_size: 2/255}},
