@@ -18,6 +18,7 @@ from analysis.fronts.attainment import measure_fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import compared_pairs, measure_contrasts, noisy_at
 from analysis.fronts.effort import EffortContrast, measure_effort
+from analysis.fronts.floors import measure_floors
 from analysis.fronts.optimism import measure_selection
 from analysis.fronts.verdicts import measure_claims
 from analysis.inference.bootstrap import COUNT, Replicates, draw_replicates
@@ -64,6 +65,7 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
         others=measure_other_norms(results, found, count=replicates, seed=seed),
         diagnoses=diagnoses(given, results),
+        noisy=drawn.noisy,
         efforts=_efforts(results, found, drawn),
         claims=measure_claims(results, found, choice, drawn, partial(unrepeated_text, found)),
     )
@@ -125,17 +127,21 @@ def _view(
     estimand: Estimand,
 ) -> View:
     fits = tuple(fit_fronts(results, drawn, choice=choice, radius=radius, estimand=estimand))
+    gaps = _gaps(results, drawn, fits)
+    is_objective = radius == results.threat.objective_radius
+    open_pairs = [(g.first, g.second) for g in gaps if g.status == "refused" and is_objective]
     return View(
         radius=radius,
         estimand=estimand,
         fronts=measure_fronts(results, found, choice, drawn, radius, estimand),
         fits=fits,
-        gaps=_gaps(results, drawn, fits),
+        gaps=gaps,
         rates=tuple(measure_rate(results, drawn, fit) for fit in fits if fit.chosen),
         contrasts=measure_contrasts(results, found, choice, drawn, radius, estimand),
         responses=measure_responses(results, found, drawn, radius, estimand),
         heat_maps=measure_heat_maps(results, found, drawn, radius, estimand),
         equivalences=measure_equivalences(results, found, drawn, radius, estimand),
+        floors=measure_floors(results, found, choice, drawn, open_pairs, estimand),
     )
 
 

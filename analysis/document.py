@@ -23,6 +23,7 @@ from analysis.fronts.attainment import Fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import Contrasts
 from analysis.fronts.effort import EffortContrast
+from analysis.fronts.floors import FloorContrast
 from analysis.fronts.optimism import Selection
 from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Estimand, Finding
@@ -56,6 +57,10 @@ class View:
     responses: tuple[Response, ...]
     heat_maps: tuple[HeatMap, ...]
     equivalences: tuple[Equivalence, ...]
+    floors: tuple[FloorContrast, ...] = field(
+        default=(), metadata={"written": lambda view: bool(view.floors)}
+    )
+    """Pairs without a gap, at required clean accuracies; only at the objective radius."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -87,6 +92,11 @@ class Analysis:
     """Accuracies in other norms."""
     diagnoses: tuple[Diagnosis, ...] = ()
     """Checks and detections of all trials, including those left out."""
+    noisy: Mapping[int, float] = field(
+        default_factory=dict, metadata={"written": lambda analysis: bool(analysis.noisy)}
+    )
+    """By row: how many times as far a configuration's seeds spread as those of the others, where
+    this is so far that its noise is estimated from them alone."""
     claims: tuple[JudgedClaim, ...] = field(
         default=(), metadata={"written": lambda analysis: bool(analysis.claims)}
     )

@@ -29,7 +29,7 @@ from analysis.figures.labels import (
 )
 from analysis.figures.marks import line_boxes
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
-from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
+from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text, listed_text
 from analysis.fronts.choice import Choice
 from analysis.inference.claims import Estimand, Finding
 from analysis.results.results import Results
@@ -157,6 +157,7 @@ def front_reading(
     results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
     fitted = [fit for fit in view.fits if fit.chosen]
+    stepped = [fit.method for fit in view.fits if fit.steps is not None]
     families = ", ".join(
         f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
@@ -168,7 +169,11 @@ def front_reading(
         f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
         if fitted
         else "",
-        ("dashed steps" if fitted else "steps")
+        f"lines of {listed_text(stepped)}: monotone fits without a formula, with simultaneous 95% "
+        "bands"
+        if stepped
+        else "",
+        ("dashed steps" if fitted or stepped else "steps")
         + ": robust accuracy attained at a clean accuracy or a higher one",
         "hollow: searched" if searched else "",
         "stars: references, each a published single run without an interval"

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from analysis.findings.best import Bests, equal_text, finer_text, lead_text, level_text
 from analysis.findings.phrases import (
     NO_SEEDS,
+    Bests,
     accuracy_interval,
     design_text,
+    equal_text,
     estimand_text,
+    finer_text,
     held_back,
     interval_text,
     invisible_text,
     judged,
+    lead_text,
+    level_text,
     plain_ends,
     points_text,
     requirements_text,

@@ -8,6 +8,7 @@ from analysis.figures.layers import thinned
 from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, requirements_text
 from analysis.findings.verdicts import claimed_text
 from analysis.fronts.contrasts import Contrast, Contrasts, CostPoint
+from analysis.fronts.floors import FloorContrast
 from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Interval
 from analysis.report.tables import (
@@ -225,6 +226,36 @@ def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
     )
 
 
+def floor_table(analysis: Analysis, floors: FloorContrast, key: str) -> Table:
+    """Build the table of what two methods without a gap attain at required clean accuracies."""
+    first, second = method_text(floors.first), method_text(floors.second)
+    return Table(
+        key=key,
+        caption=f"Robust accuracy that the configurations of {first} and of {second} attain at "
+        f"{'the declared' if floors.declared else 'some'} required clean accuracies, in %, and "
+        "first minus second, in pp, with 95% intervals that hold together for all differences of "
+        "this kind (max-T). Against a finer grid: the lead that is left if the method behind also "
+        "had, at this clean accuracy, the robust accuracy of its next less clean configuration. "
+        f"{_measured_text(analysis.results, floors)}",
+        columns=("Clean accuracy (%) ≥", first, second, "Difference", "Finer grid", "Claimed"),
+        rows=tuple(
+            (
+                Cell(text=percent(point.clean), order=point.clean),
+                *(
+                    Cell(text="none") if value is None else interval_cell(value)
+                    for value in (point.first, point.second)
+                ),
+                *(
+                    Cell(text="–") if value is None else difference_cell(value)
+                    for value in (point.difference, point.finer)
+                ),
+                Cell(text="yes" if point.status == "claimed" else f"no: {point.reason}"),
+            )
+            for point in floors.points
+        ),
+    )
+
+
 def rate_table(analysis: Analysis) -> Table:
     """Build the table of exchange rates at a few clean accuracies."""
     rates = [rate for rate in analysis.primary.rates if rate.clean]
@@ -351,7 +382,7 @@ def rate_text(rate: float) -> str:
     return f"{rate:.1f}" if not 0 < rate < LEAST_PRINTED_RATE else f"< {2 * LEAST_PRINTED_RATE:g}"
 
 
-def _measured_text(results: Results, measured: Contrasts | Gap) -> str:
+def _measured_text(results: Results, measured: Contrasts | Gap | FloorContrast) -> str:
     """Describe under which attack and for which estimand something was measured."""
     attack = attack_text(results.threat, measured.radius)
     return f"Under {attack}; intervals for {ESTIMAND_TEXTS[measured.estimand]}."

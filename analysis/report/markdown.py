@@ -13,6 +13,7 @@ from analysis.results.words import attack_text, count_text, value_text
 LEADING = (
     "dominance within the clean margin",
     "gap",
+    "gap at clean floors",
     "stronger attack",
     "equivalent epsilon",
     "dominance",

@@ -8,8 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.document import Analysis
-from analysis.findings.best import Best, best_of_each
-from analysis.findings.phrases import ESTIMAND_TEXTS, capital, declared_seeds_text
+from analysis.findings.phrases import (
+    ESTIMAND_TEXTS,
+    Best,
+    best_of_each,
+    capital,
+    declared_seeds_text,
+)
 from analysis.inference.claims import Finding
 from analysis.report.cards import card_key
 from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps

@@ -129,6 +129,11 @@ class Results:
         default=None, metadata={"written": lambda results: results.clean_margin is not None}
     )
     """Declared before the data: clean accuracy that may be given up for robust accuracy."""
+    clean_floors: tuple[float, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.clean_floors)}
+    )
+    """Declared before the data, rising: required clean accuracies at which methods are compared
+    where no curve fits."""
     claims: tuple[DeclaredClaim, ...] = field(
         default=(), metadata={"written": lambda results: bool(results.claims)}
     )
@@ -241,6 +246,11 @@ def _check_study(results: Results) -> None:
     if results.clean_margin is not None and not 0 < results.clean_margin < 1:
         raise ResultsError(
             f"{results.study}: clean_margin must lie in (0, 1), got {results.clean_margin}"
+        )
+    floors = results.clean_floors
+    if not all(0 <= floor < 1 for floor in floors) or list(floors) != sorted(set(floors)):
+        raise ResultsError(
+            f"{results.study}: clean_floors must lie in [0, 1) and rise, got {floors}"
         )
     if results.num_classes is not None and results.num_classes < 2:
         raise ResultsError(

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.stops import STOPPED_TAG
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
@@ -32,11 +35,11 @@ from study.records.runs import (
     recorded_checkpoints,
     robust_name,
 )
-from study.records.starts import has_starts, with_starts
+from study.records.starts import with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.records.view import view_tags
 from study.report import sources
-from study.report.filing import Entry, Filing
+from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
 from study.spec.settings import class_of
@@ -112,7 +115,7 @@ def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
         methods=_method_notes(spec, plan),
         trials=trials,
         absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
-        provenance=_provenance(spec, plan, dataset)
+        provenance=sources.provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
         claims=_claims(spec, store, len(done)),
@@ -155,6 +158,7 @@ def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
         "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
         "margin": declared.margin,
         "clean_margin": declared.clean_margin,
+        "clean_floors": declared.clean_floors or (),
         "primary": declared.primary,
     }
 
@@ -191,8 +195,13 @@ def report_studies(
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        is_filed = is_filed and store_exists(store)
-        filing = stack.enter_context(Filing(store)) if is_filed else None
+        file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
+        if is_filed and store_exists(store):
+            # A process that has imported MLflow already, as a notebook's may have, needs no other.
+            if "mlflow" in sys.modules:
+                file = partial(file_here, store)
+            else:
+                file = stack.enter_context(Filing(store)).file
         read = [_read(spec, project) for spec in specs]
         found = [results for results, _ in read]
         results = found[0] if len(found) == 1 else combine(found)
@@ -203,9 +212,9 @@ def report_studies(
             return _write_beside(folder, results, held, empty, pictures)
         page = _write(results, folder, pictures)
         addresses = []
-        if filing is not None:
+        if file is not None:
             entries = [_entry(spec, specs, folder, project) for spec in specs]
-            addresses = filing.file(page.parent, entries)
+            addresses = file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
@@ -402,14 +411,26 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
     reason = why.get(planned.cell.key, "") or (record.reason if record else "")
     if record is not None and state in ("failed", "given up"):
         reason = record.reason
+    if state in ("stopped", "spared"):
+        reason = _sparing(planned)
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
         seed=planned.cell.seed,
-        status=state if state in ("failed", "given up") else "missing",
+        status=state if state in ("failed", "given up", "stopped", "spared") else "missing",
         reason="its trial is running" if state == "running" else reason,
         run=record.run if record else "",
     )
+
+
+def _sparing(planned: PlannedCell) -> str:
+    """Return why a cell was stopped, or not started."""
+    if planned.state == "spared":
+        return "would not decide who is on a front"
+    epoch = planned.record.labels.get(STOPPED_TAG) if planned.record is not None else None
+    if epoch is None:
+        return "not started: its configuration was stopped"
+    return f"stopped at epoch {epoch} of {planned.cell.config.training.epochs}"
 
 
 def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
@@ -427,64 +448,3 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
         )
         for name, declared in spec.methods.items()
     )
-
-
-def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
-    """Collect where the numbers come from: data, network, commits, hardware, versions."""
-    records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
-    labels = [record.labels for record in records]
-    sizes = ", ".join(
-        f"{len(split.labels)} {name}"
-        for name, split in (
-            ("training", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-        )
-    )
-    if dataset.extra_share:
-        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
-    versions = sorted({key for label in labels for key in label if key.startswith("version.")})
-    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
-    return {
-        "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": augmented.replace("_", " "),
-        "network": "; ".join(naming.network_names(spec)),
-        "training": _shown(naming.training_settings(spec)),
-        **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
-        **_cost_note(spec, plan),
-        "commit": _distinct(
-            f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
-            for label in labels
-        ),
-        "hardware": _distinct(label["hardware"] for label in labels),
-        "studies": _distinct(record.study for record in records),
-        "command": f"study launch {spec.name}; study report {spec.name}",
-        **{
-            key.removeprefix("version."): _distinct(label.get(key, "unknown") for label in labels)
-            for key in versions
-        },
-    }
-
-
-def _cost_note(spec: StudySpec, plan: Plan) -> dict[str, str]:
-    """Return what a training cost counts, where that is not plainly the passes of an epoch."""
-    epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
-    said = []
-    if len(epochs) > 1:
-        said.append(f"of a whole training, divided by the {epochs[-1]} epochs of the longest")
-    if has_starts(spec):
-        said.append("without the trainings that left the weights to start from")
-    return {"cost": "; ".join(said)} if said else {}
-
-
-def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} "
-        + (" and ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
-        for name, value in values.items()
-    )
-
-
-def _distinct(values: Iterable[str]) -> str:
-    """Join the distinct values; most often there is only one."""
-    return ", ".join(sorted(set(values))) or "none"

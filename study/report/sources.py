@@ -1,10 +1,10 @@
 """Sources: where a number of the report comes from, which a reader looks up in two clicks.
 
-Of each trial its run in MLflow, of each configuration what declares it in a studies file, and a
-picture of adversarial examples.
+Of the study its provenance, of each trial its run in MLflow, of each configuration what declares
+it in a studies file, and a picture of adversarial examples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,13 +12,15 @@ import yaml
 
 from analysis.results.results import Results
 from analysis.results.trials import Declaration
-from study.plan import space
-from study.plan.plan import PlannedCell
+from study.plan import naming, space
+from study.plan.plan import Plan, PlannedCell
 from study.records.database import Database
 from study.records.runs import Source, artifact, may_have, open_source
+from study.records.starts import has_starts
 from study.records.store import Store, TrackingError
 from study.spec import StudySpec
 from trainers.config import DataConfig
+from trainers.data.dataset import Dataset
 
 UI = "http://127.0.0.1:5000"
 """Where `study ui` shows the runs of a local store, unless the port is in use."""
@@ -147,3 +149,64 @@ def pictures(store: Store, done: Sequence[PlannedCell]) -> dict[str, bytes]:
             continue
         shown.add(configuration)
     return found
+
+
+def provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
+    """Collect where the numbers come from: data, network, commits, hardware, versions."""
+    records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
+    labels = [record.labels for record in records]
+    sizes = ", ".join(
+        f"{len(split.labels)} {name}"
+        for name, split in (
+            ("training", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
+    )
+    if dataset.extra_share:
+        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
+    versions = sorted({key for label in labels for key in label if key.startswith("version.")})
+    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
+    return {
+        "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
+        "augmentation": augmented.replace("_", " "),
+        "network": "; ".join(naming.network_names(spec)),
+        "training": _shown(naming.training_settings(spec)),
+        **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
+        **_cost_note(spec, plan),
+        "commit": _distinct(
+            f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
+            for label in labels
+        ),
+        "hardware": _distinct(label["hardware"] for label in labels),
+        "studies": _distinct(record.study for record in records),
+        "command": f"study launch {spec.name}; study report {spec.name}",
+        **{
+            key.removeprefix("version."): _distinct(label.get(key, "unknown") for label in labels)
+            for key in versions
+        },
+    }
+
+
+def _cost_note(spec: StudySpec, plan: Plan) -> dict[str, str]:
+    """Return what a training cost counts, where that is not plainly the passes of an epoch."""
+    epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
+    said = []
+    if len(epochs) > 1:
+        said.append(f"of a whole training, divided by the {epochs[-1]} epochs of the longest")
+    if has_starts(spec):
+        said.append("without the trainings that left the weights to start from")
+    return {"cost": "; ".join(said)} if said else {}
+
+
+def _shown(values: Mapping[str, object]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} "
+        + (" and ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
+        for name, value in values.items()
+    )
+
+
+def _distinct(values: Iterable[str]) -> str:
+    """Join the distinct values; most often there is only one."""
+    return ", ".join(sorted(set(values))) or "none"

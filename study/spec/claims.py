@@ -38,6 +38,33 @@ def read_points(key: str, value: object) -> object:
     return float(Decimal(match[1]) / 100)
 
 
+def read_clean_floors(value: object) -> object:
+    """Read a list of fractions, or of percentages such as `95%`, and sort it."""
+    if not isinstance(value, tuple) or not value:
+        got = "an empty list" if value == () else shown(value)
+        raise rule_error(
+            f"must be a list of clean accuracies, got {got}; write for example "
+            "clean_floors: [90%, 95%]"
+        )
+    floors = [_read_percentage(item) for item in value]
+    numbers = [floor for floor in floors if isinstance(floor, float | int)]
+    return tuple(sorted(numbers)) if len(numbers) == len(floors) else tuple(floors)
+
+
+def _read_percentage(value: object) -> object:
+    """Read a fraction, or a percentage such as `95%`."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?%", value)
+    if match is None:
+        raise rule_error(
+            f"must be percentages or fractions, got {shown(value)}; write for example "
+            "clean_floors: [90%, 95%]"
+        )
+    # Through decimals, so that 95% is 0.95 and not its neighbour.
+    return float(Decimal(match[1]) / 100)
+
+
 def read_pair(value: object) -> object:
     """Read the names of two methods."""
     if not isinstance(value, tuple) or not all(isinstance(name, str) for name in value):
