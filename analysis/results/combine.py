@@ -73,6 +73,9 @@ def combine(studies: Sequence[Results]) -> Results:
         importances=tuple(share for study in renamed for share in study.importances),
         references=tuple(dict.fromkeys(one for study in studies for one in study.references)),
         own_seeds=tuple(one for study in renamed for one in study.own_seeds),
+        # Methods are renamed, so a declaration would name another one.
+        declarations=(),
+        pictured=tuple(run for study in studies for run in study.pictured),
         data_doubts=tuple(dict.fromkeys(doubt for s in studies for doubt in s.data_doubts)),
     )
 
