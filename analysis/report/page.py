@@ -113,6 +113,7 @@ FILES = (
     Cell(text="LaTeX", target="table.tex"),
     Cell(text="CSV", target="configs.csv"),
     Cell(text="Markdown", target="findings.md"),
+    Cell(text="What to run next", target="next.yaml"),
     Cell(text="JSON", target="front.json"),
 )
 """Files beside the page that it links to."""

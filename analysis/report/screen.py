@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from analysis.advice.words import next_line
 from analysis.document import Analysis
 from analysis.findings.phrases import (
     ESTIMAND_TEXTS,
@@ -49,6 +50,8 @@ class Screen:
     strip: tuple[Number, ...]
     doubts: tuple[str, ...]
     """What speaks against the numbers, each in a few words."""
+    following: str
+    """What to run next, as one line; empty if nothing is advised."""
     conditions: str
     """What holds for all numbers unless it is said otherwise."""
     adjusted: str
@@ -67,6 +70,7 @@ def first_screen(analysis: Analysis, findings: Sequence[Finding]) -> Screen:
         best=best_table(analysis),
         strip=_strip(analysis, cells),
         doubts=_doubts(analysis),
+        following=next_line(analysis),
         conditions=_conditions(analysis),
         adjusted=f"adjusted for {compared} comparisons" if compared > 1 else "",
     )
