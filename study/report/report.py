@@ -37,7 +37,7 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.records.view import view_tags
+from study.records.view import MOST_FRAME_CHARACTERS, view_tags
 from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
@@ -257,20 +257,19 @@ def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path, project: P
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:
-    """Format the note of the parent run: where the report is, then its findings.
+    """Return the findings as the note of the parent run; `framed_note` adds links and the front.
 
     Lines that do not fit into a note of MLflow are left out.
     """
-    head = "The report is under Artifacts: `report/index.html`."
     if not (folder / FINDINGS).is_file():
-        return f"{spec.about}\n\n{head}".strip()
+        return spec.about
     text = (folder / FINDINGS).read_text(encoding="utf-8").strip()
-    room = MOST_NOTE_CHARACTERS - len(head) - len(REST) - 4
+    room = MOST_NOTE_CHARACTERS - MOST_FRAME_CHARACTERS - len(REST) - 2
     if len(text) > room:
         # A piece of a line may be half a table row or half a number.
         whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
         text = f"{whole_lines}\n\n{REST}".strip()
-    return f"{head}\n\n{text}"
+    return text
 
 
 def _read_attacks(

@@ -27,6 +27,7 @@ from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
+    StudyRuns,
     TrialRun,
     artifact_names,
     find_study,
@@ -35,7 +36,7 @@ from study.records.runs import (
     robust_name,
 )
 from study.records.store import TrackingError, connect, find_store
-from study.records.view import log_report
+from study.records.view import MOST_FRAME_CHARACTERS, framed_note, log_report
 from study.report import report as reporting
 from study.spec import StudySpec
 from trainers.config import DataConfig
@@ -322,25 +323,35 @@ def test_a_sample_that_is_wrong_without_an_attack_is_right_at_no_radius() -> Non
     assert (strong.clean, strong.robust) == (0.79, (0.39, 0.19))
 
 
-FINDINGS = "# tiny\n\n- A finding of 1 pp.\n- Another.\n"
+FINDINGS = "# tiny\n\n## Findings\n\n- A finding of 1 pp.\n- Another.\n"
 
 
-def test_the_note_is_the_link_and_the_findings(tmp_path: Path, read: Read) -> None:
+def test_the_note_is_the_findings_with_links_and_the_front(tmp_path: Path, read: Read) -> None:
     spec = declared(read, "noted")
-    link = "The report is under Artifacts: `report/index.html`."
-    assert reporting.study_note(spec, tmp_path) == f"{spec.about}\n\n{link}"
+    assert reporting.study_note(spec, tmp_path) == spec.about
     (tmp_path / "findings.md").write_text(FINDINGS)
-    assert reporting.study_note(spec, tmp_path) == f"{link}\n\n{FINDINGS.strip()}"
+    text = reporting.study_note(spec, tmp_path)
+    assert text == FINDINGS.strip()
+    runs = StudyRuns(experiment="7", parent="f" * 32)
+    links, blank, *lines = framed_note(runs, "report", text).splitlines()
+    assert links.startswith(f"[Report](#/experiments/7/runs/{runs.parent}/artifacts/report/index")
+    assert links.count("workflowType=machine_learning") == 3
+    assert blank == ""
+    [picture] = [line for line in lines if line not in FINDINGS.splitlines()]
+    assert f"get-artifact?path=report/front.svg&run_uuid={runs.parent}" in picture
+    assert lines.index(picture) < lines.index("## Findings")
+    added = len(framed_note(runs, "report", text)) - len(text)
+    assert added < MOST_FRAME_CHARACTERS
 
 
 @pytest.mark.parametrize("line", ["- A finding of 1.25 pp.\n", "x" * 9000 + "\n"])
 def test_a_long_note_ends_with_a_whole_line_and_fits(tmp_path: Path, read: Read, line: str) -> None:
     (tmp_path / "findings.md").write_text("# tiny\n\n" + line * 1000)
     note = reporting.study_note(declared(read, "noted"), tmp_path)
-    assert len(note) <= MOST_NOTE_CHARACTERS
+    assert len(note) <= MOST_NOTE_CHARACTERS - MOST_FRAME_CHARACTERS
     *lines, blank, last = note.splitlines()
     assert (blank, last) == ("", "The report has more.")
-    assert set(lines[4:]) <= {line.strip()}
+    assert set(lines[2:]) <= {line.strip()}
 
 
 def test_mlflow_takes_the_longest_note(store: Any, client: Any, tmp_path: Path, read: Read) -> None:
