@@ -8,6 +8,7 @@ from analysis.findings.phrases import (
     estimand_text,
     interval_text,
     invisible_text,
+    plain_ends,
     points_text,
     requirements_text,
 )
@@ -84,12 +85,15 @@ def _claim_finding(
         return replace(
             finding,
             text=f"{late}{text}",
+            plain=f"{late}{text}",
             status="refused",
             low=None,
             high=None,
             reason=judged.doubt,
         )
     text = f"{_said(results, judged)}: {measured} ({conditions})."
+    ends = plain_ends(difference.low, difference.high)
+    finding = replace(finding, plain=f"{late}{_said(results, judged)} {ends}.")
     if judged.verdict == "undecided":
         reason = _open(results, found, judged)
         return replace(finding, text=f"{late}{text} {_reason(reason)}", reason=reason)

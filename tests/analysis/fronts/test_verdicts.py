@@ -179,7 +179,7 @@ def test_what_was_not_declared_is_headed_exploratory(told: Analysis) -> None:
     for written in (text, html):
         declared, exploratory = written.split(EXPLORATORY, 1)
         assert declared.count("Primary contrast.") == 1
-        assert declared.count("Declared.") == 4
+        assert declared.count("Declared.") == 6
         assert "Claim declared after 7 trials" in exploratory
     assert '<table id="claims"' in html
     assert [row[-2].text for row in claim_table(told).rows] == [one.verdict for one in told.claims]

@@ -31,6 +31,7 @@ from study.records.runs import (
     TrialRun,
     artifact_names,
     find_study,
+    local_path,
     open_study,
     read_epochs,
     robust_name,
@@ -38,6 +39,7 @@ from study.records.runs import (
 from study.records.store import TrackingError, connect, find_store
 from study.records.view import MOST_FRAME_CHARACTERS, framed_note, log_report
 from study.report import report as reporting
+from study.report import sources
 from study.spec import StudySpec
 from trainers.config import DataConfig
 from trainers.data.dataset import load_data
@@ -165,6 +167,30 @@ def test_results_carry_what_was_declared_and_how_trials_trained(
     assert history.best_epoch == 2
     assert history.test_best == (0.8, 0.3)
     assert history.test_last == (0.9, 0.2)
+
+
+def test_results_lead_to_the_runs_the_declarations_and_one_picture_of_each_configuration(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    spec, store = done("sourced"), find_store(project)
+    results, cells = reporting._read(spec, project)
+    runs = find_study(connect(store), spec.name)
+    assert runs is not None
+    for trial in results.trials:
+        assert trial.address == (
+            f"{sources.UI}/#/experiments/{runs.experiment}/runs/{trial.run}"
+            "?workflowType=machine_learning"
+        )
+    assert [one.method for one in results.declarations] == ["standard", "sam", "sam"]
+    assert sources.pictures(store, cells) == {}
+    for cell in cells[1:]:
+        assert cell.record is not None
+        folder = local_path(cell.record.artifacts)
+        assert folder is not None
+        (folder / sources.PICTURE).write_bytes(cell.record.run.encode())
+    found = sources.pictures(store, cells)
+    assert len(found) == 3
+    assert all(content == run.encode() for run, content in found.items())
 
 
 def test_results_carry_the_claims_with_the_trials_that_had_run_before(
