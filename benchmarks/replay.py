@@ -10,12 +10,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler
 from replay_loop import SLOTS, Floats, Loop, Replay, Searched, searched
 from search_table import CHECK, MAIN, Table, blocks, declared, load
+from study.search.scheduler import RungScheduler
+from study.spec.search import StopSpec
 
 from study.plan.plan import make_plan
 from study.plan.space import Block
@@ -31,16 +33,27 @@ WITHIN: Goal = (0.99, 0.975)
 
 
 def ours(
-    *, seeds: int | None = None, scheduler: Callable[[], Any] = FIFOScheduler, **search: Any
+    *,
+    seeds: int | Literal["adaptive"] | None = None,
+    stop: tuple[tuple[float, ...], float] | None = None,
+    scheduler: Callable[[], Any] | None = None,
+    **search: Any,
 ) -> Policy:
-    """Search as `study launch` does. seeds: how many of the table's; None for all of them."""
+    """Search as `study launch` does.
+
+    seeds: how many of the table's; None for all of them, or raced. stop: the rungs, and the share
+    kept. scheduler: in place of ours.
+    """
+    rungs = None if stop is None else StopSpec(rungs=stop[0], keep=stop[1])
 
     def build(found: Searched, block: Block, number: int) -> tuple[Any, Any]:
-        count = found.measured.shape[1] if seeds is None else seeds
-        settings = {"trials": len(found.truth), **search}
+        count = seeds if isinstance(seeds, int) else found.measured.shape[1]
+        rule = "adaptive" if seeds == "adaptive" else "all"
+        settings = {"trials": len(found.truth), "stop": rungs, "seeds": rule, **search}
         spec = spec_of(declared(), found.name, search=settings, seeds=tuple(range(count)))
         # The samplers' seeds follow from the name of the data, so each replay has its own.
-        return StudySearcher(spec, make_plan(spec, f"replay {number}", ())), scheduler()
+        searcher = StudySearcher(spec, make_plan(spec, f"replay {number}", ()))
+        return searcher, RungScheduler(spec, searcher) if scheduler is None else scheduler()
 
     return build
 
@@ -67,16 +80,25 @@ def asha(grace: int, factor: int) -> Callable[[], Any]:
     )
 
 
+SHARES = np.linspace(0.0, 1.0, 101)
+"""Of all epochs: where the curve of a way to search is written down."""
+HALVES = ((0.2, 0.5), 0.5)
 POLICIES: Mapping[str, Policy] = {
     "random, all seeds": ours(sampler="random"),
     "TPE, all seeds": ours(sampler="tpe"),
-    "GP, all seeds": ours(sampler="gp"),
     "random, one seed": ours(sampler="random", seeds=1),
     "TPE, one seed": ours(sampler="tpe", seeds=1),
-    "GP, one seed": ours(sampler="gp", seeds=1),
+    "ASHA 4-8-16, all seeds": ours(sampler="random", scheduler=asha(4, 2)),
     "ASHA 4-8-16, one seed": ours(sampler="random", seeds=1, scheduler=asha(4, 2)),
     "ASHA 1-4-16, one seed": ours(sampler="random", seeds=1, scheduler=asha(1, 4)),
-    "ASHA 4-8-16, all seeds": ours(sampler="random", scheduler=asha(4, 2)),
+    "ours, random, rungs": ours(sampler="random", stop=HALVES),
+    "ours, random, seeds": ours(sampler="random", seeds="adaptive"),
+    "ours, random, rungs and seeds": ours(sampler="random", stop=HALVES, seeds="adaptive"),
+    "ours, TPE, rungs": ours(sampler="tpe", stop=HALVES),
+    "ours, TPE, seeds": ours(sampler="tpe", seeds="adaptive"),
+    "ours, TPE, rungs and seeds": ours(sampler="tpe", stop=HALVES, seeds="adaptive"),
+    "GP, all seeds": ours(sampler="gp"),
+    "GP, one seed": ours(sampler="gp", seeds=1),
 }
 SLOW = {"GP, all seeds": 20, "GP, one seed": 20}
 """Policies that decide slowly, with the number of replays that they get at most."""
@@ -120,6 +142,9 @@ def summary(replays: Sequence[Mapping[str, Replay]], table: Table) -> dict[str, 
     everything = sum(full.values())
     each = [one for found in replays for one in found.values()]
     last = np.array([[one[method].share[-1] for method in methods] for one in replays])
+    along = np.mean(
+        [[held(one, full[m] * SHARES) for one in by_method[m]] for m in methods], axis=0
+    )
     goals = {"goal": WITHIN, "median alone": (WITHIN[0], 0.0)}
     epochs = {
         name: {method: reached(by_method[method], goal) for method in methods}
@@ -136,6 +161,7 @@ def summary(replays: Sequence[Mapping[str, Replay]], table: Table) -> dict[str, 
             "median": float(np.median(last)),
             "low": float(np.quantile(last, 0.05)),
         },
+        "curve": [round(float(share), 4) for share in np.median(along, axis=0)],
         "lost": sum(one.lost for one in each) / true,
         "stopped": sum(one.stopped for one in each) / true,
         "milliseconds_per_trial": 1000

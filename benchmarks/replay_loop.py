@@ -145,6 +145,7 @@ class Loop:
         self._last_front = np.zeros(0, dtype=np.intp)
         self._curve: list[tuple[int, float]] = []
         self._numbers = itertools.count()
+        self._may_ask = True
         self._spent = self._num_trials = 0
         self._seconds = 0.0
 
@@ -155,8 +156,9 @@ class Loop:
     def run(self) -> Replay:
         """Search until there is nothing left to run."""
         while True:
-            while len(self._running()) < SLOTS and self._start():
-                pass
+            # A searcher that has nothing to hand out is asked again when a trial has ended.
+            while self._may_ask and len(self._running()) < SLOTS:
+                self._may_ask = self._start()
             running = self._running()
             if not running:
                 return self._result()
@@ -224,21 +226,22 @@ class Loop:
         if trial.epoch == self._found.ends[trial.row, trial.place] < num_epochs:
             self._end(trial, result | {"failed": True, "ended": True, "reason": "ended"})
             return
-        self._searcher.on_trial_result(trial.trial_id, result)
         action = self._timed(self._scheduler.on_trial_result, self, trial, result)
         if trial.epoch == num_epochs:
             ended = {"complete": True, "objective_clean": clean, "objective_robust": robust}
             self._end(trial, result | ended)
         elif action == "STOP":
             self._end(trial, result)
-        elif action == "PAUSE":
-            trial.status = "PAUSED"
+        else:
+            self._searcher.on_trial_result(trial.trial_id, result)
+            trial.status = "PAUSED" if action == "PAUSE" else "RUNNING"
 
     def _end(self, trial: Trial, result: dict[str, Any]) -> None:
         """Tell both that a trial has ended, and see what is found by now."""
         result = result | {"done": True}
         trial.status = "TERMINATED"
         self.trials.remove(trial)
+        self._may_ask = True
         self._scheduler.on_trial_complete(self, trial, result)
         self._timed(self._searcher.on_trial_complete, trial.trial_id, result)
         if result.get("failed"):
