@@ -2,6 +2,7 @@
 # make test   set up, run every check
 # make check  the same checks without the slow tests, in an environment that stands
 # make gpu    on a machine with a GPU: its tests and benchmarks, within eight minutes; needs torch, installs nothing
+# make docs   the documentation, build/docs/index.html
 # make clean  remove the environment; what was recorded in runs/ stays
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: demo test check checks gpu clean
+.PHONY: demo test check checks gpu docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/study launch digits
@@ -36,6 +37,9 @@ checks:
 # Such a machine may have a Python of its own with torch, and nothing else of this environment.
 gpu:
 	$(firstword $(wildcard $(BIN)/python) $(PYTHON)) benchmarks/gpu.py
+
+docs: $(VENV)/installed-test
+	$(BIN)/sphinx-build --fail-on-warning --quiet docs build/docs
 
 define PREPARE
 test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

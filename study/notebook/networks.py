@@ -148,7 +148,7 @@ def chosen_cell(
         if planned.cell.seed == seed:
             return planned
     raise LoadError(
-        f"{spec.name}: {method} has no seed {seed}; it has {', '.join(map(str, spec.seeds))}"
+        f"{spec.name}: {method} has no seed {seed!r}; it has {', '.join(map(str, spec.seeds))}"
     )
 
 

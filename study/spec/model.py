@@ -249,17 +249,29 @@ class StudySpec(Part):
 
     name: str
     about: str = ""
+    """A sentence for people: what the study asks."""
     data: Annotated[DataConfig, BeforeValidator(read_data)]
+    """The images that are trained on, validated and tested on."""
     model: Annotated[Side, BeforeValidator(partial(read_around, "model"))]
+    """The network."""
     training: Annotated[Side, BeforeValidator(partial(read_around, "training"))]
+    """The base optimiser and its schedule, of every method that does not override them."""
     start: Annotated[Start, BeforeValidator(read_start)] = FRESH
+    """The weights that trainings start from, in place of random ones."""
     seeds: Annotated[tuple[Annotated[int, Ge(0)], ...], MinLen(1), AfterValidator(distinct)]
+    """Each configuration is trained once with every seed; three are the least for a claim."""
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
+    """What is compared, by names of your choice."""
     search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
+    """How ranges are searched; needed where a method has one."""
     evaluation: Annotated[EvaluationConfig, BeforeValidator(_read_evaluation)]
+    """The threat model that trained networks are judged by."""
     autoattack: AutoAttackSpec = AutoAttackSpec()
+    """What `study evaluate` does."""
     resources: ResourcesSpec = ResourcesSpec()
+    """What one trial occupies."""
     analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(_required, "analysis"))] = None
+    """What is declared before the results are seen."""
 
 
 _PARTS: dict[str, type[Part]] = {

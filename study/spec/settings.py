@@ -303,7 +303,7 @@ def read_choice(kind: str, shape: type[Part], value: object) -> tuple[str, Part]
     """Read `{sam: {rho: 0.1}}`, or just the word if it needs no settings, as name and part."""
     if isinstance(value, str):
         value = {value: {}}
-    names = ", ".join(shape.model_fields)
+    names = f"{', '.join(shape.model_fields)}, or your own, such as my_parts:Mine"
     if isinstance(value, tuple):
         raise rule_error(f"takes one of {names}, got a list; name one")
     if isinstance(value, Mapping) and len(value) != 1:

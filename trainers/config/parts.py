@@ -167,7 +167,7 @@ def loaded(part: OwnPart) -> LoadedPart:
         return _library_network(part)
     target: Any = imported(part.code)
     for word in part.attribute.split("."):
-        names = [name for name in vars(target) if not name.startswith("_")]
+        names = _names(target, part.code.module)
         if not hasattr(target, word):
             near = difflib.get_close_matches(word, names, n=1)
             way_out = f"did you mean {near[0]}?" if near else f"it has {', '.join(names[:8])}"
@@ -181,6 +181,12 @@ def loaded(part: OwnPart) -> LoadedPart:
         raise PartError(f"{place}: {part.attribute}: {rule}; write a function that calls it")
     has_fields = is_dataclass(target) and isinstance(target, type)
     return _read_signature(part, target, has_fields and "__call__" in vars(target), place)
+
+
+def _names(target: Any, module: str) -> list[str]:
+    """List the names in a module or class; what it defines stands before what it imports."""
+    found = [name for name in vars(target) if not name.startswith("_")]
+    return sorted(found, key=lambda n: getattr(vars(target)[n], "__module__", "") != module)
 
 
 def _library_network(part: OwnPart) -> LoadedPart:

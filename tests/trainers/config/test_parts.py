@@ -20,6 +20,10 @@ WRONG: dict[str, tuple[PartKind, str, str, str]] = {
         *("networks", "wrong:Nett", "def Net(image_shape, num_classes): ..."),
         r"wrong\.py:1: there is no Nett; did you mean Net\?",
     ),
+    "own names come first": (
+        *("networks", "wrong:Vit", "from math import tau, pi\nclass Own: ..."),
+        r"wrong\.py:1: there is no Vit; it has Own, tau, pi",
+    ),
     "an ending": ("networks", "wrong.py:Net", "", "without the ending .py"),
     "an error inside": (
         *("networks", "wrong:Net", "import math\n\nX = math.foo\n"),

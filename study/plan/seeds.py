@@ -1,0 +1,91 @@
+"""The race of seeds: which configurations need a further seed, by their chance to be on a front.
+
+Each configuration has one seed first. Further ones are spent where it is undecided whether it
+belongs to its method's front, most undecided first, and then on those that surely do, as claims
+compare these. A configuration that is dominated almost surely is spared its further seeds.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.fronts.pareto import on_front
+from analysis.inference.bootstrap import residual_scales
+from analysis.results.trials import Array
+
+Pair = tuple[float, float]
+"""Clean and robust accuracy on validation, of one seed."""
+
+OUT, SURE = 0.05, 0.95
+"""Chances to be on the front between which it is undecided."""
+COUNT = 400
+"""Replicates: a chance of 5 % has a standard error of 1 %."""
+
+
+def front_chances(
+    rows: Sequence[Sequence[Pair]], methods: Sequence[str], count: int = COUNT
+) -> Array:
+    """Compute P(on its method's front) of each configuration, on validation.
+
+    Replicate b of configuration i is m_i + s_i ∘ t_b L z_bi / √k_i: its mean over k_i seeds, and
+    noise of the residuals' covariance L Lᵀ, pooled over all configurations of the study and scaled
+    by s_i as in `analysis.inference.bootstrap`. Normal z are drawn, not the residuals themselves,
+    which are too few at the start of a race; t_b = √(ν/χ²_ν), the same for all i, says how little ν
+    degrees of freedom know. Without residuals there is no noise, and chances are 0 or 1.
+    rows: N configurations, each with its seeds' accuracies, at least one; returns (N,). The result
+    depends on no order of the rows.
+
+    >>> print(front_chances([[(0.9, 0.3)], [(0.8, 0.5)], [(0.8, 0.4)]], ["at"] * 3))
+    [1. 1. 0.]
+    """
+    # Rows are drawn for in the order of their values, so that a relaunch draws the same.
+    order = sorted(range(len(rows)), key=lambda row: (methods[row], *rows[row]))
+    seeds = np.array([len(rows[row]) for row in order])
+    means = np.array([np.mean(rows[row], axis=0) for row in order]).reshape(-1, 2)
+    drawn = means + _noise([rows[row] for row in order], means, seeds, count)
+    chances = np.empty(len(rows))
+    names = np.array([methods[row] for row in order])
+    for name in dict.fromkeys(names):
+        mine = np.flatnonzero(names == name)
+        chances[np.array(order)[mine]] = on_front(drawn[:, mine]).mean(axis=0)
+    return chances
+
+
+def _noise(rows: Sequence[Sequence[Pair]], means: Array, seeds: Array, count: int) -> Array:
+    """Draw the noise of the means (B, N, 2)."""
+    scales = residual_scales(means)
+    freedom = int((seeds - 1).sum())
+    if freedom == 0:
+        return np.zeros((count, *means.shape))
+    residuals = np.vstack(
+        [
+            (np.array(row) - mean) / scale
+            for row, mean, scale in zip(rows, means, scales, strict=True)
+        ]
+    )
+    covariance = residuals.T @ residuals / freedom
+    # Of a matrix of rank one, too, as after the second seed of a race.
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((count, *means.shape)) @ root.T
+    normal *= np.sqrt(freedom / rng.chisquare(freedom, size=(count, 1, 1)))
+    noise: Array = scales * normal / np.sqrt(seeds)[:, np.newaxis]
+    return noise
+
+
+def wanted(
+    rows: Sequence[Sequence[Pair]], methods: Sequence[str], left: Sequence[int]
+) -> list[int]:
+    """Return the configurations that want a further seed, the most urgent first.
+
+    These are the undecided ones, most undecided first, then those that are surely on a front.
+    `left`: the number of seeds that each of them can still have. An empty list ends the race.
+    """
+    if not any(left):
+        return []
+    chances = front_chances(rows, methods)
+    undecided = [row for row, chance in enumerate(chances) if left[row] and OUT < chance < SURE]
+    sure = [row for row, chance in enumerate(chances) if left[row] and chance >= SURE]
+    undecided.sort(key=lambda row: (abs(chances[row] - 0.5), len(rows[row])))
+    return [*undecided, *sorted(sure, key=lambda row: len(rows[row]))]
