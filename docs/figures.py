@@ -22,7 +22,7 @@ CURVES = {
     "random, all seeds": ("every seed, every epoch", "#6B6B6B", "-"),
     "random, one seed": ("one seed", "#E69F00", "-"),
     "ASHA 4-8-16, one seed": ("one seed, ASHA on the mean accuracy", "#CC79A7", "--"),
-    "ours, random, rungs and seeds": ("rungs and adaptive seeds", "#1F6FB2", "-"),
+    "ours: rungs and seeds": ("rungs and adaptive seeds", "#1F6FB2", "-"),
 }
 """Ways to search by their names in the replays: what the figure calls them, and their lines."""
 
