@@ -181,7 +181,7 @@ def summary(replays: Sequence[Mapping[str, Replay]], table: Table) -> dict[str, 
 def text(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
     """Write the summaries as a table."""
     head = ("n", "99 % at", "median", "ends at", "area", "5th", "lost", "stopped", "ms")
-    lines = [title, "", f"{'':<30}" + "".join(f"{name:>9}" for name in head)]
+    lines = [title, "", f"{'':<32}" + "".join(f"{name:>9}" for name in head)]
     for name, one in found.items():
         area, to = one["hypervolume"], one["share_to"]
         shares = (
@@ -195,7 +195,7 @@ def text(found: Mapping[str, Mapping[str, Any]], title: str) -> str:
         )
         numbers = "".join(f"{percent(share):>9}" for share in shares)
         milliseconds = one["milliseconds_per_trial"]
-        lines.append(f"{name:<30}{one['replays']:>9}{numbers}{milliseconds:>9.2f}")
+        lines.append(f"{name:<32}{one['replays']:>9}{numbers}{milliseconds:>9.2f}")
     return "\n".join(lines) + "\n"
 
 
