@@ -1,6 +1,7 @@
 """Analyse: compute everything that a report shows from the results of a study."""
 
 from dataclasses import replace
+from functools import partial
 
 from analysis.attacks.alarms import find_alarms
 from analysis.attacks.exclusion import diagnoses, leave_out, measure_exclusion
@@ -12,10 +13,14 @@ from analysis.curves.rates import measure_rate
 from analysis.document import Analysis, Tier, View
 from analysis.findings.attacks import tier_findings
 from analysis.findings.findings import find
+from analysis.findings.phrases import unrepeated_text
 from analysis.fronts.attainment import measure_fronts
 from analysis.fronts.choice import Choice, choose
-from analysis.fronts.contrasts import measure_contrasts
+from analysis.fronts.contrasts import compared_pairs, measure_contrasts, noisy_at
+from analysis.fronts.effort import EffortContrast, measure_effort
+from analysis.fronts.floors import measure_floors
 from analysis.fronts.optimism import measure_selection
+from analysis.fronts.verdicts import measure_claims
 from analysis.inference.bootstrap import COUNT, Replicates, draw_replicates
 from analysis.inference.claims import Estimand
 from analysis.responses.equivalence import measure_equivalences
@@ -60,8 +65,25 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         tiers=tuple(_tier(results, design, replicates, seed) for design in tier_designs(results)),
         others=measure_other_norms(results, found, count=replicates, seed=seed),
         diagnoses=diagnoses(given, results),
+        noisy=drawn.noisy,
+        efforts=_efforts(results, found, drawn),
+        claims=measure_claims(results, found, choice, drawn, partial(unrepeated_text, found)),
     )
     return replace(document, findings=find(document))
+
+
+def _efforts(
+    results: Results, found: tuple[ConfigurationResult, ...], drawn: Replicates
+) -> tuple[EffortContrast, ...]:
+    """Compare the pairs of the study by the number of configurations tried."""
+    rows = {
+        note.name: [row for row, c in enumerate(found) if c.method == note.name]
+        for note in results.methods
+    }
+    pairs = compared_pairs(results, [name for name, own in rows.items() if own])
+    radius = results.threat.objective_radius
+    noisy = noisy_at(results, drawn, radius, drawn.default)
+    return measure_effort(results, rows, pairs, noisy, radius, drawn.default)
 
 
 def _tier(results: Results, design: TierDesign, replicates: int, seed: int) -> Tier:
@@ -105,17 +127,21 @@ def _view(
     estimand: Estimand,
 ) -> View:
     fits = tuple(fit_fronts(results, drawn, choice=choice, radius=radius, estimand=estimand))
+    gaps = _gaps(results, drawn, fits)
+    is_objective = radius == results.threat.objective_radius
+    open_pairs = [(g.first, g.second) for g in gaps if g.status == "refused" and is_objective]
     return View(
         radius=radius,
         estimand=estimand,
         fronts=measure_fronts(results, found, choice, drawn, radius, estimand),
         fits=fits,
-        gaps=_gaps(results, drawn, fits),
+        gaps=gaps,
         rates=tuple(measure_rate(results, drawn, fit) for fit in fits if fit.chosen),
         contrasts=measure_contrasts(results, found, choice, drawn, radius, estimand),
         responses=measure_responses(results, found, drawn, radius, estimand),
         heat_maps=measure_heat_maps(results, found, drawn, radius, estimand),
         equivalences=measure_equivalences(results, found, drawn, radius, estimand),
+        floors=measure_floors(results, found, choice, drawn, open_pairs, estimand),
     )
 
 

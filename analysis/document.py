@@ -8,7 +8,7 @@ meaning raises it. Readers refuse a number that they do not know.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +22,10 @@ from analysis.curves.rates import Rate
 from analysis.fronts.attainment import Fronts
 from analysis.fronts.choice import Choice, choose
 from analysis.fronts.contrasts import Contrasts
+from analysis.fronts.effort import EffortContrast
+from analysis.fronts.floors import FloorContrast
 from analysis.fronts.optimism import Selection
+from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Estimand, Finding
 from analysis.responses.equivalence import Equivalence
 from analysis.responses.margins import Margin
@@ -54,6 +57,10 @@ class View:
     responses: tuple[Response, ...]
     heat_maps: tuple[HeatMap, ...]
     equivalences: tuple[Equivalence, ...]
+    floors: tuple[FloorContrast, ...] = field(
+        default=(), metadata={"written": lambda view: bool(view.floors)}
+    )
+    """Pairs without a gap, at required clean accuracies; only at the objective radius."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -85,6 +92,19 @@ class Analysis:
     """Accuracies in other norms."""
     diagnoses: tuple[Diagnosis, ...] = ()
     """Checks and detections of all trials, including those left out."""
+    noisy: Mapping[int, float] = field(
+        default_factory=dict, metadata={"written": lambda analysis: bool(analysis.noisy)}
+    )
+    """By row: how many times as far a configuration's seeds spread as those of the others, where
+    this is so far that its noise is estimated from them alone."""
+    claims: tuple[JudgedClaim, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.claims)}
+    )
+    """The claims that the study declared, each with its verdict."""
+    efforts: tuple[EffortContrast, ...] = field(
+        default=(), metadata={"written": lambda analysis: bool(analysis.efforts)}
+    )
+    """The compared pairs by the number of configurations tried, at the objective radius."""
 
     @property
     def estimand(self) -> Estimand:
@@ -178,9 +198,9 @@ def to_plain(value: Any, place: str = "") -> Any:
     # Not pydantic's serializer: it writes NaN as null, and its errors do not name the place.
     if is_dataclass(value):
         return {
-            field.name: to_plain(getattr(value, field.name), f"{place}.{field.name}")
-            for field in fields(value)
-            if field.metadata.get("written", lambda owner: True)(value)
+            one.name: to_plain(getattr(value, one.name), f"{place}.{one.name}")
+            for one in fields(value)
+            if one.metadata.get("written", lambda owner: True)(value)
         }
     if isinstance(value, Mapping):
         return {str(key): to_plain(item, f"{place}.{key}") for key, item in value.items()}

@@ -81,10 +81,17 @@ def yaml_page() -> str:
     for name, cls in ATTACKS.items():
         parts += [f"### attack: {name}", _doc(cls), _table(cls)]
     for name, field in spec.StudySpec.model_fields.items():
-        cls = next((one for one in _members(field.annotation) if _is_part(one)), None)
+        cls = next((one for one in _listed(field.annotation) if _is_part(one)), None)
         if cls is not None:
             parts += [f"## {name}", _doc(cls), _table(cls)]
+    parts += ["## search.stop", _doc(spec.StopSpec), _table(spec.StopSpec)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _listed(hint: object) -> Iterator[object]:
+    """Yield the types of which a hint is a union, and those of the entries of a list."""
+    for one in _members(hint):
+        yield from get_args(one) if get_origin(one) is tuple else (one,)
 
 
 def _is_part(hint: object) -> bool:

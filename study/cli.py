@@ -7,21 +7,22 @@ doubles the time of `study --help`, so each command imports what it needs.
 import codecs
 import os
 import sys
-from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
+from study.output.ends import DEFAULT_FILE, Ending, Refused, choose, end, print_answer, read_file
+
 if TYPE_CHECKING:
     from study.launch.launch import Outcome
     from study.plan.plan import Plan
+    from study.report.report import Report
     from study.spec import StudySpec
-
-T = TypeVar("T")
 
 
 class Commands(TyperGroup):
@@ -63,7 +64,13 @@ StudyNames = Annotated[
     typer.Argument(metavar="NAME", help="Studies; may be left out if the file has only one."),
 ]
 StudiesFile = Annotated[Path, typer.Option("--file", help="The studies file.")]
-DEFAULT_FILE = Path("studies.yaml")
+Follow = Annotated[
+    bool,
+    typer.Option("--follow", help="Keep reports/NAME@live current until the launch ends."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object; everything else goes to stderr.")
+]
 EXAMPLE = """\
 first:
   about: Does SAM make small networks more robust?
@@ -119,21 +126,24 @@ def options(
 
 
 @app.command("list")
-def list_studies(file: StudiesFile = DEFAULT_FILE) -> None:
+def list_studies(file: StudiesFile = DEFAULT_FILE, as_json: Json = False) -> None:
     """List the studies in the file, one line each.
 
     Example: study list
     """
-    from study.plan import space  # here, so that --help is quick
 
-    studies = _read(file)
-    width = max(len(name) for name in studies)
-    for name, spec in studies.items():
-        cells = len(space.grid_configurations(spec)) * len(spec.seeds)
-        blocks = len(space.search_blocks(spec, ""))
-        searched = blocks * spec.search.trials * len(spec.seeds) if spec.search else 0
-        trials = f"{cells + searched} trials" + (f" ({searched} searched)" if searched else "")
-        print(f"{name:<{width}}  {trials}  {spec.about}".rstrip())
+    def work() -> Ending:
+        from study.output import answers  # here, so that --help is quick
+
+        studies = read_file(file)
+        width = max(len(name) for name in studies)
+        for name, spec in studies.items():
+            cells, searched = answers.count_trials(spec)
+            count = f"{cells + searched} trials" + (f" ({searched} searched)" if searched else "")
+            print(f"{name:<{width}}  {count}  {spec.about}".rstrip())
+        return 0, "", partial(answers.studies_answer, studies)
+
+    end("list", work, as_json=as_json)
 
 
 @app.command(epilog=f"A small studies.yaml:\n\n\b\n{EXAMPLE}")
@@ -143,6 +153,7 @@ def check(
         typer.Argument(metavar="NAME", help="A study in the studies file; all if left out."),
     ] = None,
     file: StudiesFile = DEFAULT_FILE,
+    as_json: Json = False,
 ) -> None:
     """Check the file, its data and this machine.
 
@@ -151,45 +162,50 @@ def check(
 
     Example: study check digits
     """
-    studies = _read(file)
-    chosen = studies if name is None else {name: _choose(studies, name, file)}
 
-    def foresee() -> None:
+    def work() -> Ending:
         # NumPy: here, so that --help is quick.
         from study import precheck
+        from study.output import answers
 
+        studies = read_file(file)
+        chosen = studies if name is None else {name: choose(studies, name, file)}
         machine = precheck.this_machine(chosen.values(), file.resolve().parent)
         found = precheck.foresee(chosen.values(), file, machine)
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         if found.mistakes:
-            _leave("\n".join(found.mistakes))
+            raise Refused(*found.mistakes)
+        following = f"study plan {next(iter(chosen))}{_file_option(file)}"
+        print(f"{file}: {', '.join(chosen)}: no mistakes; next: {following}")
+        return 0, following, partial(answers.check_answer, file, chosen, found.warnings)
 
-    _guarded(foresee)
-    following = f"study plan {next(iter(chosen))}{_file_option(file)}"
-    print(f"{file}: {', '.join(chosen)}: no mistakes; next: {following}")
+    end("check", work, as_json=as_json)
 
 
 @app.command()
-def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Json = False) -> None:
     """Show what a launch would run, and how long.
 
     Nothing is started.
 
     Example: study plan digits
     """
-    spec = _choose(_read(file), name, file)
 
-    def show() -> None:
+    def work() -> Ending:
         # Here, so that --help is quick.
         from study.launch.launch import plan_of, project_folder
+        from study.output import answers
         from study.summary import print_plan
 
-        found, current = plan_of(spec, project_folder(file))
-        print_plan(found, current, _num_slots(found))
-        print(f"next: {_next_command(found, current, file)}")
+        found, current = plan_of(choose(read_file(file), name, file), project_folder(file))
+        num_slots = _num_slots(found)
+        print_plan(found, current, num_slots)
+        following = _next_command(found, current, file)
+        print(f"next: {following}")
+        return 0, following, partial(answers.plan_answer, found, current, num_slots)
 
-    _guarded(show)
+    end("plan", work, as_json=as_json)
 
 
 @app.command()
@@ -197,6 +213,8 @@ def launch(
     name: StudyName = None,
     file: StudiesFile = DEFAULT_FILE,
     yes: Annotated[bool, typer.Option("--yes", help="Launch without asking first.")] = False,
+    follow: Follow = False,
+    as_json: Json = False,
 ) -> None:
     """Run the trials that are missing.
 
@@ -205,13 +223,15 @@ def launch(
 
     Example: study launch digits
     """
-    spec = _choose(_read(file), name, file)
 
-    def run() -> int:
+    def work() -> Ending:
         # Here, so that --help is quick.
         from study.launch import launch as launching
+        from study.output import answers
+        from study.report.follow import followed
         from study.summary import ask, print_outcome, print_plan
 
+        spec = choose(read_file(file), name, file)
         project = launching.project_folder(file)
         found, current = launching.plan_of(spec, project)
 
@@ -222,39 +242,45 @@ def launch(
         # Asked before the launch takes its locks, so that no other one waits for the answer.
         refusal = "" if yes else ask(found, current, _num_slots(spec))
         if refusal:
-            _leave(refusal)
-        outcome = launching.launch(found, project, announce)
+            raise Refused(refusal)
+        with followed(found, file) if follow else nullcontext():
+            outcome = launching.launch(found, project, announce)
         print_outcome(found, outcome)
-        print(f"next: {_after_launch(found, outcome, file)}")
-        return outcome.exit_code
+        following = _after_launch(found, outcome, file)
+        print(f"next: {following}")
+        return outcome.exit_code, following, partial(answers.launch_answer, found, outcome)
 
-    raise typer.Exit(_guarded(run))
+    end("launch", work, as_json=as_json)
 
 
 @app.command()
-def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Json = False) -> None:
     """Show where a study stands, from its records.
 
     This works while the study runs, and later.
 
     Example: study status digits
     """
-    spec = _choose(_read(file), name, file)
 
-    def show() -> None:
+    def work() -> Ending:
         # Here, so that --help is quick.
         from study.launch.launch import plan_of, project_folder
+        from study.output import answers
         from study.summary import print_status
 
-        found, current = plan_of(spec, project_folder(file))
+        found, current = plan_of(choose(read_file(file), name, file), project_folder(file))
         print_status(found, current)
-        print(f"next: {_next_command(found, current, file)}")
+        following = _next_command(found, current, file)
+        print(f"next: {following}")
+        return 0, following, partial(answers.status_answer, found, current)
 
-    _guarded(show)
+    end("status", work, as_json=as_json)
 
 
 @app.command()
-def evaluate(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+def evaluate(
+    name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Json = False
+) -> None:
     """Attack the networks on the fronts.
 
     AutoAttack at every radius, then the diagnosis. The networks are those of each method's
@@ -263,11 +289,13 @@ def evaluate(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study evaluate digits
     """
-    _verify(name, file, "evaluate")
+    end("evaluate", partial(_verify, name, file, "evaluate"), as_json=as_json)
 
 
 @app.command()
-def diagnose(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
+def diagnose(
+    name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Json = False
+) -> None:
     """Check these networks for masked gradients.
 
     The networks are those of study evaluate; their checklist is printed. A check that warns or
@@ -275,7 +303,7 @@ def diagnose(name: StudyName = None, file: StudiesFile = DEFAULT_FILE) -> None:
 
     Example: study diagnose digits
     """
-    _verify(name, file, "diagnose")
+    end("diagnose", partial(_verify, name, file, "diagnose"), as_json=as_json)
 
 
 @app.command()
@@ -286,6 +314,8 @@ def report(
         bool,
         typer.Option("--replace", help="Replace the report even if it holds more trials."),
     ] = False,
+    follow: Follow = False,
+    as_json: Json = False,
 ) -> None:
     """Write the report to reports/NAME.
 
@@ -297,33 +327,32 @@ def report(
 
     Example: study report digits
     """
-    studies = _read(file)
-    wanted: list[str | None] = [*names] if names else [None]
-    specs = [_choose(studies, name, file) for name in wanted]
 
-    def write() -> int:
+    def work() -> Ending:
         # NumPy, MLflow and matplotlib take seconds to import.
         from analysis.results.trials import ResultsError
         from study.launch.launch import project_folder
+        from study.output import answers
+        from study.report.follow import follow as follow_launch
         from study.report.report import report_studies
 
+        studies = read_file(file)
+        wanted: list[str | None] = [*names] if names else [None]
+        specs = [choose(studies, name, file) for name in wanted]
+        if follow and len(specs) > 1:
+            raise Refused("--follow: follows one study, got several; name one")
         try:
-            report = report_studies(specs, project_folder(file), is_forced=replace)
+            if follow:
+                report = follow_launch(specs[0], project_folder(file), _num_slots(specs[0]), print)
+            else:
+                report = report_studies(specs, project_folder(file), is_forced=replace)
         except ResultsError as error:
-            _leave(str(error))
-        for name in report.without_results:
-            print(
-                f"{name}: no trial has a result yet; to see why, run: "
-                f"study plan {name}{_file_option(file)}"
-            )
-        if report.kept:
-            print(report.kept)
-        if report.address:
-            print(f"in MLflow (study ui): {report.address}")
-        print(f"open: {os.path.relpath(report.page)}")
-        return int(len(report.without_results) == len(specs))
+            raise Refused(str(error)) from None
+        _print_report(report, file)
+        is_empty = len(report.without_results) == len(specs)
+        return int(is_empty), "", partial(answers.report_answer, report)
 
-    raise typer.Exit(_guarded(write))
+    end("report", work, as_json=as_json)
 
 
 @app.command()
@@ -335,6 +364,7 @@ def ui(
             min=1, max=65535, help="The first port to try; only this machine can connect."
         ),
     ] = 5000,
+    as_json: Json = False,
 ) -> None:
     """Start the MLflow UI; Ctrl-C stops it.
 
@@ -342,16 +372,42 @@ def ui(
 
     Example: study ui
     """
-    studies = _read(file)
+    out = sys.stdout
 
-    def serve() -> int:
+    def work() -> Ending:
         # Here, so that --help is quick.
         from study.launch.launch import project_folder
-        from study.ui import serve_ui
+        from study.output import answers
+        from study.ui import print_addresses, serve_ui
 
-        return serve_ui(project_folder(file), tuple(studies), port)
+        def announce(address: str, studies: dict[str, str]) -> None:
+            print_addresses(address, studies)
+            if as_json:  # now, as the command lasts until Ctrl-C
+                print_answer("ui", 0, result=answers.ui_answer(address, studies), stream=out)
 
-    raise typer.Exit(_guarded(serve))
+        code = serve_ui(project_folder(file), tuple(read_file(file)), port, announce)
+        return code, "", None
+
+    end("ui", work, as_json=as_json)
+
+
+@app.command()
+def schema(
+    answers: Annotated[
+        bool,
+        typer.Option("--answers", help="That of the JSON objects of all commands instead."),
+    ] = False,
+) -> None:
+    """Print the JSON Schema of studies.yaml.
+
+    Editors complete and check a studies file whose first line names the schema:
+    # yaml-language-server: $schema=PATH
+
+    Example: study schema
+    """
+    from study.output.schemas import answers_schema, studies_schema  # pydantic
+
+    print(answers_schema() if answers else studies_schema())
 
 
 def main() -> None:
@@ -376,67 +432,18 @@ def _plain_text(error: UnicodeError) -> tuple[str, int]:
     return "".join(PLAIN_TEXT.get(character, "?") for character in lacking), error.end
 
 
-def _read(file: Path) -> dict[str, "StudySpec"]:
-    """Read a studies file, or print all its mistakes and exit."""
-    # pydantic and the forms of all sides: here, so that --help is quick.
-    from study.spec import SpecError, read_studies
-
-    if file == DEFAULT_FILE and not file.exists():
-        _leave(
-            f"{file}: there is no such file in {Path.cwd()}; change to the folder of a project, "
-            "name a file with --file, or write one like the example of study check --help"
-        )
-    try:
-        return read_studies(file)
-    except SpecError as error:
-        _leave("\n".join(error.messages))
-
-
-def _choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
-    """Return a study by its name, or print which names the file has and exit."""
-    # pydantic: here, so that --help is quick.
-    from study.spec import SpecError, choose_study
-
-    try:
-        return choose_study(studies, name, str(file))
-    except SpecError as error:
-        _leave(str(error))
-
-
-def _guarded(work: Callable[[], T]) -> T:
-    """Run a command's work. Report a user's mistake or a missing service as one line."""
-    # Here, so that --help is quick.
-    from study.launch.cluster import ClusterError
-    from study.launch.interrupts import Interrupted
-    from study.launch.locks import HeldError
-    from study.records.store import TrackingError, is_store_failure, masked
-    from trainers.config import ConfigError
-    from trainers.data.cache import DataError
-
-    try:
-        return work()
-    except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
-        _leave(str(error))
-    except Interrupted as stop:
+def _print_report(report: "Report", file: Path) -> None:
+    """Print where a report is, and what it lacks."""
+    for name in report.without_results:
         print(
-            f"{stop}; what is finished is kept; run the same command again to continue",
-            file=sys.stderr,
+            f"{name}: no trial has a result yet; to see why, run: "
+            f"study plan {name}{_file_option(file)}"
         )
-        raise typer.Exit(128 + int(stop.signal)) from None
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        if not is_store_failure(error):
-            raise
-        reason = masked(" ".join(str(error).split()))[:400]
-        print(f"cannot read or write: {reason}", file=sys.stderr)
-        raise typer.Exit(1) from None
-
-
-def _leave(message: str) -> NoReturn:
-    """Print what is wrong, and exit with the code of a user's mistake."""
-    print(message, file=sys.stderr)
-    raise typer.Exit(2)
+    if report.kept:
+        print(report.kept)
+    if report.address:
+        print(f"in MLflow (study ui): {report.address}")
+    print(f"open: {os.path.relpath(report.page)}")
 
 
 def _num_slots(spec: "StudySpec") -> int | None:
@@ -464,26 +471,24 @@ def _after_launch(spec: "StudySpec", outcome: "Outcome", file: Path) -> str:
     return f"study report {spec.name}{_file_option(file)}"
 
 
-def _verify(name: str | None, file: Path, command: Literal["evaluate", "diagnose"]) -> NoReturn:
+def _verify(name: str | None, file: Path, command: Literal["evaluate", "diagnose"]) -> Ending:
     """Evaluate or diagnose, then print the checklist, the failures and the next command."""
-    spec = _choose(_read(file), name, file)
+    # torch takes seconds to import.
+    from study.launch.launch import project_folder
+    from study.output import answers
+    from study.summary import print_checklist
+    from study.verify import attack
+
+    spec = choose(read_file(file), name, file)
     option = _file_option(file)
-
-    def run() -> int:
-        # torch takes seconds to import.
-        from study.launch.launch import project_folder
-        from study.summary import print_checklist
-        from study.verify import attack
-
-        work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
-        outcome = work(spec, project_folder(file), partial(print, flush=True))
-        if not outcome.members:
-            reason = "no configuration has finished with all its seeds yet; run"
-            _leave(f"{spec.name}: {reason}: study launch {spec.name}{option}")
-        print_checklist(spec, outcome.checklist)
-        for what, reason in outcome.failures:
-            print(f"  failed  {what}: {reason}; run the same command again to retry")
-        print(f"next: study report {spec.name}{option}")
-        return outcome.exit_code
-
-    raise typer.Exit(_guarded(run))
+    work = {"evaluate": attack.evaluate, "diagnose": attack.diagnose}[command]
+    outcome = work(spec, project_folder(file), partial(print, flush=True))
+    if not outcome.members:
+        reason = "no configuration has finished with all its seeds yet; run"
+        raise Refused(f"{spec.name}: {reason}: study launch {spec.name}{option}")
+    print_checklist(spec, outcome.checklist)
+    for what, reason in outcome.failures:
+        print(f"  failed  {what}: {reason}; run the same command again to retry")
+    following = f"study report {spec.name}{option}"
+    print(f"next: {following}")
+    return outcome.exit_code, following, partial(answers.verification_answer, spec, outcome)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -15,15 +15,28 @@ from urllib.request import urlopen
 from study.launch.interrupts import Interrupted, Interrupts
 from study.records.runs import find_study
 from study.records.store import TrackingError, connect, find_store, store_exists
-from study.records.view import view_address
+from study.records.view import home_address, view_address
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 PORTS_TRIED = 50
 
 
-def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
-    """Start the UI, print its address and a link to each study's runs, and wait until it ends.
+Announce = Callable[[str, dict[str, str]], None]
+
+
+def print_addresses(address: str, studies: Mapping[str, str]) -> None:
+    """Print the address of the UI, and those of the studies' runs."""
+    print(f"MLflow UI: {address}")
+    for name, place in studies.items():
+        print(f"  {name}: {place}")
+    print("press Ctrl-C to stop it", flush=True)
+
+
+def serve_ui(
+    project: Path, studies: Sequence[str], first_port: int, announce: Announce = print_addresses
+) -> int:
+    """Start the UI, announce its address and that of each study's runs, and wait until it ends.
 
     Returns the exit code. Raises `TrackingError` if there is nothing to show or no UI can start.
     """
@@ -49,11 +62,10 @@ def serve_ui(project: Path, studies: Sequence[str], first_port: int) -> int:
         )
         try:
             _await(server, address, log)
-            print(f"MLflow UI: {address}")
-            for name, runs in found:
-                if runs is not None:
-                    print(f"  {name}: {address}/{view_address(runs)}")
-            print("press Ctrl-C to stop it", flush=True)
+            announce(
+                f"{address}/{home_address()}",
+                {name: f"{address}/{view_address(runs)}" for name, runs in found if runs},
+            )
             return server.wait()
         except Interrupted as stop:
             return 0 if stop.signal == signal.SIGINT else 128 + int(stop.signal)

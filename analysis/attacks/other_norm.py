@@ -63,7 +63,7 @@ def _measured(
         for trial in results.trials
         if trial.other is not None and (trial.other.norm, trial.other.radii) == (norm, radii)
     )
-    other = replace(results, threat=threat, trials=trials, absent=(), references=())
+    other = replace(results, threat=threat, trials=trials, absent=(), claims=(), references=())
     found = configurations(other)
     drawn = draw_replicates(other, found, count=count, seed=seed)
     replicates = drawn.of(drawn.default)

@@ -129,6 +129,7 @@ def tier_results(results: Results, design: TierDesign) -> Results:
         absent=(),
         provenance={},
         primary=None,
+        claims=(),
         is_comparison=True,  # no contrast of this tier was declared beforehand
         histories=(),
         importances=(),

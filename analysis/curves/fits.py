@@ -23,6 +23,7 @@ from analysis.curves.fitting import (
 )
 from analysis.curves.gate import (
     ACROSS,
+    PLAIN,
     GateRow,
     box_row,
     condition_row,
@@ -32,6 +33,7 @@ from analysis.curves.gate import (
     point_rows,
     range_row,
 )
+from analysis.curves.steps import Steps, fit_steps
 from analysis.fronts.choice import Choice, MethodFront, choose
 from analysis.fronts.pareto import dominance_shares
 from analysis.inference.bootstrap import Replicates
@@ -141,6 +143,15 @@ class FrontFit:
     """Rows 1 to 3, equal for all families."""
     concave: tuple[tuple[float, float], ...] = ()
     """Knots (clean, robust) of the concave free fit, a check drawn thin; empty if refused."""
+    steps: Steps | None = field(
+        default=None, metadata={"written": lambda fit: fit.steps is not None}
+    )
+    """The monotone fit in place of a curve, where the points carry a shape but no family fits."""
+
+    @property
+    def curve(self) -> Curve | None:
+        """Return the curve that is drawn; None if the fit was refused."""
+        return None if self.chosen is None else self.family(self.chosen).curve
 
     def family(self, name: FamilyName) -> FamilyFit:
         """Return the fit of this family."""
@@ -240,6 +251,7 @@ def fit_points(
     close = _close(fits)
     concave = concave_fit(points, regular) if close else np.empty((0, 2))
     refusal, way_out = ("", "") if close else _refusal(gate, fits)
+    steps = fit_steps(points, regular, replicates) if fits and not close else None
     return FrontFit(
         method=method,
         radius=radius,
@@ -255,6 +267,7 @@ def fit_points(
         seeds=(min(num_seeds, default=0), max(num_seeds, default=0)),
         gate=gate,
         concave=tuple((float(c), float(r)) for c, r in concave),
+        steps=steps,
     )
 
 
@@ -466,5 +479,5 @@ def _refusal(gate: tuple[GateRow, ...], fits: list[FamilyFit]) -> tuple[str, str
     measured = f"{failed.measured}; required: {failed.threshold}"
     if not candidates:
         return measured, failed.way_out
-    where = f"for the {candidates[0].family} family, which fits best"
-    return f"the condition “{failed.condition}” fails {where}: {measured}", failed.way_out
+    said = PLAIN[failed.number].format(f"the {candidates[0].family} family, which fits best")
+    return f"{said} ({failed.condition}: {measured})", failed.way_out

@@ -118,10 +118,11 @@ def measure_gap(
         ),
         costs=(costs[0], costs[1]) if costs[0] is not None and costs[1] is not None else None,
     )
-    for fit in (first_fit, second_fit):
-        if fit.chosen is None:
-            reason = f"no curve is drawn for {method_text(fit.method)}: {fit.refusal}"
-            return replace(refused, reason=reason, way_out=fit.way_out)
+    lacking = [fit for fit in (first_fit, second_fit) if fit.chosen is None]
+    if lacking:
+        parts = [f"no curve is drawn for {method_text(f.method)}: {f.refusal}" for f in lacking]
+        way_out = "; ".join(dict.fromkeys(fit.way_out for fit in lacking))
+        return replace(refused, reason="; ".join(parts), way_out=way_out)
     ends = [measured(replicates, fit) for fit in (first_fit, second_fit)]
     low, high = max(ends[0][0], ends[1][0]), min(ends[0][1], ends[1][1])
     if low >= high:

@@ -28,6 +28,14 @@ LEAST_CONVERGED = 0.95
 """Share of replicates: an interval of 95% must not rest on fits that failed."""
 ACROSS = 60
 """Clean accuracies over the measured range at which a curve is checked and drawn."""
+PLAIN = {
+    4: "the points do not tell the parameters apart of {}",
+    5: "the points do not determine the shape of {}",
+    6: "too few of the replicates are fitted by {}",
+    7: "the distances of the points are not known from {}",
+    8: "robust accuracies that are impossible follow from {}",
+}
+"""By number of the row, what its failure means for a family."""
 
 
 @dataclass(frozen=True, kw_only=True)

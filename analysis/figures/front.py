@@ -32,7 +32,7 @@ from analysis.figures.labels import (
 from analysis.figures.marks import draw_survival, line_boxes, panel_name, write_beside
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
-from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
+from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text, listed_text
 from analysis.fronts.choice import Choice
 from analysis.inference.claims import Estimand, Finding
 from analysis.results.results import Results
@@ -131,6 +131,7 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
     fitted = [fit for fit in view.fits if fit.chosen]
+    stepped = [fit.method for fit in view.fits if fit.steps is not None]
     families = ", ".join(
         f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
@@ -144,7 +145,11 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
         f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
         if fitted
         else "",
-        ("dashed steps" if fitted else "steps")
+        f"lines of {listed_text(stepped)}: monotone fits without a formula, with simultaneous 95% "
+        "bands"
+        if stepped
+        else "",
+        ("dashed steps" if fitted or stepped else "steps")
         + ": median attainment surface, shaded from its pessimistic to its optimistic edge "
         "(95%, pointwise)",
         "hollow: searched" if searched else "",

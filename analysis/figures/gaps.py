@@ -25,14 +25,17 @@ from analysis.figures.marks import (
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.findings.phrases import points_text
 from analysis.fronts.contrasts import Contrast, Contrasts
+from analysis.fronts.floors import FloorContrast
 from analysis.inference.claims import Interval
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
 from analysis.results.trials import Array
-from analysis.results.words import attack_text
+from analysis.results.words import attack_text, percent
 
 MOST_CONTRASTS = 10
 """Further contrasts are only in the table."""
+MOST_FLOORS = 16
+"""Further floors are only in the table."""
 ROW, HEADER = 0.27, 0.62
 """Heights in inches of a row, and of the axis and its title below a block of rows."""
 LEAST_RATE, LARGEST_RATE = 0.02, 50.0
@@ -187,6 +190,36 @@ def fig_hypervolume(results: Results, contrasts: Contrasts) -> Figure:
             _draw_values(blocks[0], results, contrasts)
         if pairs:
             _draw_differences(blocks[1], results, pairs)
+    return figure
+
+
+def fig_floors(contrasts: Sequence[FloorContrast]) -> Figure:
+    """Draw differences in attained robust accuracy at required clean accuracies, as a forest."""
+    rows = [(one, point) for one in contrasts for point in one.points][:MOST_FLOORS]
+    height = ROW * len(rows) + HEADER
+    with look():
+        figure = Figure(figsize=(5.4, height + 0.1), dpi=100, facecolor="white")
+        axes = _block(figure, 0.1, height)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        names = [
+            f"{panel_name(one.first, 9)} − {panel_name(one.second, 9)}, ≥ {percent(point.clean)}%"
+            for one, point in rows
+        ]
+        axes.set_yticks(range(len(rows)), names, fontsize=8)
+        drawn = [Interval(estimate=0.0, low=0.0, high=0.0)]
+        for at, (_, point) in enumerate(rows):
+            if point.difference is None:
+                write_beside(
+                    axes, "unknown", (1.0, at), (8, 0), xycoords=axes.get_yaxis_transform()
+                )
+                continue
+            drawn.append(point.difference)
+            is_claimed = point.status == "claimed"
+            _draw_row(axes, at, point.difference, INK, "o", hollow=not is_claimed)
+            _write_row(axes, at, point.difference, INK if is_claimed else MUTED)
+        axes.axvline(0.0, color=MUTED, lw=0.9)
+        axes.set_xlabel("Difference in attained robust accuracy (pp)", fontsize=8.5)
+        _pad(axes, drawn, bounded=False)
     return figure
 
 

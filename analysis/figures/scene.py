@@ -266,8 +266,9 @@ def _shifts(analysis: Analysis, front: MethodFront, radius: float) -> tuple[Arra
 def _drawn(
     view: View, method: str, rows: tuple[int, ...], limits: tuple[float, float, float]
 ) -> Drawn:
-    fit = next((fit for fit in view.fits if fit.method == method and fit.chosen), None)
-    curve = fit.family(fit.chosen).curve if fit is not None and fit.chosen else None
+    fit = next((fit for fit in view.fits if fit.method == method), None)
+    curve = None if fit is None else fit.curve
+    drawn = curve if curve is not None or fit is None else fit.steps
     others = [] if fit is None else [fit.family(name).curve for name in fit.close[1:]]
     front = next((one for one in view.fronts.methods if one.method == method), None)
     step = (limits[1] - limits[0]) / 400, limits[2] / 300
@@ -287,10 +288,10 @@ def _drawn(
         median=median,
         optimistic=optimistic,
         pessimistic=pessimistic,
-        curve=_points([] if curve is None else list(zip(curve.clean, curve.robust, strict=True))),
+        curve=_points([] if drawn is None else list(zip(drawn.clean, drawn.robust, strict=True))),
         band=(
-            100 * np.array([] if curve is None else curve.low),
-            100 * np.array([] if curve is None else curve.high),
+            100 * np.array([] if drawn is None else drawn.low),
+            100 * np.array([] if drawn is None else drawn.high),
         ),
         beyond=_points([] if curve is None else curve.beyond),
         close=tuple(

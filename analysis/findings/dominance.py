@@ -138,6 +138,7 @@ def _margin_finding(
 ) -> Finding:
     """State how much more robust a method is that costs little clean accuracy, as declared."""
     assert pair.clean_margin is not None
+    blank = replace(blank, declared=True)
     one, other = method_text(pair.first), method_text(pair.second)
     cost = f"costs at most {points_text(pair.clean_margin)} pp clean accuracy"
     if not contrasts.seed_noise:

@@ -1,12 +1,20 @@
-"""Training findings: how the best epoch differs from the last, as an exploratory result."""
+"""Training findings: the best epoch against the last, and configurations of noisy seeds."""
 
-from analysis.findings.phrases import points_text, seeds_text
+from collections.abc import Mapping, Sequence
+
+from analysis.findings.phrases import points_text, seeds_text, spread_text
 from analysis.fronts.choice import Choice
 from analysis.inference.claims import Finding
 from analysis.responses.epochs import chosen_training
 from analysis.results.configurations import ConfigurationResult, Spread
 from analysis.results.results import Results
-from analysis.results.words import attack_text, configuration_text, count_text
+from analysis.results.words import (
+    attack_text,
+    configuration_text,
+    count_text,
+    percent,
+    value_text,
+)
 
 KIND = "best against last epoch"
 MOST_NAMED = 3
@@ -60,6 +68,37 @@ def training_findings(results: Results, choice: Choice) -> list[Finding]:
             reason="it was not declared before the data, and a range over seeds is not an interval",
         )
     ]
+
+
+def noise_findings(
+    results: Results, found: Sequence[ConfigurationResult], noisy: Mapping[int, float]
+) -> list[Finding]:
+    """Return the configurations whose seeds spread far more than those of the others.
+
+    noisy: their rows, with the ratio of the spreads.
+    """
+    return [
+        Finding(
+            kind="noisy configuration",
+            text=f"The seeds of {configuration_text(found[row], 40)} {spread_text(ratio)}: its "
+            f"noise is estimated from its own {count_text(len(found[row].trials), 'seed')} alone, "
+            "and its seeds do not widen the intervals of other configurations "
+            f"(robust accuracy of its seeds at radius "
+            f"{value_text(results.threat.objective_radius)}: {_seeds(results, found[row])}). More "
+            "seeds of it would show whether it trains reliably.",
+            status="bracketed",
+            estimate=ratio,
+            n=seeds_text([len(found[row].trials)]),
+            interval_method="none: a ratio of standard deviations over seeds",
+            reason="a spread over a few seeds is hardly known",
+        )
+        for row, ratio in noisy.items()
+    ]
+
+
+def _seeds(results: Results, configuration: ConfigurationResult) -> str:
+    at = results.threat.objective
+    return ", ".join(f"{percent(trial.robust[at])}%" for trial in configuration.trials)
 
 
 def _named(configuration: ConfigurationResult, difference: Spread) -> str:

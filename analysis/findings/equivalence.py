@@ -1,9 +1,16 @@
 """Equivalence findings: which ε of adversarial training a ρ is worth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from analysis.findings.phrases import NO_SEEDS, capital, design_text, estimand_text, held_back
+from analysis.findings.phrases import (
+    NO_SEEDS,
+    capital,
+    design_text,
+    estimand_text,
+    held_back,
+    spread_text,
+)
 from analysis.inference.claims import Finding
 from analysis.responses.equivalence import INSIDE, NARROW, Equivalence, Equivalent, Slope
 from analysis.results.configurations import ConfigurationResult, configurations
@@ -22,8 +29,13 @@ MOST_NAMED = 8
 """At most so many values of ρ have a finding, the most robust ones; the table has all."""
 
 
-def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) -> list[Finding]:
-    """Return which training ε every ρ is worth, and how that ε grows with ρ."""
+def equivalence_findings(
+    results: Results, equivalences: Sequence[Equivalence], noisy: Mapping[int, float] | None = None
+) -> list[Finding]:
+    """Return which training ε every ρ is worth, and how that ε grows with ρ.
+
+    noisy: the configurations whose seeds spread far more than those of the others, by row.
+    """
     found = configurations(results)
     said = []
     for one in equivalences:
@@ -41,7 +53,11 @@ def equivalence_findings(results: Results, equivalences: Sequence[Equivalence]) 
             continue
         # The most robust values are chosen, and listed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
-        own = [_value_finding(results, found, blank, one, v) for v in one.values if v in kept]
+        own = [
+            _noisy(_value_finding(results, found, blank, one, value), (noisy or {}).get(value.row))
+            for value in one.values
+            if value in kept
+        ]
         if one.values:
             own.append(_slope_finding(results, blank, one))
         said += [held_back(finding, found, (one.sam, one.adversarial)) for finding in own]
@@ -106,6 +122,19 @@ def _value_finding(
     reason = _bracket_reason(one, value)
     return replace(
         finding, text=f"{_bracketed(names, one, value)} ({conditions}). {reason}", reason=reason
+    )
+
+
+def _noisy(finding: Finding, ratio: float | None) -> Finding:
+    """Hold a value back whose configuration has noise of its own, known from its seeds alone."""
+    if ratio is None:
+        return finding
+    reason = f"its seeds {spread_text(ratio)}, so its noise is hardly known"
+    return replace(
+        finding,
+        text=f"{finding.text} {capital(reason)}.",
+        status="bracketed",
+        reason="; ".join(part for part in (reason, finding.reason) if part),
     )
 
 

@@ -6,13 +6,19 @@ from dataclasses import replace
 from analysis.curves.fits import FrontFit
 from analysis.curves.gaps import Gap, Stretch
 from analysis.curves.rates import Rate
-from analysis.findings.phrases import accuracy_interval, counts_text, interval_text
+from analysis.findings.phrases import (
+    accuracy_interval,
+    counts_text,
+    interval_text,
+    listed_text,
+)
 from analysis.inference.claims import Finding
 from analysis.results.results import Results
 from analysis.results.words import attack_text, count_text, method_text, percent
 
 EQUAL_COST = 0.01
 """Relative difference below which training costs are called equal."""
+MONOTONE = " A monotone fit without a formula is drawn instead, with a band for any such shape."
 
 
 def gap_findings(results: Results, gap: Gap, pairs: int = 1) -> list[Finding]:
@@ -95,21 +101,34 @@ def rate_findings(results: Results, rate: Rate) -> list[Finding]:
 
 
 def refusal_findings(results: Results, fits: Sequence[FrontFit]) -> list[Finding]:
-    """Return why methods without a curve have none, and what would help."""
+    """Return one finding that lists the methods without a curve, each with its reason and cure."""
+    refused = [fit for fit in fits if fit.chosen is None and fit.points]
+    if not refused:
+        return []
+    names = listed_text([method_text(fit.method) for fit in refused])
+    reasons = [
+        _with_way_out(fit.refusal, fit.way_out) + (MONOTONE if fit.steps is not None else "")
+        for fit in refused
+    ]
+    parts = [
+        f"{method_text(fit.method)} ({count_text(len(fit.points), 'configuration')}, {fit.which}): "
+        f"{reason}"
+        for fit, reason in zip(refused, reasons, strict=True)
+    ]
     return [
         Finding(
             kind="no curve",
-            text=f"No curve is drawn for {method_text(fit.method)} under "
-            f"{attack_text(results.threat, fit.radius)} "
-            f"({count_text(len(fit.points), 'configuration')}, {fit.which}): {fit.refusal}. "
-            f"What would help: {fit.way_out}.",
+            text=f"No curve is drawn for {names} under "
+            f"{attack_text(results.threat, refused[0].radius)}. {' '.join(parts)}",
             status="refused",
-            estimand=fit.estimand,
-            n=counts_text(results, (len(fit.points),), fit.seeds),
-            reason=_with_way_out(fit.refusal, fit.way_out),
+            estimand=refused[0].estimand,
+            n=counts_text(
+                results,
+                [len(fit.points) for fit in refused],
+                [count for fit in refused for count in fit.seeds],
+            ),
+            reason=reasons[0] if len(reasons) == 1 else " ".join(parts),
         )
-        for fit in fits
-        if fit.chosen is None and fit.points
     ]
 
 

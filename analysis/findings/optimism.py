@@ -1,8 +1,19 @@
-"""Selection findings: which data chose the fronts, and how optimistic their numbers are."""
+"""Selection findings: how optimistic a choice of the best is, and what equal tuning leaves."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from analysis.findings.phrases import NO_SEEDS, design_text, points_text, requirements_text
+from analysis.findings.phrases import (
+    NO_SEEDS,
+    design_text,
+    estimand_text,
+    held_back,
+    interval_text,
+    invisible_text,
+    points_text,
+    requirements_text,
+)
+from analysis.fronts.effort import EffortContrast, EffortPoint
 from analysis.fronts.optimism import Chosen, MethodSelection, Selection
 from analysis.inference.claims import Finding
 from analysis.results.configurations import ConfigurationResult, configurations
@@ -10,6 +21,7 @@ from analysis.results.results import Results
 from analysis.results.words import attack_text, configuration_text, count_text, method_text, percent
 
 KIND = "selection"
+EFFORT_KIND = "equal tuning effort"
 
 
 def selection_findings(results: Results, selection: Selection) -> list[Finding]:
@@ -99,3 +111,104 @@ def _unknown(found: Sequence[ConfigurationResult]) -> str:
     if all(len(c.trials) == 1 for c in found):
         return NO_SEEDS
     return "no two seeds of a configuration differ under attack, so seed noise is unknown"
+
+
+def effort_findings(results: Results, efforts: Sequence[EffortContrast]) -> list[Finding]:
+    """Return from how many tries on one method of each pair is ahead of the other."""
+    found = configurations(results)
+    return [_effort_finding(results, found, one) for one in efforts]
+
+
+def _effort_finding(
+    results: Results, found: Sequence[ConfigurationResult], effort: EffortContrast
+) -> Finding:
+    said, shown = _by_tries(effort)
+    rows = [
+        [row for row, c in enumerate(found) if c.method == name]
+        for name in (effort.first, effort.second)
+    ]
+    low, high, gap = shown.adjusted_low, shown.adjusted_high, shown.difference.estimate
+    design = design_text(results, found, rows)
+    conditions = "; ".join(
+        [
+            f"95% interval {interval_text(low, high)}, exploratory, adjusted over "
+            f"{count_text(len(effort.points), 'number')} of tries",
+            attack_text(results.threat, effort.radius),
+            design,
+            estimand_text(results, effort.estimand, shown.first.estimate),
+        ]
+    )
+    text = (
+        f"At equal numbers of tries, {said}. After {count_text(shown.tries, 'try', 'tries')}, "
+        f"drawn from the configurations of each, they attain {percent(shown.first.estimate)} and "
+        f"{percent(shown.second.estimate)}% on average over {requirements_text(results)}, a "
+        f"difference of {points_text(gap)} pp ({conditions}).{_tuned_more(results, effort)}"
+    )
+    finding = Finding(
+        kind=EFFORT_KIND,
+        text=text,
+        status="claimed" if shown.ahead else "bracketed",
+        estimate=gap,
+        low=low,
+        high=high,
+        estimand=effort.estimand,
+        range=(results.clean_floor, 1.0),
+        n=design,
+        interval_method="max-T over replicates, extended because noise lifts a maximum",
+    )
+    if not shown.ahead:
+        every = [found[row] for own in rows for row in own]
+        finding = replace(finding, reason=invisible_text(results, every, 0.5 * (high - low)))
+    return held_back(finding, found, (effort.first, effort.second))
+
+
+def _by_tries(effort: EffortContrast) -> tuple[str, EffortPoint]:
+    """Return which method is ahead at which numbers of tries, and the point that shows it."""
+    points = effort.points
+    sides = [point.ahead for point in points]
+    names = method_text(effort.first), method_text(effort.second)
+    last = sides[-1]
+    if last:
+        ahead, behind = names if last > 0 else names[::-1]
+        # The last stretch on which this method is ahead.
+        start = max((at for at, side in enumerate(sides) if side != last), default=-1) + 1
+        if start == 0:
+            most = count_text(points[-1].tries, "try", "tries")
+            return f"{ahead} is ahead of {behind} at every number up to {most}", points[-1]
+        said = f"{ahead} is ahead of {behind} only from {points[start].tries} tries on"
+        if -last in sides:
+            until = points[max(at for at, side in enumerate(sides) if side == -last)].tries
+            said += f", while {behind} is ahead up to {until}"
+        return said, points[-1]
+    if any(sides):
+        at = max(at for at, side in enumerate(sides) if side)
+        ahead, behind = names if sides[at] > 0 else names[::-1]
+        most = count_text(points[at].tries, "try", "tries")
+        said = f"{ahead} is ahead of {behind} with {most}, but not with more"
+        return said, points[at]
+    most = count_text(points[-1].tries, "try", "tries")
+    return f"{names[0]} and {names[1]} are not separated at any number up to {most}", points[-1]
+
+
+def _tuned_more(results: Results, effort: EffortContrast) -> str:
+    """Return a warning if one method was tuned more, or was searched; else empty."""
+    said = ""
+    if effort.is_unequal:
+        more = 0 if effort.configurations[0] > effort.configurations[1] else 1
+        name = method_text((effort.first, effort.second)[more])
+        last = effort.points[-1]
+        some = (last.first, last.second)[more].estimate
+        said = (
+            f" {name} was tuned more, in {effort.configurations[more]} configurations against "
+            f"{effort.configurations[1 - more]}: with all of them it attains "
+            f"{percent(effort.attained[more])}%, with {last.tries} of them {percent(some)}%."
+        )
+    searched = [n.name for n in results.methods if n.searched]
+    named = [method_text(n) for n in (effort.first, effort.second) if n in searched]
+    if named:
+        verb = "was" if len(named) == 1 else "were"
+        said += (
+            f" {' and '.join(named)} {verb} searched: tries are drawn as if none had learnt from "
+            "earlier ones."
+        )
+    return said

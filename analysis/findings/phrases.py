@@ -59,6 +59,24 @@ def share_text(share: float) -> str:
     return "> 0.99" if share >= 0.995 else f"= {share:.2f}"
 
 
+def spread_text(ratio: float) -> str:
+    """Format by how much a noisy configuration's seeds spread farther than those of the others.
+
+    >>> spread_text(4.26)
+    'spread 4.3 times as far as those of the other configurations'
+    """
+    return f"spread {ratio:.1f} times as far as those of the other configurations"
+
+
+def listed_text(parts: Sequence[str]) -> str:
+    """Join the parts of a list, of which the last two are joined by “and”.
+
+    >>> listed_text(["a"]), listed_text(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
+
+
 def capital(text: str) -> str:
     """Return a text that begins with a capital letter."""
     return f"{text[0].upper()}{text[1:]}"

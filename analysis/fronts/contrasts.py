@@ -263,11 +263,11 @@ def measure_contrasts(
     """Compare the methods at one radius under one estimand."""
     entered = entering(results, found, choice)
     rows = {name: own for name, (own, _) in entered.items()}
-    noisy = _noisy(results, replicates, radius, estimand)
+    noisy = noisy_at(results, replicates, radius, estimand)
     areas = noisy.areas(list(rows.values()), results.clean_floor)
     at_objective = radius == results.threat.objective_radius and estimand == replicates.default
     chief = primary_pair(results, tuple(rows))
-    listed = _listed(results, tuple(rows), chief)
+    listed = compared_pairs(results, tuple(rows))
     return Contrasts(
         radius=radius,
         estimand=estimand,
@@ -305,22 +305,22 @@ def measure_contrasts(
 
 def all_pairs(results: Results, present: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """List every two methods with results once: the primary pair, those compared, the others."""
-    listed = _listed(results, tuple(present), primary_pair(results, tuple(present)))
+    listed = compared_pairs(results, present)
     named = {frozenset(pair) for pair in listed}
     others = (p for p in combinations(present, 2) if frozenset(p) not in named)
     return (*listed, *others)
 
 
-def _listed(
-    results: Results, present: tuple[str, ...], chief: tuple[str, str] | None
-) -> tuple[tuple[str, str], ...]:
-    pairs = compared(results, present)
+def compared_pairs(results: Results, present: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """List the pairs that a study compares among the methods present, the primary pair first."""
+    pairs, chief = compared(results, tuple(present)), primary_pair(results, tuple(present))
     if chief is None:
         return pairs
     return (chief, *(pair for pair in pairs if set(pair) != set(chief)))
 
 
-def _noisy(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+def noisy_at(results: Results, replicates: Replicates, radius: float, estimand: Estimand) -> Noisy:
+    """Return the accuracies of all configurations at one radius, with their replicates."""
     means, drawn = points_at(results, replicates, radius, estimand)
     is_shrunk = replicates.lifted(estimand) is not replicates.of(estimand)
     lifted = lifted_at(results, replicates, radius, estimand) if is_shrunk else drawn

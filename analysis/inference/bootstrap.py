@@ -7,14 +7,15 @@ all configurations share. So every difference of two configurations is paired.
 Letters: B replicates, N configurations, R radii, n test samples, k seeds of one configuration.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
 
 from analysis.inference.claims import Estimand
+from analysis.inference.noise import noisy_rows, own_pool
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
 from analysis.results.trials import Array, nested_bits
@@ -51,6 +52,9 @@ class Replicates:
     """(N,) k_i."""
     pooled_over_methods: bool
     """True if some method had too few seeds for a pool of its own."""
+    noisy: Mapping[int, float] = field(default_factory=dict)
+    """By row: the seed spread of a configuration in units of its pool's, where it is so large that
+    it left the pool."""
     variance_explained_by_seed: float | None
     """Share of residual variance that the seed number explains; None without residuals."""
 
@@ -119,7 +123,8 @@ def draw_replicates(
     rng = np.random.default_rng(seed)
     means = _mean_accuracies(results, found)
     residuals = seed_residuals(found, means)
-    pools, pooled = _pools(found, residuals)
+    noisy = _noisy(found, residuals)
+    pools, pooled = _pools(found, residuals, noisy)
     scales = residual_scales(means)
     counts = tuple(len(c.trials) for c in found)
     noise = _draw_seed_noise(rng, pools, counts, scales, count)
@@ -140,6 +145,7 @@ def draw_replicates(
         covariances=_seed_covariances(pools, counts, scales, results.num_test),
         num_seeds=counts,
         pooled_over_methods=pooled,
+        noisy=noisy,
         variance_explained_by_seed=explained_by_seed(residuals),
     )
 
@@ -225,18 +231,41 @@ def _mean_accuracies(results: Results, found: Sequence[ConfigurationResult]) -> 
     return np.array(rows, dtype=np.float64).reshape(-1, 1 + len(results.threat.radii))
 
 
-def _pools(found: Sequence[ConfigurationResult], residuals: Residuals) -> tuple[list[Array], bool]:
-    """Return the pool of residuals (J, 1 + R) of each configuration, and whether all share one."""
+def _pools(
+    found: Sequence[ConfigurationResult], residuals: Residuals, noisy: Mapping[int, float]
+) -> tuple[list[Array], bool]:
+    """Return the pool of residuals (J, 1 + R) of each configuration, and whether all share one.
+
+    A noisy configuration has its own.
+    """
+    owner, pooled = _owners(found)
+    shared = ~np.isin(residuals.rows, list(noisy))
+    pools = {}
+    for group in dict.fromkeys(owner.tolist()):
+        values = residuals.values[shared & (owner[residuals.rows] == group)]
+        pools[group] = values - values.mean(axis=0) if len(values) else values
+    chosen = [pools[group] for group in owner.tolist()]
+    for row in noisy:
+        chosen[row] = own_pool(residuals.values[residuals.rows == row], chosen[row])
+    return chosen, pooled
+
+
+def _noisy(found: Sequence[ConfigurationResult], residuals: Residuals) -> Mapping[int, float]:
+    """Return the rows that leave their pool, each with its spread in units of the pool's."""
+    counts = np.array([len(c.trials) for c in found], dtype=np.intp)
+    squares = np.zeros((len(found), residuals.values.shape[1]))
+    np.add.at(squares, residuals.rows, residuals.values**2)
+    return noisy_rows(squares / np.maximum(counts, 1)[:, np.newaxis], counts, _owners(found)[0])
+
+
+def _owners(found: Sequence[ConfigurationResult]) -> tuple[NDArray[np.intp], bool]:
+    """Return the number of the pool of each configuration, and whether all methods share one."""
     methods = list(dict.fromkeys(c.method for c in found))
     freedom = {m: sum(len(c.trials) - 1 for c in found if c.method == m) for m in methods}
     # All or none, so that methods are compared with noise estimated in one way.
     pooled = len(methods) > 1 and min(freedom.values()) < LEAST_FREEDOM
-    owner = np.array([0 if pooled else methods.index(c.method) for c in found], dtype=np.intp)
-    pools = []
-    for group in range(1 if pooled else len(methods)):
-        values = residuals.values[owner[residuals.rows] == group]
-        pools.append(values - values.mean(axis=0) if len(values) else values)
-    return [pools[group] for group in owner], pooled
+    numbers = [0 if pooled else methods.index(c.method) for c in found]
+    return np.array(numbers, dtype=np.intp), pooled
 
 
 def _draw_seed_noise(

@@ -3,7 +3,7 @@
 The words of this module are those that `front.json` writes, so they change with its schema only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 LEVEL = 0.95
@@ -60,3 +60,10 @@ class Finding:
     """Why it is bracketed or refused, with the numbers, and the way out."""
     primary: bool = False
     """The one contrast declared before the data; all others are exploratory or adjusted."""
+    declared: bool = field(default=False, metadata={"written": lambda finding: finding.declared})
+    """True if it answers a claim or a clean margin that was declared before the data."""
+
+    @property
+    def is_exploratory(self) -> bool:
+        """Return whether the study did not declare it before the data."""
+        return not (self.primary or self.declared)

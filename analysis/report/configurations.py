@@ -155,7 +155,7 @@ def _naming_columns(analysis: Analysis) -> list[Column]:
         *_value_columns(found),
         Column(
             head="Seeds",
-            cell=lambda row: _seeds_cell(found[row]),
+            cell=lambda row: _seeds_cell(found[row], analysis.noisy.get(row)),
             data=lambda row: {
                 "seeds": len(found[row].trials),
                 "seeds_absent": " ".join(str(seed) for seed in found[row].absent_seeds),
@@ -214,6 +214,10 @@ def _trial_columns(analysis: Analysis) -> list[Column]:
             cell=lambda row: _number_cell(seconds[row]),
             data=lambda row: {"seconds": seconds[row]},
             file_order=5,
+        ),
+        Column(
+            data=lambda row: {"noisy": analysis.noisy[row]} if row in analysis.noisy else {},
+            file_order=6,
         ),
         Column(
             head="Alarms" if alarmed else "",
@@ -372,11 +376,12 @@ def _value_cell(c: ConfigurationResult, name: str) -> Cell:
     return Cell(text="–")
 
 
-def _seeds_cell(c: ConfigurationResult) -> Cell:
+def _seeds_cell(c: ConfigurationResult, noisy: float | None) -> Cell:
     present = len(c.trials)
+    notes = ["" if c.complete else "incomplete", "" if noisy is None else f"spread × {noisy:.1f}"]
     return Cell(
         text=f"{present}/{present + len(c.absent_seeds)}",
-        below="" if c.complete else "incomplete",
+        below=", ".join(note for note in notes if note),
         order=present,
     )
 

@@ -6,7 +6,10 @@ from analysis.document import Analysis
 from analysis.figures.gaps import LARGEST_RATE
 from analysis.figures.layers import thinned
 from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, requirements_text
+from analysis.findings.verdicts import claimed_text
 from analysis.fronts.contrasts import Contrast, Contrasts, CostPoint
+from analysis.fronts.floors import FloorContrast
+from analysis.fronts.verdicts import JudgedClaim
 from analysis.inference.claims import Interval
 from analysis.report.tables import (
     Cell,
@@ -15,18 +18,63 @@ from analysis.report.tables import (
     ends_text,
     interval_cell,
     method_cell,
+    more_text,
     printed_share,
     standard_steps,
 )
 from analysis.responses.equivalence import Equivalence, Equivalent
 from analysis.results.configurations import configurations
 from analysis.results.results import Results
-from analysis.results.words import attack_text, method_text, percent, value_text, values_text
+from analysis.results.words import (
+    attack_text,
+    count_text,
+    method_text,
+    percent,
+    value_text,
+    values_text,
+)
 
 LEAST_PRINTED_RATE = 0.05
 """Exchange rates below this would be printed as 0.0."""
+MOST_EFFORTS = 3
+"""Pairs of methods that are listed by the number of tries."""
 MOST_PLACES = 7
 """Clean accuracies at which a table lists the values of a curve."""
+
+
+def claim_table(analysis: Analysis) -> Table:
+    """Build the table of the claims that the study declared, with their verdicts."""
+    results = analysis.results
+    return Table(
+        key="claims",
+        caption="Claims that the study declared. Difference of robust accuracy, first minus second "
+        "method, in pp, with the 95% interval that holds for all claims together below; and the "
+        "90% interval of two one-sided tests at 5%, which lies within ±margin where two methods "
+        f"are equivalent. Intervals for {ESTIMAND_TEXTS[analysis.estimand]}.",
+        columns=("Claim", "Radius", "Margin", "Difference", "90% interval", "Verdict", "Declared"),
+        rows=tuple(
+            (
+                Cell(text=f"{text[0].upper()}{text[1:]}"),
+                Cell(text=value_text(one.claim.radius), order=one.claim.radius),
+                Cell(text="–" if one.claim.margin is None else points_text(one.claim.margin)),
+                difference_cell(one.difference),
+                Cell(text=ends_text(*one.equivalence)),
+                Cell(text=one.verdict),
+                Cell(text=_declared_text(one)),
+            )
+            for one in analysis.claims
+            for text in [claimed_text(results, one)]
+        ),
+        folded=f"The numbers of {count_text(len(analysis.claims), 'claim')}",
+    )
+
+
+def _declared_text(judged: JudgedClaim) -> str:
+    """Format when a claim was declared, by the trials that had run by then."""
+    before = judged.claim.trials_before
+    if before is None:
+        return "unknown"
+    return f"after {count_text(before, 'trial')}" if before else "before the first trial"
 
 
 def contrast_table(results: Results, contrasts: Contrasts) -> Table:
@@ -90,6 +138,48 @@ def cost_table(results: Results, contrasts: Contrasts) -> Table:
     )
 
 
+def effort_table(analysis: Analysis) -> Table:
+    """Build the table of what methods attain by the number of configurations tried."""
+    results, efforts = analysis.results, analysis.efforts[:MOST_EFFORTS]
+    more = more_text(len(analysis.efforts) - len(efforts), "pair", "front.json")
+    return Table(
+        key="tries",
+        caption="What a number of tries attains, in %, on average over "
+        f"{requirements_text(results)}, expected over all choices of so many of a method's "
+        "configurations; and the difference in pp, first minus second method, with the 95% "
+        "interval that holds for all numbers of tries of a pair below. A method is ahead where "
+        "also tries with repetition say so, if the numbers of configurations differ. Intervals "
+        f"for {ESTIMAND_TEXTS[analysis.estimand]}; exploratory.{more}",
+        columns=(
+            "First",
+            "Second",
+            "Tries",
+            "First attains",
+            "Second attains",
+            "Difference",
+            "Ahead",
+        ),
+        rows=tuple(
+            (
+                Cell(text=method_text(one.first), below=f"of {one.configurations[0]}"),
+                Cell(text=method_text(one.second), below=f"of {one.configurations[1]}"),
+                Cell(text=str(point.tries), order=point.tries),
+                interval_cell(point.first),
+                interval_cell(point.second),
+                Cell(
+                    text=points_text(point.difference.estimate),
+                    below=ends_text(point.adjusted_low, point.adjusted_high),
+                    order=point.difference.estimate,
+                ),
+                Cell(text=("–", method_text(one.first), method_text(one.second))[point.ahead]),
+            )
+            for one in efforts
+            for point in one.points
+        ),
+        folded="What each number of tries attains",
+    )
+
+
 def dominance_table(results: Results, contrasts: Contrasts) -> Table:
     """Build the table of configurations that come closest to dominating those of another method."""
     found = configurations(results)
@@ -132,6 +222,36 @@ def gap_table(analysis: Analysis, gap: Gap, key: str) -> Table:
                 Cell(text=ends_text(gap.envelope_low[at], gap.envelope_high[at])),
             )
             for at in thinned(len(gap.clean), MOST_PLACES).tolist()
+        ),
+    )
+
+
+def floor_table(analysis: Analysis, floors: FloorContrast, key: str) -> Table:
+    """Build the table of what two methods without a gap attain at required clean accuracies."""
+    first, second = method_text(floors.first), method_text(floors.second)
+    return Table(
+        key=key,
+        caption=f"Robust accuracy that the configurations of {first} and of {second} attain at "
+        f"{'the declared' if floors.declared else 'some'} required clean accuracies, in %, and "
+        "first minus second, in pp, with 95% intervals that hold together for all differences of "
+        "this kind (max-T). Against a finer grid: the lead that is left if the method behind also "
+        "had, at this clean accuracy, the robust accuracy of its next less clean configuration. "
+        f"{_measured_text(analysis.results, floors)}",
+        columns=("Clean accuracy (%) ≥", first, second, "Difference", "Finer grid", "Claimed"),
+        rows=tuple(
+            (
+                Cell(text=percent(point.clean), order=point.clean),
+                *(
+                    Cell(text="none") if value is None else interval_cell(value)
+                    for value in (point.first, point.second)
+                ),
+                *(
+                    Cell(text="–") if value is None else difference_cell(value)
+                    for value in (point.difference, point.finer)
+                ),
+                Cell(text="yes" if point.status == "claimed" else f"no: {point.reason}"),
+            )
+            for point in floors.points
         ),
     )
 
@@ -262,7 +382,7 @@ def rate_text(rate: float) -> str:
     return f"{rate:.1f}" if not 0 < rate < LEAST_PRINTED_RATE else f"< {2 * LEAST_PRINTED_RATE:g}"
 
 
-def _measured_text(results: Results, measured: Contrasts | Gap) -> str:
+def _measured_text(results: Results, measured: Contrasts | Gap | FloorContrast) -> str:
     """Describe under which attack and for which estimand something was measured."""
     attack = attack_text(results.threat, measured.radius)
     return f"Under {attack}; intervals for {ESTIMAND_TEXTS[measured.estimand]}."

@@ -10,12 +10,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.document import Analysis
-from analysis.findings.phrases import capital
+from analysis.findings.phrases import capital, listed_text
 from analysis.fronts.choice import Choice, choice_values
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
 from analysis.results.trials import strong_text
-from analysis.results.words import count_text, method_text, percent, resolution, value_text
+from analysis.results.words import (
+    configuration_text,
+    count_text,
+    method_text,
+    percent,
+    resolution,
+    value_text,
+)
 
 COVERAGE = (
     "Share of 95% intervals that contain the truth, in simulations with Gaussian seed noise, "
@@ -47,6 +54,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_standard_limits(results, found),
         *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
+        *_stop_limits(results),
         *_absence_limits(results, choice),
     )
 
@@ -93,7 +101,9 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
             text="Up to four families of curves are fitted to each method's configurations, by "
             "their distance in units of seed noise. Of the families that pass every condition of "
             "the gate table below, the one with the least AICc is drawn. If none passes, there is "
-            "no curve, gap or exchange rate, and points, steps and surfaces show what is known.",
+            "no exchange rate, and instead of the gap the robust accuracies attained at required "
+            "clean accuracies are compared. Points that carry a shape then have a monotone fit: "
+            "isotonic regression, with a simultaneous band that holds for any falling front.",
         ),
         Limit(topic="Known coverage", text=COVERAGE),
     )
@@ -214,6 +224,22 @@ def _absent_text(results: Results) -> str:
     )
 
 
+def _stop_limits(results: Results) -> list[Limit]:
+    """Return how many configurations were stopped early, and what that means for claims."""
+    # The seeds that were not started because their configuration was stopped say so instead.
+    stopped = [t.reason for t in results.absent if t.status == "stopped" and "epoch" in t.reason]
+    if not stopped:
+        return []
+    places = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(stopped).items()))
+    verb = "was" if len(stopped) == 1 else "were"
+    text = (
+        f"{count_text(len(stopped), 'configuration')} {verb} stopped early, by validation accuracy "
+        f"against others of the same method at the same epoch ({places}). Fronts and claims "
+        "compare those that trained to the end; a stopped one might have caught up."
+    )
+    return [Limit(topic="Stopped trainings", text=text)]
+
+
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:
     lacking = [
         f"{method_text(front.note.name)} (seed "
@@ -267,6 +293,14 @@ def _chosen_on(analysis: Analysis) -> str:
     )
 
 
+def _noisy_text(analysis: Analysis) -> str:
+    """List the configurations whose seeds are not pooled with those of others; often none."""
+    if not analysis.noisy:
+        return ""
+    named = [configuration_text(analysis.found[row], 40) for row in analysis.noisy]
+    return f"Not pooled, as their own seeds spread much farther: {listed_text(named)}. "
+
+
 def _interval_text(analysis: Analysis) -> str:
     parts = [
         f"Intervals are 95% percentile intervals over {analysis.replicates} bootstrap replicates. "
@@ -278,6 +312,7 @@ def _interval_text(analysis: Analysis) -> str:
             if analysis.pooled_over_methods
             else "each method. "
         )
+        + _noisy_text(analysis)
         + "Configurations are a fixed design and are not resampled."
     ]
     if "population" in analysis.estimands:

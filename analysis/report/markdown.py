@@ -1,6 +1,7 @@
 """Markdown: the findings of a study as text that a tracker or a paper's notes can show."""
 
 import re
+from collections.abc import Sequence
 
 from analysis.document import Analysis
 from analysis.findings.phrases import reason_text
@@ -12,11 +13,16 @@ from analysis.results.words import attack_text, count_text
 LEADING = (
     "dominance within the clean margin",
     "gap",
+    "gap at clean floors",
     "stronger attack",
     "dominance",
     "equivalent epsilon",
 )
 """Kinds of findings that answer the questions of a study."""
+
+
+EXPLORATORY = "Exploratory: not declared before the results were seen"
+"""Heads all findings but the primary contrast and those that answer a declaration."""
 
 
 def escaped_markdown(text: str) -> str:
@@ -27,6 +33,13 @@ def escaped_markdown(text: str) -> str:
     """
     one_line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|#])", r"\\\1", one_line)
+
+
+def mark_of(finding: Finding) -> str:
+    """Return what a finding is marked with; empty without a mark."""
+    if finding.primary:
+        return "Primary contrast."
+    return "Declared." if finding.declared else ""
 
 
 def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
@@ -46,7 +59,7 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
         f"{attack_text(results.threat, results.threat.objective_radius)}"
     )
     lines += [escaped_markdown(conditions), "", "## Findings", ""]
-    lines += [_item(f) for f in said] or ["Nothing is claimed."]
+    lines += _said(said) or ["Nothing is claimed."]
     lines += ["", *_table(analysis.findings), *_references(results)]
     lines += ["## What this study cannot say", ""]
     lines += [_item(f) for f in unsaid]
@@ -57,23 +70,32 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
 
 
 def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
-    """Sort findings: the primary contrast first, then claims, brackets and refusals.
+    """Sort findings: the primary contrast first, then what was declared, then the rest by status.
 
     The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
     places = {"claimed": 0, "bracketed": 1, "refused": 2}
     seen: set[tuple[str, str]] = set()
-    keys: list[tuple[bool, int, bool, int]] = []
+    keys: list[tuple[bool, bool, int, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
         leads = finding.kind in LEADING and kind not in seen
-        keys.append((not finding.primary, places[finding.status], not leads, len(keys)))
+        status = places[finding.status]
+        keys.append((not finding.primary, finding.is_exploratory, status, not leads, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
 
 
+def _said(findings: Sequence[Finding]) -> list[str]:
+    """List findings, with a heading before those that the study did not declare."""
+    exploratory = [_item(f) for f in findings if f.is_exploratory]
+    if exploratory:
+        exploratory = ["", f"### {EXPLORATORY}", "", *exploratory]
+    return [_item(f) for f in findings if not f.is_exploratory] + exploratory
+
+
 def _item(finding: Finding) -> str:
-    mark = "**Primary contrast.** " if finding.primary else ""
+    mark = f"**{mark_of(finding)}** " if mark_of(finding) else ""
     return f"- {mark}{escaped_markdown(f'{finding.text} {reason_text(finding)}')}"
 
 

@@ -20,9 +20,9 @@ from analysis.report.attack_tables import (
     verdict_table,
 )
 from analysis.report.configurations import configuration_table
-from analysis.report.front_tables import gate_table
+from analysis.report.front_tables import claim_table, effort_table, gate_table
 from analysis.report.limits import Limit, limits, method_notes
-from analysis.report.markdown import ordered
+from analysis.report.markdown import EXPLORATORY, mark_of, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
 from analysis.report.tables import (
     Table,
@@ -54,6 +54,7 @@ MOST_UNFOLDED = 60
 AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
+    "claims": "Claims of the study",
     "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
     "strong": "Stronger attacks",
     "response": "Accuracy against the strength of training",
@@ -98,7 +99,7 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"parted": parted, "reason": reason_text}
+    environment.filters |= {"parted": parted, "reason": reason_text, "mark": mark_of}
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
@@ -145,6 +146,7 @@ def _render(
         alarms=analysis.alarms,
         said=[f for f in findings if f.status == "claimed"],
         unsaid=unsaid,
+        exploratory=EXPLORATORY,
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
         nothing_said="Nothing is claimed. The reasons are below."
@@ -205,7 +207,8 @@ def section_tables(analysis: Analysis) -> Mapping[str, list[Table]]:
         if tier.analysis.results.threat.norm == analysis.results.threat.norm:
             strong.append(tier_front_table(tier, f"strong-fronts{number}"))
     return {
-        "gap": [front_table(analysis), reference_table(analysis.results)],
+        "claims": [claim_table(analysis)],
+        "gap": [front_table(analysis), effort_table(analysis), reference_table(analysis.results)],
         "strong": strong,
         "other": [
             other_table(analysis, other, f"other{number}")

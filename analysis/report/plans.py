@@ -15,7 +15,14 @@ from analysis.document import Analysis
 from analysis.figures.canvas import svg
 from analysis.figures.epochs import fig_training, training_caption
 from analysis.figures.front import fig_front, front_conditions, front_reading, front_title
-from analysis.figures.gaps import fig_gap, fig_hypervolume, fig_rate, fig_residuals, is_cut
+from analysis.figures.gaps import (
+    fig_floors,
+    fig_gap,
+    fig_hypervolume,
+    fig_rate,
+    fig_residuals,
+    is_cut,
+)
 from analysis.figures.responses import fig_equivalence, fig_heat, fig_margins, fig_response
 from analysis.figures.search import (
     fig_importance,
@@ -31,6 +38,7 @@ from analysis.report.front_tables import (
     cost_table,
     dominance_table,
     equivalence_table,
+    floor_table,
     gap_table,
     margin_table,
     rate_table,
@@ -212,6 +220,16 @@ def _gap_plans(analysis: Analysis) -> list[Plan]:
     conditions = _conditions(analysis)
     drawn = [gap for gap in view.gaps if gap.range is not None]
     plans = [_gap_plan(analysis, gap, number) for number, gap in enumerate(drawn[:MOST_GAPS])]
+    compared_at = [one for one in view.floors if one.points]
+    if compared_at:
+        caption = (
+            "Difference in attained robust accuracy at required clean accuracies, for pairs of "
+            "methods whose fronts are not both fitted by a curve. Filled: claimed, also against a "
+            f"finer grid of the method behind. Intervals hold together. {conditions}"
+        )
+        draw = partial(fig_floors, compared_at)
+        own = tuple(floor_table(analysis, one, f"floors{at}") for at, one in enumerate(compared_at))
+        plans.append(_plan("gap", "floors", "differences at floors", caption, draw, tables=own))
     if any(rate.clean for rate in view.rates):
         caption = (
             "Exchange rates along the fitted fronts, on a log axis, with pointwise bands: robust "

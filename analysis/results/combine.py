@@ -43,7 +43,7 @@ def combine(studies: Sequence[Results]) -> Results:
     One exception: methods of equal name and sides whose trials are the very same runs (a study
     takes over cells that another one finished) are one method, kept once. A method keeps the seeds
     of its study. No primary contrast was declared for the comparison, so it has none; a margin
-    holds if all studies declare it.
+    holds if all studies declare it, and so do clean floors.
     """
     if not studies:
         raise ResultsError("there is nothing to compare; name two studies")
@@ -53,6 +53,7 @@ def combine(studies: Sequence[Results]) -> Results:
     renamed = [_renamed(study, names[study.study]) for study in studies]
     seeds = tuple(sorted({seed for study in studies for seed in study.seeds}))
     margins = {study.margin for study in studies}
+    floors = {study.clean_floors for study in studies}
     return replace(
         first,
         study="+".join(study.study for study in studies),
@@ -64,7 +65,9 @@ def combine(studies: Sequence[Results]) -> Results:
         provenance=_provenance(studies),
         num_classes=next((s.num_classes for s in studies if s.num_classes is not None), None),
         margin=margins.pop() if len(margins) == 1 else None,
+        clean_floors=floors.pop() if len(floors) == 1 else (),
         primary=None,
+        claims=(),
         is_comparison=len(studies) > 1,
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
@@ -160,6 +163,7 @@ def _renamed(study: Results, names: Mapping[str, str]) -> Results:
             replace(i, method=names[i.method]) for i in study.importances if i.method in names
         ),
         primary=None,
+        claims=(),
     )
 
 

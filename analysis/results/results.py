@@ -69,6 +69,30 @@ class ThreatModel:
         return self.radii.index(self.objective_radius)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeclaredClaim:
+    """What a study sets out to show of two methods: how their robust accuracies compare."""
+
+    first: str
+    second: str
+    direction: Literal["more", "equal"]
+    """`more`: the first is more robust. `equal`: they differ by no more than the margin."""
+    radius: float
+    """Of the attack, one of the radii."""
+    margin: float | None = None
+    """Differences within ±margin count as none; only `more` needs none."""
+    at_clean: float | None = None
+    """Compares what is attained at this clean accuracy or more; None: the mean attainable robust
+    accuracy, as the primary contrast does."""
+    trials_before: int | None = None
+    """Trials that had run before the claim was declared; None: not known."""
+
+    @property
+    def is_late(self) -> bool:
+        """Return whether the claim is known to be younger than some trials."""
+        return bool(self.trials_before)
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Results:
     """All that a study found, and all that it did not."""
@@ -104,6 +128,14 @@ class Results:
         default=None, metadata={"written": lambda results: results.clean_margin is not None}
     )
     """Declared before the data: clean accuracy that may be given up for robust accuracy."""
+    clean_floors: tuple[float, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.clean_floors)}
+    )
+    """Declared before the data, rising: required clean accuracies at which methods are compared
+    where no curve fits."""
+    claims: tuple[DeclaredClaim, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.claims)}
+    )
     data_doubts: tuple[str, ...] = field(
         default=(), metadata={"written": lambda results: bool(results.data_doubts)}
     )
@@ -206,6 +238,11 @@ def _check_study(results: Results) -> None:
         raise ResultsError(
             f"{results.study}: clean_margin must lie in (0, 1), got {results.clean_margin}"
         )
+    floors = results.clean_floors
+    if not all(0 <= floor < 1 for floor in floors) or list(floors) != sorted(set(floors)):
+        raise ResultsError(
+            f"{results.study}: clean_floors must lie in [0, 1) and rise, got {floors}"
+        )
     if results.num_classes is not None and results.num_classes < 2:
         raise ResultsError(
             f"{results.study}: num_classes must be at least 2, got {results.num_classes}"
@@ -226,6 +263,8 @@ def _check_methods(results: Results) -> None:
             f"{results.study}: the primary contrast needs two methods, got {results.primary[0]} "
             "twice"
         )
+    for claim in results.claims:
+        _check_claim(results, claim, declared)
     for note in results.methods:
         own = note.seeds
         if own is not None and not (own and set(own) <= set(results.seeds)):
@@ -234,6 +273,22 @@ def _check_methods(results: Results) -> None:
             )
         if own is not None and len(set(own)) < len(own):
             raise ResultsError(f"{note.name}: list each of its seeds once, got {own}")
+
+
+def _check_claim(results: Results, claim: DeclaredClaim, declared: list[str]) -> None:
+    pair, place = (claim.first, claim.second), f"{results.study}: the claim about {claim.first}"
+    if claim.first == claim.second or not set(pair) <= set(declared):
+        raise ResultsError(
+            f"{place} and {claim.second} needs two of the methods {', '.join(declared)}"
+        )
+    if claim.radius not in results.threat.radii:
+        raise ResultsError(f"{place}: radius {claim.radius} is not among {results.threat.radii}")
+    if claim.margin is None and claim.direction == "equal":
+        raise ResultsError(f"{place}: equal means within a margin, so it needs one")
+    if claim.margin is not None and not 0 < claim.margin < 1:
+        raise ResultsError(f"{place}: margin must lie in (0, 1), got {claim.margin}")
+    if claim.at_clean is not None and not 0 <= claim.at_clean < 1:
+        raise ResultsError(f"{place}: at_clean must lie in [0, 1), got {claim.at_clean}")
 
 
 def _check_trial(results: Results, trial: TrialResult) -> None:

@@ -10,53 +10,50 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from study.launch import cluster
-from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
-from study.launch.locks import Lease, await_workers, hold_launch
-from study.launch.states import FileStates, States, keep_here
+from study.launch.ledger import Ledger, Waiting
+from study.launch.locks import await_workers, hold_launch
+from study.launch.states import FileStates, States, TrialContext, keep_here
 from study.plan import space
+from study.plan.budget import LeftOut
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
 from study.plan.times import open_configs
-from study.records.outages import PatientClient
+from study.records.claims import record_claims
 from study.records.runs import (
     StudyRuns,
     begin_study,
-    close_runs,
-    end_study,
     open_source,
-    open_study,
     read_trials,
 )
 from study.records.starts import StartFile, find_starts, with_starts
 from study.records.store import (
     Store,
-    connect,
     find_store,
     masked,
     plain_folder,
     recording,
     store_exists,
 )
-from study.records.view import view_tag
+from study.search.recorded import read_rungs
 from study.spec import StudySpec, batch_sizes_of, models_of
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data.dataset import Dataset, data_fingerprint, load_data
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from ray.tune import Tuner
 
     from study.launch.callbacks import Watch
     from study.launch.progress import Progress
+    from study.search.scheduler import RungScheduler
     from study.search.searcher import StudySearcher
 
 
@@ -76,13 +73,16 @@ class Outcome:
     stopped_by: signal.Signals | None
     problem: str
     """Why the launch stopped before its end; empty if it did not."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """What did not fit into the study's budget."""
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
+        """0 all done or budget spent; 1 some trials failed for good; 130 or 143 interrupted."""
         if self.stopped_by is not None:
             return 128 + int(self.stopped_by)
-        is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
+        is_spent = bool(self.left_out.limit) and not self.failures
+        is_done = (self.plan.num_open == 0 or is_spent) and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
 
     def __repr__(self) -> str:
@@ -100,7 +100,8 @@ class Outcome:
         """The parent run's status: what a person sees first in the MLflow UI."""
         if self.stopped_by is not None:
             return "KILLED"
-        return "FINISHED" if self.plan.num_open == 0 else "FAILED"
+        unfinished: RunStatus = "KILLED" if self.left_out.limit and not self.problem else "FAILED"
+        return "FINISHED" if self.plan.num_open == 0 else unfinished
 
 
 def project_folder(studies_file: Path) -> Path:
@@ -154,10 +155,13 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
                 _refuse_unfit_starts(plan, dataset, starts)
-                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
+                with cluster.worker_nursery(spec):
+                    outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
+                record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+            ledger.record(outcome.plan)
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
             status = "KILLED"
@@ -184,62 +188,6 @@ def launch_tags(project: Path) -> dict[str, str]:
         "git_commit": _git(project, "rev-parse", "HEAD") or "none",
         "git_dirty": str(bool(_git(project, "status", "--porcelain"))).lower(),
     }
-
-
-class Ledger:
-    """A launch's hold on the records: the study's experiment and parent run, and their lease.
-
-    There is a lease only on a store that other machines can reach.
-    """
-
-    def __init__(
-        self,
-        spec: StudySpec,
-        store: Store,
-        tags: Mapping[str, str],
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._spec = spec
-        self._is_stopped = is_stopped
-        self._store = store
-        self._tags = tags
-        self._is_open = False
-        self.client: MlflowClient
-        """Records runs, once the ledger is open."""
-        self.runs: StudyRuns
-        """The ids under which the study is recorded, once the ledger is open."""
-        self.lease: Lease | None = None
-
-    def open(self) -> None:
-        """Find or create the study in MLflow, and end what a killed launch left running.
-
-        This takes seconds, as MLflow is imported and its schema created. Later calls do nothing.
-        Raises `TrackingError`, and `HeldError` if another machine launches the study.
-        """
-        if self._is_open:
-            return
-        patient = PatientClient(connect(self._store), self._store, self._is_stopped)
-        self.client = cast("MlflowClient", patient)
-        with recording(self._store):
-            self.runs = open_study(self.client, self._store, self._spec, self._tags)
-            view = view_tag(self._spec, self.runs)
-            self.client.set_experiment_tag(self.runs.experiment, *view)
-            if self._store.is_shared:
-                self.lease = Lease(self.client, self.runs)
-                self.lease.take()
-            # Without the lease no run may be ended: another machine may be at work on it.
-            self._is_open = True
-            close_runs(self.client, self.runs, "its launch was killed")
-
-    def end(self, status: RunStatus) -> None:
-        """End the parent run and what still runs below it, if the ledger was opened."""
-        if not self._is_open:
-            return
-        with recording(self._store):
-            close_runs(self.client, self.runs, "stopped before its last epoch")
-            end_study(self.client, self.runs, status)
-            if self.lease is not None:
-                self.lease.release()
 
 
 def _plan(spec: StudySpec, project: Path, store: Store, *, is_alone: bool) -> Plan:
@@ -301,50 +249,79 @@ def _run(
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch has to end."""
     began = time.time()
-    for name, value in cluster.ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    if not cluster.is_joined():  # all workers and later launches share torch.compile's results
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+    _set_environment(project)
+    waiting = Waiting("joining the Ray cluster …" if cluster.is_joined() else "starting Ray …")
     # ray and optuna take seconds to import: only if there is work, and the environment is set.
     from study.launch.callbacks import Watch
     from study.launch.progress import Progress
     from study.search.searcher import StudySearcher
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    searcher = StudySearcher(spec, plan)
+    searcher = StudySearcher(spec, plan, began)
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
     with interrupts.deferred():
         try:
             with session as num_slots:
+                waiting.end()
                 interrupts.check()
-                begin_study(ledger.client, ledger.runs)
+                _begin(spec, ledger, plan)
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
                 context = _context(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
-                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
-                with progress, warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # ray's own, which would break the live view
+                tuner = _tuner(project, context, plan, searcher, watch, progress, num_slots)
+                standing = ledger.kept_current(plan.fingerprint, progress.count_changes)
+                with progress, standing:
                     _fit(tuner, watch)
         finally:
+            waiting.end()
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-        after = _plan(spec, project, store, is_alone=False)
-    return Outcome(
-        plan=after,
-        started=plan.num_open,
-        failures=tuple(searcher.failures),
-        stopped_by=interrupts.stopped_by,
-        problem=watch.problem,
-    )
+        return Outcome(
+            plan=_plan(spec, project, store, is_alone=False),
+            started=plan.num_open,
+            failures=tuple(searcher.failures),
+            stopped_by=interrupts.stopped_by,
+            problem=watch.problem,
+            left_out=searcher.left_out,
+        )
+
+
+def _scheduler(
+    spec: StudySpec, searcher: "StudySearcher", store: Store, plan: Plan
+) -> "RungScheduler | None":
+    """Build what stops trials at rungs, with what is recorded there; None if nothing stops any."""
+    if spec.search is None or spec.search.stop is None:
+        return None
+    from study.search.scheduler import RungScheduler  # ray: only where it is loaded anyway
+
+    with recording(store):
+        known = read_rungs(open_source(store), spec, plan)
+    return RungScheduler(spec, searcher, known)
+
+
+def _set_environment(project: Path) -> None:
+    """Set what ray and the workers read, unless the user has set it."""
+    for name, value in cluster.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not cluster.is_joined():  # all workers and later launches share torch.compile's results
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(project / "runs" / "compiled"))
+
+
+def _begin(spec: StudySpec, ledger: Ledger, plan: Plan) -> None:
+    """Record that the study runs, and what it claims before it does."""
+    begin_study(ledger.client, ledger.runs)
+    record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
 
 
 def _fit(tuner: "Tuner", watch: "Watch") -> None:
     """Run Ray Tune to its end; an error of Ray's own becomes the outcome's problem."""
     try:
-        tuner.fit()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # ray's own, which would break the live view
+            tuner.fit()
     except Exception as error:  # of any kind, as with a full disk: the records are corrected next
         watch.problem = watch.problem or masked(
             f"Ray Tune stopped: {type(error).__name__} {' '.join(str(error).split())[:300]}"
@@ -384,6 +361,7 @@ def _context(
 def _tuner(
     project: Path,
     context: TrialContext,
+    plan: Plan,
     searcher: "StudySearcher",
     watch: "Watch",
     progress: "Progress",
@@ -395,7 +373,7 @@ def _tuner(
 
     from study.launch.trainable import CellTrainable
 
-    cluster.use_started_workers()
+    cluster.use_plain_workers()
     spec = context.spec
     return tune.Tuner(
         tune.with_resources(
@@ -404,6 +382,7 @@ def _tuner(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_scheduler(spec, searcher, context.store, plan),
             num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
             reuse_actors=True,  # torch is imported, and code compiled, once per worker

@@ -3,12 +3,14 @@
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from ray import tune
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -18,11 +20,14 @@ from study.plan import naming
 from study.plan.fronts import Objectives, front_so_far
 from study.plan.plan import Plan, mean_objectives
 from study.plan.space import Cell, Configuration
+from study.plan.stops import is_adaptive, is_judge
 from study.plan.times import TimeLeft
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
 
 REFRESH_SECONDS = 0.5
+MAX_RUNNING_ROWS = 10
+MAX_ENDED_ROWS = 4
 MAX_FRONT_ROWS = 8
 """Of a longer front the live view shows the rows of highest clean accuracy, to fit a screen."""
 
@@ -70,12 +75,15 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._searcher = searcher
         self._console = console or Console()
         self._total = plan.num_open
+        self._foreseen = {planned.cell.key for planned in plan.open_cells}
         self._done = 0
+        self._num_changes = 0
         self._started = time.monotonic()
         self._refreshed = 0.0
         # The last result and the cell of each running trial, by Ray's trial id.
         self._latest: dict[str, dict[str, Any]] = {}
         self._cells: dict[str, Cell] = {}
+        self._ended: deque[tuple[Cell, Objectives, float]] = deque(maxlen=MAX_ENDED_ROWS)
         self._time = TimeLeft(spec, plan, num_slots)
         self._objectives: dict[Configuration, dict[int, Objectives | None]] = {}
         for planned in plan.cells:
@@ -111,7 +119,14 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial's cell, before the searcher drops it."""
-        self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
+        cell = self._searcher.trial_cells[trial.trial_id]
+        self._cells[trial.trial_id] = cell
+        is_raced = is_adaptive(self._spec) and not is_judge(self._spec, cell)
+        if is_raced and cell.key not in self._foreseen:
+            self._foreseen.add(cell.key)
+            self._time.add(cell)
+            self._total += 1
+        self._num_changes += 1
 
     def on_trial_result(
         self,
@@ -123,24 +138,37 @@ class Progress(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """Record an epoch, or print how a trial ended."""
         self._latest[trial.trial_id] = result
-        if not result["done"]:
-            return
         cell = self._cells[trial.trial_id]
+        if not result["done"]:
+            self._time.note(cell, result["training_seconds"], result["validation_seconds"])
+            return
         if result["complete"]:
             seconds = result["seconds"]
             self._time.end(cell, seconds or None)
             self._done += 1
             objectives = (result["objective_clean"], result["objective_robust"])
             self._note(cell, objectives)
+            self._ended.appendleft((cell, objectives, seconds))
             self._extend_front(cell.configuration)
             found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
             self._say(f"{self._count()} {self._name(cell)}: {found}")
+        elif trial.trial_id in self._searcher.stopped:
+            self._note_stop(cell, result)
         else:
             self._time.end(cell, None)
             self._say(
                 f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
             )
         self._forget(trial.trial_id)
+
+    def _note_stop(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Print that a rung stopped a trial; the seeds that waited for it are not run."""
+        for dropped in (cell, *self._searcher.waiting_for(cell)):
+            self._time.end(dropped, None)
+            self._total -= 1
+        found = self._accuracies(result["validation_clean"], result["validation_robust"])
+        epochs = f"epoch {result['epoch']} of {cell.config.training.epochs}"
+        self._say(f"{self._count()} {self._name(cell)}: stopped at {epochs}: {found}")
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
@@ -168,9 +196,14 @@ class Progress(tune.Callback):  # type: ignore[misc]
         if self._console.is_terminal:
             self._live.update(self._view(), refresh=True)
 
+    def count_changes(self) -> int:
+        """Count the trials that began or ended so far."""
+        return self._num_changes
+
     def _forget(self, trial_id: str) -> None:
         for kept in (self._latest, self._cells):
             kept.pop(trial_id, None)
+        self._num_changes += 1
 
     def _note(self, cell: Cell, objectives: Objectives | None) -> None:
         seeds = self._objectives.setdefault(
@@ -204,22 +237,28 @@ class Progress(tune.Callback):  # type: ignore[misc]
         return f"validation clean {clean:.1%}, robust {robust:.1%} ({self._threat})"
 
     def _view(self) -> RenderableType:
-        """Draw the whole live view."""
+        """Draw the whole live view, in lines of at most 80 columns."""
         failed = len(self._searcher.failures)
-        elapsed = time.monotonic() - self._started
         head = Text(
             f"{self._spec.name}  {self._done} of {self._total} trials done · "
-            f"{len(self._cells)} running · {failed} failed · {_clock(elapsed)} elapsed · "
-            f"{self._time_left()}"
+            f"{len(self._cells)} running · {failed} failed",
+            no_wrap=True,
+            overflow="ellipsis",
         )
-        bar = ProgressBar(total=max(1, self._total), completed=self._done + failed)
-        return Group(head, bar, self._running_table(), *self._front_table())
+        # A bar alone ends no line.
+        bar = Padding(ProgressBar(total=max(1, self._total), completed=self._done + failed), 0)
+        elapsed = time.monotonic() - self._started
+        times = Text(f"{_clock(elapsed)} elapsed · {self._time_left()}")
+        parts = [head, bar, times, self._running_table(), self._ended_table(), self._front_table()]
+        return Group(*(part for part in parts if part is not None))
 
-    def _running_table(self) -> Table:
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for title in ("running", "epoch", "validation clean", f"robust at {self._threat}"):
-            table.add_column(title, header_style="dim")
-        for trial_id, cell in self._cells.items():
+    def _running_table(self) -> Table | None:
+        if not self._cells:
+            return None if self._done else _table("waiting for Ray's first worker …", "")
+        is_starting = self._done == 0 and not self._latest
+        heading = "running (the workers import torch first)" if is_starting else "running"
+        table = _table(heading, "epoch")
+        for trial_id, cell in list(self._cells.items())[:MAX_RUNNING_ROWS]:
             latest = self._latest.get(trial_id)
             epochs = cell.config.training.epochs
             if latest is None:
@@ -229,21 +268,31 @@ class Progress(tune.Callback):  # type: ignore[misc]
             shown = "evaluating" if done == epochs else f"{done} of {epochs}"
             clean, robust = latest["validation_clean"], latest["validation_robust"]
             table.add_row(self._name(cell), shown, f"{clean:.1%}", f"{robust:.1%}")
+        more = len(self._cells) - MAX_RUNNING_ROWS
+        if more > 0:
+            table.add_row(f"and {more} more", "", "", "")
         return table
 
-    def _front_table(self) -> Iterator[RenderableType]:
+    def _ended_table(self) -> Table | None:
+        """Draw the trials that finished last, the latest first."""
+        if not self._ended:
+            return None
+        table = _table("finished last", "took")
+        for cell, (clean, robust), seconds in self._ended:
+            table.add_row(self._name(cell), f"{seconds:.1f} s", f"{clean:.1%}", f"{robust:.1%}")
+        return table
+
+    def _front_table(self) -> Table | None:
         """Draw the nondominated configurations among those with every seed done."""
         rows = self._front
         if not rows:
-            return
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for title in (f"front so far ({len(rows)} of {self._num_known})", "clean", "robust"):
-            table.add_column(title, header_style="dim")
+            return None
+        known = f"{len(rows)} of {self._num_known}"
+        table = _table(f"front so far ({known}), validation, {self._threat}", "")
         for configuration, (clean, robust) in rows[-MAX_FRONT_ROWS:]:
             name = naming.configuration_name(self._spec, configuration)
-            table.add_row(name, f"{clean:.1%}", f"{robust:.1%}")
-        yield Text("")
-        yield table
+            table.add_row(name, "", f"{clean:.1%}", f"{robust:.1%}")
+        return table
 
     def _time_left(self) -> str:
         """Format the time left, by what trials of the same kind took."""
@@ -253,6 +302,16 @@ class Progress(tune.Callback):  # type: ignore[misc]
         ]
         seconds = self._time.left(running)
         return "time left not known yet" if seconds is None else f"about {_clock(seconds)} left"
+
+
+def _table(heading: str, second: str) -> Table:
+    """Return an empty table; below each other, the columns of such tables have the same places."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(heading, header_style="dim", width=46, no_wrap=True, overflow="ellipsis")
+    table.add_column(second, header_style="dim", width=10, no_wrap=True)
+    for title in ("clean", "robust"):
+        table.add_column(title, header_style="dim", width=6, justify="right")
+    return table
 
 
 def _clock(seconds: float) -> str:

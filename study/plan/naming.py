@@ -23,6 +23,19 @@ def cell_name(spec: StudySpec, cell: Cell) -> str:
     return f"{configuration_name(spec, cell.configuration)} seed={cell.seed}"
 
 
+def run_name(spec: StudySpec, configuration: Configuration, seed: int | None = None) -> str:
+    """Format a configuration or a cell for the narrow column of MLflow's table: `sam ρ0.1 s0`.
+
+    The radii have their letters and three digits; other values keep their names.
+    """
+    letters = {"rho": "ρ", "epsilon": "ε"}
+    shown = [configuration.method]
+    for name, value in space.short_values(spec, configuration).items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value)
+        shown.append(f"{letters[name]}{text}" if name in letters else f"{name}={text}")
+    return " ".join([*shown, *([] if seed is None else [f"s{seed}"])])
+
+
 def sides_name(spec: StudySpec, method: str) -> str:
     """Format a method's sides, without those that are off: `sam + pgd`; `none` if both are off."""
     declared = spec.methods[method]

@@ -208,6 +208,14 @@ def origin(recorded: Mapping[str, Any], checkpoint: str) -> str:
     return _template_digest({**_training_part(recorded), **best}, ())
 
 
+def configuration_key(method: str, recorded: Mapping[str, Any]) -> str:
+    """Compute the hash of a configuration: of a method's name and of all that its seeds share.
+
+    `recorded` is the canonical form of the cell of any of its seeds.
+    """
+    return _digest({"method": method, "configuration": _template_digest(recorded, ())})
+
+
 def _training_part(recorded: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in recorded.items() if name != "evaluation"}
 

@@ -129,11 +129,11 @@ def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
         tagged = f"tags.{EXPERIMENT_TAG} = 'study'"
         experiments = source.search_experiments(filter_string=tagged)
         ids = [experiment.experiment_id for experiment in experiments]
-        rows = [_row(run) for run in _search(source, ids, TRIALS)]
+        rows = [_row(run) for run in search(source, ids, TRIALS)]
     return tuple(_record(row, checkpoint) for row in rows if row.tags.keys() >= TAGS)
 
 
-def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
+def search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iterable["Run"]:
     """Follow the pages of a search."""
     token: str | None = None
     while experiments:
@@ -142,6 +142,17 @@ def _search(client: "MlflowClient", experiments: list[str], chosen: str) -> Iter
         token = page.token
         if not token:
             return
+
+
+def parent_status(source: Source, study: str) -> str:
+    """Return the status of a study's parent run; empty if the study was never launched."""
+    if isinstance(source, Database):
+        rows = source.runs((EXPERIMENT_TAG, "study"), ("kind", "study"))
+        found = [row.status for row in rows if row.tags.get("study") == study]
+    else:
+        runs = find_study(source, study)
+        found = [source.get_run(runs.parent).info.status] if runs else []
+    return found[-1] if found else ""
 
 
 def _row(run: "Run") -> RunRow:
@@ -349,7 +360,7 @@ def find_finished(
 ) -> tuple[float, float] | None:
     """Return a cell's objectives if the study has finished it, else None."""
     chosen = f"tags.cell = '{cell_key}' and attributes.status = 'FINISHED'"
-    found = _search(client, [runs.experiment], chosen)
+    found = search(client, [runs.experiment], chosen)
     records = (_record(_row(run), checkpoint) for run in found)
     return next((record.objectives for record in records if record.objectives), None)
 
@@ -357,7 +368,7 @@ def find_finished(
 def close_runs(client: "MlflowClient", runs: StudyRuns, reason: str) -> None:
     """End every running trial run of the study as KILLED."""
     running = f"{TRIALS} and attributes.status = 'RUNNING'"
-    for run in list(_search(client, [runs.experiment], running)):
+    for run in list(search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "KILLED")
 
@@ -371,7 +382,7 @@ def end_lost_run(
     cell.
     """
     running = f"tags.ray_trial = '{ray_trial}' and attributes.status = 'RUNNING'"
-    for run in list(_search(client, [runs.experiment], running)):
+    for run in list(search(client, [runs.experiment], running)):
         client.set_tag(run.info.run_id, LOST_TAG, str(epoch))
         client.set_tag(run.info.run_id, "reason", reason)
         client.set_terminated(run.info.run_id, "KILLED")
@@ -385,19 +396,6 @@ def begin_study(client: "MlflowClient", runs: StudyRuns) -> None:
 def end_study(client: "MlflowClient", runs: StudyRuns, status: RunStatus) -> None:
     """End the parent run."""
     client.set_terminated(runs.parent, status)
-
-
-def log_report(
-    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
-) -> str:
-    """Log a report bundle on the parent run, below `place`; return its address in the UI.
-
-    The address is a fragment, from the `#` on. A `note` that is not empty replaces the run's note.
-    """
-    client.log_artifacts(runs.parent, str(folder), place)
-    if note:
-        client.set_tag(runs.parent, "mlflow.note.content", note)
-    return f"#/experiments/{runs.experiment}/runs/{runs.parent}/artifacts/{place}/index.html"
 
 
 class TrialRun:

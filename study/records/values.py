@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from statistics import median
-
-import torch
+from typing import TYPE_CHECKING
 
 from study.plan import space
 from study.plan.naming import start_name
@@ -21,21 +20,24 @@ from study.spec.settings import class_of
 from trainers.config import Passes, TrainConfig, TrainingConfig, active_text
 from trainers.config.own import Own
 from trainers.detectors import EpochMetrics, best_minus_last, largest_fall
-from trainers.evaluation.evaluate import Evaluation
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.evaluation.evaluate import Evaluation
 
 
 def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
-    """Flatten a cell into MLflow's parameters, with the same names for every trial of a study.
+    """Flatten a cell into MLflow's parameters, named alike in every trial of a study.
 
-    A side that is off has radius 0, which means the same, and `none` for its other settings. So the
-    UI's comparisons find a value everywhere. The UI draws only the first parameters that differ, in
-    alphabetical order, so the names that studies compare by come first in that order.
+    A setting of a side that is off is `none`, so that the UI's comparisons find a value everywhere.
+    A radius that a method lacks is left out: 0 would read as one that was chosen. The UI draws only
+    the first parameters that differ, in alphabetical order, so the names that studies compare by
+    come first in that order.
     """
     config = cell.config
     params: dict[str, object] = {
         "method": cell.configuration.method,
-        "rho": 0.0,
-        "epsilon": 0.0,
         "seed": config.seed,
         "setup.data": config.data.name,
     }
@@ -106,7 +108,7 @@ def epoch_values(epoch: EpochMetrics) -> dict[str, float]:
 
 
 def checkpoint_values(
-    checkpoint: str, config: TrainConfig, epoch: EpochMetrics, evaluation: Evaluation
+    checkpoint: str, config: TrainConfig, epoch: EpochMetrics, evaluation: "Evaluation"
 ) -> dict[str, float]:
     """Return one checkpoint's accuracies on validation and test, under their names in MLflow."""
     radii = dict(config.evaluation.threats)
@@ -165,9 +167,11 @@ def time_values(history: Sequence[EpochMetrics], evaluation_seconds: float) -> d
     return {**found, "seconds": sum(found.values())}
 
 
-def hardware(device: torch.device) -> str:
+def hardware(device: "torch.device") -> str:
     """Return the name of the processor that a trial runs on."""
     if device.type == "cuda":
+        import torch  # takes seconds, and is imported by whoever has such a device
+
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
     try:

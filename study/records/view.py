@@ -1,74 +1,152 @@
-"""How the MLflow UI first shows a study's runs: the columns that matter, and two charts.
+"""How the MLflow UI first shows a study: its configurations, and one click deeper its trials.
 
-The UI keeps such a view in a tag of the experiment, as zlib-compressed JSON; `?viewStateShareKey=`
-in its address opens it. A later UI that cannot read it shows its usual columns.
+The UI keeps a view in a tag of the experiment, as zlib-compressed JSON; `?viewStateShareKey=` in
+its address opens it. A later UI that cannot read it shows its usual columns.
 """
 
 import base64
 import json
 import zlib
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
 
+from study.records.configurations import KIND, NAME_TAG
 from study.records.runs import StudyRuns, robust_name
 from study.spec import StudySpec, swept_in
 
-KEY = "study"
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+TRAINING_PAGES = {"workflowType": "machine_learning"}
+"""An option of addresses in the UI, which begins with its pages for generative AI without it."""
 SECTION = "study"
+ViewName = Literal["study", "trials"]
+"""The view of configurations, whose name older addresses hold, and that of trials."""
 
 
-def view_tag(spec: StudySpec, runs: StudyRuns) -> tuple[str, str]:
-    """Return the name and the value of the experiment tag that holds the view."""
-    state = json.dumps(_state(spec, runs), separators=(",", ":"))
-    packed = base64.b64encode(zlib.compress(state.encode(), 9)).decode()
-    return f"mlflow.sharedViewState.{KEY}", f"deflate;{packed}"
+def view_tags(spec: StudySpec) -> dict[str, str]:
+    """Return the experiment's tags that hold the two views."""
+    states = {"study": _configurations(spec), "trials": _trials(spec)}
+    return {f"mlflow.sharedViewState.{name}": _packed(state) for name, state in states.items()}
 
 
-def view_address(runs: StudyRuns) -> str:
-    """Return the view's fragment, to be appended to the address of the UI."""
-    return f"#/experiments/{runs.experiment}/runs?viewStateShareKey={KEY}"
+def view_address(runs: StudyRuns, view: ViewName = "study") -> str:
+    """Return a view's fragment, to be appended to the address of the UI."""
+    return page_address(runs, viewStateShareKey=view)
 
 
-def _state(spec: StudySpec, runs: StudyRuns) -> dict[str, Any]:
+def log_report(
+    client: "MlflowClient", runs: StudyRuns, folder: Path, place: str, note: str = ""
+) -> str:
+    """Log a report bundle on the parent run, below `place`; return its address in the UI.
+
+    The address is a fragment, from the `#` on. A `note` that is not empty replaces the run's note.
+    """
+    client.log_artifacts(runs.parent, str(folder), place)
+    if note:
+        client.set_tag(runs.parent, "mlflow.note.content", note)
+    return page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
+
+
+def home_address() -> str:
+    """Return the fragment of the UI's list of experiments, which has its pages for training."""
+    return f"#/experiments?{urlencode(TRAINING_PAGES)}"
+
+
+def page_address(runs: StudyRuns, page: str = "", **options: str) -> str:
+    """Return the fragment of a page below an experiment's runs in the UI, from the `#` on."""
+    query = urlencode({**TRAINING_PAGES, **options})
+    return f"#/experiments/{runs.experiment}/runs{page}?{query}"
+
+
+def _packed(state: Mapping[str, Any]) -> str:
+    text = json.dumps(state, separators=(",", ":"))
+    return f"deflate;{base64.b64encode(zlib.compress(text.encode(), 9)).decode()}"
+
+
+def _configurations(spec: StudySpec) -> dict[str, Any]:
+    """Return the view of configurations, the most robust first."""
+    swept = _swept(spec)
+    parallel = {
+        **_chart("PARALLEL"),
+        "selectedParams": swept,
+        # The radii are metrics, too, as runs without a value of a parameter would be left out.
+        "selectedMetrics": ["rho", "epsilon", "clean", "robust"],
+        "showAllRuns": True,
+    }
+    return {
+        **_table(f"tags.kind = '{KIND}'", "robust"),
+        "selectedColumns": [
+            *(f"params.`{name}`" for name in ("method", "rho", "epsilon", *swept)),
+            *(f"metrics.`{name}`" for name in ("clean", "robust", "robust_low", "robust_high")),
+            *(f"metrics.`{name}`" for name in ("seeds", "seconds")),
+        ],
+        **_charts(spec, "clean", "robust", "means over seeds", parallel),
+    }
+
+
+def _trials(spec: StudySpec) -> dict[str, Any]:
+    """Return the view of trials, which can be grouped by their configuration."""
     evaluation = spec.evaluation
     clean = f"{evaluation.checkpoint}/test_clean"
     robust = robust_name(evaluation.checkpoint, evaluation.norm, evaluation.objective_radius)
-    paths = dict.fromkeys(path for name in spec.methods for path, _ in swept_in(spec, name))
-    swept = [param_name(path) for path in paths]
-    params = ("method", "rho", "epsilon", *swept, "seed")
     return {
+        **_table("tags.kind = 'trial'", robust),
         "selectedColumns": [
-            *(f"params.`{name}`" for name in params),
+            *(f"params.`{name}`" for name in ("method", "rho", "epsilon", *_swept(spec), "seed")),
+            f"tags.`{NAME_TAG}`",
             f"metrics.`{clean}`",
             f"metrics.`{robust}`",
             "metrics.`seconds`",
+            "attributes.`Models`",
         ],
-        "searchFilter": "tags.kind = 'trial'",
-        "orderByKey": f"metrics.`{robust}`",
+        **_charts(spec, clean, robust, "single trials"),
+    }
+
+
+def _swept(spec: StudySpec) -> list[str]:
+    """List the parameters of training and model that tell configurations apart."""
+    paths = dict.fromkeys(path for name in spec.methods for path, _ in swept_in(spec, name))
+    return [param_name(path) for path in paths]
+
+
+def _table(chosen: str, metric: str) -> dict[str, Any]:
+    return {
+        "searchFilter": chosen,
+        "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": False,
         "runsHiddenMode": "SHOW_ALL",
-        "compareRunSections": [
-            {
-                "uuid": SECTION,
-                "name": f"{spec.name}: test accuracy",
-                "display": True,
-                "isReordered": False,
-                "deleted": False,
-                "isGenerated": False,
-            }
-        ],
-        "compareRunCharts": [
-            {
-                **_chart("PARALLEL", "Radii and test accuracies"),
-                "selectedParams": ["rho", "epsilon", *swept],
-                "selectedMetrics": [clean, robust],
-                "showAllRuns": True,
-            },
-            {
-                **_chart("SCATTER", "Robust against clean accuracy"),
-                "xaxis": {"key": clean, "type": "METRIC", "dataAccessKey": clean},
-                "yaxis": {"key": robust, "type": "METRIC", "dataAccessKey": robust},
-            },
-        ],
+    }
+
+
+def _charts(spec: StudySpec, clean: str, robust: str, what: str, *more: Any) -> dict[str, Any]:
+    """Return a chart of the accuracies against each other, and more charts."""
+    scatter = {
+        **_chart("SCATTER"),
+        "xaxis": {"key": clean, "type": "METRIC", "dataAccessKey": clean},
+        "yaxis": {"key": robust, "type": "METRIC", "dataAccessKey": robust},
+    }
+    shown = {
+        "uuid": SECTION,
+        "name": f"{spec.name}: test accuracy, {what}",
+        "display": True,
+        "isReordered": False,
+        "deleted": False,
+        "isGenerated": False,
+    }
+    return {"compareRunSections": [shown], "compareRunCharts": [scatter, *more]}
+
+
+def _chart(kind: str) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "uuid": f"{SECTION}-{kind.lower()}",
+        "metricSectionId": SECTION,
+        "runsCountToCompare": 100,
+        "deleted": False,
+        "isGenerated": False,
     }
 
 
@@ -79,15 +157,3 @@ def param_name(path: str) -> str:
     ('setup.learning_rate', 'setup.model.width')
     """
     return f"setup.{path.removeprefix('training.')}"
-
-
-def _chart(kind: str, title: str) -> dict[str, Any]:
-    return {
-        "type": kind,
-        "uuid": f"{SECTION}-{kind.lower()}",
-        "displayName": title,
-        "metricSectionId": SECTION,
-        "runsCountToCompare": 100,
-        "deleted": False,
-        "isGenerated": False,
-    }

@@ -8,14 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from study.records.runs import find_study, log_report
+from study.records.configurations import ConfigurationRow, ConfigurationRuns
+from study.records.runs import find_study
 from study.records.store import Store, TrackingError, connect, recording
+from study.records.view import log_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,10 @@ class Entry:
     """Folder within the artifacts of the study's parent run."""
     note: str
     """Replaces the run's note; if empty, the note stays."""
+    configurations: tuple[ConfigurationRow, ...] = ()
+    """What the runs of the study's configurations are to hold; without any, they stay."""
+    views: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the experiment."""
 
 
 class Filing:
@@ -89,13 +95,25 @@ class Filing:
             pass
 
 
+def file_here(store: Store, folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """File a report as `Filing.file` does, in this process."""
+    client = connect(store)
+    with recording(store):
+        return file_entries(client, folder, entries)
+
+
 def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[str]:
     """Log a report for each entry whose study was ever launched; return the addresses."""
     addresses = []
     for entry in entries:
         runs = find_study(client, entry.study)
-        if runs is not None:
-            addresses.append(log_report(client, runs, folder, entry.place, entry.note))
+        if runs is None:
+            continue
+        addresses.append(log_report(client, runs, folder, entry.place, entry.note))
+        for tag in entry.views.items():
+            client.set_experiment_tag(runs.experiment, *tag)
+        if entry.configurations:
+            ConfigurationRuns(client, runs).record(entry.configurations)
     return addresses
 
 
@@ -109,12 +127,17 @@ def serve(lines: IO[str], answers: IO[str]) -> None:
         if not line:
             return
         job = json.loads(line)
-        entries = [Entry(**entry) for entry in job["entries"]]
+        entries = [_entry(entry) for entry in job["entries"]]
         with recording(store):
             answer = {"addresses": file_entries(client, Path(job["folder"]), entries)}
     except TrackingError as error:
         answer = {"error": str(error)}
     answers.write(json.dumps(answer) + "\n")
+
+
+def _entry(told: dict[str, Any]) -> Entry:
+    rows = tuple(ConfigurationRow(**row) for row in told.pop("configurations"))
+    return Entry(**told, configurations=rows)
 
 
 if __name__ == "__main__":

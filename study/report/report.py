@@ -2,22 +2,28 @@
 
 import contextlib
 import csv
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from analysis.results.methods import MethodNote
-from analysis.results.results import Results, ThreatModel
+from analysis.results.results import DeclaredClaim, Results, ThreatModel
 from analysis.results.trials import AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.stops import STOPPED_TAG
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
+from study.records.claims import read_claims
+from study.records.configurations import configuration_rows
 from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
@@ -31,9 +37,10 @@ from study.records.runs import (
 )
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.report.filing import Entry, Filing
+from study.records.view import view_tags
+from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
-from study.spec import AnalysisSpec, StudySpec
+from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
 from study.spec.settings import class_of
 from trainers.config import VALIDATION_ATTACK, EvaluationConfig
 from trainers.data.dataset import Dataset, load_data
@@ -91,8 +98,6 @@ def read_results(spec: StudySpec, project: Path) -> Results:
             for planned in done
         )
     evaluation, why = spec.evaluation, reasons(spec, plan)
-    declared = spec.analysis or AnalysisSpec()
-    floor = declared.clean_floor
     results = Results(
         study=spec.name,
         about=spec.about,
@@ -100,7 +105,6 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         checkpoint=evaluation.checkpoint,
         num_test=len(dataset.test.labels),
         num_validation=len(dataset.validation.labels),
-        clean_floor=1 / len(dataset.classes) if floor is None else floor,
         seeds=spec.seeds,
         methods=_method_notes(spec, plan),
         trials=trials,
@@ -108,14 +112,48 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         provenance=_provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
-        margin=declared.margin,
-        clean_margin=declared.clean_margin,
-        primary=declared.primary,
+        claims=_claims(spec, store, len(done)),
+        **_declared(spec.analysis or AnalysisSpec(), dataset),
         importances=measure_importances(spec, plan),
         data_doubts=doubts(dataset),
     )
     with recording(store):
         return replace(results, histories=_histories(spec, store, results, done))
+
+
+def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
+    """Return what the analysis block declares, as fields of the results."""
+    floor = declared.clean_floor
+    return {
+        "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
+        "margin": declared.margin,
+        "clean_margin": declared.clean_margin,
+        "clean_floors": declared.clean_floors or (),
+        "primary": declared.primary,
+    }
+
+
+def _claims(spec: StudySpec, store: Store, done: int) -> tuple[DeclaredClaim, ...]:
+    """Return the claims, each with the number of trials that were done before it was declared."""
+    if not spec.claims:
+        return ()
+    recorded: Mapping[str, int] = {}
+    if store_exists(store):
+        with recording(store):
+            recorded = read_claims(open_source(store), spec.name)
+    return tuple(
+        DeclaredClaim(
+            first=claim.methods[0],
+            second=claim.methods[1],
+            direction=claim.direction,
+            radius=claim.radius or spec.evaluation.objective_radius,
+            margin=claim.margin,
+            at_clean=claim.at_clean,
+            # A claim that no launch has recorded is younger than every trial.
+            trials_before=recorded.get(claim_text(claim), done),
+        )
+        for claim in claims_of(spec)
+    )
 
 
 def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
@@ -133,21 +171,30 @@ def report_study(spec: StudySpec, project: Path) -> Report:
     return report_studies((spec,), project)
 
 
-def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False) -> Report:
+def report_studies(
+    specs: Sequence[StudySpec], project: Path, *, is_forced: bool = False, is_filed: bool = True
+) -> Report:
     """Write the report bundle of a study, or of several side by side, and log it in MLflow.
 
     One study: `reports/NAME`, and `report` on its parent run, whose note becomes the findings.
     Several: `reports/A+B`, and `comparison/A+B` on the parent run of each. The address is
     that of the first study that was ever launched. If there is a report of more trials already, it
     is kept, also in MLflow, unless `is_forced`: the new one is written to `reports/NAME@fewer`, or
-    not at all if it would be empty. Raises `ResultsError` if studies cannot be compared.
+    not at all if it would be empty. Unless `is_filed`, nothing is logged. Raises `ResultsError` if
+    studies cannot be compared.
     """
     from analysis.results.combine import combine  # numpy: half a second of every other command
 
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        filing = stack.enter_context(Filing(store)) if store_exists(store) else None
+        file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
+        if is_filed and store_exists(store):
+            # A process that has imported MLflow already, as a notebook's may have, needs no other.
+            if "mlflow" in sys.modules:
+                file = partial(file_here, store)
+            else:
+                file = stack.enter_context(Filing(store)).file
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
@@ -156,8 +203,9 @@ def report_studies(specs: Sequence[StudySpec], project: Path, *, is_forced: bool
             return _write_beside(folder, results, held, empty)
         page = _write(results, folder)
         addresses = []
-        if filing is not None:
-            addresses = filing.file(page.parent, [_entry(spec, specs, folder) for spec in specs])
+        if file is not None:
+            entries = [_entry(spec, specs, folder, project) for spec in specs]
+            addresses = file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
@@ -194,10 +242,17 @@ def _report_name(specs: Sequence[StudySpec]) -> str:
     return "+".join(spec.name for spec in specs)
 
 
-def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path) -> Entry:
+def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path, project: Path) -> Entry:
     """Return where to file the report for a study, with a note if it is about this study alone."""
     if len(specs) == 1:
-        return Entry(study=spec.name, place="report", note=study_note(spec, folder))
+        found = with_starts(spec, project)
+        return Entry(
+            study=spec.name,
+            place="report",
+            note=study_note(spec, folder),
+            configurations=configuration_rows(found, current_plan(found, project)),
+            views=view_tags(spec),
+        )
     return Entry(study=spec.name, place=f"comparison/{_report_name(specs)}", note="")
 
 
@@ -341,14 +396,26 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
     reason = why.get(planned.cell.key, "") or (record.reason if record else "")
     if record is not None and state in ("failed", "given up"):
         reason = record.reason
+    if state in ("stopped", "spared"):
+        reason = _sparing(planned)
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
         seed=planned.cell.seed,
-        status=state if state in ("failed", "given up") else "missing",
+        status=state if state in ("failed", "given up", "stopped", "spared") else "missing",
         reason="its trial is running" if state == "running" else reason,
         run=record.run if record else "",
     )
+
+
+def _sparing(planned: PlannedCell) -> str:
+    """Return why a cell was stopped, or not started."""
+    if planned.state == "spared":
+        return "would not decide who is on a front"
+    epoch = planned.record.labels.get(STOPPED_TAG) if planned.record is not None else None
+    if epoch is None:
+        return "not started: its configuration was stopped"
+    return f"stopped at epoch {epoch} of {planned.cell.config.training.epochs}"
 
 
 def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:

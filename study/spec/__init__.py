@@ -5,21 +5,23 @@ dataclasses of `trainers.config`; the others are sides: settings as they are dec
 """
 
 from study.spec.around import AROUND
+from study.spec.claims import ClaimSpec, claim_text
 from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
-    Sampler,
     StudySpec,
     around_config,
     around_of,
     batch_sizes_of,
     cell_config,
+    claims_of,
     models_of,
     settings_of,
     start_of,
     swept_in,
 )
 from study.spec.read import read_studies
+from study.spec.search import BudgetSpec, Sampler, SearchSpec, StopSpec
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
 from study.spec.start import Start
@@ -28,11 +30,15 @@ __all__ = [
     "AROUND",
     "SIDES",
     "AnalysisSpec",
+    "BudgetSpec",
+    "ClaimSpec",
     "Range",
     "Sampler",
+    "SearchSpec",
     "Side",
     "SpecError",
     "Start",
+    "StopSpec",
     "StudySpec",
     "Value",
     "around_config",
@@ -40,6 +46,8 @@ __all__ = [
     "batch_sizes_of",
     "cell_config",
     "choose_study",
+    "claim_text",
+    "claims_of",
     "models_of",
     "read_declared",
     "read_studies",

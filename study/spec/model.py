@@ -4,7 +4,6 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -19,9 +18,11 @@ from study.spec.around import (
     read_around,
     read_override,
 )
+from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_points, required
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
-from study.spec.mistakes import empty, shown
+from study.spec.mistakes import shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
+from study.spec.search import BudgetSpec, SearchSpec, StopSpec
 from study.spec.settings import (
     SIDES,
     Part,
@@ -63,9 +64,6 @@ from trainers.config import (
 
 PRIMARY = "hypervolume_difference"
 """The only kind of primary contrast: of mean robust accuracies over required clean accuracies."""
-
-Sampler = Literal["tpe", "nsga2", "gp", "random"]
-"""The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
@@ -112,31 +110,9 @@ def _at_most_one(gpu: float) -> float:
     return gpu
 
 
-def _required(key: str, value: object) -> object:
-    """Check that a key has a value, even if the key may be left out."""
-    if value is None:
-        raise rule_error(empty((key,)))
-    return value
-
-
-def _read_clean_margin(value: object) -> object:
-    """Read a fraction, or percentage points such as `0.5pp`."""
-    _required("clean_margin", value)
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?pp", value)
-    if match is None:
-        raise rule_error(
-            f"must be percentage points or a fraction, got {shown(value)}; write for example "
-            "clean_margin: 0.5pp"
-        )
-    # Through decimals, so that 0.5pp is 0.005 and not its neighbour.
-    return float(Decimal(match[1]) / 100)
-
-
-def _read_primary(value: object) -> tuple[object, ...] | None:
+def _read_primary(value: object) -> object:
     """Read the primary contrast: its kind, or `{its kind: [first method, second method]}`."""
-    if _required("primary", value) == PRIMARY:
+    if required("primary", value) == PRIMARY:
         return None
     rule = f"must be {PRIMARY}, or {{{PRIMARY}: [at, sam]}} to name its two methods"
     if not isinstance(value, Mapping):
@@ -147,12 +123,7 @@ def _read_primary(value: object) -> tuple[object, ...] | None:
     if list(value) != [PRIMARY]:
         keys = f"the keys {', '.join(map(str, list(value)[:3]))}" if value else "an empty mapping"
         raise rule_error(f"{rule}, got {keys}")
-    methods = value[PRIMARY]
-    if not isinstance(methods, tuple) or not all(isinstance(name, str) for name in methods):
-        raise rule_error(f"names two methods in a list, got {shown(methods)}; write [at, sam]")
-    if len(methods) != 2:
-        raise rule_error(f"names two methods, got {len(methods)}; write [at, sam]")
-    return distinct(methods)
+    return read_pair(value[PRIMARY])
 
 
 def _not_l1(norm: object) -> object:
@@ -201,14 +172,6 @@ class MethodSpec(Part):
     """What this method's trainings start from; None: as the study says."""
 
 
-class SearchSpec(Part):
-    """How ranges are searched."""
-
-    trials: Annotated[int, Ge(1)]
-    """Configurations that Optuna suggests in each search block; each runs with every seed."""
-    sampler: Sampler = "tpe"
-
-
 class ResourcesSpec(Part):
     """The resources that one trial occupies."""
 
@@ -231,17 +194,24 @@ class AnalysisSpec(Part):
     """Methods whose fronts the primary contrast compares, as in `{hypervolume_difference:
     [at, sam]}`; None, for the bare word: adversarial training against SAM."""
     clean_floor: Annotated[
-        Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(_required, "clean_floor"))
+        Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(required, "clean_floor"))
     ] = None
     """Clean accuracy below which a configuration is of no interest; None: the chance level."""
     margin: Annotated[
-        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(_required, "margin"))
+        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(required, "margin"))
     ] = None
     """Differences of robust accuracy within ±margin count as equal; None: not declared."""
     clean_margin: Annotated[
-        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(_read_clean_margin)
+        Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(read_points, "clean_margin"))
     ] = None
     """Clean accuracy that may be given up for robust accuracy: 0.005 or 0.5pp; None: no claim."""
+    clean_floors: Annotated[
+        Annotated[tuple[Annotated[float, Ge(0), Lt(1)], ...], MinLen(1), AfterValidator(distinct)]
+        | None,
+        BeforeValidator(read_clean_floors),
+    ] = None
+    """Required clean accuracies at which methods are compared where no curve fits, such as
+    [90%, 95%]; None: even steps where both methods were measured."""
 
 
 class StudySpec(Part):
@@ -262,7 +232,7 @@ class StudySpec(Part):
     """Each configuration is trained once with every seed; three are the least for a claim."""
     methods: Annotated[Mapping[str, MethodSpec], MinLen(1), BeforeValidator(_read_methods)]
     """What is compared, by names of your choice."""
-    search: Annotated[SearchSpec | None, BeforeValidator(partial(_required, "search"))] = None
+    search: Annotated[SearchSpec | None, BeforeValidator(partial(required, "search"))] = None
     """How ranges are searched; needed where a method has one."""
     evaluation: Annotated[EvaluationConfig, BeforeValidator(_read_evaluation)]
     """The threat model that trained networks are judged by."""
@@ -270,8 +240,14 @@ class StudySpec(Part):
     """What `study evaluate` does."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial occupies."""
-    analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(_required, "analysis"))] = None
+    budget: Annotated[BudgetSpec | None, BeforeValidator(partial(required, "budget"))] = None
+    """What one launch may spend; None: whatever it takes."""
+    analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(required, "analysis"))] = None
     """What is declared before the results are seen."""
+    claims: Annotated[
+        Annotated[tuple[ClaimSpec, ...], MinLen(1)], BeforeValidator(partial(required, "claims"))
+    ] = ()
+    """What the study sets out to show; the report prints a verdict on each."""
 
 
 _PARTS: dict[str, type[Part]] = {
@@ -282,6 +258,7 @@ _PARTS: dict[str, type[Part]] = {
     "evaluation": _EVALUATION_FORM,
     "autoattack": AutoAttackSpec,
     "resources": ResourcesSpec,
+    "budget": BudgetSpec,
     "analysis": AnalysisSpec,
 }
 
@@ -289,6 +266,20 @@ _PARTS: dict[str, type[Part]] = {
 def name_problem(name: str) -> str:
     """Return why a study or method cannot have this name; empty if it can."""
     return "" if _NAME.fullmatch(name) else f"{_NAME_RULE}, got {shown(name)}; rename it"
+
+
+def claims_of(spec: StudySpec) -> tuple[ClaimSpec, ...]:
+    """Return a study's claims, with the radii and margins that they leave to the study."""
+    margin = spec.analysis and spec.analysis.margin
+    return tuple(
+        claim.model_copy(
+            update={
+                "radius": claim.radius or spec.evaluation.objective_radius,
+                "margin": claim.margin or margin,
+            }
+        )
+        for claim in spec.claims
+    )
 
 
 def settings_of(spec: StudySpec, method: str) -> tuple[tuple[str, Setting], ...]:
@@ -420,6 +411,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return own_settings("transforms", transform)
         case (_, "data", "extra"):
             return list(EXTRA_FORM.model_fields)
+        case (_, "claims", *_):
+            return list(ClaimSpec.model_fields)
         case (_, "evaluation", "attack"):
             return list(ATTACKS)
         case (_, "evaluation", "attack", str(attack)):
@@ -427,6 +420,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
         case (_, "training" | "model", _):
             return list(Range.model_fields)
+        case (_, "search", "stop"):
+            return list(StopSpec.model_fields)
         case (_, str(part)):
             return list(_PARTS[part].model_fields)
     return []

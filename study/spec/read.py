@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from study.spec.around import AROUND
+from study.spec.claims import claim_text
 from study.spec.mistakes import Notes, good_value, nearest, shown, validated
 from study.spec.model import (
     StudySpec,
     around_config,
     around_of,
     cell_config,
+    claims_of,
     known_keys,
     name_problem,
     settings_of,
@@ -91,6 +93,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
     if spec is not None:
         _check_twins(spec, notes)
         _check_primary(spec, notes)
+        _check_claims(spec, notes)
         _check_starts(spec, notes)
         _check_cells(spec, notes)
     return spec
@@ -139,18 +142,33 @@ def _num_cells(declared: Mapping[str, Any]) -> int:
     return configurations * (len(seeds) if isinstance(seeds, tuple) else 1)
 
 
-def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
-    """Check that `search` is present if and only if some setting is a range, valid or not."""
+def _check_search(name: str, declared: dict[str, Any], notes: Notes) -> None:
+    """Check that `search` is present if some setting is a range, and that each of its keys acts.
+
+    A study without ranges may stop trainings and race seeds; it then needs no number of trials.
+    """
     settings = _declared_settings(declared)
     searched = [
         method for method, items in settings.items() if any(isinstance(i, Mapping) for i in items)
     ]
+    search = declared.get("search")
     if searched and "search" not in declared:
         text = f"is missing, but {searched[0]} has a range; add search: {{trials: 20}}"
         notes.add((name, "search"), text)
-    if not searched and "search" in declared and settings:
-        text = "has no effect, as no method has a range; remove it, or give a setting {low, high}"
-        notes.add((name, "search"), text)
+    if searched or not settings or "search" not in declared:
+        return
+    no_range = "has no effect, as no method has a range; remove it"
+    if not isinstance(search, Mapping) or not {"stop", "seeds"} & set(search):
+        notes.add((name, "search"), f"{no_range}, or give a setting {{low, high}}")
+        return
+    for key in ("trials", "sampler"):
+        if key in search:
+            notes.add((name, "search", key), no_range)
+    stop = search.get("stop")
+    if isinstance(stop, Mapping) and not stop.get("grids"):
+        text = "must be true, as no method has a range; add grids: true, or remove stop"
+        notes.add((name, "search", "stop", "grids"), text)
+    declared["search"] = {"trials": 1, **search}
 
 
 def _check_twins(spec: StudySpec, notes: Notes) -> None:
@@ -167,13 +185,40 @@ def _check_twins(spec: StudySpec, notes: Notes) -> None:
 
 def _check_primary(spec: StudySpec, notes: Notes) -> None:
     """Check that the study has the methods of its primary contrast."""
-    for name in (spec.analysis and spec.analysis.primary) or ():
+    named = (spec.analysis and spec.analysis.primary) or ()
+    _check_named(spec, named, (spec.name, "analysis", "primary"), notes)
+
+
+def _check_named(spec: StudySpec, named: Iterable[str], place: Place, notes: Notes) -> None:
+    """Check that the study has these methods, which stand at `place`."""
+    for name in named:
         if name in spec.methods:
             continue
         match = nearest(name, list(spec.methods))
         hint = f"did you mean {match}?" if match else f"it has {', '.join(spec.methods)}"
         text = f"names the method {shown(name)}, which the study does not have; {hint}"
-        notes.add((spec.name, "analysis", "primary"), text, [(spec.name, "methods")])
+        notes.add(place, text, [(spec.name, "methods")])
+
+
+def _check_claims(spec: StudySpec, notes: Notes) -> None:
+    """Check each claim against the study: its methods, its radius, its margin, and its twins."""
+    if notes.touches((spec.name, "claims")):
+        return
+    first: dict[str, int] = {}
+    for number, (claim, whole) in enumerate(zip(spec.claims, claims_of(spec), strict=True)):
+        place, radii = (spec.name, "claims", number), spec.evaluation.radii
+        _check_named(spec, claim.methods, (*place, "methods"), notes)
+        if whole.radius not in radii:
+            text = f"must be one of the radii {', '.join(f'{one:.6g}' for one in radii)}"
+            text += f", got {whole.radius:.6g}; add it to evaluation.radii, or name one of them"
+            notes.add((*place, "radius"), text, [(spec.name, "evaluation")])
+        if claim.direction == "equal" and whole.margin is None:
+            text = "is missing, as equal means within a margin; add margin: 1pp"
+            notes.add((*place, "margin"), text, [(spec.name, "analysis")])
+        twin = first.setdefault(claim_text(whole), number)
+        if twin != number:
+            text = f"the claims {twin + 1} and {number + 1} are the same; remove one of the two"
+            notes.add(place, text)
 
 
 def _check_starts(spec: StudySpec, notes: Notes) -> None:

@@ -253,7 +253,7 @@ def test_a_front_whose_replicates_do_not_converge_is_refused_for_that_alone():
     assert [row.number for row in gate] == list(range(1, 9))
     assert [row.number for row in gate if not row.passed] == [6]
     assert found.family("power").curve is None
-    assert "“replicates converged” fails for the power family, which fits best" in found.refusal
+    assert "are fitted by the power family, which fits best (replicates conv" in found.refusal
     assert "required: ≥ 95%" in found.refusal
 
 

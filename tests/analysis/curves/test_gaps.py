@@ -275,6 +275,11 @@ def test_a_refused_front_has_no_gap_no_rate_and_a_way_out(
     (refusal,) = refusal_findings(few, fits)
     assert "No curve is drawn for “sam” under PGD-50, linf 2/255" in refusal.text
     assert "required: ≥ 5" in refusal.text
+    other = replace(fits[1], method="at", refusal="it bends", way_out="fewer bends")
+    (both,) = refusal_findings(few, [other, fits[1]])
+    assert both.text.startswith("No curve is drawn for “at” and “sam” under PGD-50, linf 2/255. ")
+    assert "it bends. What would help: fewer bends. “sam” (4 configurations" in both.text
+    assert both.reason.endswith("or more seeds.")
     for figure in (fig_gap(few, gap), fig_rate(few, [rate]), fig_residuals(few, fits[1:])):
         assert figure.texts[0].get_text().startswith("No ")
 

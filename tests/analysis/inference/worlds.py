@@ -7,7 +7,7 @@ with seeds that collapse.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -41,6 +41,8 @@ class World:
     """Share of the variance of difficulty that is the configuration's."""
     trial: float = 0.25
     """Share that is the trial's: the interaction of seeds and images."""
+    loud: float = 1.0
+    """The first configuration of the first method has this many times the training noise."""
 
 
 SHAPES: dict[str, Callable[[Array], Array]] = {
@@ -67,6 +69,7 @@ def draw_world(world: World, rng: np.random.Generator) -> Results:
         for row, thresholds in enumerate(_thresholds(world, points)):
             own = rng.standard_normal(world.images)
             spread = np.exp(0.6 * rng.standard_normal() - 0.36) if world.noise == "unequal" else 1
+            spread *= world.loud if row == 0 and method == next(iter(world.points)) else 1
             for seed in range(world.seeds):
                 latent = np.sqrt(1 - world.own - world.trial) * shared + np.sqrt(world.own) * own
                 latent += np.sqrt(world.trial) * rng.standard_normal(world.images)
@@ -95,7 +98,12 @@ def draw_world(world: World, rng: np.random.Generator) -> Results:
 
 def true_points(world: World) -> dict[str, Array]:
     """Return the expected accuracies over seeds and images, by method (N, 2)."""
-    return {name: _expected(world, points) for name, points in world.points.items()}
+    truth = {name: _expected(world, points) for name, points in world.points.items()}
+    if world.loud != 1:
+        first = next(iter(truth))
+        louder = replace(world, deviation=world.loud * world.deviation)
+        truth[first][:1] = _expected(louder, world.points[first][:1])
+    return truth
 
 
 def true_area(points: Array) -> float:

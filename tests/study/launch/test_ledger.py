@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.launch import launch
-from study.launch.launch import Ledger
+from study.launch.ledger import Ledger
 from study.plan import space
 from study.records import runs
 from study.records.runs import TrialRun

@@ -34,7 +34,9 @@ class Launch:
         return trial
 
     def report(self, trial: Any, **result: Any) -> None:
-        self.progress.on_trial_result(0, [], trial, {"done": False, "complete": False, **result})
+        times = {"training_seconds": 0.4, "validation_seconds": 0.1}
+        result = {"done": False, "complete": False, **times, **result}
+        self.progress.on_trial_result(0, [], trial, result)
 
     def finish(self, trial: Any, clean: float, robust: float, seconds: float = 0.0) -> None:
         result = {"complete": True, "objective_clean": clean, "objective_robust": robust}
@@ -43,7 +45,7 @@ class Launch:
         self.progress.on_trial_result(0, [], trial, {"done": True, **result})
 
     def view(self) -> str:
-        console = Console(file=io.StringIO(), width=120)
+        console = Console(file=io.StringIO(), width=80)
         console.print(self.progress._view())
         return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
@@ -61,9 +63,9 @@ def test_radius_is_printed_as_the_report_prints_it(read: Read) -> None:
     text = read.text.replace(radii, "radii: [8/255], objective_radius: 8/255")  # type: ignore[attr-defined]
     launch = Launch(read(text=text), is_terminal=False)
     launch.finish(launch.start("one"), 0.987, 0.123)
-    launch.start("two")
     assert "robust 12.3% (linf 8/255), 0.0 s\n" in launch.output.getvalue()
-    assert "robust at linf 8/255" in launch.view()
+    launch.finish(launch.start("two"), 0.987, 0.123)
+    assert "front so far (1 of 1), validation, linf 8/255" in launch.view()
 
 
 def test_failure_is_a_line_with_its_reason_in_any_output(read: Read) -> None:
@@ -102,12 +104,28 @@ def test_view_shows_epochs_counts_and_time(read: Read) -> None:
     assert "25.0%" in text
 
 
-def test_time_left_weighs_trials_by_their_passes(read: Read) -> None:
+def test_view_fits_80_columns_and_keeps_the_trials_that_finished_last(read: Read) -> None:
     launch = Launch(read(), is_terminal=True)
-    trial = launch.start("one")
-    launch.finish(trial, 0.9, 0.1, seconds=3.0)
-    # 2 standard at cost 3, 4 SAM at 6, 6 SAM + PGD-1 at 8: 75 of 78 are left, 1 s each, 2 slots
-    assert "about 0:38 left" in launch.view()
+    for number in range(6):
+        launch.finish(launch.start(f"trial{number}"), 0.9, 0.1, seconds=float(number))
+    running = launch.start("last")
+    launch.report(running, epoch=2, validation_clean=1.0, validation_robust=0.25)
+    text = launch.view()
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "6 of 12 trials done · 1 running · 0 failed" in lines[0]
+    assert "elapsed · about" in lines[2]
+    [latest] = [line for line in lines if "5.0 s" in line]
+    assert latest.split()[-2:] == ["90.0%", "10.0%"]
+    assert lines.index(latest) - 1 == next(n for n, li in enumerate(lines) if "finished last" in li)
+    assert "1.0 s" not in text
+
+
+def test_many_running_trials_are_counted_below_the_first(read: Read) -> None:
+    launch = Launch(read(), is_terminal=True)
+    for number in range(12):
+        launch.start(f"trial{number}")
+    assert "and 2 more" in launch.view()
 
 
 def test_front_holds_the_nondominated_with_every_seed_in(read: Read) -> None:

@@ -225,6 +225,11 @@ SAME = {
     "about": ("about", "one thing", "another"),
     "resources": ("resources", {"cpu": 1}, {"cpu": 4, "gpu": 0.5}),
     "analysis": ("analysis", {"clean_floor": 0.5}, {"clean_floor": 0.9}),
+    "claims": (
+        "claims",
+        [{"methods": ["both", "searched"], "direction": "more"}],
+        [{"methods": ["both", "standard"], "direction": "more"}],
+    ),
     "search": ("search", {"trials": 1}, {"trials": 9, "sampler": "random"}),
 }
 

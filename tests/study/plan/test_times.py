@@ -14,6 +14,7 @@ from study.plan.times import (
     START,
     START_SECONDS,
     TRAINING,
+    USUAL_POWER,
     VALIDATION,
     Estimate,
     TimeLeft,
@@ -119,7 +120,8 @@ def test_time_left_follows_what_this_launch_measures(read: Read) -> None:
     spec, cells = grid(read())
     left = TimeLeft(spec, make_plan(spec, DATA, []), 2)
     left.end(cells[0], 3.0)
-    assert left.left([]) == pytest.approx((3 * 3.0 + 8 * 6.0) / 2), "SAM by its passes"
+    sam = 3.0 * 2**USUAL_POWER
+    assert left.left([]) == pytest.approx((3 * 3.0 + 8 * sam) / 2), "SAM by its passes"
     left.end(cells[4], 10.0)
     assert left.left([]) == pytest.approx((3 * 3.0 + 7 * 10.0) / 2)
     running = [(cells[1], 0.5), (cells[5], 0.9)]
@@ -127,6 +129,27 @@ def test_time_left_follows_what_this_launch_measures(read: Read) -> None:
     for cell in cells[1:4] + cells[5:]:
         left.end(cell, None)
     assert left.left([]) == 0.0
+
+
+def test_a_worker_s_first_trial_counts_only_until_another_has_ended(read: Read) -> None:
+    spec, cells = grid(read())
+    left = TimeLeft(spec, make_plan(spec, DATA, []), 1)
+    left.end(cells[0], 30.0)
+    assert left.left([(cells[1], 0.0)]) > 3 * 30.0
+    left.end(cells[1], 2.0)
+    assert left.left([]) == pytest.approx(2 * 2.0 + 8 * 2.0 * 2**USUAL_POWER)
+
+
+def test_epochs_of_a_running_trial_tell_how_long_its_kind_takes(read: Read) -> None:
+    spec, cells = grid(read())
+    left = TimeLeft(spec, make_plan(spec, DATA, []), 1)
+    for cell in cells[:2]:
+        for _ in range(3):
+            left.note(cell, 1.0, 0.5)
+        left.end(cell, 5.5)
+    left.note(cells[4], 4.0, 0.5)
+    # One second beside the epochs, as the other kind takes.
+    assert left.left([]) == pytest.approx(2 * 5.5 + 8 * (3 * 4.5 + 1.0))
 
 
 def test_time_left_is_known_from_the_start_where_earlier_trials_were_measured(read: Read) -> None:

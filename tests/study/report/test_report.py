@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.report.bundle import write_report
 from analysis.results.trials import ResultsError
 from study.launch import launch
 from study.plan import space
@@ -20,6 +21,7 @@ from study.records.attacks import (
     log_attack,
     log_checks,
 )
+from study.records.claims import record_claims
 from study.records.evidence import count_seeds, strong_results
 from study.records.runs import (
     BITS_FILE,
@@ -28,12 +30,12 @@ from study.records.runs import (
     TrialRun,
     artifact_names,
     find_study,
-    log_report,
     open_study,
     read_epochs,
     robust_name,
 )
 from study.records.store import TrackingError, connect, find_store
+from study.records.view import log_report
 from study.report import report as reporting
 from study.spec import StudySpec
 from trainers.config import DataConfig
@@ -162,6 +164,23 @@ def test_results_carry_what_was_declared_and_how_trials_trained(
     assert history.best_epoch == 2
     assert history.test_best == (0.8, 0.3)
     assert history.test_last == (0.9, 0.2)
+
+
+def test_results_carry_the_claims_with_the_trials_that_had_run_before(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    more = "  claims:\n    - {methods: [sam_at, sam], direction: more, margin: 1pp}\n"
+    spec = done("claiming", more + "    - {methods: [sam, standard], direction: more}\n")
+    store = find_store(project)
+    client = connect(store)
+    runs = find_study(client, "claiming")
+    assert runs is not None
+    first = spec.model_copy(update={"claims": spec.claims[:1]})
+    record_claims(client, runs, first, 0)
+    one, other = reporting.read_results(spec, project).claims
+    assert (one.first, one.second, one.direction) == ("sam_at", "sam", "more")
+    assert (one.radius, one.margin, one.at_clean, one.is_late) == (0.1, 0.01, None, False)
+    assert (other.margin, other.trials_before) == (None, 6), "no launch knows it"
 
 
 def test_costs_are_those_of_whole_trainings_where_epochs_differ(
@@ -332,7 +351,8 @@ def test_mlflow_takes_the_longest_note(store: Any, client: Any, tmp_path: Path, 
     note = "ε" * MOST_NOTE_CHARACTERS
     address = log_report(client, runs, folder, "comparison/one+two", note)
     assert client.get_run(runs.parent).data.tags["mlflow.note.content"] == note
-    assert address.endswith(f"{runs.parent}/artifacts/comparison/one+two/index.html")
+    page = f"{runs.parent}/artifacts/comparison/one+two/index.html"
+    assert address.endswith(f"{page}?workflowType=machine_learning")
     [logged] = client.list_artifacts(runs.parent, "comparison/one+two")
     assert logged.path == "comparison/one+two/index.html"
 
@@ -344,7 +364,7 @@ def test_a_report_of_two_studies_is_logged_with_both(
     report = reporting.report_studies((one, two), project)
     assert report.page == project / "reports" / "one+two" / "index.html"
     assert report.without_results == ()
-    assert report.address.endswith("/artifacts/comparison/one+two/index.html")
+    assert "/artifacts/comparison/one+two/index.html?" in report.address
     client = connect(find_store(project))
     for spec in (one, two):
         runs = find_study(client, spec.name)
@@ -353,6 +373,12 @@ def test_a_report_of_two_studies_is_logged_with_both(
         assert "comparison/one+two/index.html" in logged
         # The note tells of the study's own report, not of this one.
         assert client.get_run(runs.parent).data.tags["mlflow.note.content"] == spec.about
+
+
+@pytest.fixture(autouse=True)
+def _few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports be written from few replicates, whose number does not matter here."""
+    monkeypatch.setitem(write_report.__kwdefaults__, "replicates", 20)
 
 
 def test_a_report_of_more_trials_is_kept(

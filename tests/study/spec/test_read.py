@@ -24,6 +24,8 @@ from study.spec import (
     SpecError,
     StudySpec,
     around_config,
+    claim_text,
+    claims_of,
     read_studies,
     settings_of,
 )
@@ -154,6 +156,25 @@ def test_a_clean_margin_is_a_fraction_or_percentage_points(tmp_path, written):
     analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_margin: {written}}}").analysis
     assert analysis is not None
     assert analysis.clean_margin == 0.005
+
+
+@pytest.mark.parametrize("written", ["[90%, 95.5%]", "[0.955, 0.9]", "[95.5 %, 0.9]"])
+def test_clean_floors_are_percentages_or_fractions_and_rise(tmp_path, written):
+    analysis = read_one(tmp_path, "{clean_floor: 0.9}", f"{{clean_floors: {written}}}").analysis
+    assert analysis is not None
+    assert analysis.clean_floors == (0.9, 0.955)
+
+
+def test_claims_are_read_and_leave_their_radius_and_margin_to_the_study(tmp_path):
+    more = "methods: [at, sam], direction: more"
+    equal = "methods: [sam, sam_at], direction: equal, radius: 1/20, margin: 1 pp, at_clean: 0.9"
+    text = f"{{margin: 0.02}}\n  claims: [{{{more}}}, {{{equal}}}]"
+    assert [
+        claim_text(one) for one in claims_of(read_one(tmp_path, "{clean_floor: 0.9}", text))
+    ] == [
+        "at more than sam, radius 0.1, margin 0.02",
+        "sam equal to sam_at, radius 0.05, margin 0.01, clean 0.9",
+    ]
 
 
 def test_a_primary_contrast_is_not_blamed_for_a_mistake_in_its_method(tmp_path):
@@ -667,3 +688,25 @@ def test_no_odd_value_ends_in_a_traceback(tmp_path, data):
         inner = inner[key]
     inner[key] = data.draw(odd_values)
     _read_or_refuse(tmp_path, json.dumps(document).encode())
+
+
+GRID = VALID.replace("{low: 0.05, high: 0.5, log: true}", "0.1")
+
+
+def test_a_study_without_ranges_may_stop_trainings_and_race_seeds(tmp_path):
+    for stop in ("{rungs: [0.2, 0.5], keep: 0.5, grids: true}", "never"):
+        search = f"search: {{stop: {stop}, seeds: adaptive}}"
+        text = GRID.replace("search: {trials: 6, sampler: tpe}", search)
+        declared = read(tmp_path, text)["digits"].search
+        assert declared.seeds == "adaptive"
+        assert declared.stop is None if stop == "never" else declared.stop.rungs == (0.2, 0.5)
+
+
+def test_what_acts_on_no_grid_is_refused_in_a_study_without_ranges(tmp_path):
+    search = "search: {trials: 6, stop: {rungs: [0.5], keep: 0.5}}"
+    text = GRID.replace("search: {trials: 6, sampler: tpe}", search)
+    assert messages(tmp_path, text) == [
+        "20: digits.search.trials: has no effect, as no method has a range; remove it",
+        "20: digits.search.stop.grids: must be true, as no method has a range; add grids: true, "
+        "or remove stop",
+    ]

@@ -1,0 +1,1 @@
+"""What commands hand to scripts and agents: exit codes, JSON objects, JSON Schemas."""

@@ -1,0 +1,132 @@
+"""How a command ends: its exit code, a mistake as one line, and one JSON object for scripts.
+
+Exit codes: 0 done; 1 the work failed, or a part of it; 2 refused before it began; 128 plus the
+number of the signal that stopped it, so 130 after Ctrl-C.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from study.spec import StudySpec
+
+VERSION = 1
+"""Of the JSON objects; `study schema --answers` prints their schema."""
+DEFAULT_FILE = Path("studies.yaml")
+
+Answer = Mapping[str, Any]
+Ending = tuple[int, str, Callable[[], Answer] | None]
+"""Exit code, the command to run next or an empty text, and what builds the result for scripts; None
+of a command that has printed its JSON object by now."""
+
+
+class Refused(Exception):  # noqa: N818 - no error of ours: what the user has to change
+    """What is wrong, a line each, and the exit code."""
+
+    def __init__(self, *lines: str, code: int = 2) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+        self.code = code
+
+
+def end(command: str, work: Callable[[], Ending], *, as_json: bool) -> NoReturn:
+    """Run a command's work and exit with its code.
+
+    With `as_json`, what is meant for people goes to stderr, and the only thing on stdout is one
+    JSON object, also where the work is refused or fails.
+    """
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        lines: tuple[str, ...] = ()
+        following, build, is_answered = "", None, False
+        try:
+            code, following, build = _guarded(work)
+            is_answered = build is None
+        except Refused as refused:
+            lines, code = refused.lines, refused.code
+            print(refused, file=sys.stderr)
+        result = build() if as_json and build is not None else None
+    if as_json and not is_answered:
+        print_answer(command, code, following, lines, result)
+    raise typer.Exit(code)
+
+
+def print_answer(
+    command: str,
+    exit_code: int,
+    following: str = "",
+    errors: tuple[str, ...] = (),
+    result: Answer | None = None,
+    stream: TextIO | None = None,
+) -> None:
+    """Print the JSON object of a command on one line, to stdout unless another stream is given.
+
+    `result` is null if there is none.
+    """
+    answer = {
+        "version": VERSION,
+        "command": command,
+        "exit_code": exit_code,
+        "errors": list(errors),
+        "next": following.partition("   (")[0],
+        "result": result,
+    }
+    print(json.dumps(answer, ensure_ascii=False, allow_nan=False), file=stream, flush=True)
+
+
+def _guarded(work: Callable[[], Ending]) -> Ending:
+    """Run the work. Report a user's mistake or a missing service as one line."""
+    # Here, so that --help is quick.
+    from study.launch.cluster import ClusterError
+    from study.launch.interrupts import Interrupted
+    from study.launch.locks import HeldError
+    from study.records.store import TrackingError, is_store_failure, masked
+    from trainers.config import ConfigError
+    from trainers.data.cache import DataError
+
+    try:
+        return work()
+    except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
+        raise Refused(str(error)) from None
+    except Interrupted as stop:
+        text = f"{stop}; what is finished is kept; run the same command again to continue"
+        raise Refused(text, code=128 + int(stop.signal)) from None
+    except (Refused, BrokenPipeError):
+        raise
+    except Exception as error:
+        if not is_store_failure(error):
+            raise
+        reason = masked(" ".join(str(error).split()))[:400]
+        raise Refused(f"cannot read or write: {reason}", code=1) from None
+
+
+def read_file(file: Path) -> dict[str, "StudySpec"]:
+    """Read a studies file. Raises `Refused` with all its mistakes."""
+    # pydantic and the forms of all sides: here, so that --help is quick.
+    from study.spec import SpecError, read_studies
+
+    if file == DEFAULT_FILE and not file.exists():
+        raise Refused(
+            f"{file}: there is no such file in {Path.cwd()}; change to the folder of a project, "
+            "name a file with --file, or write one like the example of study check --help"
+        )
+    try:
+        return read_studies(file)
+    except SpecError as error:
+        raise Refused(*error.messages) from None
+
+
+def choose(studies: dict[str, "StudySpec"], name: str | None, file: Path) -> "StudySpec":
+    """Return a study by its name. Raises `Refused` with the names that the file has."""
+    # pydantic: here, so that --help is quick.
+    from study.spec import SpecError, choose_study
+
+    try:
+        return choose_study(studies, name, str(file))
+    except SpecError as error:
+        raise Refused(str(error)) from None
