@@ -233,7 +233,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--replays", type=int, default=500)
     parser.add_argument("--check", action="store_true", help="on the table that is held back")
-    parser.add_argument("--only", nargs="+", choices=POLICIES, default=list(POLICIES))
+    parser.add_argument(
+        "--only", nargs="+", choices=POLICIES, default=list(POLICIES), metavar="WAY"
+    )
     parser.add_argument("--output", type=Path, default=HERE, help="folder of the .txt and .json")
     told = parser.parse_args()
     table, stem = (load(CHECK), "replay_check") if told.check else (load(MAIN), "replay")
