@@ -16,13 +16,13 @@ import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler
 from replay_loop import SLOTS, Floats, Loop, Replay, Searched, searched
 from search_table import CHECK, MAIN, Table, blocks, declared, load
-from study.search.scheduler import RungScheduler
-from study.spec.search import StopSpec
 
 from study.plan.plan import make_plan
 from study.plan.space import Block
+from study.search.scheduler import RungScheduler
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
+from study.spec.search import StopSpec
 
 HERE = Path(__file__).parent
 Policy = Callable[[Searched, Block, int], tuple[Any, Any]]

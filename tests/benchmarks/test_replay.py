@@ -39,6 +39,26 @@ def table() -> Table:
     )
 
 
+def test_the_recorded_table_is_whole() -> None:
+    one = search_table.load()
+    assert one.bits.shape == (80, 6, 20, 2, 297)
+    assert (one.epochs == 20).all()
+    clean, robust = one.bits[..., 0, :], one.bits[..., 1, :]
+    assert not (robust & ~clean).any(), "robust bits are nested"
+    last = one.accuracies[:, :, -1].mean(axis=1)
+    assert 0.2 < last[one.rows("sam"), 1].max() < 0.4 < 0.8 < last[one.rows("at"), 1].max()
+
+
+def test_rungs_and_raced_seeds_spend_less_and_keep_the_front(table: Table) -> None:
+    every = replay.replay(table, replay.ours(sampler="random"), 0)
+    policy = replay.ours(sampler="random", stop=replay.HALF, seeds="adaptive")
+    found = replay.replay(table, policy, 0)
+    for method, one in found.items():
+        assert one.total < every[method].total
+        assert one.share[-1] == 1.0
+        assert (one.lost, one.stopped) == (0, 0)
+
+
 def test_a_search_without_stops_trains_everything_and_finds_the_front(table: Table) -> None:
     found = replay.replay(table, replay.ours(sampler="random"), 0)
     for method, one in found.items():
