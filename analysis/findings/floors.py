@@ -37,7 +37,7 @@ def floor_finding(
         status="refused",
         estimand=floors.estimand,
         n=design_text(results, found, floors.rows),
-        interval_method="max-T over replicates, extended because noise lifts a maximum",
+        interval_method="balanced over all floors, extended because noise lifts a maximum",
     )
     subject = (
         f"Which of {names[0]} and {names[1]} is more robust at equal clean accuracy under "
