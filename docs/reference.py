@@ -84,6 +84,7 @@ def yaml_page() -> str:
         cls = next((one for one in _listed(field.annotation) if _is_part(one)), None)
         if cls is not None:
             parts += [f"## {name}", _doc(cls), _table(cls)]
+    parts += ["## search.stop", _doc(spec.StopSpec), _table(spec.StopSpec)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from study.launch.launch import Outcome
 from study.plan import naming
+from study.plan.budget import LeftOut, purchase
 from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, reasons
@@ -27,8 +28,8 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     searched = {planned.block.method: 0 for planned in plan.blocks}
     for planned in plan.blocks:
         searched[planned.block.method] += planned.to_search * plan.seeds
-    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
-    states: list[CellState] = ["done", *evaluated, "missing", "failed", "given up"]
+    states: list[CellState] = ["done", *_found(plan, "to evaluate"), "missing", "failed"]
+    states += ["given up", *_found(plan, "stopped", "spared")]
     rows: list[Sequence[str]] = [("method", *states, "to be searched")]
     for method in spec.methods:
         counts = {state: plan.count(state, method) for state in states}
@@ -59,6 +60,8 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         what += f"; {to_evaluate} of them only evaluate stored networks"
     print(f"to run: {what}")
     print(f"time: {_estimate(spec, plan, num_slots)}")
+    if spec.budget is not None:
+        print(f"budget: {_purchase(spec, plan, num_slots)}")
 
 
 def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
@@ -105,10 +108,28 @@ def _estimate(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
     return known + (f"; {found.num_unknown} more of unknown length" if found.num_unknown else "")
 
 
+def _found(plan: Plan, *states: CellState) -> list[CellState]:
+    """Return those of some states that a cell of the plan is in."""
+    return [state for state in states if plan.count(state)]
+
+
+def _purchase(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:
+    """Format what the budget of a launch buys, and what it leaves out."""
+    found = purchase(spec, plan, num_slots or 1)
+    assert spec.budget is not None
+    limits = spec.budget.model_dump(exclude_none=True)
+    text = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in limits.items())
+    text += f": {found.num_bought} of {plan.num_open} trials fit"
+    if found.num_unknown:
+        text += f" ({found.num_unknown} of unknown length)"
+    out = ", ".join(f"{method} {number}" for method, number in found.left_out)
+    return f"{text}; left out: {out}" if out else text
+
+
 def print_status(spec: StudySpec, plan: Plan) -> None:
     """Print where a study stands: states, running trials, failures, and the front so far."""
-    evaluated: list[CellState] = ["to evaluate"] if plan.count("to evaluate") else []
-    states: list[CellState] = ["done", "running", *evaluated, "failed", "given up", "missing"]
+    states: list[CellState] = ["done", "running", *_found(plan, "to evaluate"), "failed"]
+    states += ["given up", "missing", *_found(plan, "stopped", "spared")]
     shown = [f"{plan.count(state)} {state}" for state in states]
     shown.append(f"{plan.to_search} to be searched")
     print(f"{spec.name}: {plan.num_cells} trials: {', '.join(shown)}")
@@ -120,8 +141,16 @@ def print_status(spec: StudySpec, plan: Plan) -> None:
                 f"  running  {naming.cell_name(spec, planned.cell)}: epoch {done} of "
                 f"{planned.cell.config.training.epochs}, {_duration(planned.record.seconds)}"
             )
+    _print_stopped(plan)
     _print_failures(spec, plan)
     _print_front(spec, plan)
+
+
+def _print_stopped(plan: Plan) -> None:
+    """Print how many configurations the rungs stopped, and where."""
+    for epoch, number in sorted(plan.stops.items()):
+        noun = "configuration" if number == 1 else "configurations"
+        print(f"  stopped  at epoch {epoch}: {number} {noun}; their epochs and states are kept")
 
 
 def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
@@ -136,8 +165,24 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
             f"{spec.name}: {plan.count('done')} of {plan.num_cells} trials done, "
             f"{plan.num_open} open, {plan.count('given up')} given up"
         )
+    _print_stopped(plan)
+    _print_left_out(spec, outcome.left_out)
     _print_failures(spec, plan)
     _print_front(spec, plan)
+
+
+def _print_left_out(spec: StudySpec, out: LeftOut) -> None:
+    """Print what did not fit into the budget of a launch."""
+    if not out.limit:
+        return
+    found = [f"{len(out.cells)} trials"] if out.cells else []
+    found += [f"{out.num_suggestions} suggestions"] if out.num_suggestions else []
+    limit = out.limit.replace("_", " ")
+    print(f"the budget's {limit} are spent; left out: {' and '.join(found)}")
+    for cell in out.cells[:MAX_LISTED]:
+        print(f"  left out  {naming.cell_name(spec, cell)}")
+    if len(out.cells) > MAX_LISTED:
+        print(f"  and {len(out.cells) - MAX_LISTED} more")
 
 
 def print_checklist(

@@ -16,7 +16,6 @@ MOST_BESIDE = 4
 """Modules beside the folders of a package; `study` and `analysis` have their `__main__`, too."""
 LEAST_LINES, MOST_LINES, MOST_FUNCTION_LINES = 60, 500, 50
 SMALL = {
-    "study/launch/context.py",
     "study/plan/cost.py",
     "study/verify/checklist.py",
     "trainers/config/checks.py",

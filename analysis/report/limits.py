@@ -54,6 +54,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_standard_limits(results, found),
         *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
+        *_stop_limits(results),
         *_absence_limits(results, choice),
     )
 
@@ -221,6 +222,22 @@ def _absent_text(results: Results) -> str:
         f"{'has' if len(results.absent) == 1 else 'have'} no result ({listed}) and "
         f"{'is' if len(results.absent) == 1 else 'are'} left out of all means and fronts"
     )
+
+
+def _stop_limits(results: Results) -> list[Limit]:
+    """Return how many configurations were stopped early, and what that means for claims."""
+    # The seeds that were not started because their configuration was stopped say so instead.
+    stopped = [t.reason for t in results.absent if t.status == "stopped" and "epoch" in t.reason]
+    if not stopped:
+        return []
+    places = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(stopped).items()))
+    verb = "was" if len(stopped) == 1 else "were"
+    text = (
+        f"{count_text(len(stopped), 'configuration')} {verb} stopped early, by validation accuracy "
+        f"against others of the same method at the same epoch ({places}). Fronts and claims "
+        "compare those that trained to the end; a stopped one might have caught up."
+    )
+    return [Limit(topic="Stopped trainings", text=text)]
 
 
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:

@@ -113,7 +113,9 @@ def reference_table(results: Results) -> Table:
 
 def count_table(results: Results, choice: Choice) -> Table:
     """Build the table of counts: each method's configurations, and its trials by state."""
-    states: tuple[str, ...] = ("missing", "failed", "given up")
+    held = {trial.status for trial in results.absent}
+    early = tuple(state for state in ("stopped", "spared") if state in held)
+    states: tuple[str, ...] = ("missing", "failed", "given up", *early)
     rows = []
     for front in choice.fronts:
         trials = [t for t in results.trials if t.method == front.note.name]

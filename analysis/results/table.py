@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -52,6 +52,7 @@ from analysis.results.rows import (
 )
 from analysis.results.trials import (
     ROUNDING,
+    AbsentStatus,
     AbsentTrial,
     Array,
     Bits,
@@ -132,7 +133,7 @@ def bits_of(file: BitFile, row: Row, given: Array, problems: Problems) -> Bits |
     return bits
 
 
-STATES = ("done", "missing", "failed", "given up")
+STATES = ("done", *get_args(AbsentStatus))
 
 
 class TrialRows:
@@ -198,7 +199,7 @@ class TrialRows:
             method=method,
             values=values,
             seed=seed,
-            status=cast(Literal["missing", "failed", "given up"], status),
+            status=cast(AbsentStatus, status),
             reason=str(row.cells.get("reason", "")),
             run=str(row.cells.get("run", "")),
         )

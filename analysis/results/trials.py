@@ -321,6 +321,11 @@ class TrialResult:
     detections: tuple[Detection, ...] = ()
 
 
+AbsentStatus = Literal["missing", "failed", "given up", "stopped", "spared"]
+"""`stopped`: at a share of its training, by validation accuracy. `spared`: a further seed of a
+configuration that one seed, or a few, put far from the front."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AbsentTrial:
     """A cell of the study without a result. It is listed wherever its absence matters."""
@@ -328,7 +333,7 @@ class AbsentTrial:
     method: str
     values: Mapping[str, Value]
     seed: int
-    status: Literal["missing", "failed", "given up"]
+    status: AbsentStatus
     reason: str
     run: str = ""
 

@@ -1,5 +1,6 @@
 """Ray's callbacks for the records: what ends a launch early, and what a lost worker leaves open."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -9,6 +10,7 @@ from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease
 from study.records import store
 from study.records.runs import StudyRuns, end_lost_run
+from study.search.recorded import mark_stopped
 from study.search.searcher import StudySearcher
 
 if TYPE_CHECKING:
@@ -76,9 +78,12 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Stop the launch if a trial could not record its results: no other trial could either."""
+        """Record that a rung stopped a trial; stop the launch if no results can be recorded."""
         if result.get("store_failed"):
             self.problem = self.problem or f"results cannot be recorded: {result['reason']}"
+        stop = self._searcher.stopped.get(trial.trial_id)
+        if stop is not None:
+            self._recorded(lambda: mark_stopped(self._client, result["run"], *stop))
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: "RayTrial", **info: Any
@@ -86,8 +91,14 @@ class Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
         """End the run of a lost worker as KILLED, as the worker itself no longer can."""
         reason = store.masked(f"its worker was lost: {_loss(trial)}")
         epoch = int(trial.last_result.get("epoch", 0))
+        self._recorded(
+            lambda: end_lost_run(self._client, self._runs, trial.trial_id, epoch, reason)
+        )
+
+    def _recorded(self, work: Callable[[], None]) -> None:
+        """Write to the records; a store that fails ends the launch."""
         try:
-            end_lost_run(self._client, self._runs, trial.trial_id, epoch, reason)
+            work()
         except Exception as failure:
             if not store.is_store_failure(failure):
                 raise

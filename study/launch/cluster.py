@@ -14,6 +14,7 @@ from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from study.launch import forks
 from study.launch.interrupts import Interrupts
 from study.records import store as storage
 from study.records.store import Store
@@ -30,6 +31,8 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
+    # Workers are forks, quick to start. Ray would hold up all threads until the first are there.
+    "RAY_prestart_worker_first_driver": "0",
     **storage.ENVIRONMENT,
 }
 """Set before ray is imported, unless the user has set it; workers inherit it."""
@@ -89,6 +92,16 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
         )
     # Ray places a fraction on one GPU: with 0.4 each, two GPUs hold four trials, not five.
     return min(by_cpu, int(gpus * (1 // wanted.gpu)))
+
+
+@contextlib.contextmanager
+def worker_nursery(spec: StudySpec) -> Iterator[None]:
+    """Start the process that workers of this machine are forks of; nothing on a joined cluster."""
+    if is_joined():
+        yield
+        return
+    with forks.nursery(ENVIRONMENT, spec.resources.cpu):
+        yield
 
 
 @contextlib.contextmanager
@@ -169,35 +182,53 @@ def _start(options: dict[str, object], ended: threading.Event) -> "Future[Any]":
     From the main thread, Ray would take over SIGTERM for good, and abort on it. The thread has to
     outlive Ray, whose processes ask the kernel to end them with the thread that started them.
     """
-    # ray takes seconds to import: only if there is work.
-    import ray
-    from ray._private import parameter, services
-
-    # Ray's servers would share our process group, and a SIGTERM to the group would end them before
-    # the launch has ended properly. Ray has no setting for this.
-    popen = services.ConsolePopen
-    services.ConsolePopen = functools.partial(popen, start_new_session=True)
-    # Nor for leaving out two of its processes, seconds of CPU each: the autoscaler's monitor (there
-    # is one node) and the one that follows the workers' output (which is not shown).
-    parameters = parameter.RayParams
-    left_out = {"no_monitor": True, "include_log_monitor": False}
-    parameter.RayParams = functools.partial(parameters, **left_out)
+    import ray  # takes seconds: only if there is work
 
     def init() -> Any:
-        try:
+        with _lean_start():
             return ray.init(**options)
-        finally:
-            services.ConsolePopen, parameter.RayParams = popen, parameters
 
     return _in_thread(init, ended)
 
 
-def use_started_workers() -> None:
-    """Make Tune run trials in the worker processes that Ray starts anyway, one for each CPU.
+@contextlib.contextmanager
+def _lean_start() -> Iterator[None]:
+    """Replace parts of Ray while `ray.init` runs inside.
 
-    Tune sets an environment variable for PyTorch Lightning, for which Ray would start more workers.
-    They cost a second at launch, and leave two processes idle. Variables that users set for clouds
-    are still passed on.
+    - Its servers get a session of their own: a SIGTERM to our process group would end them before
+      the launch has ended properly.
+    - The autoscaler's monitor is left out, as there is one node, and so are the process that
+      follows the workers' output, which is not shown, and the server of the dashboard. Each takes
+      seconds of CPU time, and Ray waits for the last.
+    - Workers are forks of the nursery.
+    """
+    # ray takes seconds to import: only if there is work.
+    from ray._private import parameter, services
+
+    popen, parameters = services.ConsolePopen, parameter.RayParams
+    server = getattr(services, "start_api_server", None)
+    left_out = {"no_monitor": True, "include_log_monitor": False}
+    parts = {**left_out, "setup_worker_path": forks.__file__}
+    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+    parameter.RayParams = functools.partial(parameters, **parts)
+    services.start_api_server = _no_server
+    try:
+        yield
+    finally:
+        services.ConsolePopen, parameter.RayParams = popen, parameters
+        services.start_api_server = server
+
+
+def _no_server(*arguments: object, **named: object) -> tuple[None, None]:
+    """Return the address and the process of no dashboard, as Ray does where none could start."""
+    return None, None
+
+
+def use_plain_workers() -> None:
+    """Make Tune run trials in workers without environments of their own, which start quickly.
+
+    Tune sets an environment variable for PyTorch Lightning, which costs a second at launch.
+    Variables that users set for clouds are still passed on.
     """
     # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
     with contextlib.suppress(ImportError, AttributeError):

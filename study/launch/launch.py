@@ -10,19 +10,19 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.launch import cluster
-from study.launch.context import TrialContext
 from study.launch.interrupts import Interrupted, Interrupts
 from study.launch.ledger import Ledger, Waiting
 from study.launch.locks import await_workers, hold_launch
-from study.launch.states import FileStates, States, keep_here
+from study.launch.states import FileStates, States, TrialContext, keep_here
 from study.plan import space
+from study.plan.budget import LeftOut
 from study.plan.cost import shape_key
 from study.plan.plan import Plan, RunStatus, make_plan
 from study.plan.space import Cell
@@ -43,6 +43,7 @@ from study.records.store import (
     recording,
     store_exists,
 )
+from study.search.recorded import read_rungs
 from study.spec import StudySpec, batch_sizes_of, models_of
 from trainers.config import NUMERICS_VERSION, ConfigError, check_batches
 from trainers.data.dataset import Dataset, data_fingerprint, load_data
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
     from study.launch.callbacks import Watch
     from study.launch.progress import Progress
+    from study.search.scheduler import RungScheduler
     from study.search.searcher import StudySearcher
 
 
@@ -71,13 +73,16 @@ class Outcome:
     stopped_by: signal.Signals | None
     problem: str
     """Why the launch stopped before its end; empty if it did not."""
+    left_out: LeftOut = field(default_factory=LeftOut)
+    """What did not fit into the study's budget."""
 
     @property
     def exit_code(self) -> int:
-        """0 all done; 1 some trials failed for good; 130 or 143 interrupted."""
+        """0 all done or budget spent; 1 some trials failed for good; 130 or 143 interrupted."""
         if self.stopped_by is not None:
             return 128 + int(self.stopped_by)
-        is_done = self.plan.num_open == 0 and self.plan.count("given up") == 0
+        is_spent = bool(self.left_out.limit) and not self.failures
+        is_done = (self.plan.num_open == 0 or is_spent) and self.plan.count("given up") == 0
         return 0 if is_done and not self.problem else 1
 
     def __repr__(self) -> str:
@@ -95,7 +100,8 @@ class Outcome:
         """The parent run's status: what a person sees first in the MLflow UI."""
         if self.stopped_by is not None:
             return "KILLED"
-        return "FINISHED" if self.plan.num_open == 0 else "FAILED"
+        unfinished: RunStatus = "KILLED" if self.left_out.limit and not self.problem else "FAILED"
+        return "FINISHED" if self.plan.num_open == 0 else unfinished
 
 
 def project_folder(studies_file: Path) -> Path:
@@ -149,7 +155,8 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 dataset = load_data(spec.data, data_cache(project))
                 _refuse_single_samples(spec, dataset)
                 _refuse_unfit_starts(plan, dataset, starts)
-                outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
+                with cluster.worker_nursery(spec):
+                    outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 ledger.open()
                 record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
@@ -250,7 +257,7 @@ def _run(
     from study.search.searcher import StudySearcher
 
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    searcher = StudySearcher(spec, plan)
+    searcher = StudySearcher(spec, plan, began)
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
@@ -265,21 +272,34 @@ def _run(
                 context = _context(
                     spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
                 )
-                tuner = _tuner(project, context, searcher, watch, progress, num_slots)
+                tuner = _tuner(project, context, plan, searcher, watch, progress, num_slots)
                 standing = ledger.kept_current(plan.fingerprint, progress.count_changes)
                 with progress, standing:
                     _fit(tuner, watch)
         finally:
             waiting.end()
             shutil.rmtree(project / "runs" / "ray", ignore_errors=True)
-        after = _plan(spec, project, store, is_alone=False)
-    return Outcome(
-        plan=after,
-        started=plan.num_open,
-        failures=tuple(searcher.failures),
-        stopped_by=interrupts.stopped_by,
-        problem=watch.problem,
-    )
+        return Outcome(
+            plan=_plan(spec, project, store, is_alone=False),
+            started=plan.num_open,
+            failures=tuple(searcher.failures),
+            stopped_by=interrupts.stopped_by,
+            problem=watch.problem,
+            left_out=searcher.left_out,
+        )
+
+
+def _scheduler(
+    spec: StudySpec, searcher: "StudySearcher", store: Store, plan: Plan
+) -> "RungScheduler | None":
+    """Build what stops trials at rungs, with what is recorded there; None if nothing stops any."""
+    if spec.search is None or spec.search.stop is None:
+        return None
+    from study.search.scheduler import RungScheduler  # ray: only where it is loaded anyway
+
+    with recording(store):
+        known = read_rungs(open_source(store), spec, plan)
+    return RungScheduler(spec, searcher, known)
 
 
 def _set_environment(project: Path) -> None:
@@ -341,6 +361,7 @@ def _context(
 def _tuner(
     project: Path,
     context: TrialContext,
+    plan: Plan,
     searcher: "StudySearcher",
     watch: "Watch",
     progress: "Progress",
@@ -352,7 +373,7 @@ def _tuner(
 
     from study.launch.trainable import CellTrainable
 
-    cluster.use_started_workers()
+    cluster.use_plain_workers()
     spec = context.spec
     return tune.Tuner(
         tune.with_resources(
@@ -361,6 +382,7 @@ def _tuner(
         ),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=_scheduler(spec, searcher, context.store, plan),
             num_samples=-1,  # as many as the searcher hands out
             max_concurrent_trials=num_slots,
             reuse_actors=True,  # torch is imported, and code compiled, once per worker

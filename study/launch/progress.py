@@ -20,6 +20,7 @@ from study.plan import naming
 from study.plan.fronts import Objectives, front_so_far
 from study.plan.plan import Plan, mean_objectives
 from study.plan.space import Cell, Configuration
+from study.plan.stops import is_adaptive, is_judge
 from study.plan.times import TimeLeft
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
@@ -74,6 +75,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._searcher = searcher
         self._console = console or Console()
         self._total = plan.num_open
+        self._foreseen = {planned.cell.key for planned in plan.open_cells}
         self._done = 0
         self._num_changes = 0
         self._started = time.monotonic()
@@ -117,7 +119,13 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any
     ) -> None:
         """Record a trial's cell, before the searcher drops it."""
-        self._cells[trial.trial_id] = self._searcher.trial_cells[trial.trial_id]
+        cell = self._searcher.trial_cells[trial.trial_id]
+        self._cells[trial.trial_id] = cell
+        is_raced = is_adaptive(self._spec) and not is_judge(self._spec, cell)
+        if is_raced and cell.key not in self._foreseen:
+            self._foreseen.add(cell.key)
+            self._time.add(cell)
+            self._total += 1
         self._num_changes += 1
 
     def on_trial_result(
@@ -144,12 +152,23 @@ class Progress(tune.Callback):  # type: ignore[misc]
             self._extend_front(cell.configuration)
             found = f"{self._accuracies(*objectives)}, {seconds:.1f} s"
             self._say(f"{self._count()} {self._name(cell)}: {found}")
+        elif trial.trial_id in self._searcher.stopped:
+            self._note_stop(cell, result)
         else:
             self._time.end(cell, None)
             self._say(
                 f"{self._count()} {self._name(cell)}: failed: {result.get('reason', '')}", True
             )
         self._forget(trial.trial_id)
+
+    def _note_stop(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Print that a rung stopped a trial; the seeds that waited for it are not run."""
+        for dropped in (cell, *self._searcher.waiting_for(cell)):
+            self._time.end(dropped, None)
+            self._total -= 1
+        found = self._accuracies(result["validation_clean"], result["validation_robust"])
+        epochs = f"epoch {result['epoch']} of {cell.config.training.epochs}"
+        self._say(f"{self._count()} {self._name(cell)}: stopped at {epochs}: {found}")
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: RayTrial, **info: Any

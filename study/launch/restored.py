@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from study.launch.context import TrialContext
+from study.launch.states import TrialContext
 from study.plan.plan import TrialRecord, knows_best_epoch
 from study.plan.space import Cell
 from study.plan.times import TRAINING, VALIDATION

@@ -1,16 +1,22 @@
 """Where the states of cells in training are kept, so that any worker can resume from them.
 
 They are files on the launching machine. Workers on that machine use the files themselves; those of
-a cluster, wherever they run, use them through a Ray actor on the launcher's node.
+a cluster, wherever they run, use them through a Ray actor on the launcher's node. What else the
+trials of a launch share, as Ray's object store carries it to the workers, is at the end.
 """
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.records.runs import StudyRuns
+from study.records.starts import StartFile
+from study.records.store import Store
+from study.spec import StudySpec
 from trainers.data.cache import written_aside
+from trainers.data.dataset import Dataset
 
 KEEPER_SECONDS = 60.0
 """How long a worker waits for the launcher's node before it goes on without it."""
@@ -123,3 +129,25 @@ def _explained(path: Path, done: str) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or error
         raise StatesError(f"{path}: cannot be {done} ({reason}); free space there") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialContext:
+    """What every trial of a launch shares."""
+
+    spec: StudySpec
+    dataset: Dataset
+    store: Store
+    runs: StudyRuns
+    tags: Mapping[str, str]
+    """Versions and commit of the code that is launched."""
+    states: States
+    """Where the states of cells are kept while they are trained."""
+    expected_trials: Mapping[str, float]
+    """Open cells per slot when the launch began, by shape of training (`study.plan.cost`)."""
+    began: float
+    """When the launch began, in seconds since the epoch."""
+    workers_lock: Path | None
+    """Held while a worker lives; None on a cluster, whose nodes share no locks."""
+    starts: Mapping[str, StartFile] = field(default_factory=dict)
+    """The weights that cells start from, by their hash in `TrainConfig.start`."""

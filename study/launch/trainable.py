@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ray import tune
 
-from study.launch.context import TrialContext
 from study.launch.locks import hold_shared
+from study.launch.states import TrialContext
 from study.records import store
 
 if TYPE_CHECKING:

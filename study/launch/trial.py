@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 import torch
 
-from study.launch.context import TrialContext
 from study.launch.restored import Restored, copy_attacks, restore
-from study.launch.states import StatesError
+from study.launch.states import StatesError, TrialContext
 from study.plan import naming, space
 from study.plan.cost import shape_key
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG
 from study.plan.space import Cell, Configuration
+from study.plan.stops import rungs_of
 from study.plan.times import EVALUATION, START
 from study.records import runs, store
 from study.records.models import log_model
@@ -92,6 +92,7 @@ class Trial:
         self._context = context
         self._saved = time.monotonic()
         self._cell = _rebuild_cell(context, ray_config)
+        self._rungs = rungs_of(context.spec, self._cell)
         self._source = str(ray_config["source"])
         self._restored: Restored | None = None
         self._ray_trial = ray_trial
@@ -131,12 +132,16 @@ class Trial:
         self._label(self._run)
         self._run.log(epoch_values(epoch) | detector_values(self._state.metrics), epoch.epoch)
         self._heed(self._run)
-        if time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
+        is_rung = epoch.epoch in self._rungs
+        if is_rung or time.monotonic() - self._saved >= CHECKPOINT_SECONDS:
             self._save_state()
             self._saved = time.monotonic()
+        if is_rung:  # the launcher may stop the trial here, or be killed: its epochs must be known
+            self._run.flush()
         return {
             "done": False,
             "complete": False,
+            "run": self._run.id,
             "epoch": epoch.epoch,
             "validation_clean": epoch.validation_clean,
             "validation_robust": epoch.validation_robust,

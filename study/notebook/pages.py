@@ -17,6 +17,8 @@ STATES: tuple[CellState, ...] = (
     "missing",
     "failed",
     "given up",
+    "stopped",
+    "spared",
 )
 """The columns of a plan."""
 ALWAYS: tuple[CellState, ...] = ("done", "missing")

@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from study.spec.around import AROUND
 from study.spec.model import PRIMARY, StudySpec
+from study.spec.search import NEVER, StopSpec
 from study.spec.settings import RADIUS_FIELDS, SIDES, Part, members_of
 from study.spec.start import START_KEYS
 from trainers.config import ATTACKS, Active, DataConfig, EvaluationConfig, ExtraData
@@ -88,6 +89,8 @@ def _study() -> Schema:
     study = _part(StudySpec, **parts)
     study["properties"].pop("name")
     study["required"].remove("name")
+    # It is needed where a method has a range, which no schema sees.
+    study["properties"]["search"]["required"] = []
     return study
 
 
@@ -190,6 +193,8 @@ def _hint(name: str, hint: Any) -> Schema:
         "primary": {"anyOf": [{"const": PRIMARY}, {"type": "object"}]},
         "clean_margin": {"type": ["number", "string"]},
     }
+    if name == "stop":
+        return {"anyOf": [{"const": NEVER}, _part(StopSpec)]}
     if name in own:
         return own[name]
     if name in WORDS:

@@ -82,8 +82,12 @@ def find_members(plan: Plan) -> tuple[Member, ...]:
 
 
 def count_incomplete(plan: Plan) -> int:
-    """Count the configurations that lack a seed, and so cannot be members."""
-    lacking = {cell.cell.configuration for cell in plan.cells if cell.state != "done"}
+    """Count the configurations that lack a seed, and so cannot be members.
+
+    Those that were stopped, or that need no more seeds, are no members by what is known.
+    """
+    decided = ("done", "stopped", "spared")
+    lacking = {cell.cell.configuration for cell in plan.cells if cell.state not in decided}
     return len(lacking)
 
 

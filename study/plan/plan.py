@@ -1,21 +1,29 @@
 """What is done, what is missing, and what it will cost: records in, a plan out."""
 
-from collections import defaultdict
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from statistics import fmean
 from typing import Any, Literal
 
 from study.plan import space
 from study.plan.space import Block, Cell, Configuration
+from study.plan.stops import RULE_TAG, STOPPED_TAG, is_adaptive, rule_text, stop_of
 from study.spec import StudySpec, Value
 
 MAX_FAILURES_OF_A_CELL = 2
 """A cell that failed this often is given up: it is listed, and not launched again."""
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
-CellState = Literal["done", "running", "to evaluate", "failed", "given up", "missing"]
+CellState = Literal[
+    "done", "running", "to evaluate", "failed", "given up", "missing", "stopped", "spared"
+]
+"""`stopped`: at a rung, or of a configuration that was; its epochs and its last state are kept.
+`spared`: a further seed that would not decide who is on a front."""
+CLOSED: tuple[CellState, ...] = ("done", "given up", "stopped", "spared")
+"""States of the cells that the next launch leaves alone."""
 
 EVALUATED_TAG = "evaluated_from"
 """Tag of a run that evaluated the stored networks of another run: that run's id."""
@@ -97,16 +105,17 @@ class Plan:
     cells: tuple[PlannedCell, ...]
     blocks: tuple[PlannedBlock, ...]
     seeds: int
+    """How many cells a new suggestion has; further ones are not counted where they are raced."""
     records: tuple[TrialRecord, ...]
     """The trials of every study in the store, earliest first."""
 
     @property
     def open_cells(self) -> tuple[PlannedCell, ...]:
-        """The cells that the next launch runs: neither done nor given up, each key once."""
+        """The cells that the next launch runs, each key once."""
         found = {
             planned.cell.key: planned
             for planned in reversed(self.cells)
-            if planned.state not in ("done", "given up")
+            if planned.state not in CLOSED
         }
         return tuple(reversed(found.values()))
 
@@ -124,6 +133,16 @@ class Plan:
     def num_cells(self) -> int:
         """The number of the study's cells, with those that are still to be suggested."""
         return len({planned.cell.key for planned in self.cells}) + self.to_search
+
+    @property
+    def stops(self) -> Counter[int]:
+        """The number of configurations that rungs stopped, by the epoch after which they did."""
+        found = {
+            p.cell.key: int(p.record.labels[STOPPED_TAG])
+            for p in self.cells
+            if p.state == "stopped" and p.record is not None and STOPPED_TAG in p.record.labels
+        }
+        return Counter(found.values())
 
     def __repr__(self) -> str:
         """Return the study's name and how much of it is done."""
@@ -166,16 +185,16 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     configurations = [*space.grid_configurations(spec)]
     for planned in blocks:
         configurations.extend(planned.suggestions)
+    cells = [
+        tuple(_plan_cell(cell, stored) for cell in space.cells(spec, configuration, fingerprint))
+        for configuration in configurations
+    ]
     return Plan(
         study=spec.name,
         fingerprint=fingerprint,
-        cells=tuple(
-            _plan_cell(cell, stored)
-            for configuration in configurations
-            for cell in space.cells(spec, configuration, fingerprint)
-        ),
+        cells=tuple(itertools.chain(*_spared(spec, [_stopped(seeds) for seeds in cells]))),
         blocks=blocks,
-        seeds=len(spec.seeds),
+        seeds=1 if is_adaptive(spec) else len(spec.seeds),
         records=records,
     )
 
@@ -185,6 +204,8 @@ class _Stored:
 
     def __init__(self, spec: StudySpec, fingerprint: str, records: tuple[TrialRecord, ...]) -> None:
         self._is_best_read = spec.evaluation.checkpoint == "best"
+        self._study = spec.name
+        self._rules = {method: stop_of(spec, method) for method in spec.methods}
         self._fingerprint = fingerprint
         self.records = records
         self.by_key: dict[str, list[TrialRecord]] = defaultdict(list)
@@ -194,6 +215,14 @@ class _Stored:
             self.by_key[record.cell_key].append(record)
             if record.is_complete:
                 self._networks[space.training_key(record.canonical)].append(record)
+
+    def stopped(self, cell: Cell) -> TrialRecord | None:
+        """Find the trial that a rung stopped, if the rule is still the study's, else None."""
+        rule = self._rules[cell.configuration.method]
+        own = [r for r in self.by_key.get(cell.key, ()) if r.study == self._study]
+        if rule is None or not own or STOPPED_TAG not in own[-1].labels:
+            return None
+        return own[-1] if own[-1].labels.get(RULE_TAG) == rule_text(rule) else None
 
     def source(self, cell: Cell) -> TrialRecord | None:
         """Find a trial that has trained the cell's networks, so that they need only be evaluated.
@@ -234,6 +263,8 @@ def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
     record: TrialRecord | None
     if complete is not None:
         state, record = "done", complete
+    elif (stopped := stored.stopped(cell)) is not None:  # even if its worker has not closed it
+        state, record = "stopped", stopped
     elif running is not None:
         state, record = "running", running
     elif source is not None:
@@ -243,6 +274,47 @@ def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
     else:
         state, record = "missing", tried[-1] if tried else None
     return PlannedCell(cell=cell, state=state, record=record, failures=len(failed), source=source)
+
+
+def _stopped(seeds: tuple[PlannedCell, ...]) -> tuple[PlannedCell, ...]:
+    """Mark what is left of a stopped configuration: its first seed decides for the others."""
+    if seeds[0].state != "stopped":
+        return seeds
+    return tuple(
+        planned if planned.state in CLOSED else replace(planned, state="stopped")
+        for planned in seeds
+    )
+
+
+def _spared(spec: StudySpec, cells: list[tuple[PlannedCell, ...]]) -> list[tuple[PlannedCell, ...]]:
+    """Mark further seeds that are not wanted, or not yet, where seeds are adaptive.
+
+    Of a configuration that wants seeds the next one is open, as its result may end the race.
+    """
+    if not is_adaptive(spec):
+        return cells
+    from study.plan.seeds import wanted  # numpy: only where seeds are raced
+
+    known = [
+        [p.record.objectives for p in seeds if p.record is not None and p.record.objectives]
+        for seeds in cells
+    ]
+    raced = [row for row, objectives in enumerate(known) if objectives]
+    more = [[p for p in cells[row][1:] if p.state not in CLOSED] for row in raced]
+    methods = [cells[row][0].cell.configuration.method for row in raced]
+    chosen = wanted([known[row] for row in raced], methods, [len(one) for one in more])
+    next_seeds = {more[row][0].cell.key for row in chosen}
+    kept = (*CLOSED, "to evaluate", "running")
+    return [
+        (
+            seeds[0],
+            *(
+                p if p.state in kept or p.cell.key in next_seeds else replace(p, state="spared")
+                for p in seeds[1:]
+            ),
+        )
+        for seeds in cells
+    ]
 
 
 def _plan_block(
@@ -363,9 +435,12 @@ def _taught_points(
         configuration = space.suggested(block, chosen, 0)
         if configuration.values in points:
             continue
-        objectives = mean_objectives(
-            next((r.objectives for r in by_key.get(cell.key, []) if r.is_complete), None)
-            for cell in space.cells(spec, configuration, fingerprint)
+        objectives = taught_objectives(
+            spec,
+            (
+                next((r.objectives for r in by_key.get(cell.key, []) if r.is_complete), None)
+                for cell in space.cells(spec, configuration, fingerprint)
+            ),
         )
         if objectives is not None:
             points[configuration.values] = TaughtPoint(chosen=chosen, objectives=objectives)
@@ -381,3 +456,13 @@ def mean_objectives(
     if not known or len(known) < len(pairs):
         return None
     return fmean(clean for clean, _ in known), fmean(robust for _, robust in known)
+
+
+def taught_objectives(
+    spec: StudySpec, per_seed: Iterable[tuple[float, float] | None]
+) -> tuple[float, float] | None:
+    """Compute the mean that a search learns: over all seeds, or those known if adaptive."""
+    pairs = list(per_seed)
+    if is_adaptive(spec):
+        pairs = [pair for pair in pairs if pair is not None]
+    return mean_objectives(pairs)

@@ -140,6 +140,26 @@ def open_configs(spec: StudySpec, plan: Plan) -> list[TrainConfig]:
     return configs
 
 
+def cells_to_come(spec: StudySpec, plan: Plan) -> Iterator[tuple[str, TrainConfig, float | None]]:
+    """Yield what a launch will run, in its order: method, training, and seconds if only evaluated.
+
+    A point to come stands at the upper ends of its ranges.
+    """
+    evaluations = _evaluations(plan)
+    for planned in plan.open_cells:
+        cell = planned.cell
+        yield cell.configuration.method, cell.config, evaluations.get(cell.key)
+    for block, config in _corners(spec, plan):
+        for _ in range(block.to_search * plan.seeds):
+            yield block.block.method, config, None
+
+
+def seconds_of(pace: Pace, config: TrainConfig, canonical: Mapping[str, Any]) -> float | None:
+    """Return how long a training takes, in the middle of its range; None if nobody can tell."""
+    found = pace.of(config, canonical)
+    return None if found is None else sum(found) / 2
+
+
 def _corners(spec: StudySpec, plan: Plan) -> Iterator[tuple[PlannedBlock, TrainConfig]]:
     """Yield each search block with the training at the upper ends of its ranges."""
     for planned in plan.blocks:
@@ -229,6 +249,14 @@ class TimeLeft:
         if cell.key not in self._declared:
             return self._corners[cell.configuration.block]
         return shape_key(space.canonical(cell.config, self._fingerprint))
+
+    def add(self, cell: space.Cell) -> None:
+        """Count a cell that was not foreseen, such as a further seed of a race."""
+        self._open[self._kind(cell)] += 1
+
+    def expected(self, cell: space.Cell) -> float | None:
+        """Return how long a cell takes from start to end; None if nobody can tell."""
+        return self._expected(self._kind(cell))
 
     def note(self, cell: space.Cell, training: float, validation: float) -> None:
         """Note how long the training and the validation of an epoch took."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 T = TypeVar("T")
-Status = Literal["SCHEDULED", "FINISHED", "FAILED"]
+Status = Literal["SCHEDULED", "FINISHED", "FAILED", "KILLED"]
 """Until all seeds are done a run is scheduled, not running: nothing would end it after a kill."""
 
 KIND = "configuration"
@@ -86,8 +86,10 @@ def _row(
     done = [planned for planned in cells if planned.state == "done"]
     states = {planned.state for planned in cells}
     status: Status = "SCHEDULED"
-    if states == {"done"}:
+    if states <= {"done", "spared"}:
         status = "FINISHED"
+    elif "stopped" in states:
+        status = "KILLED"
     elif states <= {"done", "given up"}:
         status = "FAILED"
     name = naming.configuration_name(spec, configuration)

@@ -95,6 +95,13 @@ class Filing:
             pass
 
 
+def file_here(store: Store, folder: Path, entries: Sequence[Entry]) -> list[str]:
+    """File a report as `Filing.file` does, in this process."""
+    client = connect(store)
+    with recording(store):
+        return file_entries(client, folder, entries)
+
+
 def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[str]:
     """Log a report for each entry whose study was ever launched; return the addresses."""
     addresses = []

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
 from study.plan.reasons import reasons
+from study.plan.stops import STOPPED_TAG
 from study.plan.times import training_seconds
 from study.records import evidence
 from study.records.attacks import AttackRecord, hash_of_first, read_attacks
@@ -35,7 +38,7 @@ from study.records.runs import (
 from study.records.starts import has_starts, with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.records.view import view_tags
-from study.report.filing import Entry, Filing
+from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
 from study.spec.settings import class_of
@@ -185,8 +188,13 @@ def report_studies(
     store = find_store(project)
     folder = project / "reports" / _report_name(specs)
     with contextlib.ExitStack() as stack:
-        is_filed = is_filed and store_exists(store)
-        filing = stack.enter_context(Filing(store)) if is_filed else None
+        file: Callable[[Path, Sequence[Entry]], list[str]] | None = None
+        if is_filed and store_exists(store):
+            # A process that has imported MLflow already, as a notebook's may have, needs no other.
+            if "mlflow" in sys.modules:
+                file = partial(file_here, store)
+            else:
+                file = stack.enter_context(Filing(store)).file
         found = [read_results(spec, project) for spec in specs]
         results = found[0] if len(found) == 1 else combine(found)
         empty = tuple(one.study for one in found if not one.trials)
@@ -195,9 +203,9 @@ def report_studies(
             return _write_beside(folder, results, held, empty)
         page = _write(results, folder)
         addresses = []
-        if filing is not None:
+        if file is not None:
             entries = [_entry(spec, specs, folder, project) for spec in specs]
-            addresses = filing.file(page.parent, entries)
+            addresses = file(page.parent, entries)
     address = addresses[0] if addresses else ""
     return Report(page=page, address=address, without_results=empty)
 
@@ -388,14 +396,26 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
     reason = why.get(planned.cell.key, "") or (record.reason if record else "")
     if record is not None and state in ("failed", "given up"):
         reason = record.reason
+    if state in ("stopped", "spared"):
+        reason = _sparing(planned)
     return AbsentTrial(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
         seed=planned.cell.seed,
-        status=state if state in ("failed", "given up") else "missing",
+        status=state if state in ("failed", "given up", "stopped", "spared") else "missing",
         reason="its trial is running" if state == "running" else reason,
         run=record.run if record else "",
     )
+
+
+def _sparing(planned: PlannedCell) -> str:
+    """Return why a cell was stopped, or not started."""
+    if planned.state == "spared":
+        return "would not decide who is on a front"
+    epoch = planned.record.labels.get(STOPPED_TAG) if planned.record is not None else None
+    if epoch is None:
+        return "not started: its configuration was stopped"
+    return f"stopped at epoch {epoch} of {planned.cell.config.training.epochs}"
 
 
 def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:

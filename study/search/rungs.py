@@ -12,35 +12,14 @@ reached the rung.
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+
+from study.plan.stops import DIGITS, RungRule
 
 Pair = tuple[float, float]
 """Clean and robust accuracy on validation."""
 
 LEAST = 4
 """A rung that fewer configurations have reached stops none: half of two is chance."""
-DIGITS = 9
-"""Accuracies are compared to so many decimals, as shares of equal counts must be equal."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RungRule:
-    """At which shares of a training configurations are compared, and how many go on."""
-
-    shares: tuple[float, ...]
-    """Rising, in (0, 1)."""
-    keep: float
-    """The share of the configurations at a rung that goes on, in (0, 1)."""
-
-    def epochs(self, total: int) -> tuple[int, ...]:
-        """Return the epochs that are rungs of a training of `total` epochs.
-
-        >>> RungRule(shares=(0.2, 0.5), keep=0.5).epochs(20)
-        (4, 10)
-        """
-        # 0.2 · 15 is 3.0000000000000004, and its ceiling must still be 3.
-        found = (math.ceil(round(share * total, DIGITS)) for share in self.shares)
-        return tuple(dict.fromkeys(epoch for epoch in found if epoch < total))
 
 
 def front_ranks(values: Sequence[Pair]) -> list[int]:
@@ -148,14 +127,20 @@ class RungRecords:
     ) -> bool:
         """Record a configuration's values at an epoch; return whether it goes on.
 
-        At an epoch that is no rung it does. A decision that was taken stands.
+        It does if it went on at every rung so far. A decision that was taken stands; one that was
+        lost with a launch is taken now, by what is known at that rung.
         """
         self.note(group, configuration, total, epoch, values, None)
-        reached = self._reached.get((group, total, epoch), {})
-        if configuration not in reached:  # no rung, or values that are no numbers
-            return True
-        if (configuration, epoch) not in self._decided:
+        rungs = [rung for rung in self.rule.epochs(total) if rung <= epoch]
+        return all([self._goes_on(group, configuration, total, rung) for rung in rungs])
+
+    def _goes_on(self, group: Hashable, configuration: Hashable, total: int, rung: int) -> bool:
+        """Return the decision at a rung, taken before or now."""
+        decided = self._decided.get((configuration, rung))
+        reached = self._reached.get((group, total, rung), {})
+        if decided is None and configuration in reached:
             others = [pair for other, pair in reached.items() if other != configuration]
-            decision = goes_on(reached[configuration], others, self.rule.keep)
-            self._decided[configuration, epoch] = decision
-        return self._decided[configuration, epoch]
+            decided = goes_on(reached[configuration], others, self.rule.keep)
+            self._decided[configuration, rung] = decided
+        # Values that are unknown, or no numbers, stop nothing.
+        return decided is not False

@@ -1,8 +1,8 @@
 """The Ray Tune `Searcher` of a launch: missing cells first, then Optuna's suggestions."""
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,21 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from study.plan import space
-from study.plan.plan import Plan, PlannedBlock, mean_objectives
+from study.plan.budget import LeftOut, Spending, devices_of
+from study.plan.plan import (
+    CLOSED,
+    Plan,
+    PlannedBlock,
+    PlannedCell,
+    mean_objectives,
+    taught_objectives,
+)
 from study.plan.space import Block, Cell, Configuration, Values
+from study.plan.stops import is_adaptive, is_judge, stop_of
+from study.plan.times import TimeLeft
 from study.search.samplers import distributions, new_study
-from study.spec import StudySpec, Value
+from study.search.seeds import SeedRace
+from study.spec import StopSpec, StudySpec, Value
 
 MAX_DUPLICATES = 20
 """After so many repeated suggestions, a point not yet tried is taken instead."""
@@ -31,9 +42,18 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     seed is in, or that it failed when a seed has failed. In the meantime it is RUNNING, so that
     Optuna sees which suggestions are under way. The studies live in memory: they are rebuilt from
     the plan at every launch, and saved nowhere.
+
+    Where rungs stop configurations, further seeds wait for the first one. Where seeds are adaptive,
+    they wait for the whole search, and Optuna is told the first seed's objectives.
     """
 
-    def __init__(self, spec: StudySpec, plan: Plan) -> None:
+    def __init__(
+        self,
+        spec: StudySpec,
+        plan: Plan,
+        began: float = 0.0,
+    ) -> None:
+        """Begin with a plan. `began`: when the launch did, by `time.time()`, for its budget."""
         super().__init__()
         self.failures: list[tuple[Cell, str]] = []
         """Cells that failed in this launch, each with its reason."""
@@ -43,11 +63,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Lost workers of this launch, by the cell's key and the last epoch it reported."""
         self.last_lost: Cell | None = None
         """The cell whose worker was lost last."""
+        self.stopped: dict[str, tuple[int, StopSpec]] = {}
+        """After which epoch, and by which rule, rungs stopped trials; by Ray's trial id."""
+        self.left_out = LeftOut()
+        """What did not fit into the budget."""
         self.is_stopping = False
         """Set by the launch; while it is true, no cell is handed out."""
         self._spec = spec
         self._fingerprint = plan.fingerprint
-        self._queue: deque[Cell] = deque(planned.cell for planned in plan.open_cells)
+        self._spending: Spending | None = None
+        if spec.budget is not None:
+            self._times = TimeLeft(spec, plan, 1)
+            self._spending = Spending(spec.budget, devices_of(spec), began)
+        self._race = SeedRace(plan) if is_adaptive(spec) else None
+        self._held: defaultdict[Configuration, list[Cell]] = defaultdict(list)
+        """Further seeds that wait for the first one, which a rung may stop."""
+        self._queue: deque[Cell] = deque()
+        self._fill_queue(plan)
         self._sources = {
             planned.cell.key: planned.source.run
             for planned in plan.open_cells
@@ -56,6 +88,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running: dict[str, Cell] = {}
         self._epochs: Counter[str] = Counter()
         """The last epoch that each running trial reported."""
+        self._reported: Counter[str] = Counter()
+        """The number of epochs that each running trial has trained."""
         self._pending: defaultdict[str, list[_Pending]] = defaultdict(list)
         """The configurations that wait for a cell, by the cell's key."""
         self._blocks = [self._rebuild(planned, plan) for planned in plan.blocks]
@@ -74,13 +108,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Return the next cell as Ray's trial config, `Searcher.FINISHED`, or None to wait."""
         if self.is_stopping:
             return Searcher.FINISHED
-        if not self._queue:
-            self._ask()
-        if not self._queue:
-            # A running cell comes back if its worker is lost.
+        cell = self._next_cell()
+        if cell is None:
+            # A running cell comes back if its worker is lost, and its result may call for others.
             return None if self._running else Searcher.FINISHED
-        cell = self._queue.popleft()
         self._running[trial_id] = cell
+        if self._spending is not None:
+            self._spending.start(trial_id, self._times.expected(cell), cell.config.training.epochs)
         return ray_config(cell, self._sources.get(cell.key, ""))
 
     def on_trial_complete(
@@ -96,6 +130,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if cell is None:
             return
         result = result or {}
+        if self._spending is not None:
+            self._spending.end(trial_id, self._reported.pop(trial_id, 0))
+            self._times.end(cell, result.get("seconds") or None)
         if error:
             self.last_lost = cell
             self.losses[cell.key, epoch] += 1
@@ -106,6 +143,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result.get("complete"):
             objectives = (result["objective_clean"], result["objective_robust"])
             self._tell(cell, objectives)
+            self._queue.extendleft(reversed(self._held.pop(cell.configuration, [])))
+            return
+        if trial_id in self.stopped:
+            self._drop(cell)
             return
         if result.get("failed"):
             self.failures.append((cell, str(result["reason"])))
@@ -115,6 +156,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note the last epoch of a running trial."""
         self._epochs[trial_id] = int(result.get("epoch", 0))
+        self._reported[trial_id] += 1
+
+    def waiting_for(self, cell: Cell) -> tuple[Cell, ...]:
+        """Return the further seeds that wait for a configuration's first one."""
+        return tuple(self._held.get(cell.configuration, ()))
+
+    def stop(self, trial_id: str, epoch: int, rule: StopSpec) -> None:
+        """Note that a rung stops a running trial, and so its configuration, after an epoch."""
+        self.stopped[trial_id] = epoch, rule
+        self._reported[trial_id] += 1
 
     def set_search_properties(
         self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
@@ -129,6 +180,67 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Raise `NotImplementedError`: a study is continued by launching it again."""
         raise NotImplementedError("launch the study again: it continues from its records")
+
+    def _fill_queue(self, plan: Plan) -> None:
+        """Queue the open cells that wait for no other one."""
+        judges = {
+            planned.cell.configuration: planned.state
+            for planned in plan.cells
+            if is_judge(self._spec, planned.cell)
+        }
+        for planned in plan.open_cells:
+            cell, configuration = planned.cell, planned.cell.configuration
+            is_stoppable = stop_of(self._spec, configuration.method) is not None
+            if planned.source is not None or is_judge(self._spec, cell):
+                self._queue.append(cell)
+            elif self._race is not None:
+                continue  # which hands them out, by what is then known
+            elif is_stoppable and judges[configuration] not in CLOSED:
+                self._held[configuration].append(cell)
+            else:
+                self._queue.append(cell)
+
+    def _next_cell(self) -> Cell | None:
+        """Return the next cell that fits into the budget; None if there is none, or none yet."""
+        while True:
+            if not self._queue:
+                self._ask()
+            if self._queue:
+                cell = self._queue.popleft()
+            else:
+                running = {cell.key for cell in self._running.values()}
+                raced = self._race.next_cell(running) if self._race is not None else None
+                if raced is None:
+                    return None
+                cell = raced
+            if self._affords(cell):
+                return cell
+            further = self._held.pop(cell.configuration, [])
+            out = self.left_out
+            self.left_out = replace(out, cells=(*out.cells, cell, *further))
+            if self._race is not None:
+                self._race.end(cell, None)
+
+    def _affords(self, cell: Cell) -> bool:
+        """Return whether a cell fits into what is left of the budget."""
+        if self._spending is None:
+            return True
+        epochs = 0 if cell.key in self._sources else cell.config.training.epochs
+        refusal = self._spending.refusal(self._times.expected(cell), epochs)
+        self.left_out = replace(self.left_out, limit=refusal or self.left_out.limit)
+        return not refusal
+
+    def _drop(self, cell: Cell) -> None:
+        """Report a stopped configuration to Optuna as pruned, and drop its further seeds."""
+        self._held.pop(cell.configuration, None)
+        if self._race is not None:
+            self._race.end(cell, None)
+        for pending in self._pending.pop(cell.key, []):
+            for key, others in self._pending.items():
+                self._pending[key] = [one for one in others if one is not pending]
+            if pending.trial is not None:
+                # Two objectives have no intermediate value that Optuna could be told.
+                pending.search.study.tell(pending.trial, state=TrialState.PRUNED)
 
     def _rebuild(self, planned: PlannedBlock, plan: Plan) -> "_BlockSearch":
         """Build a block's Optuna study from all its points with known results."""
@@ -146,12 +258,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         for configuration in planned.suggestions:
             cells = space.cells(self._spec, configuration, self._fingerprint)
             found = [states[cell.key] for cell in cells]
-            objectives = mean_objectives(
-                None if cell.record is None else cell.record.objectives for cell in found
+            objectives = taught_objectives(
+                self._spec,
+                (None if cell.record is None else cell.record.objectives for cell in found),
             )
             search.seen.add(configuration.values)
             if objectives is not None:
                 _teach(search, _chosen_values(block, configuration), objectives)
+            elif found[0].state == "stopped":
+                search.study.add_trial(
+                    optuna.trial.create_trial(
+                        state=TrialState.PRUNED,
+                        params=_chosen_values(block, configuration),
+                        distributions=distributions(block),
+                    )
+                )
             elif not any(cell.state == "given up" for cell in found):
                 incomplete.append((configuration, found))
         # After the finished points, so that the sampler sees them all when it is asked.
@@ -162,10 +283,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 trial=search.study.ask(distributions(block)),
                 objectives={
                     cell.cell.seed: None if cell.record is None else cell.record.objectives
-                    for cell in found
+                    for cell in self._taught(found)
                 },
             )
-            for cell in found:
+            for cell in self._taught(found):
                 self._pending[cell.cell.key].append(pending)
         return search
 
@@ -174,7 +295,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         waiting: dict[tuple[Configuration, int], _Pending] = {}
         for planned in plan.cells:
             configuration = planned.cell.configuration
-            if configuration.block:
+            if configuration.block or not self._taught([planned]):
                 continue
             canonical = space.canonical(planned.cell.config, self._fingerprint)
             for position, search in enumerate(self._blocks):
@@ -186,13 +307,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 pending = waiting.setdefault(key, _Pending(search=search))
                 record = planned.record
                 pending.objectives[planned.cell.seed] = record.objectives if record else None
-                if planned.state not in ("done", "given up"):
+                if planned.state not in CLOSED:
                     self._pending[planned.cell.key].append(pending)
 
     def _ask(self) -> None:
         """Queue every seed of a new suggestion, from the first block that has any left."""
         search = next((search for search in self._blocks if search.to_search > 0), None)
         if search is None:
+            return
+        highest = {name: limits.high for name, limits in search.block.ranges}
+        corner = space.suggested(search.block, highest, search.next_number)
+        if self._spending is not None and not self._affords(
+            space.cells(self._spec, corner, self._fingerprint)[0]
+        ):
+            num_suggestions = self.left_out.num_suggestions + search.to_search
+            self.left_out = replace(self.left_out, num_suggestions=num_suggestions)
+            search.to_search = 0
+            self._ask()
             return
         trial = self._new_point(search)
         if trial is None:  # every point of this block is known
@@ -204,12 +335,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         search.next_number += 1
         search.to_search -= 1
         cells = space.cells(self._spec, configuration, self._fingerprint)
+        first, *further = cells
+        waited = [first] if self._race is not None else cells
         pending = _Pending(
-            search=search, trial=trial, objectives={cell.seed: None for cell in cells}
+            search=search, trial=trial, objectives={cell.seed: None for cell in waited}
         )
-        for cell in cells:
+        for cell in waited:
             self._pending[cell.key].append(pending)
-            self._queue.append(cell)
+        self._queue.append(first)
+        if self._race is not None:
+            self._race.add(configuration, cells)
+        elif stop_of(self._spec, configuration.method) is not None:
+            self._held[configuration] = further
+        else:
+            self._queue.extend(further)
 
     def _new_point(self, search: "_BlockSearch") -> optuna.Trial | None:
         """Return a point that was not seen before, or None if the block has none left.
@@ -238,8 +377,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         search.study.enqueue_trial(dict(unseen))
         return search.study.ask(asked)
 
+    def _taught(self, cells: Iterable[PlannedCell]) -> list[PlannedCell]:
+        """Keep the cells that Optuna waits for: every seed, or the first one if adaptive."""
+        is_first_enough = self._race is not None
+        return [c for c in cells if not is_first_enough or is_judge(self._spec, c.cell)]
+
     def _tell(self, cell: Cell, objectives: tuple[float, float] | None) -> None:
         """Pass a cell's result to every configuration that waits for it."""
+        if self._race is not None:
+            self._race.end(cell, objectives)
         for pending in self._pending.pop(cell.key, []):
             search = pending.search
             pending.objectives[cell.seed] = objectives

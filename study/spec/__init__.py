@@ -9,7 +9,6 @@ from study.spec.claims import ClaimSpec, claim_text
 from study.spec.declared import choose_study, read_declared
 from study.spec.model import (
     AnalysisSpec,
-    Sampler,
     StudySpec,
     around_config,
     around_of,
@@ -22,6 +21,7 @@ from study.spec.model import (
     swept_in,
 )
 from study.spec.read import read_studies
+from study.spec.search import BudgetSpec, Sampler, SearchSpec, StopSpec
 from study.spec.settings import SIDES, Range, Side, Value
 from study.spec.source import SpecError
 from study.spec.start import Start
@@ -30,12 +30,15 @@ __all__ = [
     "AROUND",
     "SIDES",
     "AnalysisSpec",
+    "BudgetSpec",
     "ClaimSpec",
     "Range",
     "Sampler",
+    "SearchSpec",
     "Side",
     "SpecError",
     "Start",
+    "StopSpec",
     "StudySpec",
     "Value",
     "around_config",

@@ -49,6 +49,16 @@ EXAMPLES: dict[str, Any] = {
     "log": True,
     "search": {"trials": 20},
     "sampler": "tpe",
+    "stop": {"rungs": (0.5,), "keep": 0.5},
+    "rungs": (0.5,),
+    "keep": 0.5,
+    "grids": True,
+    "search.seeds": "adaptive",
+    "budget": {"hours": 8},
+    "hours": 8,
+    "device_hours": 8,
+    "budget.trials": 20,
+    "budget.epochs": 200,
     "evaluation": {
         "norm": "linf",
         "radii": ("4/255", "8/255"),
@@ -123,8 +133,8 @@ _TYPES = {
 }
 _SCALARS = ("float_type", "int_type", "bool_type", "string_type", "literal_error")
 _REFUSED_KEYS = {
-    "pruner": "pruning is not possible, as two objectives give no single value to prune by",
-    "scheduler": "trials cannot be stopped early, as they would be compared at different epochs",
+    "pruner": "two objectives give no single value to prune by; trials are stopped by search.stop",
+    "scheduler": "trials are scheduled by the study; they are stopped early by search.stop",
 }
 _RANGE_KEYS = {"low", "high"}
 

@@ -22,6 +22,7 @@ from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_poin
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
+from study.spec.search import BudgetSpec, SearchSpec, StopSpec
 from study.spec.settings import (
     SIDES,
     Part,
@@ -63,9 +64,6 @@ from trainers.config import (
 
 PRIMARY = "hypervolume_difference"
 """The only kind of primary contrast: of mean robust accuracies over required clean accuracies."""
-
-Sampler = Literal["tpe", "nsga2", "gp", "random"]
-"""The samplers of Optuna that studies.yaml may ask for; `study.search.samplers` builds each."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _NAME_RULE = "a name may hold A-Z a-z 0-9 _ - . (at most 100) and must not begin with - or ."
@@ -174,14 +172,6 @@ class MethodSpec(Part):
     """What this method's trainings start from; None: as the study says."""
 
 
-class SearchSpec(Part):
-    """How ranges are searched."""
-
-    trials: Annotated[int, Ge(1)]
-    """Configurations that Optuna suggests in each search block; each runs with every seed."""
-    sampler: Sampler = "tpe"
-
-
 class ResourcesSpec(Part):
     """The resources that one trial occupies."""
 
@@ -250,6 +240,8 @@ class StudySpec(Part):
     """What `study evaluate` does."""
     resources: ResourcesSpec = ResourcesSpec()
     """What one trial occupies."""
+    budget: Annotated[BudgetSpec | None, BeforeValidator(partial(required, "budget"))] = None
+    """What one launch may spend; None: whatever it takes."""
     analysis: Annotated[AnalysisSpec | None, BeforeValidator(partial(required, "analysis"))] = None
     """What is declared before the results are seen."""
     claims: Annotated[
@@ -266,6 +258,7 @@ _PARTS: dict[str, type[Part]] = {
     "evaluation": _EVALUATION_FORM,
     "autoattack": AutoAttackSpec,
     "resources": ResourcesSpec,
+    "budget": BudgetSpec,
     "analysis": AnalysisSpec,
 }
 
@@ -427,6 +420,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
         case (_, "training" | "model", _):
             return list(Range.model_fields)
+        case (_, "search", "stop"):
+            return list(StopSpec.model_fields)
         case (_, str(part)):
             return list(_PARTS[part].model_fields)
     return []

@@ -142,18 +142,33 @@ def _num_cells(declared: Mapping[str, Any]) -> int:
     return configurations * (len(seeds) if isinstance(seeds, tuple) else 1)
 
 
-def _check_search(name: str, declared: Mapping[str, Any], notes: Notes) -> None:
-    """Check that `search` is present if and only if some setting is a range, valid or not."""
+def _check_search(name: str, declared: dict[str, Any], notes: Notes) -> None:
+    """Check that `search` is present if some setting is a range, and that each of its keys acts.
+
+    A study without ranges may stop trainings and race seeds; it then needs no number of trials.
+    """
     settings = _declared_settings(declared)
     searched = [
         method for method, items in settings.items() if any(isinstance(i, Mapping) for i in items)
     ]
+    search = declared.get("search")
     if searched and "search" not in declared:
         text = f"is missing, but {searched[0]} has a range; add search: {{trials: 20}}"
         notes.add((name, "search"), text)
-    if not searched and "search" in declared and settings:
-        text = "has no effect, as no method has a range; remove it, or give a setting {low, high}"
-        notes.add((name, "search"), text)
+    if searched or not settings or "search" not in declared:
+        return
+    no_range = "has no effect, as no method has a range; remove it"
+    if not isinstance(search, Mapping) or not {"stop", "seeds"} & set(search):
+        notes.add((name, "search"), f"{no_range}, or give a setting {{low, high}}")
+        return
+    for key in ("trials", "sampler"):
+        if key in search:
+            notes.add((name, "search", key), no_range)
+    stop = search.get("stop")
+    if isinstance(stop, Mapping) and not stop.get("grids"):
+        text = "must be true, as no method has a range; add grids: true, or remove stop"
+        notes.add((name, "search", "stop", "grids"), text)
+    declared["search"] = {"trials": 1, **search}
 
 
 def _check_twins(spec: StudySpec, notes: Notes) -> None:

@@ -133,6 +133,7 @@ class Pool:
         dataset = context.dataset
         data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
         self._stack.enter_context(self._interrupts.deferred())
+        self._stack.enter_context(cluster.worker_nursery(context.spec))
         session = cluster.ray_session(
             context.spec, self._project, context.store, data_bytes, self._interrupts, self._open
         )

@@ -1,11 +1,13 @@
 """Tests of what runs all that needs a GPU: with real processes that pass, fail and run over."""
 
 import contextlib
+import importlib
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import gpu
@@ -14,6 +16,7 @@ import pytest
 from gpu import PASSED, Part, Result
 
 from tests.waits import is_gone, slowdown, wait_until
+from trainers.data.cache import DataError
 
 LIMIT = 1200.0
 """Of parts that end by themselves, however busy the machine."""
@@ -119,20 +122,29 @@ def test_the_gpu_tests_are_collected_without_the_projects_settings() -> None:
     assert gpu.run_part(collecting).result == PASSED
 
 
-@pytest.mark.slow
+def run_main(name: str, words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run a benchmark's `main` in this process, which has imported torch."""
+    monkeypatch.setattr(sys, "argv", [name, *words])
+    importlib.import_module(name).main()
+
+
 @pytest.mark.parametrize("name", [one.name for one in gpu.BENCHMARKS if one.name != "gpu_study"])
-def test_every_benchmark_knows_the_options_of_its_part(name: str, tmp_path: Path) -> None:
-    """Exit code 2 is for options; a data set that is not there comes after them, with 1."""
+def test_every_benchmark_knows_the_options_of_its_part(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A data set that is not there comes after the options."""
     (chosen,) = (one for one in gpu.parts("cuda", tmp_path) if one.name == name)
-    words = (*chosen.words, "--data", f"folder:{tmp_path / 'missing'}")
-    asked = Part(name=name, words=words, seconds=LIMIT)
-    assert gpu.run_part(asked).result == "failed: exit code 1"
+    words = (*chosen.words[1:], "--data", f"folder:{tmp_path / 'missing'}")
+    with pytest.raises(DataError, match="missing"):
+        run_main(name, words, monkeypatch)
 
 
-@pytest.mark.slow
-def test_an_option_that_a_benchmark_does_not_know_ends_it_with_two() -> None:
-    asked = Part(name="parity", words=(str(gpu.HERE / "parity.py"), "--no-such"), seconds=LIMIT)
-    assert gpu.run_part(asked).result == "failed: exit code 2"
+def test_an_option_that_a_benchmark_does_not_know_ends_it_with_two(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_main("parity", ["--no-such"], monkeypatch)
+    assert ended.value.code == 2
 
 
 @pytest.mark.slow

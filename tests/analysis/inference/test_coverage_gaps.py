@@ -25,8 +25,8 @@ from analysis.results.trials import TrialResult
 pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"
-SETS = 400 if FULL else 20
-REPLICATES = 1000 if FULL else 400
+SETS = 400 if FULL else 12
+REPLICATES = 1000 if FULL else 200
 SEEDS = 3
 NOISE = 0.006, 0.02
 """Seed SD of clean accuracy; of robust accuracy in units of √(r(1 - r))."""

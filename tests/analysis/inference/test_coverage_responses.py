@@ -28,8 +28,8 @@ pytestmark = pytest.mark.slow
 Draw = Callable[..., Results]
 Curve = Callable[[Array], Array]
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"
-SETS, REPLICATES = (400, 1000) if FULL else (150, 400)
-ROOM = 0.03 if FULL else 0.05
+SETS, REPLICATES = (400, 1000) if FULL else (100, 200)
+ROOM = 0.03 if FULL else 0.06
 SIDES = {"standard": "none", "sam": "sam", "at": "pgd"}
 LEVELS = 0.0025 * 2.0 ** np.arange(7)
 ERROR = 0.005

@@ -1,6 +1,6 @@
 """How often intervals cover and claims hold in `worlds`, whose truth is known.
 
-Short forms run always. The slow forms take 100 studies of each world, and 400 with
+Short forms run always. The slow forms take 40 studies of each world, and 400 with
 RHOEPS_FULL_COVERAGE=1; what is accepted is wider by three standard errors of a share of so many.
 """
 
@@ -24,7 +24,7 @@ from tests.analysis.inference.worlds import (
     true_points,
 )
 
-SETS = 400 if os.environ.get("RHOEPS_FULL_COVERAGE") == "1" else 100
+SETS = 400 if os.environ.get("RHOEPS_FULL_COVERAGE") == "1" else 40
 MARGIN = 0.005
 
 

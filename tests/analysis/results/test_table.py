@@ -474,8 +474,8 @@ def test_options_that_do_not_fit_the_table_are_refused(
 def test_a_status_that_is_none_is_refused():
     row = {"method": "at", "seed": 0, "status": "crashed", "clean": 0.9, "robust_0.1": 0.5}
     assert refused([row]) == [
-        "row 1: status: must be one of done, missing, failed, given up, got crashed; "
-        "write done if it has results"
+        "row 1: status: must be one of done, missing, failed, given up, stopped, spared, got "
+        "crashed; write done if it has results"
     ]
 
 

@@ -10,21 +10,27 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import torch
-from mlflow import MlflowClient
 
 from study.records import store
-from study.records.runs import find_study
-from tests.waits import WAIT_SECONDS, end_of, wait_until
+from tests.study.launch.watching import (
+    await_all_gone,
+    await_launch,
+    children,
+    parent_status,
+    runs_of,
+    statuses,
+    workers,
+)
+from tests.waits import end_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-KILLS = 20 if os.environ.get("RHOEPS_MANY_KILLS") == "1" else 4
+KILLS = 20 if os.environ.get("RHOEPS_MANY_KILLS") == "1" else 3
 """Of one study, before it is launched to its end."""
 
 GRID_ONLY = """\
@@ -50,91 +56,48 @@ def grid(
     return text
 
 
-def runs_of(project: Any, name: str = "tiny") -> list[Any]:
-    """Every trial run of a study, as MLflow has it."""
-    if not (project.folder / "runs" / "mlflow.db").exists():
-        return []
-    client = store.connect(store.find_store(project.folder))
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return []
-    return list(client.search_runs([experiment.experiment_id], "tags.kind = 'trial'"))
+def kill_at_any_moment(project: Any, launcher: "subprocess.Popen[str]", seconds: float) -> None:
+    time.sleep(0.5 + 8 * seconds)
+    launcher.kill()
 
 
-def statuses(project: Any, name: str = "tiny") -> Counter[str]:
-    return Counter(run.info.status for run in runs_of(project, name))
+def kill_in_flight(project: Any, launcher: "subprocess.Popen[str]", seconds: float) -> None:
+    await_next_run(project, launcher)
+    time.sleep(2 * seconds)
+    launcher.kill()
 
 
-def parent_status(project: Any, name: str) -> str:
-    client = store.connect(store.find_store(project.folder))
-    runs = find_study(client, name)
-    assert runs is not None
-    return str(client.get_run(runs.parent).info.status)
+def interrupt_twice(project: Any, launcher: "subprocess.Popen[str]", seconds: float) -> None:
+    await_next_run(project, launcher)
+    os.killpg(launcher.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(launcher.pid, signal.SIGINT)
+    output = end_of(launcher)
+    assert launcher.returncode == 128 + signal.SIGINT, output
+    assert "Traceback" not in output
+    assert "ending at once; what is finished is kept; run the same command again" in output
 
 
-def await_launch(
-    project: Any, launcher: "subprocess.Popen[str]", holds: Callable[[], bool], name: str = "grid"
-) -> None:
-    """Wait for what a running launch will do, as long as its records and states change."""
-    states = project.folder / "runs" / "states"
-
-    def progress() -> tuple[Counter[str], int]:
-        return statuses(project, name), len([*states.glob("*.pt")])
-
-    wait_until(holds, launcher, progress)
+def await_next_run(project: Any, launcher: "subprocess.Popen[str]") -> None:
+    ended = len(runs_of(project))
+    await_launch(project, launcher, lambda: len(runs_of(project)) > ended, "tiny")
 
 
-def await_all_gone(processes: list[tuple[int, str]]) -> None:
-    def alive() -> list[str]:
-        return [command for pid, command in processes if Path(f"/proc/{pid}").exists()]
-
-    wait_until(lambda: not alive(), progress=alive)
-
-
-def children(pid: int) -> list[tuple[int, str]]:
-    """Every process below a process: pid and command line."""
-    found = []
-    for child in _children(pid):
-        try:
-            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        found.append((child, command))
-        found.extend(children(child))
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    try:
-        return [int(child) for task in tasks for child in task.read_text().split()]
-    except OSError:
-        return []
-
-
-def workers(launcher: "subprocess.Popen[str]") -> list[int]:
-    return [pid for pid, command in children(launcher.pid) if "Trainable." in command]
+KINDS = (kill_at_any_moment, kill_in_flight, interrupt_twice)
 
 
 def test_study_killed_again_and_again_ends_with_every_cell_once(project: Any) -> None:
-    """Half of the kills at any moment of the start, half once trials are in flight; an edit."""
-    short = project.file.read_text().replace("epochs: 3", "epochs: 10, end_on: []")
-    project.write(short)
+    """As it starts, once trials are in flight, and by a second Ctrl-C; with an edit on the way."""
+    text = project.file.read_text().replace("epochs: 3", "epochs: 10, end_on: []")
+    few = text.replace("trials: 3", "trials: 2").replace("rho: [0.1, 0.2]", "rho: [0.1]")
+    project.write(few)
     chance = random.Random(20)
     for kill in range(KILLS):
         launcher = project.start("launch", "tiny")
-        if kill % 2:
-            ended = len(runs_of(project))
-            await_launch(
-                project, launcher, lambda ended=ended: len(runs_of(project)) > ended, "tiny"
-            )
-            time.sleep(chance.uniform(0, 2))
-        else:
-            time.sleep(chance.uniform(0.5, 9))
-        launcher.kill()
+        KINDS[kill % 3](project, launcher, chance.random())
         launcher.wait()
         if kill == KILLS // 2:
-            project.write(short.replace("trials: 3", "trials: 4").replace("0.2]", "0.2, 0.3]"))
+            project.write(text)
     print(f"after {KILLS} kills: {dict(statuses(project))}")
     code, output = project.run("launch", "tiny")
     assert code == 0, output
@@ -142,7 +105,7 @@ def test_study_killed_again_and_again_ends_with_every_cell_once(project: Any) ->
     finished = Counter(run.data.tags["cell"] for run in runs if run.info.status == "FINISHED")
     counts = Counter(run.info.status for run in runs)
     print(f"in the end: {dict(counts)}")
-    assert len(finished) == 12 + 2 + 2, output
+    assert len(finished) == 12, output
     assert set(finished.values()) == {1}
     assert counts["RUNNING"] == counts["FAILED"] == 0
     assert 0 < counts["KILLED"] <= KILLS * 2, "more was lost than the cells in flight"
@@ -217,69 +180,59 @@ def test_killed_worker_of_a_cluster_is_recorded_and_its_cell_goes_on_where_it_wa
     assert {path.stem for path in states.iterdir()} == {run.data.tags["cell"] for run in runs}
 
 
-def test_trials_that_raise_stop_a_hopeless_study_and_are_given_up_after_two_tries(
+MIXED = """\
+grid:
+  data: {name: digits}
+  model: {name: small_cnn, width: 2}
+  training: {epochs: 1, batch_size: 250, learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0,
+             schedule: cosine}
+  seeds: [0]
+  methods:
+    fine: {}
+    large: {model: {width: 100000}, weights: {sam: {rho: RADII}}}
+  evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1,
+               attack: {pgd: {steps: 1, restarts: 1}}}
+"""
+WILD = "    wild: {training: {learning_rate: 1.0e+9}, weights: {sam: {rho: [0.1, 10]}}}\n"
+
+
+def test_hopeless_study_is_stopped_and_what_fails_twice_or_diverges_is_given_up(
     project: Any,
 ) -> None:
-    project.write(grid(width=100_000, seeds=str(list(range(16)))))
+    """The second launch also runs a trial again whose files are gone, beside all that fails."""
+    radii = [round(0.1 * count, 1) for count in range(1, 17)]
+    project.write(MIXED.replace("RADII", str(radii)))
     code, output = project.run("launch", "grid")
     assert code == 1, output
     assert "stopped after 5 failed trials (more than 4)" in output
     assert "the next launch will try it once more" in output
-    assert all("alloc" in run.data.tags["reason"] for run in runs_of(project, "grid"))
+    runs = runs_of(project, "grid")
+    [done] = [run for run in runs if run.data.tags["method"] == "fine"]
+    assert all("alloc" in run.data.tags["reason"] for run in runs if run is not done)
     counts = statuses(project, "grid")
     assert counts["FAILED"] <= 6
     assert counts["RUNNING"] == 0
     assert parent_status(project, "grid") == "FAILED"
 
-    project.write(grid(width=100_000, seeds="[0, 1]"))
+    (Path(done.info.artifact_uri) / "bits.npz").unlink()
+    text = MIXED.replace("RADII", str(radii[:2])).replace("  evaluation", f"{WILD}  evaluation")
+    project.write(text)
     code, output = project.run("launch", "grid")
     assert code == 1, output
-    assert "2 given up" in output
-    assert statuses(project, "grid")["FAILED"] == counts["FAILED"] + 2
+    assert "4 given up" in output
     assert "Traceback" not in output
-
-
-def test_diverged_trial_is_given_up_at_once_and_the_others_go_on(project: Any) -> None:
-    project.write(grid(epochs=3, rho="[0.1, 10]", rate="1.0e+9"))
-    code, output = project.run("launch", "grid")
-    assert code == 1, output
-    reasons = [run.data.tags["reason"] for run in runs_of(project, "grid")]
-    assert all(re.match(r"diverged in epoch \d: training loss", reason) for reason in reasons)
+    by_method = Counter(
+        (run.data.tags["method"], run.info.status) for run in runs_of(project, "grid")
+    )
+    assert by_method["fine", "FINISHED"] == 2
+    assert by_method["large", "FAILED"] == counts["FAILED"] + 2
+    assert by_method["wild", "FAILED"] == 2
+    for run in runs_of(project, "grid"):
+        if run.data.tags["method"] == "wild":
+            assert re.match(r"diverged in epoch \d: training loss", run.data.tags["reason"])
     code, output = project.run("launch", "grid")
     assert code == 1
     assert "nothing is left to run" in output
-
-
-def test_ctrl_c_ends_a_launch_quietly_with_every_state_true(project: Any) -> None:
-    project.write(grid(epochs=100_000, seeds="[0, 1]"))
-    launcher = project.start("launch", "grid")
-    await_launch(project, launcher, lambda: statuses(project, "grid")["RUNNING"] == 2)
-    os.killpg(launcher.pid, signal.SIGINT)
-    assert_interrupted(project, launcher, signal.SIGINT)
-
-
-def test_second_ctrl_c_ends_a_launch_at_once_with_a_word(project: Any) -> None:
-    project.write(grid(epochs=100_000, seeds="[0, 1]"))
-    launcher = project.start("launch", "grid")
-    await_launch(project, launcher, lambda: statuses(project, "grid")["RUNNING"] == 2)
-    os.killpg(launcher.pid, signal.SIGINT)
-    time.sleep(0.3)
-    os.killpg(launcher.pid, signal.SIGINT)
-    output = end_of(launcher)
-    assert launcher.returncode == 128 + signal.SIGINT, output
-    assert "Traceback" not in output
-    assert "ending at once; what is finished is kept; run the same command again" in output
-
-
-def assert_interrupted(
-    project: Any, launcher: "subprocess.Popen[str]", number: signal.Signals
-) -> None:
-    output = end_of(launcher)
-    assert launcher.returncode == 128 + number, output
-    assert "Traceback" not in output
-    assert f"interrupted by {number.name}; what is finished is kept" in output
-    assert statuses(project, "grid") == {"KILLED": 2}
-    assert parent_status(project, "grid") == "KILLED"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 2.5])
@@ -312,7 +265,9 @@ def test_deleted_experiment_is_said_by_a_launch_that_began_to_start_ray(project:
     assert "Traceback" not in output
 
 
-def test_second_launch_is_told_who_holds_the_first_until_sigterm_ends_it(project: Any) -> None:
+def test_second_launch_is_told_who_holds_the_first_until_ctrl_c_ends_it_with_every_state_true(
+    project: Any,
+) -> None:
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
     first = project.start("launch", "grid")
     await_launch(project, first, lambda: statuses(project, "grid")["RUNNING"] == 2)
@@ -322,8 +277,13 @@ def test_second_launch_is_told_who_holds_the_first_until_sigterm_ends_it(project
     code, output = project.run("status", "grid")
     assert code == 0
     assert "2 running" in output
-    os.killpg(first.pid, signal.SIGTERM)
-    assert_interrupted(project, first, signal.SIGTERM)
+    os.killpg(first.pid, signal.SIGINT)
+    output = end_of(first)
+    assert first.returncode == 128 + signal.SIGINT, output
+    assert "Traceback" not in output
+    assert "interrupted by SIGINT; what is finished is kept" in output
+    assert statuses(project, "grid") == {"KILLED": 2}
+    assert parent_status(project, "grid") == "KILLED"
 
 
 def test_dead_tracking_server_is_said_at_once(project: Any) -> None:
@@ -334,70 +294,6 @@ def test_dead_tracking_server_is_said_at_once(project: Any) -> None:
         [line] = output.splitlines()
         expected = "MLFLOW_TRACKING_URI: no server answers at http://***@127.0.0.1:9 (Connection"
         assert line.startswith(expected)
-
-
-def test_runs_carry_what_a_reader_compares(shared_finished: Any) -> None:
-    runs = {run.info.run_name: run for run in runs_of(shared_finished, "grid")}
-    run = runs["sam ρ0.1 s0"]
-    wanted = {
-        "method": "sam",
-        "rho": "0.1",
-        "sides.weights": "sam",
-        "sides.inputs": "none",
-        "setup.evaluation.radii": "0.1",
-    }
-    assert {name: run.data.params[name] for name in wanted} == wanted
-    assert run.data.metrics.keys() >= {
-        "train/loss",
-        "validation/clean",
-        "validation/robust",
-        "best/test_clean",
-        "best/test_robust_linf_0.1",
-        "last/test_robust_linf_0.1",
-        "cost/passes_per_sample",
-    }
-    assert run.data.metrics["cost/passes_per_sample"] == 6.0
-    assert {"cell", "study", "seed", "git_commit", "git_dirty", "hardware"} <= run.data.tags.keys()
-    client = MlflowClient(store.find_store(shared_finished.folder).uri)
-    history = client.get_metric_history(run.info.run_id, "train/loss")
-    assert [point.step for point in history] == [1, 2]
-    files = {item.path for item in client.list_artifacts(run.info.run_id)}
-    assert files == {"adversarial_examples.png", "bits.npz", "checkpoints", "config.json"}
-
-
-def test_trial_whose_files_are_gone_runs_again(shared_finished: Any) -> None:
-    [run] = runs_of(shared_finished, "grid")
-    (Path(run.info.artifact_uri) / "bits.npz").unlink()
-    code, output = shared_finished.run("launch", "grid")
-    assert code == 0, output
-    assert statuses(shared_finished, "grid") == {"FINISHED": 2}
-
-
-@pytest.fixture(scope="module")
-def shared_finished(shared_project: Any) -> Any:
-    """A project with one finished trial."""
-    shared_project.write(grid(epochs=2))
-    code, output = shared_project.run("launch", "grid")
-    assert code == 0, output
-    return shared_project
-
-
-@pytest.mark.parametrize(("name", "expected"), [("SIGINT", 0), ("SIGTERM", 143)])
-def test_ui_shows_the_store_and_leaves_nothing_behind(
-    shared_finished: Any, name: str, expected: int
-) -> None:
-    ui = shared_finished.start("ui", "--port", "5310")
-    lines = [ui.stdout.readline() for _ in range(3)]
-    assert re.fullmatch(r"MLflow UI: http://127\.0\.0\.1:53\d\d\n", lines[0]), lines
-    assert lines[1].startswith("  grid: http://127.0.0.1:53")
-    address = lines[0].split()[-1]
-    with urlopen(f"{address}/health", timeout=WAIT_SECONDS) as answer:
-        assert answer.status == 200
-    below = children(ui.pid)
-    ui.send_signal(signal.Signals[name])
-    end_of(ui)
-    assert ui.returncode == expected
-    await_all_gone(below)
 
 
 def test_batch_size_that_leaves_one_sample_costs_no_trial(project: Any) -> None:

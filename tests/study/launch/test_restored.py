@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.launch.context import TrialContext
-from study.launch.states import FileStates
+from study.launch.states import FileStates, TrialContext
 from study.launch.trial import Trial
 from study.plan import space
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG, make_plan

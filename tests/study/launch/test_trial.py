@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.launch.context import TrialContext
-from study.launch.states import FileStates
+from study.launch.states import FileStates, TrialContext
 from study.launch.trainable import CellTrainable
 from study.launch.trial import EndedError, Trial
 from study.plan import space

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 import study
-from study.launch.context import TrialContext
 from study.launch.launch import data_fingerprint, launch_tags
-from study.launch.states import FileStates
+from study.launch.states import FileStates, TrialContext
 from study.launch.trial import Trial
 from study.plan import space
 from study.records.runs import open_study
@@ -57,8 +56,9 @@ class Trained:
     runs: list[str]
 
 
-def train_cells(opened: "study.Study", skip: tuple[str, int]) -> Trained:
-    """Run the cells of a study one after another, as workers would."""
+def train_cells(opened: "study.Study", skip: tuple[str, int] | None = None) -> Trained:
+    """Run the cells of a study one after another, as workers would, but for one to skip."""
+    threads = torch.get_num_threads()
     spec, project = opened.spec, opened.project
     store = find_store(project)
     client = connect(store)
@@ -85,13 +85,11 @@ def train_cells(opened: "study.Study", skip: tuple[str, int]) -> Trained:
                 pass
             assert trial._run is not None
             runs.append(trial._run.id)
+    torch.set_num_threads(threads)
     return Trained(opened, runs)
 
 
 @pytest.fixture(scope="package")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    threads = torch.get_num_threads()
     folder = tmp_path_factory.mktemp("trained")
-    made = train_cells(study.from_dict(DECLARED, "tiny", folder=folder), MISSING)
-    torch.set_num_threads(threads)
-    return made
+    return train_cells(study.from_dict(DECLARED, "tiny", folder=folder), MISSING)

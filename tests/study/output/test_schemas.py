@@ -22,6 +22,7 @@ REFUSED = [
     pytest.param("weights: {sam: {rho: [0.1, 0.2]}}", "weights: {sma: {rho: 1}}", id="side"),
     pytest.param("low: 0.05, high", "lower: 0.05, high", id="range"),
     pytest.param("trials: 3", "trials: 0", id="too few trials"),
+    pytest.param("trials: 3", "trials: 3, stop: {rungs: 0.5}", id="half a stop"),
     pytest.param("norm: linf, radii", "norm: l1, radii", id="norm"),
     pytest.param("schedule: cosine", "schedule: cosin", id="word"),
 ]
@@ -30,6 +31,8 @@ ACCEPTED = [
     pytest.param("sam: {rho: [0.1, 0.2]}", "my_parts:Mine: {gain: 2}", id="own part"),
     pytest.param("width: 2", "width: {low: 2, high: 4}", id="range of whole numbers"),
     pytest.param("learning_rate: 0.1", "learning_rate: [0.1, 0.2]", id="grid"),
+    pytest.param("{trials: 3}", "{stop: {rungs: [0.5], keep: 0.5}, seeds: adaptive}", id="stop"),
+    pytest.param("{trials: 3}", "{trials: 3, stop: never}\n  budget: {hours: 8}", id="budget"),
 ]
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from study.plan.seeds import Pair, front_chances, wanted
+from analysis.fronts.pareto import on_front
+from study.plan.seeds import Pair, _above_cleaner, front_chances, wanted
 
 
 def seeds_of(mean: Pair, deviation: float, number: int, seed: int) -> list[Pair]:
@@ -39,6 +40,11 @@ def test_chances_depend_on_no_order_of_the_records() -> None:
     order = np.random.default_rng(1).permutation(12)
     again = front_chances([rows[row] for row in order], [methods[row] for row in order])
     assert again.tolist() == chances[order].tolist()
+
+
+def test_a_sort_by_one_objective_marks_the_front_where_no_two_are_equal() -> None:
+    drawn = np.random.default_rng(0).random((20, 15, 2))
+    assert (_above_cleaner(drawn) == on_front(drawn)).all()
 
 
 def test_undecided_ones_want_seeds_before_sure_ones_and_dominated_ones_want_none() -> None:

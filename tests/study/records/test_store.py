@@ -1,7 +1,10 @@
 """Stores of folders that are moved, copied, and have names that no address can hold."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,15 @@ from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from study.records.database import open_database
 from study.records.runs import StudyRuns, TrialRun, open_source, open_study, read_trials
-from study.records.store import Store, TrackingError, connect, find_store, placed
+from study.records.store import (
+    SQLITE,
+    Store,
+    TrackingError,
+    connect,
+    find_store,
+    placed,
+    schema_file,
+)
 from study.spec import StudySpec
 
 ODD = ("per%20cent", "what?", "a # b; c\\d", "new\nline", "ε ρ", "latin \udce9")
@@ -126,3 +137,22 @@ def test_folder_of_links_that_others_could_write_is_refused(
     link.parent.chmod(0o777)
     with pytest.raises(TrackingError, match="must be a folder that this user alone can write"):
         find_store(project)
+
+
+def statements(path: Path) -> list[str]:
+    """Return what would make a database again, without the times of day in it."""
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE experiments SET creation_time = 0, last_update_time = 0")
+        return sorted(database.iterdump())
+
+
+@pytest.mark.slow
+def test_tables_made_at_once_are_those_that_mlflow_makes(tmp_path: Path) -> None:
+    if not schema_file(version("mlflow")).exists():
+        pytest.skip("the tables of this version of MLflow are not known, so it makes them itself")
+    store, theirs = find_store(tmp_path), tmp_path / "mlflow.db"
+    connect(store)
+    MlflowClient(tracking_uri=f"{SQLITE}{theirs}").search_experiments(max_results=1)
+    ours = [text.replace(store.artifacts, "") for text in statements(store.path)]
+    assert ours == statements(theirs)
+    assert len(ours) > 100

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from analysis.report.bundle import write_report
 from analysis.results.trials import ResultsError
 from study.launch import launch
 from study.plan import space
@@ -372,6 +373,12 @@ def test_a_report_of_two_studies_is_logged_with_both(
         assert "comparison/one+two/index.html" in logged
         # The note tells of the study's own report, not of this one.
         assert client.get_run(runs.parent).data.tags["mlflow.note.content"] == spec.about
+
+
+@pytest.fixture(autouse=True)
+def _few_replicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports be written from few replicates, whose number does not matter here."""
+    monkeypatch.setitem(write_report.__kwdefaults__, "replicates", 20)
 
 
 def test_a_report_of_more_trials_is_kept(

@@ -688,3 +688,25 @@ def test_no_odd_value_ends_in_a_traceback(tmp_path, data):
         inner = inner[key]
     inner[key] = data.draw(odd_values)
     _read_or_refuse(tmp_path, json.dumps(document).encode())
+
+
+GRID = VALID.replace("{low: 0.05, high: 0.5, log: true}", "0.1")
+
+
+def test_a_study_without_ranges_may_stop_trainings_and_race_seeds(tmp_path):
+    for stop in ("{rungs: [0.2, 0.5], keep: 0.5, grids: true}", "never"):
+        search = f"search: {{stop: {stop}, seeds: adaptive}}"
+        text = GRID.replace("search: {trials: 6, sampler: tpe}", search)
+        declared = read(tmp_path, text)["digits"].search
+        assert declared.seeds == "adaptive"
+        assert declared.stop is None if stop == "never" else declared.stop.rungs == (0.2, 0.5)
+
+
+def test_what_acts_on_no_grid_is_refused_in_a_study_without_ranges(tmp_path):
+    search = "search: {trials: 6, stop: {rungs: [0.5], keep: 0.5}}"
+    text = GRID.replace("search: {trials: 6, sampler: tpe}", search)
+    assert messages(tmp_path, text) == [
+        "20: digits.search.trials: has no effect, as no method has a range; remove it",
+        "20: digits.search.stop.grids: must be true, as no method has a range; add grids: true, "
+        "or remove stop",
+    ]

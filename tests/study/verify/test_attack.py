@@ -366,7 +366,8 @@ def ended_units(output: str) -> list[tuple[int, float]]:
 def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missing(
     project: Any,
 ) -> None:
-    project.write(study_of(epochs=2, batch=250))
+    text = study_of(epochs=2, batch=250)
+    project.write(text.replace("[0.05, 0.1]", "[0.1]").replace("radius: 0.05", "radius: 0.1"))
     spec = read_studies(project.file)["judged"]
     store = find_store(project.folder)
     dataset = load_data(spec.data, project.folder)
@@ -391,13 +392,13 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     output = "".join(lines) + process.stdout.read()
     assert process.wait() == 130, output
     assert "AutoAttack, first 10 of 500, on 2 networks, 1 configuration" in output
-    assert "6 units, 0 done" in output
+    assert "4 units, 0 done" in output
     assert re.search(r"seed=1: AutoAttack .*: failed: CheckpointError: .* is damaged", output)
     assert "interrupted by SIGINT; what is finished is kept" in output
     assert "Traceback" not in output
     done = done_units(project)
-    assert set(ended_units(output)) <= done <= {(0, 0.05), (0, 0.1), (0, 0.3)}
-    assert len(done) >= 2
+    assert set(ended_units(output)) <= done <= {(0, 0.1), (0, 0.3)}
+    assert done
 
     weights.write_bytes(kept)
     gone = min(done)
@@ -405,7 +406,7 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     (folders[0] / file_name("last", Threat(norm=norm, radius=gone[1], samples=10))).unlink()
     code, output = project.run("evaluate", "judged")
     assert code == 0, output
-    whole = {(seed, radius) for seed in (0, 1) for radius in (0.05, 0.1, 0.3)}
+    whole = {(seed, radius) for seed in (0, 1) for radius in (0.1, 0.3)}
     assert set(ended_units(output)) == (whole - done) | {gone}
     assert done_units(project) == whole
     assert "Its configuration has 2 seeds" in output
@@ -417,13 +418,13 @@ def test_evaluation_that_fails_in_part_and_is_stopped_goes_on_with_what_is_missi
     for network in member.networks:
         records = read_attacks(store, network.record, "last", 10, hash_of_first(dataset.test))
         threats = [(record.threat.norm, record.threat.radius) for record in records]
-        assert threats == [("linf", 0.05), ("linf", 0.1), ("l2", 0.3)]
-        model = load_network(context, network)
-        direct = autoattack(model, first, 16, norm="linf", radius=0.1, seed=0, device=CPU)
-        assert np.array_equal(records[1].bits, direct.bits)
+        assert threats == [("linf", 0.1), ("l2", 0.3)]
         checks = {check.name: check for check in read_checks(store, network.record, "last")}
         assert checks["tier gap"].verdict != "not run"
         assert checks["transfer"].verdict != "not run"
+    model = load_network(context, network)
+    direct = autoattack(model, first, 16, norm="linf", radius=0.1, seed=0, device=CPU)
+    assert np.array_equal(records[0].bits, direct.bits)
 
     code, output = project.run("evaluate", "judged")
     assert (code, output.count("nothing to do")) == (0, 2), output

@@ -47,9 +47,19 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "resnet18": {"model": "resnet18", "width": 64},
     "vit": {"model": "vit", "width": 64, "depth": 2, **ADAMW},
 }
-WALKED = [names for names in ALLOWED if names[0] == "none" or names[1] == "pgd linf"]
-"""Every input side with every loss, every weight side with every loss: what meets in a step. Weight
-and input side do not, and all combinations of them train in `test_combinations`."""
+PLAIN_SIDES = ("none", "pgd linf")
+WALKED = [
+    names
+    for names in ALLOWED
+    if names[:2] == PLAIN_SIDES
+    or (
+        names[2] in ("cross_entropy", "trades")
+        and (names[0], names[1]) != PLAIN_SIDES
+        and (names[0] == "none" or names[1] == "pgd linf")
+    )
+]
+"""Every loss, and every weight and input side with a loss of one and a loss of two kinds of images.
+All combinations of weight and input sides train in `test_combinations`."""
 EVERYTHING = method_of(("sam", "pgd linf", "trades"))
 SHAPES = {"as stored": (1, 8, 8), "cropped": (3, 32, 32)}
 WAITS = {

@@ -1,6 +1,7 @@
 """Tests of AutoAttack's adapter: it equals a direct call, sample by sample, and leaves no trace."""
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -29,6 +30,10 @@ from trainers.train import new_state, train
 
 CPU = torch.device("cpu")
 DIRECT_NORMS = {"linf": "Linf", "l2": "L2"}
+LONG = pytest.mark.skipif(
+    os.environ.get("RHOEPS_FULL_COVERAGE") != "1", reason="RHOEPS_FULL_COVERAGE=1 runs it"
+)
+"""Of cases that are long, and of which a short one is beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +111,7 @@ def direct(
     [
         pytest.param("linf", 0.06, 12, id="linf, two batches, the last one short"),
         pytest.param("l2", 0.55, 6, id="l2, four batches"),
-        pytest.param("l2", 0.4, 20, id="l2, Square too", marks=pytest.mark.slow),
+        pytest.param("l2", 0.4, 20, id="l2, Square too", marks=LONG),
     ],
 )
 def test_ten_classes_equal_a_direct_call_sample_by_sample(
@@ -144,7 +149,7 @@ def check_rows(found: AutoAttacked, case: Case, norm: str, radius: float) -> Non
     [
         pytest.param(4, 0.14, None, id="4 classes"),
         pytest.param(3, 0.12, ["apgd-ce", "fab", "square"], id="3 classes"),
-        pytest.param(2, 0.25, ["apgd-ce", "fab", "square"], id="2 classes"),
+        pytest.param(2, 0.25, ["apgd-ce", "fab", "square"], id="2 classes", marks=LONG),
     ],
 )
 def test_fewer_than_ten_classes_equal_a_direct_call_sample_by_sample(

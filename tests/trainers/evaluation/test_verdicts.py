@@ -3,6 +3,7 @@
 The networks are trained as that study trains them, seconds each, and judged by its own attack.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -15,6 +16,7 @@ from torch import nn
 from tests.trainers.evaluation import masked
 from trainers.config import EvaluationConfig, Method, Noise, Pgd, PgdAttack, Sam, TrainConfig
 from trainers.data.dataset import Dataset
+from trainers.data.subset import Split
 from trainers.engine.engine import Engine
 from trainers.evaluation.diagnose import diagnose
 from trainers.evaluation.evaluate import evaluate
@@ -25,6 +27,8 @@ from trainers.train import new_state, train
 MakeConfig = Callable[..., TrainConfig]
 Trained = Callable[[str], nn.Module]
 CPU = torch.device("cpu")
+JUDGED = 500 if os.environ.get("RHOEPS_FULL_COVERAGE") == "1" else 200
+"""Test images that are judged; all of them are 500."""
 VOIDING = 6
 """A fail up to this row voids the robust numbers."""
 EVALUATION = EvaluationConfig(
@@ -50,6 +54,12 @@ MASKS: dict[str, Callable[[nn.Module], nn.Module]] = {
 
 
 @pytest.fixture(scope="module")
+def judged(digits: Dataset) -> Split:
+    test = digits.test
+    return Split(images=test.images[:JUDGED], labels=test.labels[:JUDGED])
+
+
+@pytest.fixture(scope="module")
 def trained(make_config: MakeConfig, digits: Dataset) -> Trained:
     @cache
     def network(name: str) -> nn.Module:
@@ -67,10 +77,10 @@ def failures(checks: tuple[Check, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_an_honest_network_passes(name: str, trained: Trained, digits: Dataset) -> None:
+def test_an_honest_network_passes(name: str, trained: Trained, judged: Split) -> None:
     model = trained(name)
-    bits = evaluate(model, digits.test, 16, EVALUATION, 0, CPU).bits
-    checks = diagnose(model, digits.test, 16, EVALUATION, seed=0, device=CPU, bits=bits)
+    bits = evaluate(model, judged, 16, EVALUATION, 0, CPU).bits
+    checks = diagnose(model, judged, 16, EVALUATION, seed=0, device=CPU, bits=bits)
     assert worst(checks) == "pass", failures(checks)
 
 
@@ -78,30 +88,30 @@ def test_an_honest_network_passes(name: str, trained: Trained, digits: Dataset) 
     ("name", "mask"), [*(("standard", mask) for mask in MASKS), ("at 0.2", "saturated front")]
 )
 def test_hidden_gradients_void_the_numbers(
-    name: str, mask: str, trained: Trained, digits: Dataset
+    name: str, mask: str, trained: Trained, judged: Split
 ) -> None:
     """As rows 1 to 6 alone decide; AutoAttack's bits stand in for the slow queries of Square."""
     model = MASKS[mask](trained(name))
     checks = diagnose(
         model,
-        digits.test,
+        judged,
         16,
         EVALUATION,
         seed=0,
         device=CPU,
         bits=None,
-        strong={0.1: np.ones((2, 500), dtype=bool)},
+        strong={0.1: np.ones((2, JUDGED), dtype=bool)},
         samples=40,
     )
     assert [check for check in checks if check.verdict == "fail" and check.number <= VOIDING]
     assert worst(checks) == "fail"
 
 
-def accuracy_under(attack: PgdAttack, model: nn.Module, digits: Dataset) -> float:
+def accuracy_under(attack: PgdAttack, model: nn.Module, judged: Split) -> float:
     """At the objective radius, from the starts of a diagnosis."""
     probe = Probe(
         model=model,
-        split=digits.test,
+        split=judged,
         divisor=16,
         norm="linf",
         radius=0.1,
@@ -120,17 +130,17 @@ ATTACKS = {
 
 @pytest.mark.parametrize(("attack", "title", "verdict"), ATTACKS.values(), ids=ATTACKS)
 def test_the_attack_that_is_judged_is_the_study_s(
-    attack: PgdAttack, title: str, verdict: Verdict, trained: Trained, digits: Dataset
+    attack: PgdAttack, title: str, verdict: Verdict, trained: Trained, judged: Split
 ) -> None:
     """Even the weakest, far from what more steps and restarts leave, only warns."""
     model, evaluation = trained("at 0.02"), replace(EVALUATION, attack=attack)
-    checks = diagnose(model, digits.test, 16, evaluation, seed=0, device=CPU, bits=None)
+    checks = diagnose(model, judged, 16, evaluation, seed=0, device=CPU, bits=None)
     named = {check.name: check for check in checks}
     for row in ("returned images", "plateau", "logit scale"):
         assert f"{title} " in named[row].text
     longer = replace(attack, steps=5 * attack.steps)
     more = replace(attack, restarts=5 * attack.restarts)
-    own, *left = (accuracy_under(each, model, digits) for each in (attack, longer, more))
+    own, *left = (accuracy_under(each, model, judged) for each in (attack, longer, more))
     assert named["plateau"].numbers == pytest.approx(
         {"accuracy": own, "by steps": own - left[0], "by restarts": own - left[1]}
     )
