@@ -167,7 +167,8 @@ def _values(hint: object) -> str:
         if get_origin(one) is Literal:
             words.append(" or ".join(f"`{value}`" for value in get_args(one)))
         elif get_origin(one) is tuple:
-            words.append(f"list of {_values(get_args(one)[0])}")
+            entries = _values(get_args(one)[0])
+            words.append("list, see below" if entries == "see below" else f"list of {entries}")
         elif one in _WORDS:
             words.append(_WORDS[one])
         elif isinstance(one, ForwardRef) or not isinstance(one, type):

@@ -33,6 +33,8 @@ _LOOK: dict[str, Any] = {
     "grid.color": FAINT,
     "grid.linewidth": 0.6,
     "path.simplify": False,
+    # TrueType: conferences refuse Type 3 fonts.
+    "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "rhoeps",
     "text.color": INK,
@@ -51,6 +53,8 @@ _COUNTED = re.compile(r"[A-Za-z].*_\d+")
 """A name that matplotlib generates for a part of a figure, which no reader needs."""
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that a name in a study may hold, but an XML file may not."""
+_MARK = "data-mark"
+"""Attribute of a marker while its figure is written."""
 _LAYER = "layer:"
 """Prefix of the group id of an artist that belongs to a layer."""
 
@@ -101,14 +105,21 @@ def pdf(figure: Figure) -> bytes:
 
 
 def svg(
-    figure: Figure, key: str, title: str, description: str, titles: Mapping[str, str] | None = None
+    figure: Figure,
+    key: str,
+    title: str,
+    description: str,
+    titles: Mapping[str, str] | None = None,
+    *,
+    linked: bool = False,
 ) -> str:
     """Save a figure as an SVG element, for a page or a file.
 
     Its identifiers start with `key`, so that several figures can share one page. A screen reader
-    reads `title` and `description`. `titles` appear over the markers that a layer names. Text stays
-    text. Coordinates are rounded to one or two decimals, which is invisible: without this and the
-    rest of `_shorten`, the page of the digits study would be twice as large.
+    reads `title` and `description`. `titles` appear over the markers that a layer names; `linked`
+    makes each marker c3 a link to #d3 with this name instead, which the keyboard reaches. Text
+    stays text. Coordinates are rounded to one or two decimals, which is invisible: without this and
+    the rest of `_shorten`, the page of the digits study would be twice as large.
     """
     buffer = StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -122,12 +133,14 @@ def svg(
         _shorten(element, key, numbered)
         name = element.get("id", "")
         if name.startswith(_LAYER):
-            _turn_into_layer(element, name.removeprefix(_LAYER).split(), titles or {})
+            _turn_into_layer(element, name.removeprefix(_LAYER).split())
     for group in root.iter("g"):
         _share_style(group)
+        _name_marks(group, titles or {}, linked=linked)
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-        f'viewBox="{root.get("viewBox")}" style="{FONTS}" role="img" '
+        f'viewBox="{root.get("viewBox")}" style="{FONTS}" '
+        f'role="{"group" if linked else "img"}" '
         f'aria-labelledby="{key}-title {key}-desc">'
         f'<title id="{key}-title">{escape(title)}</title>'
         f'<desc id="{key}-desc">{escape(description)}</desc>'
@@ -167,18 +180,28 @@ def _shorten(element: ElementTree.Element, key: str, numbered: Mapping[str, str]
         element.set(name, text.strip())
 
 
-def _turn_into_layer(
-    group: ElementTree.Element, words: list[str], titles: Mapping[str, str]
-) -> None:
-    """Replace the id of a layer by its classes, and write titles to its markers."""
+def _turn_into_layer(group: ElementTree.Element, words: list[str]) -> None:
+    """Replace the id of a layer by its classes, and mark its markers by their keys."""
     marks = [word for word in words if re.fullmatch(r"c\d+", word)]
     classes = " ".join(word for word in words if word not in marks)
     del group.attrib["id"]
     if classes:
         group.attrib = {"class": classes, **group.attrib}
     for mark, use in zip(marks, group.iter(f"{_SVG}use"), strict=False):
-        if titles.get(mark):
-            ElementTree.SubElement(use, "title").text = titles[mark]
+        use.set(_MARK, mark)
+
+
+def _name_marks(group: ElementTree.Element, titles: Mapping[str, str], *, linked: bool) -> None:
+    """Add titles to the marks of a group, or make the marks links that have these as names."""
+    for place, use in enumerate(list(group)):
+        mark = use.attrib.pop(_MARK, "")
+        title = titles.get(mark, "")
+        if title and linked:
+            link = ElementTree.Element("a", {"href": f"#d{mark[1:]}", "aria-label": title})
+            group[place] = link
+            link.append(use)
+        elif title:
+            ElementTree.SubElement(use, "title").text = title
 
 
 def _share_style(group: ElementTree.Element) -> None:

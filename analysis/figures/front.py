@@ -1,20 +1,18 @@
 """The main figure of a study: robust against clean accuracy, in percent, with its captions.
 
-Means are large and seeds are faint. If the figure stands alone, small panels beside it show the
-gap, the exchange rate and the attainable robustness.
+It has three forms. On the page, single seeds, regions and bands are there to be switched on. Alone,
+it has the finding as its title. For a column of a paper, it is small and has no title.
 """
 
 import textwrap
-from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from analysis.curves.gaps import Gap
-from analysis.document import Analysis, View
+from analysis.document import Analysis
 from analysis.figures import layers
 from analysis.figures.canvas import INK, MUTED, layer, look, new_axes
 from analysis.figures.labels import (
@@ -29,8 +27,7 @@ from analysis.figures.labels import (
     text_boxes,
     value_labels,
 )
-from analysis.figures.marks import draw_survival, line_boxes, panel_name, write_beside
-from analysis.figures.palette import MethodStyle, method_styles
+from analysis.figures.marks import line_boxes
 from analysis.figures.scene import Drawn, MethodScene, Scene, gather, left_out_text
 from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text, listed_text
 from analysis.fronts.choice import Choice
@@ -39,21 +36,22 @@ from analysis.results.results import Results
 from analysis.results.trials import Array
 from analysis.results.words import attack_text, count_text, shortened, value_text
 
-Draw = Callable[[Axes], None]
-RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Ticks of an exchange rate."""
-NAME = 16
-"""Letters of a method's name in a small panel."""
-MOST_RINGS = 24
-"""With more configurations, only members of fronts have rings: other rings would hide them."""
 MOST_SEED_POINTS = 400
 """With more trials, only means are drawn: single seeds would be one grey cloud."""
 SHORT_FAMILIES = {"power": "power", "superellipse": "superellipse", "ellipse": "Gaussian ellipse"}
 LABEL_SIZE = 9.5
 LABEL_LETTERS = 56
 """So many letters of an axis label fit beside the figure; a longer label is smaller."""
+MARGIN = 2.0
+"""Labels keep a distance from marks, in points around the mark."""
 READING_LINE = 0.135
 """Height of a line of small print, in inches."""
+ALONE, COLUMN, COLUMN_POINTS = (7.2, 4.9), (3.25, 2.7), 8.0
+"""Width and height in inches of the figure alone, without its texts, and in a column of a paper,
+where every text has so many points."""
+COLUMN_LABELS, COLUMN_MARKS, COLUMN_FAINT = 2, 0.75, 0.35
+"""In a column, each method has so many labels of points, marks and lines are smaller by a factor,
+and regions are fainter."""
 
 
 def fig_front(
@@ -76,17 +74,42 @@ def fig_front(
     scene = gather(analysis, radius, (first, *others))
     with look():
         figure, axes = _canvas(analysis, radius, first, header)
-        axes.set_xlabel("Clean accuracy (%)")
         label = f"Robust accuracy (%), {attack_text(analysis.results.threat, radius)}"
         axes.set_ylabel(label, fontsize=LABEL_SIZE * min(1.0, LABEL_LETTERS / len(label)))
-        axes.set_xlim(scene.limits[:2])
-        axes.set_ylim(0.0, scene.limits[2])
-        if scene.methods:
-            with_seeds = len(analysis.results.trials) <= MOST_SEED_POINTS
-            _draw(axes, scene, with_seeds, all_rings=len(analysis.found) <= MOST_RINGS)
-        else:
-            axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
+        _fill(axes, analysis, scene, layered=layered)
     return figure
+
+
+def fig_column(analysis: Analysis, radius: float) -> Figure:
+    """Draw the main figure for one column of a paper: 3.25 inches wide, 8 points, no title."""
+    scene = gather(analysis, radius, (analysis.estimand,))
+    with look():
+        figure, axes = new_axes(*COLUMN, left=0.15, right=0.975, top=0.98, bottom=0.15)
+        norm = f"{analysis.results.threat.norm} {value_text(radius)}"
+        axes.set_ylabel(f"Robust accuracy (%), {norm}", fontsize=COLUMN_POINTS)
+        axes.tick_params(labelsize=COLUMN_POINTS)
+        _fill(axes, analysis, scene, size=COLUMN_POINTS)
+        axes.xaxis.label.set_fontsize(COLUMN_POINTS)
+        for line in axes.lines:
+            line.set_markersize(COLUMN_MARKS * line.get_markersize())
+            line.set_linewidth(COLUMN_MARKS * line.get_linewidth())
+        for region in axes.patches:
+            region.set_alpha(COLUMN_FAINT)
+    return figure
+
+
+def _fill(
+    axes: Axes, analysis: Analysis, scene: Scene, *, layered: bool = False, size: float = 0.0
+) -> None:
+    """Draw a scene into its axes. size: of every label, in points; 0.0: each as it is."""
+    axes.set_xlabel("Clean accuracy (%)")
+    axes.set_xlim(scene.limits[:2])
+    axes.set_ylim(0.0, scene.limits[2])
+    if not scene.methods:
+        axes.text(0.5, 0.5, "No trial has a result.", transform=axes.transAxes, ha="center")
+        return
+    with_seeds = layered and len(analysis.results.trials) <= MOST_SEED_POINTS
+    _draw(axes, scene, with_seeds=with_seeds, layered=layered, size=size)
 
 
 def headline_finding(analysis: Analysis) -> Finding | None:
@@ -110,7 +133,8 @@ def front_title(analysis: Analysis, radius: float) -> str:
     finding = headline_finding(analysis)
     if finding is None or radius != analysis.results.threat.objective_radius:
         return f"{analysis.results.study}: clean accuracy and robust accuracy"
-    return finding.text.partition(" (95%")[0].rstrip(" .,;")
+    plain = finding.plain.partition(". ")[0] or finding.text.partition(" (95%")[0]
+    return plain.rstrip(" .,;")
 
 
 def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> str:
@@ -126,7 +150,9 @@ def front_conditions(analysis: Analysis, radius: float, estimand: Estimand) -> s
     )
 
 
-def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
+def front_reading(
+    analysis: Analysis, radius: float, estimand: Estimand, *, layered: bool = False
+) -> str:
     """Describe how to read the main figure, and what is outside it."""
     results, choice = analysis.results, analysis.choice
     view = analysis.view(radius, estimand)
@@ -135,13 +161,11 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
     families = ", ".join(
         f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
-    several = any(len(c.trials) > 1 for c in analysis.found)
-    several = several and len(results.trials) <= MOST_SEED_POINTS
     searched = any(front.note.searched and front.configurations for front in choice.fronts)
     parts = [
-        "Dots: single seeds" if several else "",
-        "rings: 95% regions of the means of "
-        + ("front members" if len(analysis.found) > MOST_RINGS else "configurations"),
+        "Each point is the mean of a configuration; reach it for its numbers and its 95% region"
+        if layered
+        else "rings: 95% regions of the means of front members",
         f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
         if fitted
         else "",
@@ -150,13 +174,12 @@ def front_reading(analysis: Analysis, radius: float, estimand: Estimand) -> str:
         if stepped
         else "",
         ("dashed steps" if fitted or stepped else "steps")
-        + ": median attainment surface, shaded from its pessimistic to its optimistic edge "
-        "(95%, pointwise)",
+        + ": robust accuracy attained at a clean accuracy or a higher one",
         "hollow: searched" if searched else "",
         "stars: references, each a published single run without an interval"
         if results.references
         else "",
-        _member_text(results, choice, radius),
+        _member_text(results, choice, radius, layered=layered),
     ]
     text = "; ".join(part for part in parts if part)
     position = results.threat.radii.index(radius)
@@ -175,28 +198,13 @@ def chosen_text(results: Results) -> str:
     return f"{where} at {'radius' if norm == threat.norm else norm} {value_text(radius)}"
 
 
-def _asides(analysis: Analysis, view: View) -> list[Draw]:
-    """Choose the small panels: gap, rate and attainable robustness, if they exist."""
-    styles = method_styles(analysis.results.methods)
-    draws: list[Draw] = []
-    gap = next((gap for gap in view.gaps if gap.range is not None), None)
-    if gap is not None:
-        draws.append(lambda axes: _draw_gap(axes, gap))
-    if any(rate.clean for rate in view.rates):
-        draws.append(lambda axes: _draw_rates(axes, view, styles))
-    if view.contrasts.hypervolumes:
-        draws.append(lambda axes: _draw_forest(axes, analysis, view, styles))
-    if len(draws) < 3 and any(margin.curve for margin in analysis.margins):
-        draws.append(lambda axes: _draw_radii(axes, analysis, styles))
-    return draws
-
-
-def _member_text(results: Results, choice: Choice, radius: float) -> str:
+def _member_text(results: Results, choice: Choice, radius: float, *, layered: bool) -> str:
     threat = results.threat
     text = f"large markers: each method's front as chosen on {chosen_text(results)}"
     shifted = choice.on_validation and radius == threat.objective_radius and not threat.chosen_at
-    if shifted and any(front.note.searched and front.members for front in choice.fronts):
-        text += "; thin arrows: from validation to test accuracies"
+    searched = any(front.note.searched and front.members for front in choice.fronts)
+    if layered and shifted and searched:
+        text += "; arrows, with the single seeds: from validation to test accuracies"
     return text
 
 
@@ -204,19 +212,15 @@ def _canvas(
     analysis: Analysis, radius: float, estimand: Estimand, header: bool
 ) -> tuple[Figure, Axes]:
     if not header:
-        return new_axes(6.0, 4.7, left=0.095, right=0.985, top=0.955, bottom=0.105)
-    title = textwrap.wrap(_whole_words(front_title(analysis, radius), 218), 111)
-    conditions = textwrap.wrap(front_conditions(analysis, radius, estimand), 200)
-    reading = textwrap.wrap(front_reading(analysis, radius, estimand), 212)
-    above = 0.42 + 0.22 * len(title) + 0.17 * len(conditions)
+        return new_axes(6.0, 4.7, left=0.095, right=0.985, top=0.975, bottom=0.105)
+    title = textwrap.wrap(_whole_words(front_title(analysis, radius), 218), 68)
+    conditions = textwrap.wrap(front_conditions(analysis, radius, estimand), 118)
+    reading = textwrap.wrap(front_reading(analysis, radius, estimand), 125)
+    above = 0.32 + 0.22 * len(title) + 0.17 * len(conditions)
     below = 0.6 + READING_LINE * len(reading)
-    height = 5.7 + above + below
-    draws = _asides(analysis, analysis.view(radius, estimand))
+    height = ALONE[1] + above + below
     ends = {"top": 1 - above / height, "bottom": below / height}
-    right = 0.665 if draws else 0.985
-    figure, axes = new_axes(12.4, height, left=0.055, right=right, **ends)
-    for draw, panel in zip(draws, _column(figure, len(draws), ends), strict=True):
-        draw(panel)
+    figure, axes = new_axes(ALONE[0], height, left=0.085, right=0.985, **ends)
     write: dict[str, Any] = {"va": "top", "linespacing": 1.25}
     place, text = 1 - 0.12 / height, "\n".join(title)
     figure.text(0.012, place, text, fontsize=12.5, fontweight="bold", color=INK, **write)
@@ -233,31 +237,22 @@ def _whole_words(text: str, most: int) -> str:
     return cut if len(cut) > most // 2 or cut == text else shortened(text, most)
 
 
-def _column(figure: Figure, count: int, ends: Mapping[str, float]) -> list[Axes]:
-    """Add `count` small axes below each other at the right edge of a figure."""
-    if count == 0:
-        return []
-    gap = 0.85 / figure.get_figheight()
-    height = (ends["top"] - ends["bottom"] - gap * (count - 1)) / count
-    return [
-        figure.add_axes((0.765, ends["top"] - height * (at + 1) - gap * at, 0.225, height))
-        for at in range(count)
-    ]
-
-
-def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> None:
+def _draw(axes: Axes, scene: Scene, *, with_seeds: bool, layered: bool, size: float) -> None:
     markers, lines, strokes = [np.empty((0, 4))], [np.empty((0, 4))], [np.empty((0, 4))]
     for method in scene.methods:
         for drawn in method.drawn:
-            solid, faint = _draw_estimand(axes, method, drawn, all_rings=all_rings)
-            lines += solid
-            strokes += faint
-        if with_seeds and len(method.seeds) > len(method.points):
-            layers.draw_seeds(axes, method.seeds, method.style, layer(method.key))
-            strokes.append(marker_boxes(axes, method.seeds, layers.SEED))
-        layers.draw_shifts(axes, *method.shifts, method.style, layer(method.key))
+            lines += _draw_estimand(axes, method, drawn, layered=layered)
+            if not layered:
+                rings = method.points[method.is_member], drawn.covariances[method.is_member]
+                strokes.append(layers.region_boxes(axes, *rings))
+        if with_seeds:
+            gid = layer(method.key, "seed")
+            if len(method.seeds) > len(method.points):
+                layers.draw_seeds(axes, method.seeds, method.style, gid)
+            layers.draw_shifts(axes, *method.shifts, method.style, gid)
         _draw_means(axes, method)
-        markers.append(marker_boxes(axes, method.points, layers.OTHER))
+        for kept, width in ((method.is_member, layers.MEMBER), (~method.is_member, layers.OTHER)):
+            markers.append(marker_boxes(axes, method.points[kept], width + MARGIN))
     for _, *point in scene.references:
         layers.draw_reference(axes, (point[0], point[1]))
         markers.append(marker_boxes(axes, np.array(point), layers.REFERENCE))
@@ -266,19 +261,26 @@ def _draw(axes: Axes, scene: Scene, with_seeds: bool, *, all_rings: bool) -> Non
     outside = _draw_outside(axes, scene)
     markers += [marker_boxes(axes, np.array(label.anchors), 0.0) for label in outside]
     boxes = [np.vstack(found) for found in (markers, lines, strokes)]
-    for label in gaps:
+    for label in _sized(gaps, size):
         # Each estimand has its own label in the same place, and only one is visible.
         place_labels(axes, [label], *boxes)
     boxes[1] = np.vstack([boxes[1], *(text_boxes(axes, label.text) for label in gaps)])
-    if not _place_names(axes, scene, boxes):
+    if not _place_names(axes, scene, boxes, size):
         _draw_legend(axes, scene)
-    place_labels(axes, outside + value_labels(scene), *boxes)
+    values = value_labels(scene, COLUMN_LABELS) if size else value_labels(scene)
+    place_labels(axes, _sized(outside + values, size), *boxes)
 
 
-def _place_names(axes: Axes, scene: Scene, boxes: list[Array]) -> bool:
+def _sized(labels: list[Label], size: float) -> list[Label]:
+    """Return the labels, all of this size in points; 0.0 leaves each as it is."""
+    return [replace(label, size=size) if size else label for label in labels]
+
+
+def _place_names(axes: Axes, scene: Scene, boxes: list[Array], size: float) -> bool:
     """Write all names, add them to the solid boxes, and return whether all have room."""
-    unnamed = _left_over(axes, method_labels(scene) + reference_labels(scene), boxes)
-    tails = tail_labels(scene, unnamed)
+    names = _sized(method_labels(scene) + reference_labels(scene), size)
+    unnamed = _left_over(axes, names, boxes)
+    tails = _sized(tail_labels(scene, unnamed), size)
     return not _left_over(axes, tails, boxes) and len(tails) == len(unnamed)
 
 
@@ -290,28 +292,31 @@ def _left_over(axes: Axes, labels: list[Label], boxes: list[Array]) -> list[str]
     return [label.text for label, is_placed in zip(labels, placed, strict=True) if not is_placed]
 
 
-def _draw_estimand(
-    axes: Axes, method: MethodScene, drawn: Drawn, *, all_rings: bool
-) -> tuple[list[Array], list[Array]]:
-    """Draw a method's layer of an estimand, and return its solid and its faint boxes."""
+def _draw_estimand(axes: Axes, method: MethodScene, drawn: Drawn, *, layered: bool) -> list[Array]:
+    """Draw a method's layer of an estimand, and return the boxes of its lines.
+
+    Each region is a layer of its own on the page, which shows one when its point is reached.
+    """
     gid, style = layer(method.key, drawn.key), method.style
     fitted = len(drawn.curve) > 0
-    layers.draw_surface_band(
-        axes, drawn.pessimistic, drawn.optimistic, style, gid, alone=not fitted
-    )
+    if layered:
+        band = layer(method.key, drawn.key, "band")
+        edges = drawn.pessimistic, drawn.optimistic
+        layers.draw_surface_band(axes, *edges, style, band, alone=not fitted)
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
-    steps = line_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])
-    ringed = method.is_member | all_rings
-    regions = method.points[ringed], drawn.covariances[ringed]
-    layers.draw_regions(axes, *regions, style, gid)
-    faint = [layers.region_boxes(axes, *regions)]
+    for at, is_member in enumerate(method.is_member):
+        ring = layer(
+            method.key, drawn.key, "ring", f"g{method.rows[at]}", *["member"] * int(is_member)
+        )
+        if layered or is_member:
+            region = method.points[at : at + 1], drawn.covariances[at : at + 1]
+            layers.draw_regions(axes, *region, style, ring)
     if not fitted:
-        return [steps], faint
+        return [line_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])]
     for other in drawn.close:
         axes.plot(*other[layers.thinned(len(other))].T, color=style.colour, lw=0.6, gid=gid)
     layers.draw_curve(axes, drawn.curve, drawn.band, drawn.beyond, style, gid)
-    solid = [layers.curve_boxes(axes, line) for line in (drawn.curve, drawn.beyond) if len(line)]
-    return solid, [*faint, steps]
+    return [layers.curve_boxes(axes, line) for line in (drawn.curve, drawn.beyond) if len(line)]
 
 
 def _draw_means(axes: Axes, method: MethodScene) -> None:
@@ -327,7 +332,7 @@ def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
     left, top = axes.get_xlim()[0], axes.get_ylim()[1]
     styles = {method.note.name: method for method in scene.methods}
     heights = [min(height, top) for height in scene.outside_heights]
-    for c, height in zip(scene.outside, heights, strict=True):
+    for c, row, height in zip(scene.outside, scene.outside_rows, heights, strict=True):
         method = styles[c.method]
         axes.plot(
             [left],
@@ -338,7 +343,7 @@ def _draw_outside(axes: Axes, scene: Scene) -> list[Label]:
             color=method.style.colour,
             clip_on=False,
             zorder=5,
-            gid=layer(method.key),
+            gid=layer(method.key, f"c{row}"),
         )
     return left_labels(scene, heights)
 
@@ -370,99 +375,3 @@ def _draw_legend(axes: Axes, scene: Scene) -> None:
     for name, _, _ in scene.references:
         axes.plot([], [], ls="", marker="*", mfc="white", mec=MUTED, label=shortened(name, 28))
     axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=8)
-
-
-def _title(axes: Axes, text: str) -> None:
-    axes.text(-0.24, 1.035, text, transform=axes.transAxes, fontsize=9, color=INK, va="bottom")
-    axes.tick_params(labelsize=8)
-
-
-def _draw_gap(axes: Axes, gap: Gap) -> None:
-    clean, low, high = (100 * np.array(part) for part in (gap.clean, gap.low, gap.high))
-    ends = 100 * np.array(gap.envelope_low), 100 * np.array(gap.envelope_high)
-    axes.fill_between(clean, *ends, color=INK, alpha=0.06, lw=0)
-    axes.fill_between(clean, low, high, color=INK, alpha=0.16, lw=0)
-    axes.plot(clean, 100 * np.array(gap.estimate), color=INK, lw=1.8)
-    axes.axhline(0.0, color="#8C8C8C", lw=0.9)
-    axes.set_xlim(clean[0], clean[-1])
-    axes.set_ylim(_seen(100 * np.array(gap.estimate), low, high))
-    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
-    first, second = (panel_name(name, NAME) for name in (gap.first, gap.second))
-    _title(axes, f"Robust accuracy of {first} minus {second} (pp)")
-
-
-def _seen(estimate: Array, low: Array, high: Array) -> tuple[float, float]:
-    """Choose the limits of a gap's axis in points, with 0 inside."""
-    # A band may widen without bound at its ends, so it is cut beyond three usual widths.
-    usual = 3.0 * float(np.median(high - low))
-    ends = max(low.min(), estimate.min() - usual), min(high.max(), estimate.max() + usual)
-    margin = 0.08 * max(ends[1], 0.0) - 0.08 * min(ends[0], 0.0)
-    return min(ends[0], 0.0) - margin, max(ends[1], 0.0) + margin
-
-
-def _draw_rates(axes: Axes, view: View, styles: Mapping[str, MethodStyle]) -> None:
-    drawn = [rate for rate in view.rates if rate.clean]
-    for rate in drawn:
-        colour, clean = styles[rate.method].colour, 100 * np.array(rate.clean)
-        axes.fill_between(clean, rate.low, rate.high, color=colour, alpha=0.16, lw=0)
-        axes.plot(clean, rate.estimate, color=colour, lw=1.8)
-    estimates = np.concatenate([rate.estimate for rate in drawn])
-    axes.set_yscale("log")
-    axes.set_ylim(max(estimates.min() / 2, 0.02), min(estimates.max() * 2.5, 200.0))
-    low, high = axes.get_ylim()
-    ticks = [tick for tick in RATES if low <= tick <= high]
-    axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("Clean accuracy (%)", fontsize=8)
-    _title(axes, "Robust points gained per clean point given up")
-
-
-def _draw_forest(
-    axes: Axes, analysis: Analysis, view: View, styles: Mapping[str, MethodStyle]
-) -> None:
-    rows = [
-        (one.method, one.value, styles[one.method].text_colour, styles[one.method].marker)
-        for one in view.contrasts.hypervolumes
-    ]
-    primary = view.contrasts.primary
-    if primary is not None:
-        text = f"{panel_name(primary.first, 8)} − {panel_name(primary.second, 8)}"
-        rows.append((text, primary.difference, INK, "d"))
-    for place, (_, value, colour, marker) in enumerate(rows):
-        ends = 100 * value.low, 100 * value.high
-        axes.hlines(-place, *ends, color=colour, lw=1.6)
-        axes.plot([100 * value.estimate], [-place], marker=marker, ms=5, color=colour, ls="")
-        text = f"{100 * value.estimate:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
-        look_of_text = {"va": "center", "fontsize": 7.5, "color": colour}
-        write_beside(axes, text, (ends[1], -place), (6, 0), **look_of_text)
-    low = min(0.0, *(100 * value.low for _, value, _, _ in rows))
-    high = max(100 * value.high for _, value, _, _ in rows)
-    axes.set_xlim(1.05 * low, low + 1.8 * max(high - low, 1.0))
-    axes.set_xticks([tick for tick in axes.get_xticks() if low <= tick <= max(1.1 * high, 10.0)])
-    axes.set_ylim(-len(rows) + 0.4, 0.6)
-    axes.set_yticks(
-        [-place for place in range(len(rows))], [panel_name(name, 19) for name, *_ in rows]
-    )
-    if low < 0:
-        axes.axvline(0.0, color="#8C8C8C", lw=0.9)
-    axes.set_xlabel("percentage points", fontsize=8)
-    floor = f"{100 * analysis.results.clean_floor:g}"
-    _title(axes, f"Mean attainable robust accuracy, clean {floor}–100%")
-
-
-def _draw_radii(axes: Axes, analysis: Analysis, styles: Mapping[str, MethodStyle]) -> None:
-    radii = (0.0, *analysis.results.threat.radii)
-    for margin in analysis.margins:
-        if margin.curve is None:
-            continue
-        style = styles[analysis.found[margin.row].method]
-        draw_survival(axes, margin.curve, style.colour)
-        points = [100 * value.estimate for value in margin.accuracies]
-        axes.plot(radii, points, ls="", marker=style.marker, ms=4, color=style.colour)
-    axes.set_ylim(0.0, 104.0)
-    axes.set_xlim(0.0, 1.02 * radii[-1])
-    axes.set_xticks(radii, [value_text(radius) for radius in radii])
-    axes.set_xlabel(f"Attack radius ({analysis.results.threat.norm})", fontsize=8, color=MUTED)
-    _title(axes, "Accuracy (%) of the most robust choices")

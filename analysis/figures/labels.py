@@ -149,15 +149,18 @@ def tail_labels(scene: Scene, texts: Sequence[str]) -> list[Label]:
     return labels
 
 
-def value_labels(scene: Scene) -> list[Label]:
-    """Build labels of some points with their values: both ends of a front, then others."""
+def value_labels(scene: Scene, most: int = LABELLED) -> list[Label]:
+    """Build labels of some points with their values: both ends of a front, then others.
+
+    most: of each method.
+    """
     labels = []
     for method in scene.methods:
         members = [row for row in range(len(method.points)) if method.is_member[row]]
         members.sort(key=lambda row: -method.points[row, 0])
         others = [row for row in range(len(method.points)) if not method.is_member[row]]
-        chosen = [members[at] for at in thinned(len(members), LABELLED)]
-        chosen += [others[at] for at in thinned(len(others), max(LABELLED - len(members), 0))]
+        chosen = [members[at] for at in thinned(len(members), most)]
+        chosen += [others[at] for at in thinned(len(others), max(most - len(members), 0))]
         labels += [
             Label(
                 text=point_text(method.shown[row].values),

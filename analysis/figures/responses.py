@@ -30,7 +30,7 @@ from analysis.figures.marks import (
 )
 from analysis.figures.palette import MethodStyle, method_styles
 from analysis.inference.claims import Interval
-from analysis.responses.equivalence import Equivalence, Equivalent
+from analysis.responses.equivalence import FEWEST, Equivalence, Equivalent
 from analysis.responses.margins import Margin
 from analysis.responses.strength import HeatMap, Response
 from analysis.results.configurations import configurations
@@ -262,7 +262,8 @@ def _draw_reference(axes: Axes, equivalence: Equivalence, points: Array) -> None
     """Draw a line of slope 2 through the middle of the values from which the slope was fitted."""
     rows = equivalence.slope.rows if equivalence.slope else [v.row for v in equivalence.values]
     claimed = [v for v in equivalence.values if v.epsilon and v.rho and v.row in rows]
-    if not claimed or any(value.rho is None for value in equivalence.values):
+    # A slope through one or two values would say nothing.
+    if len(claimed) < FEWEST or any(value.rho is None for value in equivalence.values):
         return
     x = [math.log10(v.rho) for v in claimed if v.rho is not None]
     y = [math.log10(v.epsilon.estimate) for v in claimed if v.epsilon is not None]
@@ -274,7 +275,7 @@ def _draw_reference(axes: Axes, equivalence: Equivalence, points: Array) -> None
     line = np.column_stack([10**at, 10 ** (middle[1] + 2 * (at - middle[0]))])
     axes.plot(*line.T, color=MUTED, lw=1.0, ls="--", zorder=1)
     label = Label(
-        text="slope 2",
+        text="if ε grew as ρ²",
         anchors=pairs(line[[15, 4, 17, 10, 2]]),
         colour=MUTED,
     )

@@ -25,6 +25,9 @@ CHI = 2.4477468306808166
 """√ of the 95% point of χ² with 2 degrees of freedom: half-width of a region in deviations."""
 FAR, LEAST_WIDTH = 3, 0.02
 """Far left is more than so many widths of the range of the other points, of at least 2 points."""
+ROOM, GAIN = 0.25, 1.5
+"""A configuration that is no member of a front may lie left of all members by this share of their
+range. Those further left are outside the figure where the range is then so many times narrower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,8 @@ class Scene:
     methods: tuple[MethodScene, ...]
     outside: tuple[ConfigurationResult, ...]
     """Configurations left of the figure."""
+    outside_rows: tuple[int, ...]
+    """Their rows in `configurations(results)`."""
     outside_heights: tuple[float, ...]
     """Their robust accuracies."""
     arrows: tuple[Arrow, ...]
@@ -121,7 +126,7 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
     """Gather what the main figure shows at this radius under these estimands."""
     choice = analysis.choice
     views = [analysis.view(radius, estimand) for estimand in estimands]
-    limits = _limits(analysis, choice, views)
+    limits, keys = _limits(analysis, choice, views), [c.key for c in analysis.found]
     methods = tuple(
         _method(analysis, number, front, views, limits)
         for number, front in enumerate(choice.fronts)
@@ -130,6 +135,7 @@ def gather(analysis: Analysis, radius: float, estimands: Sequence[Estimand]) -> 
         limits=limits,
         methods=tuple(method for method in methods if len(method.points) or len(method.members)),
         outside=left_out(choice),
+        outside_rows=tuple(keys.index(c.key) for c in left_out(choice)),
         outside_heights=tuple(
             100 * c.robust[analysis.results.threat.radii.index(radius)].mean
             for c in left_out(choice)
@@ -165,33 +171,51 @@ def shown_range(clean: Array) -> tuple[float, float]:
     return float(falling[-1]), float(falling[0])
 
 
+def shown_from(choice: Choice) -> float:
+    """Choose the clean accuracy (a fraction) at which a figure begins.
+
+    The figure shows all members of fronts, unless one collapsed. Others that lie far left of them
+    were trained too strongly, and would press all that matters into a corner.
+    """
+    found = tuple(c for front in choice.fronts for c in front.configurations)
+    members = tuple(c for front in choice.fronts for c in front.members)
+    clean, on_front = mean_points(found, 0)[:, 0], mean_points(members, 0)[:, 0]
+    low, high = shown_range(clean)
+    inside = on_front[on_front >= low]
+    if len(inside) == 0:
+        return low
+    width = max(high - float(inside.min()), LEAST_WIDTH)
+    from_members = float(inside.min()) - ROOM * width
+    kept = float(clean[clean >= from_members].min())
+    return kept if high - low > GAIN * max(high - kept, LEAST_WIDTH) else low
+
+
 def frame(
     choice: Choice, position: int, references: Sequence[Reference] = ()
 ) -> tuple[float, float, float]:
     """Return the lowest clean, highest clean and highest robust accuracy of a figure (fractions).
 
-    The range contains the means shown, their single seeds and the references, except seeds and
-    references far left of all means.
+    The range contains the means shown, and the references except those far left of all means.
     """
     found = tuple(c for front in choice.fronts for c in front.configurations)
-    low, high = shown_range(mean_points(found, position)[:, 0])
+    low = shown_from(choice)
     shown = [c for c in found if c.clean.mean >= low]
+    high = max((c.clean.mean for c in shown), default=1.0)
     width = max(high - low, LEAST_WIDTH)
-    seeds = [trial.clean for c in shown for trial in c.trials if trial.clean >= low - width]
     published = [
         (one.clean, robust)
         for one in references
         if (robust := one.robust[position]) is not None and one.clean >= low - FAR * width
     ]
-    seeds += [clean for clean, _ in published]
+    ends = [low, high, *(clean for clean, _ in published)]
     tops = [*(c.robust[position].high for c in shown), *(robust for _, robust in published)]
-    return min([low, *seeds]), max([high, *seeds]), max(tops, default=0.0)
+    return min(ends), max(ends), max(tops, default=0.0)
 
 
 def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
     """Return the configurations whose mean clean accuracy is left of the range shown."""
     found = tuple(c for front in choice.fronts for c in front.configurations)
-    low, _ = shown_range(mean_points(found, 0)[:, 0])
+    low = shown_from(choice)
     return tuple(c for c in found if c.clean.mean < low)
 
 
@@ -208,12 +232,7 @@ def left_out_text(choice: Choice, position: int, references: Sequence[Reference]
         if (robust := one.robust[position]) is not None and one.clean < low
     ]
     more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
-    listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
-    dropped = {c.key for c in left_out(choice)}
-    shown = [c for f in choice.fronts for c in f.configurations if c.key not in dropped]
-    seeds = sum(trial.clean < low for c in shown for trial in c.trials)
-    clipped = f"Single seeds left of the figure: {seeds}." if seeds else ""
-    return f"{listed} {clipped}".strip()
+    return f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
 
 
 def _method(
@@ -335,7 +354,10 @@ def _arrows(view: View, methods: Sequence[MethodScene]) -> list[Arrow]:
 def _limits(
     analysis: Analysis, choice: Choice, views: Sequence[View]
 ) -> tuple[float, float, float]:
-    """Choose the limits of the axes so that means, most seeds and regions are inside."""
+    """Choose the limits of the axes so that all means are inside, with room for labels.
+
+    Regions may reach beyond the sides: they are as wide as the whole range where images are few.
+    """
     position = analysis.results.threat.radii.index(views[0].radius)
     low, high, top = frame(choice, position, analysis.results.references)
     dropped = {c.key for c in left_out(choice)}
@@ -344,11 +366,10 @@ def _limits(
             continue
         for view in views:
             covariance = view.fronts.configurations[row].covariance
-            clean, robust = (CHI * max(covariance[i][i], 0.0) ** 0.5 for i in (0, 1))
-            low, high = min(low, c.clean.mean - clean), max(high, c.clean.mean + clean)
+            robust = CHI * max(covariance[1][1], 0.0) ** 0.5
             top = max(top, c.robust[position].mean + robust)
     low, high, top = 100 * low, 100 * high, 100 * top
-    margin = max(0.04 * (high - low), 0.3)
+    margin = max(0.1 * (high - low), 0.3)
     # Nothing but half a marker can be beyond 100%.
     return (
         max(low - margin, -0.5),

@@ -8,6 +8,7 @@ from analysis.findings.phrases import (
     design_text,
     held_back,
     interval_text,
+    plain_ends,
     points_text,
     share_text,
 )
@@ -94,7 +95,34 @@ def _each_finding(
     conditions = _conditions(results, contrasts, pair, blank.n)
     reason = BOUNDS if open_ones else ""
     text = f"{'. '.join(parts)} ({conditions})."
-    return replace(blank, text=text, status="claimed" if claimed else "bracketed", reason=reason)
+    blank = replace(blank, text=text, plain=_plain_each(found, pair))
+    return replace(blank, status="claimed" if claimed else "bracketed", reason=reason)
+
+
+def _plain_each(found: Sequence[ConfigurationResult], pair: MethodDominance) -> str:
+    """Format how the second method's settings compare with the closest of the first, plainly."""
+    firsts = {each.first for each in pair.each}
+    one = configuration_text(found[min(firsts)], 40) if len(firsts) == 1 else ""
+    one, other = one or method_text(pair.first), method_text(pair.second)
+    robust = [each.robust for each in pair.each]
+    clean = [each.clean for each in pair.each]
+    more = f"by {_span(robust)} pp (each interval above {points_text(min(r.low for r in robust))})"
+    text = f"{one} is more robust than every setting of {other} tried, {more}."
+    if min(r.low for r in robust) <= 0:
+        text = f"{one} compared with the settings of {other} tried: robust {_span(robust, '+')} pp."
+    claimed = sum(each.claimed for each in pair.each)
+    worst = min(c.low for c in clean)
+    loss = f", at worst {points_text(-worst)} pp lower by the adjusted intervals" * (worst < 0)
+    shown = f"it surely wins in both accuracies against {claimed} of {len(pair.each)}"
+    shown = shown if claimed else "whether it wins in both accuracies is undecided"
+    return f"{text} Its clean accuracy is {_span(clean)} pp higher{loss}; {shown}."
+
+
+def _span(differences: Sequence[Interval], sign: str = "") -> str:
+    """Format the least and the greatest of some estimates; sign: of those above 0."""
+    low, high = (f([d.estimate for d in differences]) for f in (min, max))
+    ends = [f"{sign if value > 0 else ''}{points_text(value)}" for value in (low, high)]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
 def _best_finding(
@@ -118,9 +146,15 @@ def _best_finding(
         f"{share_text(best.share)}, the reverse {share_text(best.reverse)} "
         f"({_conditions(results, contrasts, pair, blank.n)})."
     )
+    holds = "is more accurate than" if best.claimed else "is not shown to be more accurate than"
+    plain = (
+        f"{first} {holds} {second} both clean and under attack: clean "
+        f"{_plain_difference(best.clean)}, robust {_plain_difference(best.robust)}."
+    )
     return replace(
         blank,
         text=text,
+        plain=plain,
         status="claimed" if best.claimed else "bracketed",
         estimate=best.robust.estimate,
         low=best.robust.low,
@@ -158,7 +192,8 @@ def _margin_finding(
             f"{_shortfall(closest, pair.pairs, pair.clean_margin)} ({conditions})."
         )
         reason = "the lower bound of the clean difference must lie above minus the margin"
-        return replace(blank, text=text, status="bracketed", reason=reason)
+        plain = f"It is not established that {one} is more robust than {other} and {cost}."
+        return replace(blank, text=text, plain=plain, status="bracketed", reason=reason)
     least = min(bounds)
     text = f"{one} is at least {points_text(least)} pp more robust than {other} and {cost}"
     if len(bounds) < len(pair.each):
@@ -166,9 +201,10 @@ def _margin_finding(
             f"For {len(bounds)} of {count_text(len(pair.each), 'configuration')} of {other}, {one} "
             f"is at least {points_text(least)} pp more robust and {cost}"
         )
+    plain = f"{text}, as declared."
     listed = [_named_pair(found, each) + f", {_differences(each)}" for each in pair.within]
     text += f" ({conditions}). Compared are {_some(listed)}."
-    return replace(blank, text=text, status="claimed", low=least)
+    return replace(blank, text=text, plain=plain, status="claimed", low=least)
 
 
 def _shortfall(each: Dominance, pairs: int, margin: float = 0.0) -> str:
@@ -213,6 +249,12 @@ def _with_interval(difference: Interval) -> str:
     sign = "+" if difference.estimate > 0 else ""
     interval = interval_text(difference.low, difference.high)
     return f"{sign}{points_text(difference.estimate)} pp ({interval})"
+
+
+def _plain_difference(difference: Interval) -> str:
+    sign = "+" if difference.estimate > 0 else ""
+    ends = plain_ends(difference.low, difference.high)
+    return f"{sign}{points_text(difference.estimate)} pp {ends}"
 
 
 def _some(listed: list[str]) -> str:

@@ -25,8 +25,13 @@ from analysis.results.words import (
 )
 
 KIND, SLOPE_KIND = "equivalent epsilon", "slope of equivalent epsilon"
+PARTS = (
+    *("half", "a third", "a quarter", "a fifth", "a sixth"),
+    *("a seventh", "an eighth", "a ninth", "a tenth"),
+)
+"""The second part of a whole, the third, and so on."""
 MOST_NAMED = 8
-"""At most so many values of ρ have a finding, the most robust ones; the table has all."""
+"""At most so many values of ρ have a finding, the most robust ones first; the table has all."""
 
 
 def equivalence_findings(
@@ -51,12 +56,10 @@ def equivalence_findings(
         if not one.seed_noise:
             said.append(_unsaid(blank, one))
             continue
-        # The most robust values are chosen, and listed in the order of ρ.
         kept = sorted(one.values, key=lambda value: -value.robust.estimate)[:MOST_NAMED]
         own = [
             _noisy(_value_finding(results, found, blank, one, value), (noisy or {}).get(value.row))
-            for value in one.values
-            if value in kept
+            for value in kept
         ]
         if one.values:
             own.append(_slope_finding(results, blank, one))
@@ -107,7 +110,7 @@ def _value_finding(
     names = configuration_text(found[value.row], 40), method_text(one.adversarial)
     finding = replace(blank, status=value.status, range=(min(one.levels), max(one.levels)))
     if value.epsilon is not None:
-        epsilon = value.epsilon
+        epsilon, at = value.epsilon, value.epsilon.estimate
         return replace(
             finding,
             text=f"{names[0]} is as robust as {names[1]} trained with ε = "
@@ -115,14 +118,36 @@ def _value_finding(
             f"{value_text(epsilon.low)} to {value_text(epsilon.high)}; {conditions}; interpolated "
             f"between {count_text(len(positive), 'trained ε', 'trained ε')} from "
             f"{value_text(positive[0])} to {value_text(positive[-1])}).",
+            plain=f"{names[0]} is as robust as {names[1]} trained at ε ≈ {value_text(at, 2)} "
+            f"[{value_text(epsilon.low, 2)} to {value_text(epsilon.high, 2)}]"
+            f"{_part_text(at, one.radius)}.",
             estimate=epsilon.estimate,
             low=epsilon.low,
             high=epsilon.high,
         )
     reason = _bracket_reason(one, value)
+    bracketed, add = _bracketed(names, one, value), ""
+    if value.next_level is not None:
+        add = f" Train ε = {value_text(value.next_level)} to learn more."
     return replace(
-        finding, text=f"{_bracketed(names, one, value)} ({conditions}). {reason}", reason=reason
+        finding,
+        text=f"{bracketed} ({conditions}). {reason}",
+        plain=f"{bracketed}.{add}",
+        reason=reason,
     )
+
+
+def _part_text(epsilon: float, radius: float) -> str:
+    """Format a training ε as a part of the attack radius; empty where it is none.
+
+    >>> _part_text(0.011, 0.1), _part_text(0.05, 0.1), _part_text(0.2, 0.1)
+    (', about a ninth of the attack radius 0.1', ', about half of the attack radius 0.1', '')
+    """
+    part = round(radius / epsilon) if epsilon > 0 else 0
+    if part < 2:
+        return ""
+    words = f"1/{part}" if part >= 2 + len(PARTS) else PARTS[part - 2]
+    return f", about {words} of the attack radius {value_text(radius)}"
 
 
 def _noisy(finding: Finding, ratio: float | None) -> Finding:
@@ -133,6 +158,7 @@ def _noisy(finding: Finding, ratio: float | None) -> Finding:
     return replace(
         finding,
         text=f"{finding.text} {capital(reason)}.",
+        plain=f"{finding.plain} Not claimed: {reason}.",
         status="bracketed",
         reason="; ".join(part for part in (reason, finding.reason) if part),
     )

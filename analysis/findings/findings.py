@@ -11,10 +11,12 @@ from analysis.findings.floors import floor_finding
 from analysis.findings.fronts import contrast_findings
 from analysis.findings.gaps import gap_findings, rate_findings, refusal_findings, scatter_findings
 from analysis.findings.optimism import effort_findings, selection_findings
+from analysis.findings.phrases import best_of_each
 from analysis.findings.responses import margin_findings, response_findings
 from analysis.findings.verdicts import claim_findings
 from analysis.inference.claims import Finding
 from analysis.results.results import compared
+from analysis.results.words import value_text
 
 
 def find(analysis: Analysis) -> tuple[Finding, ...]:
@@ -32,7 +34,7 @@ def find(analysis: Analysis) -> tuple[Finding, ...]:
     fits = [fit for fit in view.fits if fit.method in perturbing]
     return (
         *claim_findings(results, analysis.claims),
-        *contrast_findings(results, view.contrasts),
+        *contrast_findings(results, view.contrasts, best_of_each(analysis)),
         *exclusion_findings(results, analysis.exclusion),
         *_gaps(analysis, view),
         *(f for tier in analysis.tiers for f in tier.analysis.findings),
@@ -78,6 +80,10 @@ def _elsewhere(analysis: Analysis, view: View) -> list[Finding]:
     # Equal cost is compared at the objective radius only.
     some = replace(view.contrasts, contrasts=chosen, costs=())
     return [
-        replace(finding, kind=f"{finding.kind}, other radius")
-        for finding in contrast_findings(analysis.results, some)
+        replace(
+            finding,
+            kind=f"{finding.kind}, other radius",
+            plain=f"At radius {value_text(view.radius)}: {finding.plain}" if finding.plain else "",
+        )
+        for finding in contrast_findings(analysis.results, some, best_of_each(analysis, view))
     ]

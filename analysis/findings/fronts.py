@@ -5,13 +5,19 @@ from dataclasses import replace
 
 from analysis.findings.phrases import (
     NO_SEEDS,
+    Bests,
     accuracy_interval,
     design_text,
+    equal_text,
     estimand_text,
+    finer_text,
     held_back,
     interval_text,
     invisible_text,
     judged,
+    lead_text,
+    level_text,
+    plain_ends,
     points_text,
     requirements_text,
     unrepeated_text,
@@ -29,19 +35,46 @@ UNEQUAL = 2
 """Noise visibly favours a front of more than so many times the configurations."""
 SMALLEST_LIFT = 0.0005
 """Half a unit of the last digit printed."""
+STANDARD_COST = 3.0
+"""Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 COST_UNIT = "forward passes per training image and epoch"
 
 Pair = tuple[Hypervolume, Hypervolume]
 """The fronts of two methods; the one ahead comes first."""
 
 
-def contrast_findings(results: Results, contrasts: Contrasts) -> list[Finding]:
-    """Return which front is better on average over required clean accuracies, primary first."""
+def contrast_findings(
+    results: Results, contrasts: Contrasts, bests: Bests | None = None
+) -> list[Finding]:
+    """Return which front is better on average over required clean accuracies, primary first.
+
+    bests: the configurations that plain sentences name; None names none.
+    """
     found = configurations(results)
     if not contrasts.contrasts:
         return [_nothing_to_compare(results, found, contrasts)]
-    fronts = [_contrast_finding(results, found, contrasts, one) for one in contrasts.contrasts]
+    order = _by_interest(results, contrasts)
+    fronts = [_contrast_finding(results, found, contrasts, one, bests or {}) for one in order]
     return fronts + [_cost_finding(results, found, contrasts, one) for one in contrasts.costs]
+
+
+def _by_interest(results: Results, contrasts: Contrasts) -> list[Contrast]:
+    """Sort contrasts: the primary one, others of the method that leads in it, and the rest.
+
+    Those with standard training come last: which perturbation helps more is the question.
+    """
+    plain = {note.name for note in results.methods if note.kind == "standard"}
+    primary, leader = contrasts.primary, ""
+    if primary is not None:
+        leader = primary.first if primary.difference.estimate >= 0 else primary.second
+    return sorted(
+        contrasts.contrasts,
+        key=lambda one: (
+            not one.primary,
+            bool({one.first, one.second} & plain),
+            leader not in (one.first, one.second),
+        ),
+    )
 
 
 def _contrast_finding(
@@ -49,6 +82,7 @@ def _contrast_finding(
     found: Sequence[ConfigurationResult],
     contrasts: Contrasts,
     contrast: Contrast,
+    bests: Bests,
 ) -> Finding:
     values = {one.method: one for one in contrasts.hypervolumes}
     both = values[contrast.first], values[contrast.second]
@@ -71,7 +105,7 @@ def _contrast_finding(
     )
     if not contrasts.seed_noise:
         return _refused(results, contrast, both, finding)
-    said = _worded(results, found, contrasts, contrast, both, finding)
+    said = _worded(results, found, contrasts, contrast, both, finding, bests)
     return held_back(said, found, (contrast.first, contrast.second))
 
 
@@ -82,12 +116,14 @@ def _worded(
     contrast: Contrast,
     both: Pair,
     finding: Finding,
+    bests: Bests,
 ) -> Finding:
     """Return the finding in words; the first front is the one that is ahead."""
     assert finding.estimate is not None
     assert finding.low is not None
     assert finding.high is not None
-    one, other = (method_text(front.method) for front in both)
+    names = both[0].method, both[1].method
+    one, other = map(method_text, names)
     conditions = (
         f"95% interval {interval_text(finding.low, finding.high)}, "
         f"{_adjusted(contrasts, contrast)}; "
@@ -105,16 +141,19 @@ def _worded(
             f"{one} and {other} differ by less than the declared margin of {percent(margin)} pp "
             f"in robust accuracy, {measured}, a difference of {gap} ({conditions})."
         )
-        return replace(finding, text=text)
+        return replace(finding, text=text, plain=equal_text(results, finding, names))
     said = f"{one} attains {gap} more robust accuracy than {other}, {measured}"
+    plain = lead_text(results, finding, names, bests, primary=contrast.primary)
     if finding.low > 0 and not contrast.is_claimed:
         return _finer_grid(contrast, both, finding, measured, conditions)
     if finding.low <= 0:
         said = f"{one} and {other} are not separated in robust accuracy, {measured}"
         said += f", a difference of {gap}"
+        plain = level_text(results, finding, names)
     rows = [found[row] for front in both for row in front.rows]
     doubt = invisible_text(results, rows, 0.5 * (finding.high - finding.low))
-    return judged(replace(finding, text=f"{said} ({conditions})."), seed_noise=True, doubt=doubt)
+    finding = replace(finding, text=f"{said} ({conditions}).", plain=plain)
+    return judged(finding, seed_noise=True, doubt=doubt)
 
 
 def _finer_grid(
@@ -135,7 +174,9 @@ def _finer_grid(
         f"{one} is not shown to attain more robust accuracy than {other} at equal numbers of "
         f"configurations, {measured}: {finer} {by} of {one} ({conditions})."
     )
-    return replace(finding, text=text, status="bracketed", reason=reason)
+    names = both[0].method, both[1].method
+    plain = finer_text(contrast, names, lead - equal)
+    return replace(finding, text=text, plain=plain, status="bracketed", reason=reason)
 
 
 def _at_equal(contrast: Contrast, both: Pair) -> str:
@@ -221,7 +262,10 @@ def _refused(results: Results, contrast: Contrast, both: Pair, finding: Finding)
         f"{attained}% ({attack_text(results.threat, contrast.radius)}; {finding.n}), "
         f"but {NO_SEEDS}."
     )
-    return replace(finding, text=text, status="refused", low=None, high=None, reason=NO_SEEDS)
+    names = " or ".join(method_text(one.method) for one in both)
+    plain = f"Whether {names} is more robust is unknown, as no configuration has two seeds."
+    refused = replace(finding, text=text, plain=plain, status="refused", reason=NO_SEEDS)
+    return replace(refused, low=None, high=None)
 
 
 def _nothing_to_compare(
@@ -307,6 +351,10 @@ def _at_budget(
         n=design,
         interval_method=ADJUSTED,
     )
+    ends = plain_ends(low, high) if known else ""
+    ahead = _difference_text(contrast, point, known and (low > 0 or high < 0))
+    plain = f"Trained at no more than {point.budget / STANDARD_COST:.2g} times the cost of standard"
+    finding = replace(finding, plain=f"{plain} training, {f'{ahead} {ends}'.strip()}.")
     # The text above calls one method ahead exactly if `judged` claims the difference.
     doubt = invisible_text(results, paying, 0.5 * (high - low)) if known else NO_SEEDS
     finding = judged(finding, seed_noise=known, doubt=doubt)

@@ -21,6 +21,8 @@ from analysis.results.results import Results
 from analysis.results.words import attack_text, configuration_text, count_text, method_text, percent
 
 KIND = "selection"
+FEWEST = 8
+"""A choice on validation data among fewer configurations than this is no finding."""
 EFFORT_KIND = "equal tuning effort"
 
 
@@ -30,7 +32,9 @@ def selection_findings(results: Results, selection: Selection) -> list[Finding]:
     describe = _on_validation if selection.chosen_on == "validation" else _on_test
     said = []
     for one in selection.methods:
-        if one.configurations < 2:
+        # Test numbers of what validation data chose are not optimistic, however few there were.
+        fewest = FEWEST if selection.chosen_on == "validation" else 2
+        if one.configurations < fewest:
             continue
         rows = [row for row, c in enumerate(found) if c.method == one.method]
         design = design_text(results, found, (rows,))
@@ -147,6 +151,7 @@ def _effort_finding(
     finding = Finding(
         kind=EFFORT_KIND,
         text=text,
+        plain=f"At equal numbers of tries, {said}.",
         status="claimed" if shown.ahead else "bracketed",
         estimate=gap,
         low=low,

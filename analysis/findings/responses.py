@@ -11,7 +11,7 @@ from analysis.findings.phrases import (
     estimand_text,
     held_back,
 )
-from analysis.inference.claims import Finding
+from analysis.inference.claims import Finding, Interval
 from analysis.responses.margins import Margin
 from analysis.responses.strength import Response
 from analysis.results.configurations import ConfigurationResult, configurations
@@ -81,23 +81,32 @@ def _peak_finding(
         text = f"Where {subject} peaks is unknown: {NO_SEEDS}."
         return replace(finding, text=text, reason=NO_SEEDS)
     if peak.at is not None:
-        at = peak.at
-        return replace(
-            finding,
-            text=f"{capital(subject)} peaks at {name} = {value_text(at.estimate)} (95% interval "
-            f"{value_text(at.low)} to {value_text(at.high)}, by a parabola in ln {name}; "
-            f"{conditions}). The highest mean is {height}.",
-            status="claimed",
-            estimate=at.estimate,
-            low=at.low,
-            high=at.high,
-            family="parabola",
+        text = f"{capital(subject)} peaks at {name} = {value_text(peak.at.estimate)}"
+        return _peaked(
+            finding, text, peak.at, name, f"{conditions}). The highest mean is {height}."
         )
     if peak.shape == "still rising":
-        text = f"{capital(subject)} is still rising at the largest {name} tried: {height} "
-        return replace(finding, text=f"{text}({conditions}).", status="bracketed")
-    text = f"Where {subject} peaks is unknown: {peak.reason}. The highest mean is {height} "
-    return replace(finding, text=f"{text}({conditions}).")
+        said = f"{capital(subject)} is still rising at the largest {name} tried: "
+        finding = replace(finding, status="bracketed")
+    else:
+        said = f"Where {subject} peaks is unknown: {peak.reason}. The highest mean is "
+    plain = f"{said}{percent(best.estimate)}% at {best_at}."
+    return replace(finding, text=f"{said}{height} ({conditions}).", plain=plain)
+
+
+def _peaked(finding: Finding, text: str, at: Interval, name: str, rest: str) -> Finding:
+    """Return a peak that is claimed; text: where it is, rest: the end of its conditions."""
+    low, high = value_text(at.low), value_text(at.high)
+    return replace(
+        finding,
+        text=f"{text} (95% interval {low} to {high}, by a parabola in ln {name}; {rest}",
+        plain=f"{text} [{low} to {high}].",
+        status="claimed",
+        estimate=at.estimate,
+        low=at.low,
+        high=at.high,
+        family="parabola",
+    )
 
 
 def _margin_finding(
@@ -106,8 +115,7 @@ def _margin_finding(
     c, threat, clean = found[margin.row], results.threat, margin.accuracies[0]
     subject = f"{configuration_text(c, 40)} loses half of its clean accuracy"
     design = design_text(results, found, ((margin.row,),))
-    radii = value_text(threat.radii[0])
-    radii += f" to {value_text(threat.radii[-1])}" if len(threat.radii) > 1 else ""
+    radii = " to ".join(dict.fromkeys(value_text(threat.radii[at]) for at in (0, -1)))
     conditions = (
         f"{threat.attack}, {threat.norm}, radii {radii}; {design}; "
         f"{estimand_text(results, margin.estimand, 0.5 * clean.estimate)}"
@@ -120,6 +128,7 @@ def _margin_finding(
         range=(threat.radii[0], threat.radii[-1]),
         n=design,
         interval_method="percentiles of replicates",
+        plain=f"{subject} {_between(margin)}.",
     )
     if margin.fit is None:
         reason = f"no survival curve is fitted: {margin.refusal}; {margin.way_out}"
@@ -127,20 +136,21 @@ def _margin_finding(
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     lone = "" if margin.seed_noise else SAME_NETWORKS
     if margin.fit.doubt:
-        # The curve does not say where within the bracket the half lies.
         reason = "; ".join(part for part in (lone, margin.fit.doubt) if part)
         text = f"{subject} ({percent(clean.estimate)}%) {_between(margin)}; no radius is claimed: "
         return replace(finding, text=f"{text}{reason} ({conditions}).", reason=reason)
     half = margin.fit.half_radius
+    ends = f"{value_text(half.low)} to {value_text(half.high)}"
     # Weibull is a name, with a capital letter; log-logistic is not.
     family = margin.fit.family.replace("weibull", "Weibull")
     return replace(
         finding,
         text=f"{subject} ({percent(clean.estimate)}%) at attack radius "
-        f"{value_text(half.estimate)} (95% interval {value_text(half.low)} to "
-        f"{value_text(half.high)}{f'; {lone}' if lone else ''}; {family} survival curve, at most "
+        f"{value_text(half.estimate)} (95% interval {ends}"
+        f"{f'; {lone}' if lone else ''}; {family} survival curve, at most "
         f"{percent(margin.fit.misfit)} pp from the measured accuracies, which the interval allows "
         f"for; {conditions}).",
+        plain=f"{subject} at attack radius {value_text(half.estimate)} [{ends}].",
         status="bracketed" if lone else "claimed",
         estimate=half.estimate,
         low=half.low,

@@ -8,6 +8,7 @@ from analysis.findings.phrases import (
     estimand_text,
     interval_text,
     invisible_text,
+    plain_ends,
     points_text,
     requirements_text,
 )
@@ -84,15 +85,17 @@ def _claim_finding(
         return replace(
             finding,
             text=f"{late}{text}",
+            plain=f"{late}{text}",
             status="refused",
             low=None,
             high=None,
             reason=judged.doubt,
         )
     text = f"{_said(results, judged)}: {measured} ({conditions})."
+    ends = plain_ends(difference.low, difference.high)
+    finding = replace(finding, plain=f"{late}{_said(results, judged)} {ends}.")
     if judged.verdict == "undecided":
-        rows = [found[row] for rows in judged.rows for row in rows]
-        reason = invisible_text(results, rows, 0.5 * (difference.high - difference.low))
+        reason = _open(results, found, judged)
         return replace(finding, text=f"{late}{text} {_reason(reason)}", reason=reason)
     return replace(finding, text=f"{late}{text}")
 
@@ -114,6 +117,30 @@ def _said(results: Results, judged: JudgedClaim) -> str:
         f"Undecided: whether {claimed_text(results, judged)}, with a difference of "
         f"{points_text(gap)} pp"
     )
+
+
+def _open(results: Results, found: Sequence[ConfigurationResult], judged: JudgedClaim) -> str:
+    """Return why a verdict is open: the grids of the two methods, or the width of the interval."""
+    claim, difference = judged.claim, judged.difference
+    least = 0.0 if claim.direction == "more" else claim.margin or 0.0
+    sides = [
+        int(one.low > least) - int(one.high < -least)
+        for one in (difference, judged.matched)
+        if one is not None
+    ]
+    behind = method_text(claim.second if difference.estimate > 0 else claim.first)
+    if sides[0] and len(set(sides)) > 1:
+        return (
+            "the difference does not hold at equal numbers of configurations; run both methods at "
+            "as many places"
+        )
+    if sides[0] and claim.at_clean is not None:
+        return (
+            f"a configuration of {behind} between those it has might be as robust; run some with a "
+            f"clean accuracy near {percent(claim.at_clean)}%"
+        )
+    rows = [found[row] for own in judged.rows for row in own]
+    return invisible_text(results, rows, 0.5 * (difference.high - difference.low))
 
 
 def _beyond(judged: JudgedClaim) -> str:

@@ -300,6 +300,18 @@ def _finer_leads(
     }
 
 
+def finer_lead(
+    noisy: Noisy, rows: tuple[Sequence[int], Sequence[int]], floor: float
+) -> Interval | None:
+    """Return the least by which the method ahead at a floor leads a finer grid of the other.
+
+    rows: of the two methods. None if it is unknown how a finer grid would do.
+    """
+    one, other = (_method_sides(noisy, tuple(own), [floor])[floor] for own in rows)
+    place = ("", ""), floor
+    return _finer_leads(noisy, {place: (one, other)}, [place]).get(place)
+
+
 def _point(
     place: tuple[tuple[str, str], float],
     both: tuple[_Side, _Side],

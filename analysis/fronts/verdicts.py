@@ -4,8 +4,10 @@ A claim is supported or refuted where the 95% interval of the difference lies on
 methods are equivalent where two one-sided tests at 5% both reject a difference of the margin: where
 the 90% interval lies within ±margin (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15(6)). Several
 claims are adjusted together by max-T, not by Holm's method: they are made on the same images, and
-often of the same methods, so their errors are correlated, which max-T uses and Holm does not. Both
-need a claim to hold at equal numbers of configurations where these differ, as contrasts do.
+often of the same methods, so their errors are correlated, which max-T uses and Holm does not.
+
+Where numbers of configurations differ, a verdict must hold at equal numbers, too, as for contrasts;
+and at one clean accuracy a lead must hold against a finer grid, as for floors.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +20,7 @@ from analysis.fronts.areas import Areas, Noisy, area_lifts, centred, matched_row
 from analysis.fronts.attainment import entering
 from analysis.fronts.choice import Choice
 from analysis.fronts.contrasts import UNEQUAL, noisy_at
+from analysis.fronts.floors import finer_lead
 from analysis.fronts.pareto import comparable
 from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import LEVEL, Estimand, Interval
@@ -53,6 +56,9 @@ class JudgedClaim:
     matched: Interval | None
     """The difference at equal numbers of configurations, where a verdict needs it, too."""
     matched_equivalence: Ends | None
+    finer_low: float | None
+    """The least by which the method ahead at one clean accuracy leads a finer grid of the other;
+    None on average over clean accuracies, and where it is unknown."""
     verdict: ClaimVerdict
     doubt: str
     """Why the data cannot decide, where that is not the width of the interval; else empty."""
@@ -101,6 +107,9 @@ def _judged(
         tested = [whole.of(at), *([matched.of(at)] if needed else [])]
         first, second = (float(one.estimates[at]) for one in whole.sides)
         reason = _unmeasured(claim, both, (first, second)) or doubt((claim.first, claim.second))
+        finer = None
+        if claim.at_clean is not None and not reason:
+            finer = finer_lead(noisy[at], both, claim.at_clean)
         judged.append(
             JudgedClaim(
                 claim=claim,
@@ -112,17 +121,23 @@ def _judged(
                 adjusted=len(claims),
                 matched=tested[1][0] if needed else None,
                 matched_equivalence=tested[1][1] if needed else None,
-                verdict="undecided" if reason else verdict_of(claim, tested),
+                finer_low=None if finer is None else finer.low,
+                verdict="undecided"
+                if reason
+                else verdict_of(claim, tested, None if finer is None else finer.low),
                 doubt=reason,
             )
         )
     return judged
 
 
-def verdict_of(claim: DeclaredClaim, tested: Sequence[tuple[Interval, Ends]]) -> ClaimVerdict:
+def verdict_of(
+    claim: DeclaredClaim, tested: Sequence[tuple[Interval, Ends]], finer_low: float | None = None
+) -> ClaimVerdict:
     """Return the verdict on a claim from its intervals, all of which must agree.
 
     tested: the difference first - second with its 95% interval, and the ends of the 90% interval.
+    finer_low: as `JudgedClaim` has it.
 
     >>> claim = DeclaredClaim(first="at", second="sam", direction="more", radius=0.1, margin=0.01)
     >>> lead = Interval(estimate=0.03, low=0.02, high=0.04)
@@ -137,6 +152,8 @@ def verdict_of(claim: DeclaredClaim, tested: Sequence[tuple[Interval, Ends]]) ->
     least = 0.0 if claim.direction == "more" else margin or 0.0
     above = all(one.low > least for one, _ in tested)
     below = all(one.high < -least for one, _ in tested)
+    if claim.at_clean is not None and (finer_low is None or finer_low <= least):
+        return "undecided"
     if claim.direction == "more" and above:
         return "supported"
     return "refuted" if above or below else "undecided"

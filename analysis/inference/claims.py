@@ -60,6 +60,8 @@ class Finding:
     """Why it is bracketed or refused, with the numbers, and the way out."""
     primary: bool = False
     """The one contrast declared before the data; all others are exploratory or adjusted."""
+    plain: str = field(default="", metadata={"written": lambda finding: bool(finding.plain)})
+    """The same in one or two short sentences, without the conditions that all findings share."""
     declared: bool = field(default=False, metadata={"written": lambda finding: finding.declared})
     """True if it answers a claim or a clean margin that was declared before the data."""
 

@@ -2,17 +2,18 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, write_json
 from analysis.figures.canvas import pdf, png
-from analysis.figures.front import fig_front
+from analysis.figures.front import fig_column, fig_front
 from analysis.inference.bootstrap import COUNT
-from analysis.report.configurations import configurations_csv
+from analysis.report.cards import EXAMPLES, examples_page
+from analysis.report.configurations import configurations_csv, table_tex
 from analysis.report.data_files import provenance_json, seeds_csv
-from analysis.report.latex import table_tex
 from analysis.report.limits import limits
 from analysis.report.markdown import findings_md
 from analysis.report.page import page
@@ -25,6 +26,7 @@ FILES = (
     "front.png",
     "front.svg",
     "front.pdf",
+    "front_column.pdf",
     "front.json",
     "findings.md",
     "configs.csv",
@@ -34,27 +36,44 @@ FILES = (
 )
 
 
-def write_report(results: Results, folder: Path, *, replicates: int = COUNT) -> Path:
+def write_report(
+    results: Results,
+    folder: Path,
+    *,
+    replicates: int = COUNT,
+    pictures: Mapping[str, bytes] | None = None,
+) -> Path:
     """Write the report bundle into a folder of its own and return the path of its `index.html`.
 
     The files are written beside the folder and swapped in when all are there, so an interrupted
     report leaves the previous one, or none. A folder that holds any other file is refused, since
-    the file would be lost. Equal results and replicates give equal bytes.
+    the file would be lost. Equal results and replicates give equal bytes. pictures: of adversarial
+    examples, as PNG by the trial's run; they become `examples.html`.
     """
-    return _swap_in(folder, lambda: bundle(analyse(results, replicates=replicates)))
+    pictures = pictures or {}
+    results = replace(results, pictured=tuple(pictures))
+
+    def make() -> dict[str, bytes]:
+        analysis = analyse(results, replicates=replicates)
+        examples = {EXAMPLES: examples_page(analysis, pictures).encode(errors="replace")}
+        return {**bundle(analysis), **(examples if pictures else {})}
+
+    return _swap_in(folder, make)
 
 
 def rerender(front_json: Path, folder: Path) -> Path:
     """Write the report bundle again from its `front.json` alone; the bytes are the same.
 
     Raises `ResultsError` if the file is not such a document. `folder` may be the one it lies in.
+    Pictures of adversarial examples are copied if they lie beside it.
     """
     try:
         text = front_json.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ResultsError(f"{front_json}: cannot be read: {error}") from error
-    analysis = read_json(text)
-    return _swap_in(folder, lambda: bundle(analysis))
+    analysis, beside = read_json(text), front_json.parent / EXAMPLES
+    examples = {EXAMPLES: beside.read_bytes()} if beside.is_file() else {}
+    return _swap_in(folder, lambda: {**bundle(analysis), **examples})
 
 
 def bundle(analysis: Analysis) -> dict[str, bytes]:
@@ -78,6 +97,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
     return {
         "front.png": png(figure),
         "front.pdf": pdf(figure),
+        "front_column.pdf": pdf(fig_column(analysis, radius)),
         **{name: text.encode(errors="replace") for name, text in texts.items()},
     }
 
@@ -111,7 +131,8 @@ def _check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ResultsError(f"{folder}: is a file; a report needs a folder of its own")
-    others = sorted(path.name for path in folder.iterdir() if path.name not in FILES)
+    known = {*FILES, EXAMPLES}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in known)
     if others:
         raise ResultsError(
             f"{folder}: holds {others[0]}, which is not part of a report and would be lost; "

@@ -1,4 +1,5 @@
-"""The table of configurations. Each column is declared once for the page, `configs.csv` and LaTeX.
+"""The table of configurations. Each column is declared once for the page, `configs.csv`, and a
+booktabs table in LaTeX for a paper.
 
 A new column is one more entry in the lists below `columns`. It declares its headings on the page
 and in LaTeX, its names in `configs.csv`, and what each of the three shows of a configuration.
@@ -8,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.document import Analysis
-from analysis.findings.phrases import ESTIMAND_TEXTS
+from analysis.findings.phrases import ESTIMAND_TEXTS, declared_seeds_text
 from analysis.inference.claims import Interval
+from analysis.report.cards import card_key, carded_rows
 from analysis.report.data_files import alarms_of, csv_text, evidence_columns, mean_of, median_of
 from analysis.report.tables import (
     Cell,
@@ -34,6 +36,38 @@ MOST_VALUE_COLUMNS = 4
 """With more hyperparameters than this, all of them share one column of the page."""
 SURE = 0.95
 """LaTeX prints the best of a column in bold if its probability to be so is above this."""
+
+MOST_ROWS = 40
+"""With more configurations than this, only the members of the methods' fronts are listed."""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "ρ": r"$\rho$",
+    "ε": r"$\varepsilon$",
+    "β": r"$\beta$",
+    "σ": r"$\sigma$",
+    "η": r"$\eta$",
+    "γ": r"$\gamma$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "−": "$-$",
+    "\N{THIN SPACE}": r"\,",
+}
 
 Row = int
 """The position of a configuration in `Analysis.found`."""
@@ -109,6 +143,53 @@ def configuration_rows(analysis: Analysis) -> list[dict[str, object]]:
     return rows
 
 
+def escaped(text: str) -> str:
+    r"""Escape a text so that LaTeX prints it unchanged.
+
+    >>> print(escaped("50% of a_b & ρ"))
+    50\% of a\_b \& $\rho$
+    """
+    return "".join(_SPECIAL.get(letter, letter) for letter in text if letter >= " ")
+
+
+def table_tex(analysis: Analysis) -> str:
+    """Write the configurations with test accuracies and the half-widths of their intervals.
+
+    Only a number that is the best of its column with a probability above 0.95 is bold.
+    """
+    results, found = analysis.results, analysis.found
+    rows = list(range(len(found)))
+    if len(rows) > MOST_ROWS:
+        chosen = {c.key for front in analysis.choice.fronts for c in front.members}
+        rows = [row for row in rows if found[row].key in chosen]
+    shown = [(one, one.tex) for one in columns(analysis) if one.tex is not None]
+    lines = [
+        " & ".join(tex(row) if one.is_math else escaped(tex(row)) for one, tex in shown) + r" \\"
+        for row in rows
+    ]
+    threat = attack_text(results.threat, results.threat.objective_radius)
+    note = (
+        f"{results.study}: accuracies in %, {count_text(results.num_test, 'test image')}, "
+        f"{declared_seeds_text(results)}. Robust accuracy under {results.threat.attack}, "
+        f"{results.threat.norm}; fronts chosen at {threat}. ±: half of the 95% interval for "
+        f"{ESTIMAND_TEXTS[analysis.estimand]}. Bold: the best of its column with P > {SURE}."
+    )
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            "\\begin{tabular}{ll" + "r" * (len(shown) - 2) + "}",
+            "\\toprule",
+            " & ".join(escaped(one.tex_head) for one, _ in shown) + r" \\",
+            "\\midrule",
+            *lines,
+            "\\bottomrule",
+            "\\end{tabular}",
+            f"% {escaped(note)}",
+            "",
+        ]
+    )
+
+
 def _caption(analysis: Analysis) -> str:
     results, threat = analysis.results, analysis.results.threat
     on_validation = results.num_validation > 0
@@ -138,11 +219,15 @@ def _validation_text(results: Results) -> str:
 
 def _naming_columns(analysis: Analysis) -> list[Column]:
     """Return the columns of method, values and seeds."""
-    found = analysis.found
+    found, carded = analysis.found, set(carded_rows(analysis))
     return [
         Column(
             head="Method",
-            cell=lambda row: method_cell(analysis.results, found[row].method),
+            cell=lambda row: method_cell(
+                analysis.results,
+                found[row].method,
+                target=f"#{card_key(row)}" if row in carded else "",
+            ),
             data=lambda row: {"method": found[row].method},
             tex_head="Method",
             tex=lambda row: found[row].method,

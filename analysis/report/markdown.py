@@ -4,21 +4,30 @@ import re
 from collections.abc import Sequence
 
 from analysis.document import Analysis
-from analysis.findings.phrases import reason_text
+from analysis.findings.phrases import points_text, reason_text
 from analysis.inference.claims import Finding
 from analysis.report.tables import reference_table
 from analysis.results.results import Results
-from analysis.results.words import attack_text, count_text
+from analysis.results.words import attack_text, count_text, value_text
 
 LEADING = (
     "dominance within the clean margin",
     "gap",
     "gap at clean floors",
     "stronger attack",
-    "dominance",
     "equivalent epsilon",
+    "dominance",
 )
-"""Kinds of findings that answer the questions of a study."""
+"""Kinds of findings that answer the questions of a study, the first question first."""
+COMPARISONS = ("hypervolume difference", "gap", "dominance", "dominance of the best")
+"""Kinds of findings that say something even where no method is ahead."""
+MINOR = ("half-robustness radius", "selection", "peak of robust accuracy", "exchange rate", "knee")
+"""Kinds of findings on one method alone."""
+STRENGTHS = (
+    *("equivalent epsilon", "slope of equivalent epsilon", "half-robustness radius"),
+    *("peak of robust accuracy", "exchange rate"),
+)
+"""Kinds of findings whose numbers are no accuracies."""
 
 
 EXPLORATORY = "Exploratory: not declared before the results were seen"
@@ -48,8 +57,8 @@ def findings_md(analysis: Analysis, limits: list[tuple[str, str]]) -> str:
     limits: topic and text of each limit of the whole study.
     """
     results = analysis.results
-    said = [f for f in ordered(analysis.findings) if f.status == "claimed"]
-    unsaid = [f for f in ordered(analysis.findings) if f.status != "claimed"]
+    said = [f for f in ordered(analysis.findings) if is_told(f)]
+    unsaid = [f for f in ordered(analysis.findings) if not is_told(f)]
     lines = [f"# {escaped_markdown(results.study)}", ""]
     if results.about:
         lines += [escaped_markdown(results.about), ""]
@@ -74,16 +83,28 @@ def ordered(findings: tuple[Finding, ...]) -> list[Finding]:
 
     The first finding of each leading kind precedes the rest, so that ten differences hide no gap.
     """
-    places = {"claimed": 0, "bracketed": 1, "refused": 2}
     seen: set[tuple[str, str]] = set()
-    keys: list[tuple[bool, bool, int, bool, int]] = []
+    keys: list[tuple[bool, bool, int, int, bool, int]] = []
     for finding in findings:
         kind = finding.kind, finding.status
         leads = finding.kind in LEADING and kind not in seen
-        status = places[finding.status]
-        keys.append((not finding.primary, finding.is_exploratory, status, not leads, len(keys)))
+        rank = LEADING.index(finding.kind) if leads else len(LEADING)
+        place = 0 if is_told(finding) else 1 if finding.status == "bracketed" else 2
+        minor = finding.kind in MINOR or finding.kind.endswith(", other radius")
+        first = not finding.primary, finding.is_exploratory
+        keys.append((*first, place, rank, minor, len(keys)))
         seen.add(kind)
     return [findings[number] for *_, number in sorted(keys)]
+
+
+def is_told(finding: Finding) -> bool:
+    """Return whether a finding stands among what the study found.
+
+    These are claims, what answers a declaration, and methods that are not told apart, which is an
+    answer, too.
+    """
+    compared = finding.status == "bracketed" and finding.kind in COMPARISONS
+    return finding.status == "claimed" or finding.declared or compared
 
 
 def _said(findings: Sequence[Finding]) -> list[str]:
@@ -96,7 +117,10 @@ def _said(findings: Sequence[Finding]) -> list[str]:
 
 def _item(finding: Finding) -> str:
     mark = f"**{mark_of(finding)}** " if mark_of(finding) else ""
-    return f"- {mark}{escaped_markdown(f'{finding.text} {reason_text(finding)}')}"
+    told = escaped_markdown(f"{finding.text} {reason_text(finding)}")
+    if not finding.plain:
+        return f"- {mark}{told}"
+    return f"- {mark}{escaped_markdown(finding.plain)}\n  - {told}"
 
 
 def _table(findings: tuple[Finding, ...]) -> list[str]:
@@ -114,7 +138,7 @@ def _table(findings: tuple[Finding, ...]) -> list[str]:
                 for text in (
                     f.kind,
                     f.status,
-                    *(_number(value) for value in (f.estimate, f.low, f.high)),
+                    *(_number(f, value) for value in (f.estimate, f.low, f.high)),
                     f"{f.level:g}",
                     f.estimand or "",
                     f.interval_method,
@@ -141,5 +165,10 @@ def _references(results: Results) -> list[str]:
     return ["## References", "", table.caption, "", *items, ""] if items else []
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _number(finding: Finding, value: float | None) -> str:
+    """Format a number of a finding: a difference of accuracies in points, a strength as it is."""
+    if value is None:
+        return ""
+    if any(finding.kind.startswith(kind) for kind in STRENGTHS):
+        return value_text(value, 2)
+    return f"{points_text(value)} pp"

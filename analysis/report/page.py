@@ -9,6 +9,7 @@ from analysis.document import Analysis
 from analysis.figures.palette import method_styles
 from analysis.figures.scene import ESTIMAND_KEYS
 from analysis.findings.phrases import reason_text
+from analysis.inference.claims import Finding
 from analysis.report.attack_tables import (
     attack_table,
     check_table,
@@ -19,12 +20,15 @@ from analysis.report.attack_tables import (
     tier_text,
     verdict_table,
 )
+from analysis.report.cards import build_cards
 from analysis.report.configurations import configuration_table
 from analysis.report.front_tables import claim_table, effort_table, gate_table
 from analysis.report.limits import Limit, limits, method_notes
-from analysis.report.markdown import EXPLORATORY, mark_of, ordered
+from analysis.report.markdown import EXPLORATORY, is_told, mark_of, ordered
 from analysis.report.plans import Picture, Plan, front_plans, panel_plans
+from analysis.report.screen import first_screen, sentences
 from analysis.report.tables import (
+    Cell,
     Table,
     absent_table,
     count_table,
@@ -36,10 +40,8 @@ from analysis.results.words import shortened
 
 MOST_BYTES = 480_000
 """The page stays below this size, as it is mailed and shown in a frame of the MLflow UI."""
-MOST_FINDINGS = 4
-"""Claims that are open from the start; the others are folded."""
-MOST_LIMITS = 3
-"""Limits that are open from the start; the others are folded, so that the main figure is near."""
+MOST_FINDINGS = 2
+"""Findings after the answer that are there from the start; the others are folded."""
 GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
@@ -48,26 +50,29 @@ GRAVEST = (
     "Other seeds",
     "Other images",
 )
-"""Topics of limits in the order in which they are shown, after the gravest refusal."""
+"""Topics of limits in the order in which they are shown."""
+NOTHING_CLAIMED = "Nothing is claimed."
+NO_RESULT = "No trial of this study has a result, so nothing can be said about its methods."
 MOST_UNFOLDED = 60
 """The page has at most so many of each kind; findings.md has all of them."""
 AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
-    "claims": "Claims of the study",
-    "gap": "Gap at equal clean accuracy, exchange rate, attainable robustness",
-    "strong": "Stronger attacks",
-    "response": "Accuracy against the strength of training",
-    "equivalence": "The training ε that each ρ is worth",
-    "attack": "Accuracy against the attack radius",
-    "other": "Other norms",
-    "heat": "Robust accuracy over ρ and ε",
-    "search": "Hyperparameters",
-    "training": "Training",
-    "checks": "Diagnostics",
-    "table": "All configurations",
+    "claims": ("Claims of the study", "Claims"),
+    "gap": ("Comparison of the methods", "Methods compared"),
+    "strong": ("Stronger attacks", "Stronger attacks"),
+    "response": ("Accuracy against the strength of training", "Strength"),
+    "equivalence": ("The training ε that each ρ is worth", "Worth of a ρ"),
+    "attack": ("Accuracy against the attack radius", "Attack radius"),
+    "other": ("Other norms", "Other norms"),
+    "heat": ("Robust accuracy over ρ and ε", "ρ and ε"),
+    "search": ("Hyperparameters", "Hyperparameters"),
+    "training": ("Training", "Training"),
+    "checks": ("Diagnostics", "Diagnostics"),
+    "table": ("All configurations", "All configurations"),
 }
-"""Titles of the sections between the main figure and the methods, in the order of the page."""
+"""Titles of the sections between the findings and the methods, in the order of the page, and as
+the contents have them."""
 DIAGNOSTICS = "diagnostics"
 
 
@@ -75,7 +80,10 @@ DIAGNOSTICS = "diagnostics"
 class Section:
     """A part of the page: figures, and the tables with their numbers."""
 
+    key: str
     title: str
+    short: str
+    """Its title in the contents."""
     text: str = ""
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
@@ -88,6 +96,24 @@ class Control:
     key: str
     label: str
     colour: str = ""
+    chosen: bool = False
+
+
+LAYERS = (
+    Control(key="ring", label="regions"),
+    Control(key="band", label="bands"),
+    Control(key="seed", label="seeds"),
+)
+"""What the main figure shows only where it is asked for."""
+FILES = (
+    Cell(text="PDF", target="front.pdf"),
+    Cell(text="PDF of one column", target="front_column.pdf"),
+    Cell(text="LaTeX", target="table.tex"),
+    Cell(text="CSV", target="configs.csv"),
+    Cell(text="Markdown", target="findings.md"),
+    Cell(text="JSON", target="front.json"),
+)
+"""Files beside the page that it links to."""
 
 
 def page(analysis: Analysis) -> str:
@@ -99,7 +125,8 @@ def page(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"parted": parted, "reason": reason_text, "mark": mark_of}
+    environment.filters |= {"said": said, "reason": reason_text, "mark": mark_of}
+    environment.filters["sentences"] = sentences
     template = environment.get_template("report.html")
     fronts, panels = front_plans(analysis), panel_plans(analysis)
     rest = len(_render(template, analysis, {}, []).encode(errors="replace"))
@@ -108,14 +135,9 @@ def page(analysis: Analysis) -> str:
     return _render(template, analysis, pictures, left_out).replace("\u2009", "\u202f")
 
 
-def parted(text: str) -> tuple[str, str]:
-    """Split a finding into its statement and the conditions in brackets under which it holds.
-
-    >>> parted("A is better than B (95% interval 1 to 2 pp; PGD). So it is.")
-    ('A is better than B', ' (95% interval 1 to 2 pp; PGD). So it is.')
-    """
-    said, bracket, conditions = text.partition(" (95%")
-    return said, bracket + conditions
+def said(finding: Finding) -> str:
+    """Return a finding in plain words, or its text without the conditions in brackets."""
+    return finding.plain or f"{finding.text.partition(' (95%')[0].rstrip('.')}."
 
 
 def gravest_first(bounds: Sequence[Limit], *, on_validation: bool) -> list[Limit]:
@@ -138,22 +160,21 @@ def _render(
     fronts = [picture for picture in pictures.values() if picture.section == "front"]
     findings = ordered(analysis.findings)
     styles = method_styles(results.methods)
-    unsaid = [f for f in findings if f.status != "claimed"]
-    bounds = gravest_first(limits(results, choice), on_validation=choice.on_validation)
-    open_limits = MOST_LIMITS - len(unsaid[:1])
+    screen = first_screen(analysis, findings)
+    told = [f for f in findings if is_told(f) and f not in screen.answer]
+    sections = _sections(analysis, pictures)
     return template.render(
         results=results,
+        screen=screen,
         alarms=analysis.alarms,
-        said=[f for f in findings if f.status == "claimed"],
-        unsaid=unsaid,
+        declared=[f for f in told if not f.is_exploratory],
+        told=[f for f in told if f.is_exploratory],
         exploratory=EXPLORATORY,
+        unsaid=[f for f in findings if not is_told(f) and f not in screen.answer],
         most=MOST_FINDINGS,
         most_unfolded=MOST_UNFOLDED,
-        nothing_said="Nothing is claimed. The reasons are below."
-        if results.trials
-        else "No trial of this study has a result, so nothing can be said about its methods.",
-        limits=bounds,
-        open_limits=open_limits,
+        nothing_said=NOTHING_CLAIMED if results.trials else NO_RESULT,
+        limits=gravest_first(limits(results, choice), on_validation=choice.on_validation),
         fronts=sorted(fronts, key=lambda picture: picture.order),
         methods=[
             Control(
@@ -165,34 +186,56 @@ def _render(
             if front.configurations
         ],
         estimands=[
-            Control(key=ESTIMAND_KEYS[estimand], label=label)
+            Control(key=ESTIMAND_KEYS[estimand], label=label, chosen=estimand == analysis.estimand)
             for estimand in analysis.estimands
-            for label in [
-                "other seeds and images" if estimand == "population" else "other seeds, same images"
-            ]
+            for label in ["seeds and images" if estimand == "population" else "seeds alone"]
         ],
+        layers=LAYERS,
+        files=FILES,
         left_out=left_out,
-        sections=_sections(analysis, pictures),
+        contents=_contents(told, sections),
+        sections=sections,
+        cards=build_cards(analysis),
         notes=method_notes(analysis),
         diagnostics=_diagnostics(analysis, pictures),
         provenance=_provenance(analysis),
     )
 
 
+def _contents(told: Sequence[Finding], sections: Sequence[Section]) -> list[Control]:
+    """List the parts of the page below the first screen, as the contents name them."""
+    return [
+        *([Control(key="findings", label="Findings")] if told else []),
+        Control(key="limits", label="Limits"),
+        *(Control(key=section.key, label=section.short) for section in sections),
+        *([Control(key="cards", label="One by one")] if sections else []),
+        Control(key="methods", label="Methods"),
+        Control(key="provenance", label="Provenance"),
+    ]
+
+
 def _sections(analysis: Analysis, pictures: Mapping[str, Picture]) -> list[Section]:
     """Build the sections between the main figure and the methods, without empty ones."""
     tables = section_tables(analysis)
     attacks = ", ".join(dict.fromkeys(tier.attack for tier in analysis.tiers))
-    titles = {**SECTIONS, "strong": attacks}
+    titles = {**SECTIONS, "strong": (attacks, attacks)}
     texts = {"strong": " ".join(tier_text(analysis, tier) for tier in analysis.tiers)}
     sections = []
-    for key, title in titles.items():
+    for key, (title, short) in titles.items():
         shown = [picture for picture in pictures.values() if picture.section == key]
         filled = [table for table in tables.get(key, []) if table.rows]
         filled += [table for picture in shown for table in picture.tables]
         if shown or filled or texts.get(key):
-            text = texts.get(key, "")
-            sections.append(Section(title=title, text=text, pictures=shown, tables=filled))
+            sections.append(
+                Section(
+                    key=key,
+                    title=title,
+                    short=short,
+                    text=texts.get(key, ""),
+                    pictures=shown,
+                    tables=filled,
+                )
+            )
     return sections
 
 
@@ -225,7 +268,9 @@ def _diagnostics(analysis: Analysis, pictures: Mapping[str, Picture]) -> Section
     tables = [method_table(results), gate_table(analysis), count_table(results, choice)]
     tables += [absent_table(results)] if results.absent else []
     return Section(
+        key="methods",
         title="Methods and diagnostics",
+        short="Methods",
         pictures=[picture for picture in pictures.values() if picture.section == DIAGNOSTICS],
         tables=[table for table in tables if table.rows],
     )

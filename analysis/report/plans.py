@@ -32,7 +32,7 @@ from analysis.figures.search import (
     searched_methods,
 )
 from analysis.findings.phrases import ESTIMAND_TEXTS
-from analysis.report.epoch_tables import importance_table, training_table
+from analysis.report.attack_tables import importance_table, training_table
 from analysis.report.front_tables import (
     contrast_table,
     cost_table,
@@ -56,6 +56,8 @@ from analysis.results.words import (
 
 MOST_TITLED = 80
 """With more configurations than this, marks show no numbers on hovering: the table has them."""
+FEWEST = 8
+"""A heat map or parallel coordinates of fewer configurations show nothing that a table does not."""
 MOST_GAPS = 3
 """Pairs of methods whose gap is drawn."""
 
@@ -129,30 +131,25 @@ def panel_plans(analysis: Analysis) -> list[Plan]:
 
 def front_drawing(analysis: Analysis, figure: Figure, key: str, radius: float) -> str:
     """Save the main figure as SVG, with the numbers of each configuration at its mark."""
-    caption = front_caption(analysis, radius)
-    return svg(figure, key, front_title(analysis, radius), caption, _titles(analysis, radius))
-
-
-def front_caption(analysis: Analysis, radius: float) -> str:
-    """Describe the main figure: its finding, its conditions, and how to read it."""
-    estimand = analysis.estimand
-    return (
-        f"{front_title(analysis, radius)}. {front_conditions(analysis, radius, estimand)}. "
-        f"{front_reading(analysis, radius, estimand)}"
-    )
+    title, titles = front_title(analysis, radius), _titles(analysis, radius)
+    conditions = front_conditions(analysis, radius, analysis.estimand)
+    reading = front_reading(analysis, radius, analysis.estimand)
+    return svg(figure, key, title, f"{title}. {conditions}. {reading}", titles)
 
 
 def _front_picture(analysis: Analysis, position: int) -> Picture:
     threat = analysis.results.threat
     radius, key = threat.radii[position], f"front{position}"
     figure = fig_front(analysis, radius, header=False, layered=True)
+    title, titles = front_title(analysis, radius), _titles(analysis, radius)
+    reading = front_reading(analysis, radius, analysis.estimand, layered=True)
     return Picture(
         section="front",
         key=key,
         label=value_text(radius),
         order=position,
-        svg=Markup(front_drawing(analysis, figure, key, radius)),
-        caption=front_caption(analysis, radius),
+        svg=Markup(svg(figure, key, title, reading, titles, linked=True)),
+        caption=reading,
         numbers="configurations",
         chosen=radius == threat.objective_radius,
     )
@@ -348,7 +345,8 @@ def _attack_plans(analysis: Analysis) -> list[Plan]:
 
 def _heat_plans(analysis: Analysis) -> list[Plan]:
     plans = []
-    for number, heat in enumerate(analysis.primary.heat_maps):
+    large = [heat for heat in analysis.primary.heat_maps if len(heat.cells) >= FEWEST]
+    for number, heat in enumerate(large):
         name = f"robust accuracy of {method_text(heat.method)} over ρ and ε"
         caption = (
             f"Robust accuracy of {method_text(heat.method)} over ρ and ε: "
@@ -364,7 +362,9 @@ def _heat_plans(analysis: Analysis) -> list[Plan]:
 
 def _search_plans(analysis: Analysis) -> list[Plan]:
     results, plans = analysis.results, []
-    if searched_methods(results, analysis.found):
+    searched = searched_methods(results, analysis.found)
+    counts = [sum(c.method == method for c in analysis.found) for method in searched]
+    if max(counts, default=0) >= FEWEST:
         caption = parallel_caption(results, analysis.found)
         draw = partial(fig_parallel, results, analysis.choice, analysis.found)
         name = "searches as parallel coordinates"

@@ -9,6 +9,7 @@ from analysis.attacks.exclusion import Diagnosis
 from analysis.document import Analysis
 from analysis.figures.layers import thinned
 from analysis.figures.palette import method_styles
+from analysis.findings.fronts import STANDARD_COST
 from analysis.findings.phrases import ESTIMAND_TEXTS, points_text, share_text
 from analysis.fronts.attainment import FrontSurface
 from analysis.fronts.choice import Choice
@@ -29,8 +30,6 @@ REQUIREMENTS = (0.999, 0.995, 0.99, 0.98, 0.97, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 
 """Required clean accuracies that may become columns of the table of fronts."""
 ASKED = 4
 """At most so many of them become columns."""
-STANDARD_COST = 3.0
-"""Forward passes per training image and epoch: one, and a backward pass that counts as two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,8 @@ class Cell:
     order: float | str = ""
     colour: str = ""
     """Colour of the swatch before the text; empty for none."""
+    target: str = ""
+    """Address that its text leads to, such as #d3 in the page; empty for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,10 +198,10 @@ def configuration_cell(results: Results, c: ConfigurationResult | Diagnosis) -> 
     return method_cell(results, c.method, values_text(c.values, 4))
 
 
-def method_cell(results: Results, method: str, below: str = "") -> Cell:
-    """Format a method with a swatch of its colour."""
+def method_cell(results: Results, method: str, below: str = "", target: str = "") -> Cell:
+    """Format a method with a swatch of its colour, and what its name leads to."""
     style = method_styles(results.methods)[method]
-    return Cell(text=method, below=below, order=method, colour=style.colour)
+    return Cell(text=method, below=below, order=method, colour=style.colour, target=target)
 
 
 def interval_cell(value: Interval) -> Cell:

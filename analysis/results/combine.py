@@ -72,6 +72,9 @@ def combine(studies: Sequence[Results]) -> Results:
         histories=tuple(history for study in renamed for history in study.histories),
         importances=tuple(share for study in renamed for share in study.importances),
         references=tuple(dict.fromkeys(one for study in studies for one in study.references)),
+        # Methods are renamed, so a declaration would name another one.
+        declarations=(),
+        pictured=tuple(run for study in studies for run in study.pictured),
         data_doubts=tuple(dict.fromkeys(doubt for s in studies for doubt in s.data_doubts)),
     )
 

@@ -17,6 +17,7 @@ from analysis.results.methods import MethodNote
 from analysis.results.trials import (
     ROUNDING,
     AbsentTrial,
+    Declaration,
     History,
     Importance,
     Norm,
@@ -144,6 +145,14 @@ class Results:
         default=(), metadata={"written": lambda results: bool(results.references)}
     )
     """Published single runs, which no number of the methods depends on."""
+    declarations: tuple[Declaration, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.declarations)}
+    )
+    """How configurations are declared; empty: unknown."""
+    pictured: tuple[str, ...] = field(
+        default=(), metadata={"written": lambda results: bool(results.pictured)}
+    )
+    """Runs with a picture of adversarial examples in the report's `examples.html`."""
 
     def __post_init__(self) -> None:
         """Check that the results can be analysed together."""

@@ -10,7 +10,7 @@ Letters: R radii, n test samples, m test samples that a stronger attack saw, A a
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -314,6 +314,8 @@ class TrialResult:
     """Training cost in forward passes per training sample and epoch (standard training is 3)."""
     run: str = ""
     """The tracker's id of the run, for a reader who wants to look it up."""
+    address: str = field(default="", metadata={"written": lambda trial: bool(trial.address)})
+    """Where a browser shows that run; empty: unknown."""
     other: OtherNorm | None = None
     strong: tuple[StrongResult, ...] = ()
     """What stronger attacks left, each named once."""
@@ -346,6 +348,16 @@ class Reference:
     clean: float
     robust: tuple[float | None, ...]
     """(R,), None where nothing was published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """What a configuration needs to be trained again."""
+
+    method: str
+    values: Mapping[str, Value]
+    text: str
+    """As the launching side declares it, such as an entry of a studies file."""
 
 
 def configuration_key(method: str, values: Mapping[str, Value]) -> Key:

@@ -82,6 +82,7 @@ def launch_answer(spec: StudySpec, outcome: Outcome) -> Answer:
         ],
         "stopped_by": outcome.stopped_by and outcome.stopped_by.name,
         "problem": outcome.problem,
+        "limit": outcome.left_out.limit,
     }
 
 

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from study.plan import naming, space
-from study.plan.plan import Plan, PlannedCell, TrialRecord
+from study.plan.plan import CLOSED, CellState, Plan, PlannedCell, TrialRecord
 from study.plan.space import Configuration
 from study.plan.times import trial_seconds
 from study.records.runs import StudyRuns, robust_name, search
@@ -84,20 +84,12 @@ def _row(
     recorded = space.canonical(first.config, plan.fingerprint)
     params = {name: value for name, value in run_params(spec, first).items() if name != "seed"}
     done = [planned for planned in cells if planned.state == "done"]
-    states = {planned.state for planned in cells}
-    status: Status = "SCHEDULED"
-    if states <= {"done", "spared"}:
-        status = "FINISHED"
-    elif "stopped" in states:
-        status = "KILLED"
-    elif states <= {"done", "given up"}:
-        status = "FAILED"
     name = naming.configuration_name(spec, configuration)
     seeds = ", ".join(str(planned.cell.seed) for planned in done) or "none yet"
     return ConfigurationRow(
         key=space.configuration_key(configuration.method, recorded),
         name=naming.run_name(spec, configuration),
-        status=status,
+        status=_status({planned.state for planned in cells}),
         tags={
             "kind": KIND,
             "study": spec.name,
@@ -120,6 +112,15 @@ def _row(
 def _short(value: object) -> str:
     """Format a parameter; the exact values are those of the trials."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _status(states: set[CellState]) -> Status:
+    """Return how a configuration stands whose cells are in these states."""
+    if not states <= set(CLOSED):
+        return "SCHEDULED"
+    if "given up" in states:
+        return "FAILED"
+    return "KILLED" if "stopped" in states else "FINISHED"
 
 
 def _radii(params: Mapping[str, object]) -> dict[str, float]:

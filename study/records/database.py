@@ -95,6 +95,13 @@ class Database:
             ).fetchall()
         return {step: math.nan if is_nan else value for step, value, is_nan in found}
 
+    def experiment(self, run: str) -> str:
+        """Read the id of a run's experiment."""
+        with _reading(self.path) as rows:
+            chosen = "SELECT experiment_id FROM runs WHERE run_uuid = ?"
+            (found,) = rows.execute(chosen, (run,)).fetchone()
+        return str(found)
+
 
 def open_database(store: Store) -> Database | None:
     """Open a store's database file for reading. Return None where only MLflow can read it."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TRAINING_PAGES = {"workflowType": "machine_learning"}
 """An option of addresses in the UI, which begins with its pages for generative AI without it."""
 SECTION = "study"
+MOST_FRAME_CHARACTERS = 800
+"""More than `framed_note` adds."""
+FINDINGS_HEADING = "## Findings"
 ViewName = Literal["study", "trials"]
 """The view of configurations, whose name older addresses hold, and that of trials."""
 
@@ -48,6 +51,25 @@ def log_report(
     if note:
         client.set_tag(runs.parent, "mlflow.note.content", note)
     return page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
+
+
+def framed_note(runs: StudyRuns, place: str, text: str) -> str:
+    """Return a parent run's note: links, then `text` with the front of the report at `place`.
+
+    The picture is read from the run's artifacts, by the address that the UI itself uses. It stands
+    above the findings, so that the beginning of the text is seen before the note is unfolded.
+    """
+    report = page_address(runs, f"/{runs.parent}/artifacts/{place}/index.html")
+    links = {
+        "Report": report,
+        "Configurations": view_address(runs),
+        "Trials": view_address(runs, "trials"),
+    }
+    listed = " · ".join(f"[{name}]({address})" for name, address in links.items())
+    # The UI drops every width, and an SVG without one takes the width that there is.
+    picture = f"![The front](get-artifact?path={place}/front.svg&run_uuid={runs.parent})"
+    above, heading, below = text.partition(FINDINGS_HEADING)
+    return f"{listed}\n\n{above}{picture}\n\n{heading}{below}" if heading else f"{listed}\n\n{text}"
 
 
 def home_address() -> str:
@@ -99,7 +121,6 @@ def _trials(spec: StudySpec) -> dict[str, Any]:
             f"tags.`{NAME_TAG}`",
             f"metrics.`{clean}`",
             f"metrics.`{robust}`",
-            "metrics.`seconds`",
             "attributes.`Models`",
         ],
         **_charts(spec, clean, robust, "single trials"),

@@ -17,7 +17,7 @@ from typing import IO, Any
 from study.records.configurations import ConfigurationRow, ConfigurationRuns
 from study.records.runs import find_study
 from study.records.store import Store, TrackingError, connect, recording
-from study.records.view import log_report
+from study.records.view import framed_note, log_report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,8 @@ def file_entries(client: Any, folder: Path, entries: Sequence[Entry]) -> list[st
         runs = find_study(client, entry.study)
         if runs is None:
             continue
-        addresses.append(log_report(client, runs, folder, entry.place, entry.note))
+        note = framed_note(runs, entry.place, entry.note) if entry.note else ""
+        addresses.append(log_report(client, runs, folder, entry.place, note))
         for tag in entry.views.items():
             client.set_experiment_tag(runs.experiment, *tag)
         if entry.configurations:

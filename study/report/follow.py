@@ -32,8 +32,8 @@ from study.spec import StudySpec
 SHARE = 0.04
 """The share of the machine's processors that reports and strips may take together."""
 STRIP_SECONDS = 5.0
-WAIT_SECONDS = 120.0
-"""How long a launch is waited for that has not begun yet."""
+WAIT_SECONDS, START_SECONDS = 60.0, 600.0
+"""How long a launch is waited for that has not begun yet, and one that is starting Ray."""
 LAST_SECONDS = 300.0
 """How long a launch that has ended waits for its last report."""
 KEPT = 12
@@ -44,10 +44,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """The study's first finding as a report had it."""
+    """The primary contrast as a report had it, in percentage points of robust accuracy."""
 
     trials: int
-    text: str
     estimate: float
     low: float
     high: float
@@ -86,8 +85,11 @@ def follow(spec: StudySpec, project: Path, slots: int | None, say: Say) -> Repor
     follower.page.write_text(_page(spec.name), encoding="utf-8")
     _write_strip(follower, None, is_over=False)
     say(f"open: {os.path.relpath(follower.page)}")
-    until = time.monotonic() + WAIT_SECONDS
-    while not is_at_work(spec, project) and time.monotonic() < until:
+    began = time.monotonic()
+    while not is_at_work(spec, project):
+        wait = START_SECONDS if _is_held(spec, project) else WAIT_SECONDS
+        if time.monotonic() - began > wait:
+            break
         time.sleep(1.0)
     reported, next_report = 0, 0.0
     while is_at_work(spec, project):
@@ -160,8 +162,11 @@ def is_at_work(spec: StudySpec, project: Path) -> bool:
         source: Source = open_source(store)
         if parent_status(source, spec.name) != "RUNNING":
             return False
-    if not store.is_local:
-        return True
+    return not store.is_local or _is_held(spec, project)
+
+
+def _is_held(spec: StudySpec, project: Path) -> bool:
+    """Return whether the process that wrote its name into the launch lock for the study lives."""
     with contextlib.suppress(OSError):
         holder = (project / "runs" / "launch.lock").read_text(encoding="utf-8")
         found = re.match(rf"study {re.escape(spec.name)}, process (\d+),", holder)
@@ -172,14 +177,13 @@ def is_at_work(spec: StudySpec, project: Path) -> bool:
 
 
 def _report(follower: Follower, done: int, say: Say, *, is_filed: bool = False) -> Report:
-    """Write the report, and note its first finding that has an interval."""
+    """Write the report, and note its primary contrast."""
     report = report_studies((follower.spec,), follower.project, is_filed=is_filed)
     content = json.loads((report.page.parent / "front.json").read_text(encoding="utf-8"))
-    found = [one for one in content["findings"] if one["low"] is not None]
-    if found:
-        numbers = {name: float(found[0][name]) for name in ("estimate", "low", "high")}
-        step = Step(trials=done, text=str(found[0]["kind"]), **numbers)
-        follower.steps = [*follower.steps, step][-KEPT:]
+    found = next((f for f in content["findings"] if f["primary"] and f["low"] is not None), None)
+    if found is not None:
+        points = {name: 100 * float(found[name]) for name in ("estimate", "low", "high")}
+        follower.steps = [*follower.steps, Step(trials=done, **points)][-KEPT:]
     follower.num_reports += 1
     say(f"{follower.spec.name}: report of {done} trials")
     return report
@@ -229,9 +233,9 @@ def _epoch(planned: PlannedCell) -> int:
 
 
 def _steps_html(steps: Sequence[Step]) -> str:
-    """Draw how the interval of the first finding has changed from report to report."""
+    """Draw how the interval of the primary contrast has changed from report to report."""
     if not steps:
-        return "<p>the first report follows once trials are done</p>"
+        return ""
     last = steps[-1]
     low, high = min(one.low for one in steps), max(one.high for one in steps)
     scale = 28 / (high - low) if high > low else 0.0
@@ -241,10 +245,10 @@ def _steps_html(steps: Sequence[Step]) -> str:
         middle = 32 - scale * (one.estimate - low)
         marks.append(f'<path d="M{x} {top:.1f}V{bottom:.1f}"/>')
         marks.append(f'<circle cx="{x}" cy="{middle:.1f}" r="2"/>')
-    widths = " → ".join(f"±{(one.high - one.low) / 2:.3g}" for one in steps[-4:])
+    widths = " → ".join(f"±{(one.high - one.low) / 2:.1f}" for one in steps[-4:])
     text = (
-        f"{last.text}: {last.estimate:.3g} [{last.low:.3g}, {last.high:.3g}] "
-        f"after {last.trials} trials; its interval: {widths}"
+        f"primary contrast: {last.estimate:.1f} pp of robust accuracy "
+        f"[{last.low:.1f}, {last.high:.1f}] after {last.trials} trials; its interval: {widths}"
     )
     drawn = f'<svg width="{12 + 10 * len(steps)}" height="36" aria-hidden="true">{"".join(marks)}'
     return f"<p>{drawn}</svg> {html.escape(text)}</p>"

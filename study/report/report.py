@@ -4,7 +4,7 @@ import contextlib
 import csv
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
@@ -35,9 +35,10 @@ from study.records.runs import (
     recorded_checkpoints,
     robust_name,
 )
-from study.records.starts import has_starts, with_starts
+from study.records.starts import with_starts
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
-from study.records.view import view_tags
+from study.records.view import MOST_FRAME_CHARACTERS, view_tags
+from study.report import sources
 from study.report.filing import Entry, Filing, file_here
 from study.report.importance import measure_importances
 from study.spec import AnalysisSpec, StudySpec, claim_text, claims_of
@@ -75,6 +76,11 @@ class Report:
 
 def read_results(spec: StudySpec, project: Path) -> Results:
     """Read the results of a study from its records, including which cells have none."""
+    return _read(spec, project)[0]
+
+
+def _read(spec: StudySpec, project: Path) -> tuple[Results, list[PlannedCell]]:
+    """Read the results of a study, and the cells that are done."""
     spec = with_starts(spec, project)
     plan = current_plan(spec, project)
     dataset = load_data(spec.data, data_cache(project))
@@ -109,7 +115,7 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         methods=_method_notes(spec, plan),
         trials=trials,
         absent=tuple(_absent_trial(spec, p, why) for p in plan.cells if p.state != "done"),
-        provenance=_provenance(spec, plan, dataset)
+        provenance=sources.provenance(spec, plan, dataset)
         | evidence.provenance(spec, done, attacks, len(dataset.test.labels)),
         num_classes=len(dataset.classes),
         claims=_claims(spec, store, len(done)),
@@ -118,19 +124,8 @@ def read_results(spec: StudySpec, project: Path) -> Results:
         data_doubts=doubts(dataset),
     )
     with recording(store):
-        return replace(results, histories=_histories(spec, store, results, done))
-
-
-def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
-    """Return what the analysis block declares, as fields of the results."""
-    floor = declared.clean_floor
-    return {
-        "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
-        "margin": declared.margin,
-        "clean_margin": declared.clean_margin,
-        "clean_floors": declared.clean_floors or (),
-        "primary": declared.primary,
-    }
+        results = replace(results, histories=_histories(spec, store, results, done))
+        return sources.with_sources(spec, store, results, done), done
 
 
 def _claims(spec: StudySpec, store: Store, done: int) -> tuple[DeclaredClaim, ...]:
@@ -154,6 +149,18 @@ def _claims(spec: StudySpec, store: Store, done: int) -> tuple[DeclaredClaim, ..
         )
         for claim in claims_of(spec)
     )
+
+
+def _declared(declared: AnalysisSpec, dataset: Dataset) -> dict[str, Any]:
+    """Return what the analysis block declares, as fields of the results."""
+    floor = declared.clean_floor
+    return {
+        "clean_floor": 1 / len(dataset.classes) if floor is None else floor,
+        "margin": declared.margin,
+        "clean_margin": declared.clean_margin,
+        "clean_floors": declared.clean_floors or (),
+        "primary": declared.primary,
+    }
 
 
 def _threat_model(evaluation: EvaluationConfig) -> ThreatModel:
@@ -195,13 +202,15 @@ def report_studies(
                 file = partial(file_here, store)
             else:
                 file = stack.enter_context(Filing(store)).file
-        found = [read_results(spec, project) for spec in specs]
+        read = [_read(spec, project) for spec in specs]
+        found = [results for results, _ in read]
         results = found[0] if len(found) == 1 else combine(found)
+        pictures = sources.pictures(store, [cell for _, done in read for cell in done])
         empty = tuple(one.study for one in found if not one.trials)
         held = 0 if is_forced else count_reported(folder)
         if len(results.trials) < held:
-            return _write_beside(folder, results, held, empty)
-        page = _write(results, folder)
+            return _write_beside(folder, results, held, empty, pictures)
+        page = _write(results, folder, pictures)
         addresses = []
         if file is not None:
             entries = [_entry(spec, specs, folder, project) for spec in specs]
@@ -219,10 +228,16 @@ def count_reported(folder: Path) -> int:
         return 0
 
 
-def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, ...]) -> Report:
+def _write_beside(
+    folder: Path,
+    results: Results,
+    held: int,
+    empty: tuple[str, ...],
+    pictures: Mapping[str, bytes],
+) -> Report:
     """Keep a report of more trials; write the new one beside it, unless it holds no trial."""
     fewer = folder.with_name(f"{folder.name}@fewer")
-    page = _write(results, fewer) if results.trials else folder / "index.html"
+    page = _write(results, fewer, pictures) if results.trials else folder / "index.html"
     place = f"the new report is in reports/{fewer.name}" if results.trials else "none is written"
     kept = (
         f"reports/{folder.name}: holds {held} trials, but only {len(results.trials)} are done as "
@@ -231,11 +246,11 @@ def _write_beside(folder: Path, results: Results, held: int, empty: tuple[str, .
     return Report(page=page, address="", without_results=empty, kept=kept)
 
 
-def _write(results: Results, folder: Path) -> Path:
+def _write(results: Results, folder: Path, pictures: Mapping[str, bytes]) -> Path:
     """Write the bundle and return its page."""
     from analysis.report.bundle import write_report  # matplotlib: a second, only for a report
 
-    return write_report(results, folder)
+    return write_report(results, folder, pictures=pictures)
 
 
 def _report_name(specs: Sequence[StudySpec]) -> str:
@@ -257,20 +272,19 @@ def _entry(spec: StudySpec, specs: Sequence[StudySpec], folder: Path, project: P
 
 
 def study_note(spec: StudySpec, folder: Path) -> str:
-    """Format the note of the parent run: where the report is, then its findings.
+    """Return the findings as the note of the parent run; `framed_note` adds links and the front.
 
     Lines that do not fit into a note of MLflow are left out.
     """
-    head = "The report is under Artifacts: `report/index.html`."
     if not (folder / FINDINGS).is_file():
-        return f"{spec.about}\n\n{head}".strip()
+        return spec.about
     text = (folder / FINDINGS).read_text(encoding="utf-8").strip()
-    room = MOST_NOTE_CHARACTERS - len(head) - len(REST) - 4
+    room = MOST_NOTE_CHARACTERS - MOST_FRAME_CHARACTERS - len(REST) - 2
     if len(text) > room:
         # A piece of a line may be half a table row or half a number.
         whole_lines = text[: max(0, text.rfind("\n", 0, room))].strip()
         text = f"{whole_lines}\n\n{REST}".strip()
-    return f"{head}\n\n{text}"
+    return text
 
 
 def _read_attacks(
@@ -433,64 +447,3 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
         )
         for name, declared in spec.methods.items()
     )
-
-
-def _provenance(spec: StudySpec, plan: Plan, dataset: Dataset) -> dict[str, str]:
-    """Collect where the numbers come from: data, network, commits, hardware, versions."""
-    records = [p.record for p in plan.cells if p.state == "done" and p.record is not None]
-    labels = [record.labels for record in records]
-    sizes = ", ".join(
-        f"{len(split.labels)} {name}"
-        for name, split in (
-            ("training", dataset.train),
-            ("validation", dataset.validation),
-            ("test", dataset.test),
-        )
-    )
-    if dataset.extra_share:
-        sizes += f", {len(dataset.extra.labels)} extra: {dataset.extra_share:.0%} of each batch"
-    versions = sorted({key for label in labels for key in label if key.startswith("version.")})
-    augmented = dataset.augmentation.replace("crop_flip", "crop and flip")
-    return {
-        "data": f"{dataset.name.partition(':')[0]} ({sizes} images), {dataset.fingerprint}",
-        "augmentation": augmented.replace("_", " "),
-        "network": "; ".join(naming.network_names(spec)),
-        "training": _shown(naming.training_settings(spec)),
-        **({} if spec.start.is_fresh else {"start": naming.start_name(spec.start)}),
-        **_cost_note(spec, plan),
-        "commit": _distinct(
-            f"{label['git_commit'][:12]}" + (" (changed)" if label["git_dirty"] == "true" else "")
-            for label in labels
-        ),
-        "hardware": _distinct(label["hardware"] for label in labels),
-        "studies": _distinct(record.study for record in records),
-        "command": f"study launch {spec.name}; study report {spec.name}",
-        **{
-            key.removeprefix("version."): _distinct(label.get(key, "unknown") for label in labels)
-            for key in versions
-        },
-    }
-
-
-def _cost_note(spec: StudySpec, plan: Plan) -> dict[str, str]:
-    """Return what a training cost counts, where that is not plainly the passes of an epoch."""
-    epochs = sorted({planned.cell.config.training.epochs for planned in plan.cells})
-    said = []
-    if len(epochs) > 1:
-        said.append(f"of a whole training, divided by the {epochs[-1]} epochs of the longest")
-    if has_starts(spec):
-        said.append("without the trainings that left the weights to start from")
-    return {"cost": "; ".join(said)} if said else {}
-
-
-def _shown(values: Mapping[str, object]) -> str:
-    return ", ".join(
-        f"{name.replace('_', ' ')} "
-        + (" and ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value))
-        for name, value in values.items()
-    )
-
-
-def _distinct(values: Iterable[str]) -> str:
-    """Join the distinct values; most often there is only one."""
-    return ", ".join(sorted(set(values))) or "none"

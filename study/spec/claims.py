@@ -46,23 +46,27 @@ def read_clean_floors(value: object) -> object:
             f"must be a list of clean accuracies, got {got}; write for example "
             "clean_floors: [90%, 95%]"
         )
-    floors = [_read_percentage(item) for item in value]
+    floors = [_read_percentage("clean_floors: [90%, 95%]", item) for item in value]
     numbers = [floor for floor in floors if isinstance(floor, float | int)]
     return tuple(sorted(numbers)) if len(numbers) == len(floors) else tuple(floors)
 
 
-def _read_percentage(value: object) -> object:
+def _read_percentage(example: str, value: object) -> object:
     """Read a fraction, or a percentage such as `95%`."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"([0-9]*\.?[0-9]+) ?%", value)
     if match is None:
         raise rule_error(
-            f"must be percentages or fractions, got {shown(value)}; write for example "
-            "clean_floors: [90%, 95%]"
+            f"must be percentages or fractions, got {shown(value)}; write for example {example}"
         )
     # Through decimals, so that 95% is 0.95 and not its neighbour.
     return float(Decimal(match[1]) / 100)
+
+
+def _read_at_clean(value: object) -> object:
+    """Read one required clean accuracy."""
+    return _read_percentage("at_clean: 90%", required("at_clean", value))
 
 
 def read_pair(value: object) -> object:
@@ -78,16 +82,18 @@ class ClaimSpec(Part):
     """One claim: how the robust accuracies of two methods compare."""
 
     methods: Annotated[tuple[str, str], BeforeValidator(read_pair)]
+    """The two methods, the one that is claimed to be ahead first."""
     direction: Direction
+    """Whether the first is more robust, or both are equally robust within the margin."""
     radius: Annotated[Radius | None, BeforeValidator(partial(required, "radius"))] = None
     """Of the attack, one of the evaluation's radii; None: the objective radius."""
     margin: Annotated[
         Annotated[float, Gt(0), Lt(1)] | None, BeforeValidator(partial(read_points, "margin"))
     ] = None
     """Differences within ±margin count as none; None: as the analysis block says."""
-    at_clean: Annotated[
-        Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(partial(required, "at_clean"))
-    ] = None
+    at_clean: Annotated[Annotated[float, Ge(0), Lt(1)] | None, BeforeValidator(_read_at_clean)] = (
+        None
+    )
     """Compares what is attained at this clean accuracy or more; None: on average over all that are
     required, as the primary contrast does."""
 

@@ -80,7 +80,7 @@ EXAMPLES: dict[str, Any] = {
     "claims.methods": ("at", "sam"),
     "claims.margin": "1pp",
     "direction": "more",
-    "at_clean": 0.9,
+    "at_clean": "90%",
     "radius": 0.1,
 }
 for _part in ("training", "search", "evaluation", "analysis"):

@@ -14,9 +14,8 @@ from analysis.figures.front import chosen_text
 from analysis.figures.scene import gather
 from analysis.fronts.choice import choose
 from analysis.report.attack_tables import tier_text
-from analysis.report.configurations import configurations_csv
+from analysis.report.configurations import configurations_csv, table_tex
 from analysis.report.data_files import seeds_csv
-from analysis.report.latex import table_tex
 from analysis.report.page import page
 from analysis.report.plans import panel_plans
 from analysis.results.combine import combine

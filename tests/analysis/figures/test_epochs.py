@@ -23,7 +23,7 @@ from analysis.figures.search import (
 )
 from analysis.findings.epochs import training_findings
 from analysis.fronts.choice import choose
-from analysis.report.epoch_tables import importance_table, training_table
+from analysis.report.attack_tables import importance_table, training_table
 from analysis.responses.epochs import chosen_training
 from analysis.results.configurations import configurations
 from analysis.results.results import Results

@@ -23,7 +23,7 @@ from analysis.curves.gaps import Gap
 from analysis.document import Analysis
 from analysis.figures.canvas import layer, look, new_axes, png, svg
 from analysis.figures.examples import draw_examples
-from analysis.figures.front import _whole_words, fig_front, front_reading
+from analysis.figures.front import _whole_words, fig_column, fig_front, front_reading
 from analysis.figures.gaps import gap_limits, is_cut
 from analysis.figures.labels import Label, marker_boxes, place_labels, point_text
 from analysis.figures.layers import MEMBER, OTHER, SEED, coarse, draw_regions, staircase
@@ -36,7 +36,7 @@ from analysis.figures.palette import (
     contrast_on_white,
     method_styles,
 )
-from analysis.figures.scene import gather
+from analysis.figures.scene import gather, left_out
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results
 from analysis.results.words import values_text
@@ -141,20 +141,66 @@ def test_a_title_that_is_too_long_ends_between_two_words():
     assert len(_whole_words("x" * 300, 218)) == 218
 
 
-def test_with_many_configurations_only_members_have_rings(
-    clear: Analysis, draw: Callable[..., Results]
-):
-    def rings(analysis: Analysis) -> int:
-        axes = fig_front(analysis, analysis.results.threat.objective_radius).axes[0]
-        curved = [p.get_path() for p in axes.patches if p.get_path().codes is not None]
+def test_regions_are_those_of_members_and_on_the_page_of_all_to_switch_on(clear: Analysis):
+    def rings(figure: Figure) -> int:
+        curved = [p.get_path() for p in figure.axes[0].patches if p.get_path().codes is not None]
         return sum(int(np.sum(path.codes == Path.CURVE4)) // 12 for path in curved)
 
-    assert rings(clear) == len(clear.found)
-    cells = [("at", {"epsilon": 0.01 * k}, 0.9 - 0.002 * k, 0.3 + 0.004 * k) for k in range(1, 27)]
-    cells += [("at", {"epsilon": 0.5}, 0.7, 0.2)]
-    many = analyse(draw(cells, seeds=(0, 1), noise=0.0, num_test=1000), replicates=10)
-    assert rings(many) < len(many.found)
-    assert "regions of the means of front members" in front_reading(many, 0.1, many.estimand)
+    members = sum(len(front.members) for front in clear.choice.fronts)
+    assert rings(fig_front(clear, 0.1)) == members
+    on_page = fig_front(clear, 0.1, header=False, layered=True)
+    assert rings(on_page) == len(clear.found) * len(clear.estimands)
+    drawn = svg(on_page, "key", "title", "words")
+    assert drawn.count(" member") == members * len(clear.estimands)
+    assert "regions of the means of front members" in front_reading(clear, 0.1, clear.estimand)
+
+
+@pytest.mark.parametrize("form", ["alone", "page", "column"])
+@pytest.mark.parametrize("radius", RADII)
+def test_no_label_of_the_front_lies_on_a_mark(analysed: Analysis, radius: float, form: str):
+    drawn = {
+        "alone": lambda: fig_front(analysed, radius),
+        "page": lambda: fig_front(analysed, radius, header=False, layered=True),
+        "column": lambda: fig_column(analysed, radius),
+    }[form]()
+    sizes = [scale * size for size in (MEMBER, OTHER) for scale in (1.0, 0.75)]
+    points = drawn_points(drawn, *sizes)
+    marks = marker_boxes(drawn.axes[0], points, 4.0)
+    for text, box in extents(drawn):
+        apart = (box[2:] <= marks[:, :2]).any(axis=1) | (marks[:, 2:] <= box[:2]).any(axis=1)
+        assert apart.all(), text
+
+
+def test_the_figure_of_a_column_has_one_size_of_text(analysed: Analysis):
+    figure = fig_column(analysed, 0.1)
+    assert figure.get_figwidth() == 3.25
+    assert figure.texts == []
+    axes = figure.axes[0]
+    written = [*axes.texts, axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels()]
+    assert {text.get_fontsize() for text in written if text.get_text()} == {8.0}
+    assert_labels_are_apart(figure)
+
+
+def test_settings_trained_too_strongly_do_not_press_the_rest_together(
+    draw: Callable[..., Results],
+):
+    cells = [
+        ("at", {"epsilon": e}, c, r)
+        for e, c, r in (
+            (0.04, 0.99, 0.6),
+            (0.08, 0.985, 0.75),
+            (0.15, 0.98, 0.85),
+            (0.2, 0.95, 0.8),
+            (0.3, 0.9, 0.7),
+        )
+    ]
+    results = draw(cells, noise=0.0, num_test=2000, num_validation=0, radii=(0.1,))
+    found = analyse(results, replicates=20)
+    assert [c.values["epsilon"] for c in left_out(found.choice)] == [0.2, 0.3]
+    assert fig_front(found, 0.1).axes[0].get_xlim()[0] > 96
+    wide = [("at", {"epsilon": e}, 0.99 - e, 0.4 + e) for e in (0.01, 0.1, 0.2, 0.3)]
+    spread = draw(wide, noise=0.0, num_test=2000, num_validation=0, radii=(0.1,))
+    assert left_out(analyse(spread, replicates=20).choice) == ()
 
 
 def test_a_point_with_many_values_is_named_by_two():
@@ -279,11 +325,12 @@ def in_percent(points: list[tuple[float, float]]) -> np.ndarray:
 
 @pytest.mark.parametrize("radius", [0.05, 0.2])
 def test_the_front_is_drawn_at_its_radius_whatever_the_objective(analysed: Analysis, radius: float):
-    position, figure = RADII.index(radius), fig_front(analysed, radius)
+    position = RADII.index(radius)
+    figure = fig_front(analysed, radius, header=False, layered=True)
     left = figure.axes[0].get_xlim()[0]
     means = [(c.clean.mean, c.robust[position].mean) for c in analysed.found]
     shown = [point for point in means if 100 * point[0] >= left]
-    assert len(shown) == len(means) - 1
+    assert len(shown) == len(means) - len(left_out(analysed.choice)) < len(means)
     seeds = [(t.clean, t.robust[position]) for t in analysed.results.trials]
     np.testing.assert_allclose(drawn_points(figure, MEMBER, OTHER), in_percent(shown), atol=1e-9)
     np.testing.assert_allclose(drawn_points(figure, SEED), in_percent(seeds), atol=1e-9)

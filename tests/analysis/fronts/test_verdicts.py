@@ -17,6 +17,7 @@ from scipy.special import expit, ndtr
 from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, to_plain, write_json
 from analysis.findings.phrases import unrepeated_text
+from analysis.findings.verdicts import claim_findings
 from analysis.fronts.choice import choose
 from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.fronts.verdicts import JudgedClaim, measure_claims, verdict_of
@@ -117,6 +118,21 @@ def test_a_claim_at_one_clean_accuracy_compares_what_is_attained_there(draw: Dra
     assert none.doubt.startswith("neither method has a configuration that is clean enough")
 
 
+def test_a_lead_at_one_clean_accuracy_must_hold_against_a_finer_grid(draw: Draw) -> None:
+    """One configuration lies just above the clean accuracy, its equal just below it."""
+    cells = [
+        (name, {strength: 0.1 * i}, 0.95 - 0.04 * i - gap, 0.3 + 0.1 * i)
+        for name, strength, gap in (("at", "epsilon", 0.0), ("sam", "rho", 0.02))
+        for i in range(5)
+    ]
+    results = draw(cells, sides=SIDES, num_test=8000, noise=0.01)
+    (one,) = judge(results, replace(MORE, at_clean=0.865))
+    assert one.difference.low > 0.02
+    assert one.verdict == "undecided"
+    (finding,) = claim_findings(results, [one])
+    assert "a configuration of “sam” between those it has might be as robust" in finding.reason
+
+
 def test_what_no_interval_supports_is_undecided(draw: Draw) -> None:
     (one,) = judge(draw(AT + SAM, sides=SIDES, seeds=(0,)), MORE)
     assert (one.verdict, one.doubt) == ("undecided", "no configuration of “at” has two seeds")
@@ -163,7 +179,7 @@ def test_what_was_not_declared_is_headed_exploratory(told: Analysis) -> None:
     for written in (text, html):
         declared, exploratory = written.split(EXPLORATORY, 1)
         assert declared.count("Primary contrast.") == 1
-        assert declared.count("Declared.") == 4
+        assert declared.count("Declared.") == 6
         assert "Claim declared after 7 trials" in exploratory
     assert '<table id="claims"' in html
     assert [row[-2].text for row in claim_table(told).rows] == [one.verdict for one in told.claims]

@@ -27,16 +27,19 @@ from study.records.runs import (
     BITS_FILE,
     CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
+    StudyRuns,
     TrialRun,
     artifact_names,
     find_study,
+    local_path,
     open_study,
     read_epochs,
     robust_name,
 )
 from study.records.store import TrackingError, connect, find_store
-from study.records.view import log_report
+from study.records.view import MOST_FRAME_CHARACTERS, framed_note, log_report
 from study.report import report as reporting
+from study.report import sources
 from study.spec import StudySpec
 from trainers.config import DataConfig
 from trainers.data.dataset import load_data
@@ -164,6 +167,30 @@ def test_results_carry_what_was_declared_and_how_trials_trained(
     assert history.best_epoch == 2
     assert history.test_best == (0.8, 0.3)
     assert history.test_last == (0.9, 0.2)
+
+
+def test_results_lead_to_the_runs_the_declarations_and_one_picture_of_each_configuration(
+    done: Callable[..., StudySpec], project: Path
+) -> None:
+    spec, store = done("sourced"), find_store(project)
+    results, cells = reporting._read(spec, project)
+    runs = find_study(connect(store), spec.name)
+    assert runs is not None
+    for trial in results.trials:
+        assert trial.address == (
+            f"{sources.UI}/#/experiments/{runs.experiment}/runs/{trial.run}"
+            "?workflowType=machine_learning"
+        )
+    assert [one.method for one in results.declarations] == ["standard", "sam", "sam"]
+    assert sources.pictures(store, cells) == {}
+    for cell in cells[1:]:
+        assert cell.record is not None
+        folder = local_path(cell.record.artifacts)
+        assert folder is not None
+        (folder / sources.PICTURE).write_bytes(cell.record.run.encode())
+    found = sources.pictures(store, cells)
+    assert len(found) == 3
+    assert all(content == run.encode() for run, content in found.items())
 
 
 def test_results_carry_the_claims_with_the_trials_that_had_run_before(
@@ -322,25 +349,35 @@ def test_a_sample_that_is_wrong_without_an_attack_is_right_at_no_radius() -> Non
     assert (strong.clean, strong.robust) == (0.79, (0.39, 0.19))
 
 
-FINDINGS = "# tiny\n\n- A finding of 1 pp.\n- Another.\n"
+FINDINGS = "# tiny\n\n## Findings\n\n- A finding of 1 pp.\n- Another.\n"
 
 
-def test_the_note_is_the_link_and_the_findings(tmp_path: Path, read: Read) -> None:
+def test_the_note_is_the_findings_with_links_and_the_front(tmp_path: Path, read: Read) -> None:
     spec = declared(read, "noted")
-    link = "The report is under Artifacts: `report/index.html`."
-    assert reporting.study_note(spec, tmp_path) == f"{spec.about}\n\n{link}"
+    assert reporting.study_note(spec, tmp_path) == spec.about
     (tmp_path / "findings.md").write_text(FINDINGS)
-    assert reporting.study_note(spec, tmp_path) == f"{link}\n\n{FINDINGS.strip()}"
+    text = reporting.study_note(spec, tmp_path)
+    assert text == FINDINGS.strip()
+    runs = StudyRuns(experiment="7", parent="f" * 32)
+    links, blank, *lines = framed_note(runs, "report", text).splitlines()
+    assert links.startswith(f"[Report](#/experiments/7/runs/{runs.parent}/artifacts/report/index")
+    assert links.count("workflowType=machine_learning") == 3
+    assert blank == ""
+    [picture] = [line for line in lines if line not in FINDINGS.splitlines()]
+    assert f"get-artifact?path=report/front.svg&run_uuid={runs.parent}" in picture
+    assert lines.index(picture) < lines.index("## Findings")
+    added = len(framed_note(runs, "report", text)) - len(text)
+    assert added < MOST_FRAME_CHARACTERS
 
 
 @pytest.mark.parametrize("line", ["- A finding of 1.25 pp.\n", "x" * 9000 + "\n"])
 def test_a_long_note_ends_with_a_whole_line_and_fits(tmp_path: Path, read: Read, line: str) -> None:
     (tmp_path / "findings.md").write_text("# tiny\n\n" + line * 1000)
     note = reporting.study_note(declared(read, "noted"), tmp_path)
-    assert len(note) <= MOST_NOTE_CHARACTERS
+    assert len(note) <= MOST_NOTE_CHARACTERS - MOST_FRAME_CHARACTERS
     *lines, blank, last = note.splitlines()
     assert (blank, last) == ("", "The report has more.")
-    assert set(lines[4:]) <= {line.strip()}
+    assert set(lines[2:]) <= {line.strip()}
 
 
 def test_mlflow_takes_the_longest_note(store: Any, client: Any, tmp_path: Path, read: Read) -> None:

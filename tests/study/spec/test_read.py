@@ -167,7 +167,7 @@ def test_clean_floors_are_percentages_or_fractions_and_rise(tmp_path, written):
 
 def test_claims_are_read_and_leave_their_radius_and_margin_to_the_study(tmp_path):
     more = "methods: [at, sam], direction: more"
-    equal = "methods: [sam, sam_at], direction: equal, radius: 1/20, margin: 1 pp, at_clean: 0.9"
+    equal = "methods: [sam, sam_at], direction: equal, radius: 1/20, margin: 1 pp, at_clean: 90%"
     text = f"{{margin: 0.02}}\n  claims: [{{{more}}}, {{{equal}}}]"
     assert [
         claim_text(one) for one in claims_of(read_one(tmp_path, "{clean_floor: 0.9}", text))
