@@ -76,7 +76,8 @@ def _judged(results: Results, floors: FloorContrast, blank: Finding, subject: st
     return replace(
         blank,
         text=" ".join([*(_sentence(results, floors, blank, own) for own in shown), reason]).strip(),
-        plain=_plain(floors, shown[0][0]) if best == "claimed" else "",
+        # Floors that nobody declared do not displace what a study is for.
+        plain=_plain(floors, shown[0][0]) if floors.declared and best == "claimed" else "",
         declared=floors.declared and best == "claimed",
         status="claimed" if best == "claimed" else "bracketed",
         estimate=first.estimate,
