@@ -299,8 +299,8 @@ def _draw_estimand(axes: Axes, method: MethodScene, drawn: Drawn, *, layered: bo
     """
     gid, style = layer(method.key, drawn.key), method.style
     fitted = len(drawn.curve) > 0
+    band = layer(method.key, drawn.key, "band")
     if layered:
-        band = layer(method.key, drawn.key, "band")
         edges = drawn.pessimistic, drawn.optimistic
         layers.draw_surface_band(axes, *edges, style, band, alone=not fitted)
     layers.draw_surface(axes, drawn.median, style, gid, alone=not fitted)
@@ -315,7 +315,7 @@ def _draw_estimand(axes: Axes, method: MethodScene, drawn: Drawn, *, layered: bo
         return [line_boxes(axes, layers.staircase(drawn.median, axes.get_xlim()[0])[1:])]
     for other in drawn.close:
         axes.plot(*other[layers.thinned(len(other))].T, color=style.colour, lw=0.6, gid=gid)
-    layers.draw_curve(axes, drawn.curve, drawn.band, drawn.beyond, style, gid)
+    layers.draw_curve(axes, drawn.curve, drawn.band, drawn.beyond, style, gid, band)
     return [layers.curve_boxes(axes, line) for line in (drawn.curve, drawn.beyond) if len(line)]
 
 

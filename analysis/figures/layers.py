@@ -111,6 +111,7 @@ def draw_curve(
     beyond: Array,
     style: MethodStyle,
     gid: str,
+    band_gid: str,
 ) -> None:
     """Draw a fitted front: solid inside the measured range, dotted beyond it, and its band.
 
@@ -120,7 +121,8 @@ def draw_curve(
     kept = thinned(len(curve))
     clean, (low, high) = curve[kept, 0], (end[kept] for end in band)
     low, high = np.clip(low, 0.0, clean), np.clip(high, 0.0, clean)
-    axes.fill_between(clean, low, high, color=style.colour, alpha=0.16, lw=0, zorder=1.6, gid=gid)
+    look: dict[str, Any] = {"color": style.colour, "alpha": 0.16, "lw": 0, "zorder": 1.6}
+    axes.fill_between(clean, low, high, gid=band_gid, **look)
     axes.plot(*curve[kept].T, color=style.colour, lw=2.2, zorder=3.2, gid=gid)
     if len(beyond):
         dotted = beyond[thinned(len(beyond))]

@@ -25,6 +25,8 @@ CHI = 2.4477468306808166
 """√ of the 95% point of χ² with 2 degrees of freedom: half-width of a region in deviations."""
 FAR, LEAST_WIDTH = 3, 0.02
 """Far left is more than so many widths of the range of the other points, of at least 2 points."""
+VISIBLE = 0.1
+"""A fitted curve is drawn if it spans this share of the axis."""
 ROOM, GAIN = 0.25, 1.5
 """A configuration that is no member of a front may lie left of all members by this share of their
 range. Those further left are outside the figure where the range is then so many times narrower."""
@@ -288,6 +290,11 @@ def _drawn(
     fit = next((fit for fit in view.fits if fit.method == method), None)
     curve = None if fit is None else fit.curve
     drawn = curve if curve is not None or fit is None else fit.steps
+    # A fit over next to no range is a dot, and its band a stray line.
+    if drawn is not None and 100 * (max(drawn.clean) - min(drawn.clean)) < VISIBLE * (
+        limits[1] - limits[0]
+    ):
+        drawn = curve = None
     others = [] if fit is None else [fit.family(name).curve for name in fit.close[1:]]
     front = next((one for one in view.fronts.methods if one.method == method), None)
     step = (limits[1] - limits[0]) / 400, limits[2] / 300

@@ -81,7 +81,7 @@ def _claim_finding(
         ]
     )
     if judged.doubt:
-        text = f"Undecided: whether {claimed_text(results, judged)}. {_reason(judged.doubt)}"
+        text = f"Undecided: whether {claimed_text(results, judged)}, as {judged.doubt}."
         return replace(
             finding,
             text=f"{late}{text}",
@@ -96,7 +96,7 @@ def _claim_finding(
     finding = replace(finding, plain=f"{late}{_said(results, judged)} {ends}.")
     if judged.verdict == "undecided":
         reason = _open(results, found, judged)
-        return replace(finding, text=f"{late}{text} {_reason(reason)}", reason=reason)
+        return replace(finding, text=f"{late}{text} This is open: {reason}.", reason=reason)
     return replace(finding, text=f"{late}{text}")
 
 
@@ -175,7 +175,3 @@ def _equal_numbers(judged: JudgedClaim) -> list[str]:
         f"at equal numbers of configurations {points_text(one.estimate)} pp "
         f"({interval_text(one.low, one.high)})"
     ]
-
-
-def _reason(reason: str) -> str:
-    return f"{reason[0].upper()}{reason[1:]}."

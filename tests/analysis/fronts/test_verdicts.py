@@ -16,7 +16,7 @@ from scipy.special import expit, ndtr
 
 from analysis.analysing import analyse
 from analysis.document import Analysis, read_json, to_plain, write_json
-from analysis.findings.phrases import unrepeated_text
+from analysis.findings.phrases import reason_text, unrepeated_text
 from analysis.findings.verdicts import claim_findings
 from analysis.fronts.choice import choose
 from analysis.fronts.pareto import mean_attainable_robustness
@@ -171,6 +171,7 @@ def test_a_verdict_is_said_with_its_numbers(name: str, told: Analysis) -> None:
     assert SAYS[name][1] in said.text
     assert said.declared == (name != "late")
     assert (said.status == "claimed") == (name not in ("undecided", "no answer"))
+    assert not reason_text(said), "the text has its reason"
     assert "95% interval" in said.text or name == "no answer"
 
 

@@ -1,10 +1,9 @@
-"""A launch with rungs, raced seeds and a budget, in Ray: killed once, gone on with, undone."""
+"""A launch with rungs, raced seeds and a budget, in Ray: killed once, then gone on with."""
 
 from collections import Counter
 from typing import Any
 
 import pytest
-import torch
 
 from analysis.fronts.choice import choose
 from analysis.report.limits import limits
@@ -12,12 +11,9 @@ from study.launch.launch import current_plan
 from study.plan.plan import Plan
 from study.plan.stops import STOPPED_TAG, is_judge
 from study.records import store
-from study.records.values import EPOCH_FIELDS
 from study.report.report import read_results
 from study.spec import read_studies
 from tests.waits import wait_until
-from trainers.data.dataset import load_data
-from trainers.train import new_state, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -52,7 +48,7 @@ def plan_of(project: Any) -> Plan:
     return current_plan(read_studies(project.file)["early"], project.folder)
 
 
-def test_a_launch_that_stops_trainings_survives_a_kill_and_goes_on_from_their_states(
+def test_a_launch_that_stops_trainings_survives_a_kill(
     project: Any,
 ) -> None:
     project.write(EARLY)
@@ -89,18 +85,3 @@ def test_a_launch_that_stops_trainings_survives_a_kill_and_goes_on_from_their_st
     assert "stopped early, by validation accuracy" in " ".join(
         limit.text for limit in limits(results, choose(results))
     )
-
-    # Undone: what was stopped goes on from its kept state, and ends as if it had never stopped.
-    whole = EARLY.replace("stop: {rungs: [0.2, 0.6], keep: 0.5, grids: true}", "stop: never")
-    project.write(whole.replace("trials: 100", "trials: 1"))
-    code, output = project.run("launch", "early")
-    assert code == 0, output
-    assert "the budget's trials are spent" in output
-    [resumed] = [run for run in runs_of(project) if run.data.tags.get("resumed")][:1]
-    [cell] = [p.cell for p in plan.cells if p.cell.key == resumed.data.tags["cell"]]
-    data, device = load_data(spec.data, project.folder), torch.device("cpu")
-    alone = list(train(cell.config, data, device, new_state(cell.config, data, device)))
-    assert len(alone) == 5
-    for name in ("train_loss", "validation_clean", "validation_robust"):
-        metric = next(key for key, field in EPOCH_FIELDS.items() if field == name)
-        assert resumed.data.metrics[metric] == getattr(alone[-1], name), name

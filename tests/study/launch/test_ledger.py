@@ -9,6 +9,7 @@ from study.launch import launch
 from study.launch.ledger import Ledger
 from study.plan import space
 from study.records import runs
+from study.records.claims import read_claims
 from study.records.runs import TrialRun
 from study.records.store import find_store
 from study.spec import StudySpec
@@ -65,6 +66,17 @@ def test_opening_ends_what_a_killed_launch_left_and_ending_what_this_one_leaves(
     assert status_of(ledger.client, again.id) == "KILLED"
     parent = ledger.client.get_run(ledger.runs.parent)
     assert (parent.info.status, parent.data.tags["git_commit"]) == ("FINISHED", "abc")
+
+
+def test_a_launch_that_begins_records_what_its_study_claims(tmp_path: Path, read: Read) -> None:
+    spec = read("  claims: [{methods: [sam_at, sam], direction: more}]\n")
+    store = find_store(tmp_path)
+    ledger = Ledger(spec, store, {})
+    ledger.open()
+    launch._begin(spec, ledger, launch.current_plan(spec, tmp_path))
+    assert status_of(ledger.client, ledger.runs.parent) == "RUNNING"
+    told = read_claims(runs.open_source(store), spec.name)
+    assert told == {"sam_at more than sam, radius 0.1": 0}
 
 
 def test_plan_before_and_after_opening_is_the_same(tmp_path: Path, read: Read) -> None:

@@ -20,7 +20,7 @@ from study.records.runs import BITS_FILE, open_study
 from study.records.store import Store
 from study.records.values import run_params
 from study.search.searcher import ray_config
-from study.spec import StudySpec
+from study.spec import SearchSpec, StopSpec, StudySpec
 from trainers.checkpoint import load_state, load_weights, save_state
 from trainers.data.dataset import Dataset
 from trainers.evaluation.evaluate import evaluate
@@ -180,6 +180,27 @@ def test_a_lost_trial_goes_on_where_it_was_and_ends_as_if_it_was_not(
     history = client.get_metric_history(latest.info.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3, 4]
     assert not kept.exists()
+
+
+def test_a_trial_that_a_rung_stopped_goes_on_bit_for_bit_once_nothing_stops_it(
+    make: Any, client: Any, few: Dataset
+) -> None:
+    context, chosen = make(epochs=5, more=", end_on: []")
+    stop = StopSpec(rungs=(0.4,), keep=0.5, grids=True)
+    search = SearchSpec(trials=1, stop=stop)
+    stoppable = replace(context, spec=context.spec.model_copy(update={"search": search}))
+    trial = Trial(stoppable, chosen, "one", Counter())
+    assert [trial.advance()["epoch"] for _ in range(2)] == [1, 2]
+    [stopped] = runs(client, context)
+    assert stopped.data.metrics["train/epoch"] == 2, "known before the launcher decides"
+    trial.kill("stopped before its last epoch")
+    result = to_its_end(Trial(context, chosen, "two", Counter()))
+    resumed = next(run for run in runs(client, context) if run.info.run_id != stopped.info.run_id)
+    assert resumed.data.tags["resumed"] == "after epoch 2"
+    config = space.train_config(context.spec, space.grid_configurations(context.spec)[0], 0)
+    whole = list(train(config, few, CPU, new_state(config, few, CPU)))
+    assert resumed.data.metrics["train/loss"] == whole[-1].train_loss
+    assert result["complete"]
 
 
 def test_a_state_is_kept_after_the_first_epoch_that_took_long(
