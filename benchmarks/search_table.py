@@ -2,13 +2,13 @@
 
 80 configurations of `search_table.yaml`, spread evenly over its ranges, each with six seeds and 20
 epochs: after every epoch, for every validation image, whether it is right unattacked and under the
-attack that a study runs in every epoch. A second, smaller table of other configurations and seeds
-is held back for checks. To record one again takes about half an hour on one core:
+attack that a study runs in every epoch. To record it again takes about half an hour on one core:
 
     python benchmarks/search_table.py record /tmp/table     # resumes; may run several times at once
     python benchmarks/search_table.py pack /tmp/table
 
-and the same with `--check` for the second table.
+and the same with `--check` for a second, smaller table of other configurations and seeds, to check
+on it what was chosen on the first; it is not recorded yet.
 """
 
 import argparse
