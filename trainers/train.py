@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, l
 from trainers.engine.engine import Engine, classifier, compiles, generator, repeatable
 from trainers.engine.feed import fed
 from trainers.engine.program import Program, program_for
-from trainers.evaluation.evaluate import attacked_batches, clean_bits
+from trainers.evaluation.evaluate import Bits, attacked_batches, clean_bits
 from trainers.networks.build import build_model
 from trainers.step.batches import Draw, border_of, draw_boxes, with_extra
 from trainers.step.losses import minimised
@@ -306,11 +307,19 @@ def _finish_epoch(
     return metrics
 
 
-@repeatable()
 def validate(
     config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
 ) -> tuple[float, float]:
     """Compute clean accuracy, and robust accuracy (nested) at the objective radius."""
+    clean, robust = validation_bits(config, data, device, model, engine).mean(axis=1).tolist()
+    return clean, robust
+
+
+@repeatable()
+def validation_bits(
+    config: TrainConfig, data: Dataset, device: torch.device, model: nn.Module, engine: Engine
+) -> Bits:
+    """Classify the validation part, unattacked and at the objective radius (nested). (2, n)."""
     view = classifier(model, data.image_shape, device, engine)
     is_right = clean_bits(view, data.validation, data.divisor, device)
     batches = attacked_batches(
@@ -324,4 +333,4 @@ def validate(
         device=device,
     )
     survives = torch.cat([batch.is_right for batch in batches]).cpu().numpy()
-    return float(is_right.mean()), float((is_right & survives).mean())
+    return np.stack([is_right, is_right & survives])

@@ -7,6 +7,7 @@ from analysis.advice.advise import Advice, Ends, NewTrials
 from analysis.results.words import count_text, method_text, percent, value_text, values_text
 
 NOTHING = "No trial is known that would narrow an interval of this study by much."
+MOST_IN_LINE = 2
 MOST_NAMED = 3
 """Configurations that one sentence names; further ones are counted."""
 
@@ -29,7 +30,7 @@ def next_line(analysis: Advised) -> str:
     if not analysis.advice:
         return ""
     best = analysis.advice[0]
-    return f"Next: {what_text(best)}{_time(best)}: {_effect(best)}."
+    return f"Next: {what_text(best, MOST_IN_LINE)}{_time(best)}."
 
 
 def advice_texts(advice: Sequence[Advice]) -> list[str]:
@@ -41,17 +42,17 @@ def advice_texts(advice: Sequence[Advice]) -> list[str]:
     ]
 
 
-def what_text(one: Advice) -> str:
+def what_text(one: Advice, most: int = MOST_NAMED) -> str:
     """Describe the trials or images: `4 more seeds of “at” (ε=0.22)`."""
     if one.images is not None:
         images = count_text(one.images, "test image")
         return f"{images}, if the data have them, on which every trial runs again"
     if one.kind == "seed noise":
         return f"{_range(one.trials)} more {_plural(one.trials)} of every configuration"
-    named = [_trials_text(new) for new in one.trials[:MOST_NAMED]]
+    named = [_trials_text(new) for new in one.trials[:most]]
     rest = len(one.trials) - len(named)
     if rest:
-        seeds = sum(len(new.seeds) for new in one.trials[MOST_NAMED:])
+        seeds = sum(len(new.seeds) for new in one.trials[most:])
         named.append(f"{count_text(seeds, 'more seed')} of {count_text(rest, 'other')}")
     return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else named[0]
 

@@ -9,6 +9,7 @@ from analysis.findings.phrases import (
     held_back,
     interval_text,
     listed_text,
+    plain_ends,
     points_text,
 )
 from analysis.fronts.contrasts import Contrasts
@@ -37,7 +38,7 @@ def floor_finding(
         status="refused",
         estimand=floors.estimand,
         n=design_text(results, found, floors.rows),
-        interval_method="max-T over replicates, extended because noise lifts a maximum",
+        interval_method="balanced over all floors, extended because noise lifts a maximum",
     )
     subject = (
         f"Which of {names[0]} and {names[1]} is more robust at equal clean accuracy under "
@@ -75,12 +76,29 @@ def _judged(results: Results, floors: FloorContrast, blank: Finding, subject: st
     return replace(
         blank,
         text=" ".join([*(_sentence(results, floors, blank, own) for own in shown), reason]).strip(),
+        # Floors that nobody declared do not displace what a study is for.
+        plain=_plain(floors, shown[0][0]) if floors.declared and best == "claimed" else "",
+        declared=floors.declared and best == "claimed",
         status="claimed" if best == "claimed" else "bracketed",
         estimate=first.estimate,
         low=first.low,
         high=first.high,
         range=(min(cleans), max(cleans)),
         reason=reason,
+    )
+
+
+def _plain(floors: FloorContrast, point: FloorPoint) -> str:
+    """State the lead at one floor in a short sentence."""
+    assert point.difference is not None, "what is claimed was measured"
+    lead, names = point.difference, (floors.first, floors.second)
+    low, high = lead.low, lead.high
+    if lead.estimate < 0:
+        names, low, high = names[::-1], -lead.high, -lead.low
+    return (
+        f"At a clean accuracy of at least {percent(point.clean)}%, {method_text(names[0])} is "
+        f"{points_text(abs(lead.estimate))} pp more robust than {method_text(names[1])} "
+        f"{plain_ends(low, high)}."
     )
 
 

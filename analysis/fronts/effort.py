@@ -116,6 +116,12 @@ def _points(first: Areas, second: Areas) -> tuple[EffortPoint, ...]:
         gaps.append(again[0] - again[1])
     together = _beside(gaps).together()
     lows, highs = (ends.reshape(len(gaps), -1) for ends in (together.low, together.high))
+    sides = [
+        int(np.all(low > 0)) - int(np.all(high < 0))
+        for low, high in zip(lows.T, highs.T, strict=True)
+    ]
+    if sizes[0] != sizes[1]:
+        sides = kept_to_the_end(sides)
     columns = both[0].attainable(), both[1].attainable(), gaps[0].intervals()
     return tuple(
         EffortPoint(
@@ -125,10 +131,23 @@ def _points(first: Areas, second: Areas) -> tuple[EffortPoint, ...]:
             difference=columns[2][at],
             adjusted_low=float(lows[0, at]),
             adjusted_high=float(highs[0, at]),
-            ahead=int(np.all(lows[:, at] > 0)) - int(np.all(highs[:, at] < 0)),
+            ahead=sides[at],
         )
         for at, number in enumerate(tries)
     )
+
+
+def kept_to_the_end(sides: Sequence[int]) -> list[int]:
+    """Keep a lead only from where on it lasts up to the greatest number of tries.
+
+    With a single try, a coarse grid on the same curve differs from a finer one, as its ends count
+    for more. Such a lead says nothing about the methods.
+
+    >>> kept_to_the_end([1, 1, 0, 0]), kept_to_the_end([1, 0, -1, -1])
+    ([0, 0, 0, 0], [0, 0, -1, -1])
+    """
+    start = max((at for at, side in enumerate(sides) if side != sides[-1]), default=-1) + 1
+    return [0] * start + list(sides[start:])
 
 
 def chosen_tries(most: int) -> tuple[int, ...]:
@@ -137,7 +156,7 @@ def chosen_tries(most: int) -> tuple[int, ...]:
     >>> chosen_tries(4)
     (1, 2, 3, 4)
     >>> chosen_tries(200)
-    (1, 2, 3, 4, 6, 8, 12, 17, 24, 34, 49, 69, 99, 141, 200)
+    (1, 2, 3, 4, 6, 8, 12, 17, 24, 34, 49, 69, 99, 140, 200)
     """
     if most <= MOST_POINTS:
         return tuple(range(1, most + 1))

@@ -233,9 +233,9 @@ def floor_table(analysis: Analysis, floors: FloorContrast, key: str) -> Table:
         key=key,
         caption=f"Robust accuracy that the configurations of {first} and of {second} attain at "
         f"{'the declared' if floors.declared else 'some'} required clean accuracies, in %, and "
-        "first minus second, in pp, with 95% intervals that hold together for all differences of "
-        "this kind (max-T). Against a finer grid: the lead that is left if the method behind also "
-        "had, at this clean accuracy, the robust accuracy of its next less clean configuration. "
+        "first minus second, in pp, with 95% intervals that hold together for all differences. "
+        "Finer grid: the lead that is left over the next less clean configuration of the method "
+        "behind, too; if it has none, only configurations as clean as its least clean one count. "
         f"{_measured_text(analysis.results, floors)}",
         columns=("Clean accuracy (%) ≥", first, second, "Difference", "Finer grid", "Claimed"),
         rows=tuple(

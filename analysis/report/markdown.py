@@ -20,13 +20,16 @@ LEADING = (
     "dominance",
 )
 """Kinds of findings that answer the questions of a study, the first question first."""
-COMPARISONS = ("hypervolume difference", "gap", "dominance", "dominance of the best")
+COMPARISONS = (
+    *("hypervolume difference", "gap", "gap at clean floors"),
+    *("dominance", "dominance of the best"),
+)
 """Kinds of findings that say something even where no method is ahead."""
 MINOR = ("half-robustness radius", "selection", "peak of robust accuracy", "exchange rate", "knee")
 """Kinds of findings on one method alone."""
 STRENGTHS = (
     *("equivalent epsilon", "slope of equivalent epsilon", "half-robustness radius"),
-    *("peak of robust accuracy", "exchange rate"),
+    *("peak of robust accuracy", "exchange rate", "noisy configuration"),
 )
 """Kinds of findings whose numbers are no accuracies."""
 

@@ -31,8 +31,6 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
-    # Workers are forks, quick to start. Ray would hold up all threads until the first are there.
-    "RAY_prestart_worker_first_driver": "0",
     **storage.ENVIRONMENT,
 }
 """Set before ray is imported, unless the user has set it; workers inherit it."""
@@ -96,8 +94,12 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
 
 @contextlib.contextmanager
 def worker_nursery(spec: StudySpec) -> Iterator[None]:
-    """Start the process that workers of this machine are forks of; nothing on a joined cluster."""
-    if is_joined():
+    """Start the process that workers of this machine are forks of.
+
+    Nothing on a joined cluster, nor where trials use a GPU, as CUDA must not have begun before a
+    fork, which no test on a GPU has shown yet.
+    """
+    if is_joined() or spec.resources.gpu > 0:
         yield
         return
     with forks.nursery(ENVIRONMENT, spec.resources.cpu):

@@ -63,11 +63,14 @@ def nursery(environment: Mapping[str, str], threads: int) -> Iterator[None]:
                 env={**defaults, **os.environ, "PYTHONPATH": path},
                 start_new_session=True,  # Ctrl-C is the launch's to handle
             )
-        os.environ[NURSERY] = f"{folder}/nursery"
+        # Forks are quick to start, and Ray would hold up all our threads until the first is there.
+        variables = {NURSERY: f"{folder}/nursery", "RAY_prestart_worker_first_driver": "0"}
+        os.environ |= variables
         try:
             yield
         finally:
-            del os.environ[NURSERY]
+            for name in variables:
+                del os.environ[name]
             process.kill()
             process.communicate()
 

@@ -9,11 +9,20 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
-from study.spec import AROUND, SIDES, Range, StudySpec, Value, cell_config, settings_of
+from study.spec import (
+    AROUND,
+    SIDES,
+    Range,
+    StudySpec,
+    Value,
+    cell_config,
+    settings_of,
+    start_of,
+)
 from study.spec.settings import choices, is_grid, members_of
 from study.spec.start import NOT_FOUND, configuration_values
 from trainers.config import (
@@ -152,13 +161,16 @@ def cells(
 ) -> tuple[Cell, ...]:
     """Build a configuration's cells, one for each of these seeds, by default the study's."""
     run = spec.seeds if seeds is None else seeds
-    configs = [(seed, train_config(spec, configuration, seed)) for seed in run]
-    return tuple(
-        Cell(
-            key=cell_key(config, fingerprint), configuration=configuration, seed=seed, config=config
-        )
-        for seed, config in configs
-    )
+    first = train_config(spec, configuration, run[0])
+    recorded = canonical(first, fingerprint) if first.start == "none" else None
+    found = []
+    for seed in run:
+        # Seeds differ in the seed alone, and in the weights that they start from.
+        start = start_of(spec, configuration.method).config(seed)
+        config = replace(first, seed=seed, start=start)
+        key = _digest({**recorded, "seed": seed}) if recorded else cell_key(config, fingerprint)
+        found.append(Cell(key=key, configuration=configuration, seed=seed, config=config))
+    return tuple(found)
 
 
 def train_config(spec: StudySpec, configuration: Configuration, seed: int) -> TrainConfig:

@@ -68,6 +68,10 @@ def test_a_lead_over_the_next_less_clean_configuration_too_is_claimed(draw: Draw
         "“sam”: 50.0 against 25.0% (95% interval of the difference 2"
     )
     assert (finding.estimate, finding.range) == (pytest.approx(0.25), (0.9, 0.9))
+    assert finding.declared
+    assert finding.plain.startswith(
+        "At a clean accuracy of at least 90.0%, “at” is 25.0 pp more robust than “sam” [2"
+    )
     assert from_plain(FloorContrast, to_plain(one)) == one
 
 

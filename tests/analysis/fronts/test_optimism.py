@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.document import from_plain, to_plain
-from analysis.findings.optimism import selection_findings
+from analysis.findings.optimism import FEWEST, selection_findings
 from analysis.fronts.choice import choose
 from analysis.fronts.optimism import Selection, held_out_area, measure_selection, overstatement
 from analysis.inference.bootstrap import draw_replicates
@@ -125,7 +125,7 @@ def test_sentences_name_the_data_and_the_optimism(draw: Draw):
     ids=["one seed", "one seed, no validation", "no noise"],
 )
 def test_edges_are_findings_without_warnings(draw: Draw, options: dict[str, object]):
-    results = draw(CELLS[:3], **options)
+    results = draw(CELLS[:FEWEST], **options)
     selection = selection_of(results, 50)
     plain = json.loads(json.dumps(to_plain(selection), allow_nan=False))
     assert from_plain(Selection, plain) == selection
@@ -134,6 +134,9 @@ def test_edges_are_findings_without_warnings(draw: Draw, options: dict[str, obje
     if options.get("seeds") == (0,):
         assert selection.overstatement is None
         assert said[0].status == "bracketed"
+    few = draw(CELLS[: FEWEST - 1], **options)
+    is_chosen_on_test = few.num_validation == 0
+    assert len(selection_findings(few, selection_of(few, 50))) == int(is_chosen_on_test)
 
 
 def test_no_trials_and_a_single_configuration_have_nothing_to_choose(draw: Draw):

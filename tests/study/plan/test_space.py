@@ -139,6 +139,9 @@ def test_a_configuration_has_one_cell_for_each_seed_in_order(spec):
     assert [cell.config.seed for cell in cells] == [2, 0, 1]
     assert len({cell.key for cell in cells}) == 3
     assert all(cell.configuration is configuration for cell in cells)
+    for cell in cells:
+        assert cell.config == space.train_config(spec, configuration, cell.seed)
+        assert cell.key == space.cell_key(cell.config, DATA)
     assert cells[0].config.method == Method(
         weights=Sam(rho=0.2), inputs=Pgd(norm="linf", epsilon=0.0, steps=5)
     )
