@@ -91,7 +91,7 @@ def hours_text(hours: float) -> str:
     """Format a time of training.
 
     >>> hours_text(0.004), hours_text(0.5), hours_text(12.3)
-    ('14 s', '30 min', '12 h')
+    ('14 s', '30 min', '12.3 h')
     """
     seconds = 3600 * hours
     if seconds < 90:
