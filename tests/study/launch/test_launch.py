@@ -193,7 +193,9 @@ grid:
   evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1,
                attack: {pgd: {steps: 1, restarts: 1}}}
 """
-WILD = "    wild: {training: {learning_rate: 1.0e+9}, weights: {sam: {rho: [0.1, 10]}}}\n"
+WILD = (
+    "    wild: {training: {learning_rate: 1.0e+9, epochs: 3}, weights: {sam: {rho: [0.1, 10]}}}\n"
+)
 
 
 def test_hopeless_study_is_stopped_and_what_fails_twice_or_diverges_is_given_up(
