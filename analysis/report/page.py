@@ -60,7 +60,7 @@ AROUND_BYTES = 1_000
 """The most bytes that the page adds around a figure, or about one that is left out."""
 SECTIONS = {
     "claims": ("Claims of the study", "Claims"),
-    "next": ("What to run next", "What to run next"),
+    "next": ("What to run next", "Next"),
     "gap": ("Comparison of the methods", "Methods compared"),
     "strong": ("Stronger attacks", "Stronger attacks"),
     "response": ("Accuracy against the strength of training", "Strength"),
@@ -113,7 +113,7 @@ FILES = (
     Cell(text="LaTeX", target="table.tex"),
     Cell(text="CSV", target="configs.csv"),
     Cell(text="Markdown", target="findings.md"),
-    Cell(text="What to run next", target="next.yaml"),
+    Cell(text="YAML", target="next.yaml"),
     Cell(text="JSON", target="front.json"),
 )
 """Files beside the page that it links to."""
