@@ -43,6 +43,22 @@ def test_readme_is_short_and_its_picture_is_there() -> None:
         assert (ROOT / picture).is_file(), picture
 
 
+def test_quoted_sentence_is_that_of_the_recorded_demo() -> None:
+    """`.readme/findings.md` is from the run of the demo that drew the picture."""
+    recorded = (ROOT / ".readme" / "findings.md").read_text(encoding="utf-8")
+    quoted = " ".join(re.findall(r"^> (.*)$", README, re.MULTILINE))
+    assert len(quoted) > 60
+    assert quoted in " ".join(recorded.replace("\\", "").split())
+
+
+def test_the_demo_prints_what_the_readme_and_its_page_say() -> None:
+    printed = (ROOT / "docs" / "demo.txt").read_text(encoding="utf-8")
+    found = re.search(r"`(digits: \d+ of \d+ trials done[^`]*)`", README)
+    assert found is not None
+    assert found[1] in printed
+    assert "reports/digits/index.html" in printed
+
+
 @pytest.mark.slow
 def test_notebook_steps_run_as_they_are_written(tmp_path: Path) -> None:
     """Its launch finds every trial done; that of docs/loading.md, in a test of its own, none."""
