@@ -94,10 +94,13 @@ def test_runs_carry_what_a_reader_compares(launched: Project) -> None:
 def test_ui_shows_the_store_until_ctrl_c_and_leaves_nothing_behind(launched: Project) -> None:
     ui = launched.start("ui", "--port", "5310")
     lines = [ui.stdout.readline() for _ in range(2)]
-    assert re.fullmatch(r"MLflow UI: http://127\.0\.0\.1:53\d\d\n", lines[0]), lines
+    shown = (
+        r"MLflow UI: (http://127\.0\.0\.1:53\d\d)/#/experiments\?workflowType=machine_learning\n"
+    )
+    found = re.fullmatch(shown, lines[0])
+    assert found is not None, lines
     assert lines[1].startswith("  first: http://127.0.0.1:53")
-    address = lines[0].split()[-1]
-    with urlopen(f"{address}/health", timeout=WAIT_SECONDS) as answer:
+    with urlopen(f"{found[1]}/health", timeout=WAIT_SECONDS) as answer:
         assert answer.status == 200
     below = children(ui.pid)
     ui.send_signal(signal.SIGINT)
