@@ -155,9 +155,12 @@ def front_reading(
 ) -> str:
     """Describe how to read the main figure, and what is outside it."""
     results, choice = analysis.results, analysis.choice
-    view = analysis.view(radius, estimand)
-    fitted = [fit for fit in view.fits if fit.chosen]
-    stepped = [fit.method for fit in view.fits if fit.steps is not None]
+    scene = gather(analysis, radius, (estimand,))
+    lined = {one.note.name for one in scene.methods if len(one.drawn[0].curve)}
+    extended = any(len(one.drawn[0].beyond) for one in scene.methods)
+    fits = [fit for fit in analysis.view(radius, estimand).fits if fit.method in lined]
+    fitted = [fit for fit in fits if fit.curve is not None]
+    stepped = [fit.method for fit in fits if fit.curve is None]
     families = ", ".join(
         f"{fit.method}: {SHORT_FAMILIES.get(str(fit.chosen), fit.chosen)}" for fit in fitted
     )
@@ -166,24 +169,27 @@ def front_reading(
         "Each point is the mean of a configuration; reach it for its numbers and its 95% region"
         if layered
         else "rings: 95% regions of the means of front members",
-        f"lines: fitted fronts ({families}) with pointwise 95% bands, dotted where extrapolated"
+        f"lines: fitted fronts ({families}) with pointwise 95% bands"
+        + (", dotted where extrapolated" if extended else "")
         if fitted
         else "",
         f"lines of {listed_text(stepped)}: monotone fits without a formula, with simultaneous 95% "
         "bands"
         if stepped
         else "",
-        ("dashed steps" if fitted or stepped else "steps")
+        ("dashed steps" if 0 < len(lined) == len(scene.methods) else "steps")
+        + (", dashed beside a line" if 0 < len(lined) < len(scene.methods) else "")
         + ": robust accuracy attained at a clean accuracy or a higher one",
         "hollow: searched" if searched else "",
         "stars: references, each a published single run without an interval"
-        if results.references
+        if scene.references
         else "",
         _member_text(results, choice, radius, layered=layered),
     ]
     text = "; ".join(part for part in parts if part)
     position = results.threat.radii.index(radius)
-    outside = left_out_text(choice, position, results.references)
+    with_seeds = layered and len(results.trials) <= MOST_SEED_POINTS
+    outside = left_out_text(choice, position, results.references, with_seeds=with_seeds)
     lost = f"Left out: {analysis.exclusion.named}." if analysis.exclusion else ""
     return " ".join(part for part in (f"{text[0].upper()}{text[1:]}.", outside, lost) if part)
 

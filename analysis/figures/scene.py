@@ -221,9 +221,18 @@ def left_out(choice: Choice) -> tuple[ConfigurationResult, ...]:
     return tuple(c for c in found if c.clean.mean < low)
 
 
-def left_out_text(choice: Choice, position: int, references: Sequence[Reference] = ()) -> str:
-    """Describe what lies left of the figure at this radius; empty if nothing does."""
-    low, _, _ = frame(choice, position, references)
+def left_out_text(
+    choice: Choice,
+    position: int,
+    references: Sequence[Reference] = (),
+    *,
+    with_seeds: bool = True,
+) -> str:
+    """Describe what lies left of the figure at this radius; empty if nothing does.
+
+    with_seeds: also count single seeds there whose configuration is inside; for figures with seeds.
+    """
+    low, high, _ = frame(choice, position, references)
     outside = [
         f"{method_text(c.method, 24)} {values_text(c.values)}".strip()
         + f" ({percent(c.clean.mean)}% clean, {percent(c.robust[position].mean)}% robust)"
@@ -234,7 +243,13 @@ def left_out_text(choice: Choice, position: int, references: Sequence[Reference]
         if (robust := one.robust[position]) is not None and one.clean < low
     ]
     more = f" and {len(outside) - 3} more" if len(outside) > 3 else ""
-    return f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
+    listed = f"Left of the figure: {', '.join(outside[:3])}{more}." if outside else ""
+    dropped = {c.key for c in left_out(choice)}
+    shown = [c for front in choice.fronts for c in front.configurations if c.key not in dropped]
+    edge = _sides(100 * low, 100 * high)[0]
+    seeds = sum(100 * trial.clean < edge for c in shown for trial in c.trials)
+    clipped = f"Single seeds left of the figure: {seeds}." if with_seeds and seeds else ""
+    return f"{listed} {clipped}".strip()
 
 
 def _method(
@@ -376,13 +391,14 @@ def _limits(
             robust = CHI * max(covariance[1][1], 0.0) ** 0.5
             top = max(top, c.robust[position].mean + robust)
     low, high, top = 100 * low, 100 * high, 100 * top
+    return *_sides(low, high), min(max(1.06 * top, 5.0), 104.0)
+
+
+def _sides(low: float, high: float) -> tuple[float, float]:
+    """Return where the clean axis begins and ends around these accuracies, in percent."""
     margin = max(0.1 * (high - low), 0.3)
     # Nothing but half a marker can be beyond 100%.
-    return (
-        max(low - margin, -0.5),
-        min(high + margin, 100.2 + 0.02 * (high - low)),
-        min(max(1.06 * top, 5.0), 104.0),
-    )
+    return max(low - margin, -0.5), min(high + margin, 100.2 + 0.02 * (high - low))
 
 
 def _points(fractions: Sequence[Sequence[float]]) -> Array:

@@ -19,6 +19,7 @@ from matplotlib.path import Path
 from matplotlib.text import Annotation
 
 from analysis.analysing import analyse
+from analysis.curves.fits import FrontFit
 from analysis.curves.gaps import Gap
 from analysis.document import Analysis
 from analysis.figures.canvas import layer, look, new_axes, png, svg
@@ -153,6 +154,32 @@ def test_regions_are_those_of_members_and_on_the_page_of_all_to_switch_on(clear:
     drawn = svg(on_page, "key", "title", "words")
     assert drawn.count(" member") == members * len(clear.estimands)
     assert "regions of the means of front members" in front_reading(clear, 0.1, clear.estimand)
+
+
+def test_the_caption_speaks_of_the_lines_that_are_drawn(analysed: Analysis, clear: Analysis):
+    for analysis in (analysed, clear):
+        for radius in analysis.results.threat.radii:
+            lines = fig_front(analysis, radius).axes[0].lines
+            text = front_reading(analysis, radius, analysis.estimand).lower()
+            styles = {line.get_linestyle() for line in lines}
+            widths = {line.get_linewidth() for line in lines if line.get_linestyle() != "None"}
+            assert ("dashed" in text) == ("--" in styles)
+            assert ("dotted" in text) == (1.6 in widths)
+            assert ("lines: fitted" in text or "lines of" in text) == (2.2 in widths)
+
+
+def test_the_caption_names_no_line_that_spans_too_little_to_be_drawn(clear: Analysis):
+    def short(fit: FrontFit) -> FrontFit:
+        curve = fit.curve
+        assert curve is not None
+        ends = replace(curve, clean=(0.9, 0.9001), robust=(0.3, 0.2999), beyond=())
+        families = tuple(replace(family, curve=ends) for family in fit.families)
+        return replace(fit, families=families)
+
+    views = [replace(view, fits=tuple(short(fit) for fit in view.fits)) for view in clear.views]
+    text = front_reading(replace(clear, views=tuple(views)), 0.1, clear.estimand)
+    assert "; steps: robust accuracy" in text
+    assert "lines" not in text
 
 
 @pytest.mark.parametrize("form", ["alone", "page", "column"])

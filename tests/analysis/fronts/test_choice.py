@@ -146,7 +146,7 @@ def test_a_collapsed_configuration_is_left_out_of_the_frame_and_named(digits: Re
 
 def test_a_front_that_spans_the_range_is_shown_whole(draw: Callable[..., Results]):
     clean = (0.99, 0.98, 0.96, 0.9, 0.8, 0.7, 0.6)
-    choice = choose(draw([("at", {"epsilon": 1 - c}, c, 0.9 * c - 0.2) for c in clean], noise=0.0))
+    choice = choose(draw([("at", {"epsilon": 1 - c}, c, 1.2 - c) for c in clean], noise=0.0))
     assert left_out(choice) == ()
     assert left_out_text(choice, 1) == ""
     assert frame(choice, 1)[0] < 0.62
@@ -154,8 +154,10 @@ def test_a_front_that_spans_the_range_is_shown_whole(draw: Callable[..., Results
 
 def test_a_single_collapsed_seed_is_clipped_and_counted(draw: Callable[..., Results]):
     cells = [("at", {"epsilon": e}, 0.98 - e / 10, 0.4 + e) for e in (0.1, 0.2, 0.3)]
-    results = draw(cells, noise=0.0)
+    results = draw(cells, noise=0.0, num_validation=2000)
     collapsed = replace(results.trials[0], clean=0.6, robust=(0.1,) * 4, bits=None)
     choice = choose(replace(results, trials=(collapsed, *results.trials[1:])))
     assert frame(choice, 1)[0] > 0.6
+    assert left_out(choice) == ()
+    assert left_out_text(choice, 1, with_seeds=False) == ""
     assert "Single seeds left of the figure: 1." in left_out_text(choice, 1)
