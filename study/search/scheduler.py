@@ -13,7 +13,7 @@ from study.spec import StudySpec
 
 
 class RungScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Let a trial run on after an epoch, or stop it.
+    """Decide after each epoch whether a trial runs on or is stopped.
 
     A configuration's first seed is judged; what is decided for it holds for its further seeds,
     which start after it. What an earlier launch decided stands.
