@@ -7,7 +7,7 @@ doubles the time of `study --help`, so each command imports what it needs.
 import codecs
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -228,7 +228,6 @@ def launch(
         # Here, so that --help is quick.
         from study.launch import launch as launching
         from study.output import answers
-        from study.report.follow import followed
         from study.summary import ask, print_outcome, print_plan
 
         spec = choose(read_file(file), name, file)
@@ -243,7 +242,12 @@ def launch(
         refusal = "" if yes else ask(found, current, _num_slots(spec))
         if refusal:
             raise Refused(refusal)
-        with followed(found, file) if follow else nullcontext():
+        live: AbstractContextManager[None] = nullcontext()
+        if follow:
+            from study.report.follow import followed  # the analysis: only where it is needed
+
+            live = followed(found, file)
+        with live:
             outcome = launching.launch(found, project, announce)
         print_outcome(found, outcome)
         following = _after_launch(found, outcome, file)

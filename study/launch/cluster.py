@@ -6,6 +6,8 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -44,6 +46,21 @@ PATIENCE_SECONDS = 15.0
 """How long a launch that gets a signal waits for Ray to start, so as to end Ray properly."""
 START_ATTEMPTS = 3
 """On a busy machine Ray's processes may wait too long for each other, and a start fails."""
+KNOWN_RAY = "2.60."
+"""The version of Ray whose raylet is known to run without its agents."""
+AGENT_COMMANDS = ("--dashboard_agent_command=", "--runtime_env_agent_command=")
+"""The options by which the raylet is told how to start its agents."""
+AGENT_PORTS = {
+    "metrics_agent_port": -1,
+    "metrics_export_port": -1,
+    "dashboard_agent_listen_port": -1,
+    "runtime_env_agent_port": 1,
+}
+"""What agents without servers record; -1 says that there is none, and the last has no such word."""
+IDLE = "import os, time; raylet = os.getppid()\nwhile os.getppid() == raylet: time.sleep(1)"
+"""A program that waits for the end of the process that started it."""
+ENVIRONMENT_HOOKS = ("RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""Variables by which users give all workers an environment, which an agent makes."""
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to accept a connection."""
 
@@ -202,6 +219,7 @@ def _lean_start() -> Iterator[None]:
     - The autoscaler's monitor is left out, as there is one node, and so are the process that
       follows the workers' output, which is not shown, and the server of the dashboard. Each takes
       seconds of CPU time, and Ray waits for the last.
+    - So are the raylet's agents, as `_without_agents` says.
     - Workers are forks of the nursery.
     """
     # ray takes seconds to import: only if there is work.
@@ -211,7 +229,11 @@ def _lean_start() -> Iterator[None]:
     server = getattr(services, "start_api_server", None)
     left_out = {"no_monitor": True, "include_log_monitor": False}
     parts = {**left_out, "setup_worker_path": forks.__file__}
-    services.ConsolePopen = functools.partial(popen, start_new_session=True)
+
+    def start(words: list[str], **named: Any) -> Any:
+        return popen(_without_agents(words), **{**named, "start_new_session": True})
+
+    services.ConsolePopen = start
     parameter.RayParams = functools.partial(parameters, **parts)
     services.start_api_server = _no_server
     try:
@@ -219,6 +241,33 @@ def _lean_start() -> Iterator[None]:
     finally:
         services.ConsolePopen, parameter.RayParams = popen, parameters
         services.start_api_server = server
+
+
+def _without_agents(words: list[str]) -> list[str]:
+    """Return the raylet's command with idle processes as its agents; another command as it is.
+
+    One agent serves the dashboard, the other one makes environments for workers, and trials need
+    neither. Both take seconds of CPU time to import what they need, and Ray waits for their ports.
+    Here the ports are recorded at once, as by agents without servers. The raylet ends with any of
+    its agents, so there has to be a process for each.
+    """
+    # ray takes seconds to import: only if there is work.
+    import ray
+    from ray._private.worker import _maybe_modify_runtime_env
+    from ray._raylet import persist_port
+
+    options = {name: value for name, _, value in (word.partition("=") for word in words)}
+    is_raylet = all(command.rstrip("=") in options for command in AGENT_COMMANDS)
+    if not is_raylet or not ray.__version__.startswith(KNOWN_RAY):
+        return words
+    hooked = any(name in os.environ for name in ENVIRONMENT_HOOKS)
+    if hooked or _maybe_modify_runtime_env({}, True):  # the latter below `uv run`
+        return words
+    for name, port in AGENT_PORTS.items():
+        persist_port(options["--session_dir"], options["--node_id"], name, port)
+    idle = subprocess.list2cmdline([sys.executable, "-I", "-S", "-c", IDLE])
+    left = [word for word in words if not word.startswith(AGENT_COMMANDS)]
+    return [*left, *(f"{command}{idle}" for command in AGENT_COMMANDS)]
 
 
 def _no_server(*arguments: object, **named: object) -> tuple[None, None]:
@@ -230,13 +279,15 @@ def use_plain_workers() -> None:
     """Make Tune run trials in workers without environments of their own, which start quickly.
 
     Tune sets an environment variable for PyTorch Lightning, which costs a second at launch.
-    Variables that users set for clouds are still passed on.
+    Variables that users set for clouds are still passed on to other machines.
     """
     # The name is private to Ray and may vanish. ray takes seconds to import: only if there is work.
     with contextlib.suppress(ImportError, AttributeError):
         from ray.tune.execution import class_cache
 
         class_cache.DEFAULT_ENV_VARS.clear()
+        if not is_joined():  # workers have all variables of the launch anyway
+            class_cache.ENV_VARS_TO_PROPAGATE.clear()
 
 
 def _in_thread(work: Callable[[], T], until: threading.Event | None = None) -> "Future[T]":

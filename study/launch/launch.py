@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from study.search.searcher import StudySearcher
 
 
+LATE_MODULES = ("study.launch.callbacks", "study.launch.progress", "study.launch.trainable")
+"""They import Ray Tune and optuna, which takes seconds."""
 WAIT_FOR_WORKERS_SECONDS = 60.0
 """How long a launch waits for workers of an earlier one, which may be writing a result."""
 
@@ -152,15 +154,18 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             plan = _plan(spec, project, store, is_alone=True)
             announce(plan)
             if plan.num_open > 0:
-                dataset = load_data(spec.data, data_cache(project))
-                _refuse_single_samples(spec, dataset)
-                _refuse_unfit_starts(plan, dataset, starts)
-                with cluster.worker_nursery(spec):
+                _set_environment(project)
+                with cluster.worker_nursery(spec):  # its imports take longer than reading the data
+                    dataset = load_data(spec.data, data_cache(project))
+                    _refuse_single_samples(spec, dataset)
+                    _refuse_unfit_starts(plan, dataset, starts)
                     outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
+                outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
+                if ledger.is_current(plan):
+                    return outcome
                 ledger.open()
                 record_claims(ledger.client, ledger.runs, spec, plan.count("done"))
-                outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
             ledger.record(outcome.plan)
             status = outcome.parent_status
         except (Interrupted, KeyboardInterrupt):
@@ -249,29 +254,33 @@ def _run(
 ) -> Outcome:
     """Start Ray and run the open cells, until they are done or the launch has to end."""
     began = time.time()
-    _set_environment(project)
     waiting = Waiting("joining the Ray cluster …" if cluster.is_joined() else "starting Ray …")
-    # ray and optuna take seconds to import: only if there is work, and the environment is set.
-    from study.launch.callbacks import Watch
-    from study.launch.progress import Progress
-    from study.search.searcher import StudySearcher
-
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
-    searcher = StudySearcher(spec, plan, began)
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
-    session = cluster.ray_session(spec, project, store, data_bytes, interrupts, ledger.open)
+
+    def meanwhile() -> None:
+        for name in LATE_MODULES:
+            import_module(name)
+        ledger.open()
+
+    session = cluster.ray_session(spec, project, store, data_bytes, interrupts, meanwhile)
     with interrupts.deferred():
         try:
             with session as num_slots:
+                # Tune and optuna take seconds to import: while Ray starts, so they are there now.
+                from study.launch.callbacks import Watch
+                from study.launch.progress import Progress
+                from study.search.searcher import StudySearcher
+
                 waiting.end()
                 interrupts.check()
                 _begin(spec, ledger, plan)
+                searcher = StudySearcher(spec, plan, began)
                 watch = Watch(searcher, ledger.client, ledger.runs, interrupts, ledger.lease, most)
                 progress = Progress(spec, plan, searcher, num_slots)
-                context = _context(
-                    spec, plan, project, store, ledger.runs, dataset, num_slots, began, starts
-                )
+                shared = (spec, plan, project, store, ledger.runs, dataset)
+                context = _context(*shared, num_slots, began, starts, ledger.tags)
                 tuner = _tuner(project, context, plan, searcher, watch, progress, num_slots)
                 standing = ledger.kept_current(plan.fingerprint, progress.count_changes)
                 with progress, standing:
@@ -338,6 +347,7 @@ def _context(
     num_slots: int,
     began: float,
     starts: Mapping[str, StartFile],
+    tags: Mapping[str, str],
 ) -> TrialContext:
     """Collect what the launch's trials share."""
     folder = project / "runs"
@@ -349,7 +359,7 @@ def _context(
         dataset=dataset,
         store=store,
         runs=runs,
-        tags=launch_tags(project),
+        tags=tags,
         states=states,
         expected_trials=expected_trials(spec, plan, num_slots),
         began=began,

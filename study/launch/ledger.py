@@ -14,7 +14,9 @@ from rich.console import Console
 
 from study.launch.locks import Lease
 from study.plan.plan import Plan, RunStatus, make_plan
-from study.records.configurations import ConfigurationRuns, configuration_rows
+from study.records.claims import has_new_claims
+from study.records.configurations import ConfigurationRuns, are_recorded, configuration_rows
+from study.records.database import open_database
 from study.records.outages import PatientClient
 from study.records.runs import (
     StudyRuns,
@@ -22,6 +24,7 @@ from study.records.runs import (
     end_study,
     open_source,
     open_study,
+    parent_status,
     read_trials,
 )
 from study.records.store import Store, connect, recording
@@ -54,7 +57,7 @@ class Ledger:
         self._spec = spec
         self._is_stopped = is_stopped
         self._store = store
-        self._tags = tags
+        self.tags = tags
         self._is_open = False
         self._configurations: ConfigurationRuns | None = None
         self.client: MlflowClient
@@ -74,7 +77,7 @@ class Ledger:
         patient = PatientClient(connect(self._store), self._store, self._is_stopped)
         self.client = cast("MlflowClient", patient)
         with recording(self._store):
-            self.runs = open_study(self.client, self._store, self._spec, self._tags)
+            self.runs = open_study(self.client, self._store, self._spec, self.tags)
             for tag in view_tags(self._spec).items():
                 self.client.set_experiment_tag(self.runs.experiment, *tag)
             if self._store.is_shared:
@@ -83,6 +86,25 @@ class Ledger:
             # Without the lease no run may be ended: another machine may be at work on it.
             self._is_open = True
             close_runs(self.client, self.runs, "its launch was killed")
+
+    def is_current(self, plan: Plan) -> bool:
+        """Return whether a launch that runs nothing has nothing to record, either.
+
+        That is known only where the store's file can be read without MLflow, whose import takes
+        seconds. The parent run's tags stay those of the last launch that ran or recorded something.
+        """
+        source = None if self._is_open else open_database(self._store)
+        held = source and source.experiment_named(self._spec.name)
+        if source is None or held is None:
+            return False
+        return (
+            held.location == f"{self._store.artifacts}/{self._spec.name}"
+            and "RUNNING" not in held.statuses
+            and view_tags(self._spec).items() <= held.tags.items()
+            and parent_status(source, self._spec.name) == "FINISHED"
+            and not has_new_claims(source, self._spec)
+            and are_recorded(source, self._spec.name, configuration_rows(self._spec, plan))
+        )
 
     def record(self, plan: Plan) -> None:
         """Record the configurations of a plan, so that MLflow shows their seeds together."""

@@ -36,6 +36,11 @@ def record_claims(client: "MlflowClient", runs: StudyRuns, spec: StudySpec, tria
     client.set_tag(runs.parent, CLAIMS_TAG, text)
 
 
+def has_new_claims(source: Source, spec: StudySpec) -> bool:
+    """Return whether a study declares a claim with which it was never launched."""
+    return not {claim_text(claim) for claim in claims_of(spec)} <= read_claims(source, spec.name).keys()
+
+
 def read_claims(source: Source, name: str) -> Mapping[str, int]:
     """Return how many trials of a study were done when each of its claims was first recorded.
 

@@ -7,16 +7,18 @@ every launch and every report, and nothing is ever read from them but what they 
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from study.plan import naming, space
 from study.plan.plan import CLOSED, CellState, Plan, PlannedCell, TrialRecord
 from study.plan.space import Configuration
 from study.plan.times import trial_seconds
+from study.records.database import Database
 from study.records.runs import StudyRuns, robust_name, search
+from study.records.store import EXPERIMENT_TAG
 from study.records.values import run_params
 from study.spec import StudySpec
 
@@ -200,15 +202,17 @@ class _Held:
 class ConfigurationRuns:
     """The runs of a study's configurations, of which only what has changed is written."""
 
-    def __init__(self, client: "MlflowClient", runs: StudyRuns) -> None:
+    def __init__(
+        self, client: "MlflowClient", runs: StudyRuns, known: Iterable[_Held] | None = None
+    ) -> None:
+        """Read which runs there are, unless they are `known`, the latest first."""
         self._client = client
         self._runs = runs
         self._held: dict[str, _Held] = {}
         self._labelled: dict[str, Mapping[str, str]] = {}
         """The tags that trials were given here, by run."""
-        for kind in (KIND, FORMER):
-            for run in search(client, [runs.experiment], f"tags.kind = '{kind}'"):
-                self._held.setdefault(run.data.tags.get(KEY_TAG, ""), _held(run))
+        for held in _held_runs(client, runs) if known is None else known:
+            self._held.setdefault(held.tags.get(KEY_TAG, ""), held)
 
     def record(self, rows: Iterable[ConfigurationRow]) -> None:
         """Record the configurations, and make their trials their children."""
@@ -260,15 +264,59 @@ class ConfigurationRuns:
         tags: Mapping[str, str] = NOTHING,
     ) -> None:
         """Log everything in one call."""
+        log = self._client.log_batch
         from mlflow.entities import Metric, Param, RunTag  # imported by then: there is a client
 
         now = int(time.time() * 1000)
-        self._client.log_batch(
+        log(
             run,
             [Metric(name, value, now, 0) for name, value in metrics.items()],
             [Param(name, text) for name, text in params.items()],
             [RunTag(name, text) for name, text in tags.items()],
         )
+
+
+class _Unrecorded(Exception):
+    """Something is not recorded yet."""
+
+
+class _Reader:
+    """Stands for a client where nothing may be written."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Refuse every call."""
+        raise _Unrecorded
+
+
+def _held_runs(client: "MlflowClient", runs: StudyRuns) -> Iterator[_Held]:
+    for kind in (KIND, FORMER):
+        for run in search(client, [runs.experiment], f"tags.kind = '{kind}'"):
+            yield _held(run)
+
+
+def are_recorded(source: Database, study: str, rows: Iterable[ConfigurationRow]) -> bool:
+    """Return whether `ConfigurationRuns` would write nothing, without importing MLflow."""
+    params = {kind: source.params(("kind", kind)) for kind in (KIND, FORMER)}
+    known = (
+        _Held(
+            run=row.id,
+            status=row.status,
+            name=row.tags["mlflow.runName"],
+            tags=dict(row.tags),
+            params=params[kind].get(row.id, {}),
+            metrics=dict(row.metrics),
+        )
+        for kind in (KIND, FORMER)
+        for row in source.runs((EXPERIMENT_TAG, "study"), ("kind", kind))
+        if row.tags.get("study") == study
+    )
+    no_runs = StudyRuns(experiment="", parent="")  # which only a writer needs
+    recorder = ConfigurationRuns(cast("MlflowClient", _Reader()), no_runs, known)
+    try:
+        recorder.record(rows)
+    except _Unrecorded:
+        return False
+    return True
 
 
 def _held(run: "Run") -> _Held:

@@ -8,7 +8,7 @@ store is read through MLflow. A test compares what both ways read of the same ru
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -38,6 +38,17 @@ class RunRow:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     """The last value of each metric."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExperimentRow:
+    """What is recorded of an experiment."""
+
+    location: str
+    """Where the artifacts lay when it was recorded."""
+    tags: Mapping[str, str]
+    statuses: Set[str]
+    """Those of its runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +95,36 @@ class Database:
             )
             for run, status, started, ended, address, location in found
         ]
+
+    def params(self, run_tag: tuple[str, str]) -> dict[str, dict[str, str]]:
+        """Read the parameters of the runs with a tag, by run."""
+        tagged = "SELECT run_uuid FROM tags WHERE key = ? AND value = ?"
+        chosen = f"SELECT run_uuid, key, value FROM params WHERE run_uuid IN ({tagged})"
+        with _reading(self.path) as rows:
+            return _by_run(rows.execute(f"{chosen} ORDER BY run_uuid", run_tag))
+
+    def experiment_named(self, name: str) -> ExperimentRow | None:
+        """Read an experiment that was not deleted; None if there is no such one."""
+        chosen = (
+            "SELECT experiment_id, artifact_location FROM experiments "
+            "WHERE name = ? AND lifecycle_stage = 'active'"
+        )
+        with _reading(self.path) as rows:
+            found = rows.execute(chosen, (name,)).fetchone()
+            if found is None:
+                return None
+            number, location = found
+            tags = rows.execute(
+                "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", (number,)
+            ).fetchall()
+            statuses = rows.execute(
+                "SELECT DISTINCT status FROM runs "
+                "WHERE experiment_id = ? AND lifecycle_stage = 'active'",
+                (number,),
+            ).fetchall()
+        return ExperimentRow(
+            location=location, tags=dict(tags), statuses={status for (status,) in statuses}
+        )
 
     def history(self, run: str, metric: str) -> dict[int, float]:
         """Read a metric's values by step. Of several at one step, the one recorded last is read."""
