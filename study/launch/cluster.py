@@ -57,8 +57,11 @@ AGENT_PORTS = {
     "runtime_env_agent_port": 1,
 }
 """What agents without servers record; -1 says that there is none, and the last has no such word."""
-IDLE = "import os, time; raylet = os.getppid()\nwhile os.getppid() == raylet: time.sleep(1)"
-"""A program that waits for the end of the process that started it."""
+IDLE = (
+    "import os, time; raylet = int(os.environ['RAY_RAYLET_PID'])\n"
+    "while os.getppid() == raylet: time.sleep(1)"
+)
+"""A program that waits for the end of the raylet that started it."""
 ENVIRONMENT_HOOKS = ("RAY_RUNTIME_ENV_HOOK", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """Variables by which users give all workers an environment, which an agent makes."""
 ANSWER_SECONDS = 5.0
@@ -219,14 +222,16 @@ def _lean_start() -> Iterator[None]:
     - The autoscaler's monitor is left out, as there is one node, and so are the process that
       follows the workers' output, which is not shown, and the server of the dashboard. Each takes
       seconds of CPU time, and Ray waits for the last.
-    - So are the raylet's agents, as `_without_agents` says.
+    - So are the raylet's agents, as `_without_agents` says. Ray would first import what these need
+      for a dashboard, so it is told that this is missing.
     - Workers are forks of the nursery.
     """
     # ray takes seconds to import: only if there is work.
-    from ray._private import parameter, services
+    from ray._private import parameter, services, utils
 
     popen, parameters = services.ConsolePopen, parameter.RayParams
     server = getattr(services, "start_api_server", None)
+    missing = getattr(utils, "get_dashboard_dependency_error", None)
     left_out = {"no_monitor": True, "include_log_monitor": False}
     parts = {**left_out, "setup_worker_path": forks.__file__}
 
@@ -236,11 +241,13 @@ def _lean_start() -> Iterator[None]:
     services.ConsolePopen = start
     parameter.RayParams = functools.partial(parameters, **parts)
     services.start_api_server = _no_server
+    utils.get_dashboard_dependency_error = lambda: ImportError("left out")
     try:
         yield
     finally:
         services.ConsolePopen, parameter.RayParams = popen, parameters
         services.start_api_server = server
+        utils.get_dashboard_dependency_error = missing
 
 
 def _without_agents(words: list[str]) -> list[str]:
@@ -253,13 +260,14 @@ def _without_agents(words: list[str]) -> list[str]:
     """
     # ray takes seconds to import: only if there is work.
     import ray
-    from ray._private.worker import _maybe_modify_runtime_env
-    from ray._raylet import persist_port
 
     options = {name: value for name, _, value in (word.partition("=") for word in words)}
     is_raylet = all(command.rstrip("=") in options for command in AGENT_COMMANDS)
     if not is_raylet or not ray.__version__.startswith(KNOWN_RAY):
         return words
+    from ray._private.worker import _maybe_modify_runtime_env  # private to Ray: of that version
+    from ray._raylet import persist_port
+
     hooked = any(name in os.environ for name in ENVIRONMENT_HOOKS)
     if hooked or _maybe_modify_runtime_env({}, True):  # the latter below `uv run`
         return words

@@ -276,7 +276,7 @@ class ConfigurationRuns:
         )
 
 
-class _Unrecorded(Exception):
+class _UnrecordedError(Exception):
     """Something is not recorded yet."""
 
 
@@ -285,7 +285,7 @@ class _Reader:
 
     def __getattr__(self, name: str) -> Any:
         """Refuse every call."""
-        raise _Unrecorded
+        raise _UnrecordedError
 
 
 def _held_runs(client: "MlflowClient", runs: StudyRuns) -> Iterator[_Held]:
@@ -314,7 +314,7 @@ def are_recorded(source: Database, study: str, rows: Iterable[ConfigurationRow])
     recorder = ConfigurationRuns(cast("MlflowClient", _Reader()), no_runs, known)
     try:
         recorder.record(rows)
-    except _Unrecorded:
+    except _UnrecordedError:
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from study.launch import launch
 from study.launch.ledger import Ledger
 from study.plan import space
 from study.records import runs
-from study.records.claims import read_claims
+from study.records.claims import read_claims, record_claims
 from study.records.runs import TrialRun
 from study.records.store import find_store
 from study.spec import StudySpec
@@ -94,3 +95,35 @@ def test_plan_before_and_after_opening_is_the_same(tmp_path: Path, read: Read) -
     after = launch.current_plan(spec, tmp_path)
     assert [cell.state for cell in after.cells] == [cell.state for cell in before.cells]
     assert after.open_cells == before.open_cells
+
+
+def closed(spec: StudySpec, folder: Path) -> Ledger:
+    """The ledger of a later launch, in a store where an earlier one has ended."""
+    ledger = Ledger(spec, find_store(folder), {})
+    ledger.open()
+    record_trial(ledger, spec, "FAILED")
+    record_claims(ledger.client, ledger.runs, spec, 0)
+    ledger.record(launch.current_plan(spec, folder))
+    ledger.end("FINISHED")
+    return Ledger(spec, find_store(folder), {})
+
+
+def test_a_launch_that_runs_nothing_sees_in_the_file_that_nothing_is_to_be_recorded(
+    tmp_path: Path, read: Read
+) -> None:
+    spec = read("  claims: [{methods: [sam_at, sam], direction: more}]\n")
+    assert not Ledger(spec, find_store(tmp_path), {}).is_current(
+        launch.current_plan(spec, tmp_path)
+    )
+    ledger = closed(spec, tmp_path)
+    plan = launch.current_plan(spec, tmp_path)
+    assert ledger.is_current(plan)
+    fewer = read("  claims: [{methods: [sam_at, sam], direction: fewer}]\n")
+    assert not Ledger(fewer, find_store(tmp_path), {}).is_current(plan), "a new claim"
+    assert not ledger.is_current(replace(plan, cells=())), "a configuration is a former one"
+    ledger.open()
+    record_trial(ledger, spec, "FAILED")
+    again = Ledger(spec, find_store(tmp_path), {})
+    assert not again.is_current(launch.current_plan(spec, tmp_path)), "a trial is no child yet"
+    record_trial(ledger, spec, "RUNNING")
+    assert not again.is_current(plan), "a trial runs"
