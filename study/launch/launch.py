@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -258,12 +259,7 @@ def _run(
     data_bytes = sum(split.images.nbytes for split in (dataset.train, dataset.test))
     # Single cells may fail, say for lack of memory; if a fifth fails, the study is broken.
     most = max(3, math.ceil(0.2 * plan.num_open))
-
-    def meanwhile() -> None:
-        for name in LATE_MODULES:
-            import_module(name)
-        ledger.open()
-
+    meanwhile = partial(_prepare, ledger)
     session = cluster.ray_session(spec, project, store, data_bytes, interrupts, meanwhile)
     with interrupts.deferred():
         try:
@@ -296,6 +292,13 @@ def _run(
             problem=watch.problem,
             left_out=searcher.left_out,
         )
+
+
+def _prepare(ledger: Ledger) -> None:
+    """Import what takes seconds and open the ledger, while Ray starts."""
+    for name in LATE_MODULES:
+        import_module(name)
+    ledger.open()
 
 
 def _scheduler(

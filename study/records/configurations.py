@@ -284,7 +284,7 @@ class _Reader:
     """Stands for a client where nothing may be written."""
 
     def __getattr__(self, name: str) -> Any:
-        """Refuse every call."""
+        """Raise for every call."""
         raise _UnrecordedError
 
 

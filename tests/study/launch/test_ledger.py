@@ -118,8 +118,8 @@ def test_a_launch_that_runs_nothing_sees_in_the_file_that_nothing_is_to_be_recor
     ledger = closed(spec, tmp_path)
     plan = launch.current_plan(spec, tmp_path)
     assert ledger.is_current(plan)
-    fewer = read("  claims: [{methods: [sam_at, sam], direction: fewer}]\n")
-    assert not Ledger(fewer, find_store(tmp_path), {}).is_current(plan), "a new claim"
+    other = read("  claims: [{methods: [sam_at, standard], direction: more}]\n")
+    assert not Ledger(other, find_store(tmp_path), {}).is_current(plan), "a new claim"
     assert not ledger.is_current(replace(plan, cells=())), "a configuration is a former one"
     ledger.open()
     record_trial(ledger, spec, "FAILED")
