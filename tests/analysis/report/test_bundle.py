@@ -718,24 +718,25 @@ def test_the_report_knows_its_template_wherever_it_is_run(
     assert page_of(one_trial).startswith("<!DOCTYPE html>")
 
 
-def test_all_findings_and_limits_are_in_the_page_each_once(digits: Results):
-    analysis = analysed(digits)
-    text = page(analysis)
+def test_all_findings_and_limits_are_in_the_page_each_once(
+    digits: Results, digits_analysis: Analysis, digits_page: str
+):
+    text = digits_page
     section = text[text.index("What this study cannot say</h2>") :]
     section = section[: section.index("</section>")]
     bounds = limits(digits, choose(digits))
     items = text[: text.index('id="s-limits"')].count("<li><details>")
     items += text[: text.index('id="s-limits"')].count('<li class="primary"><details>')
     items += section.count("<li")
-    assert items == len(analysis.findings) + len(bounds)
+    assert items == len(digits_analysis.findings) + len(bounds)
     for bound in bounds:
         assert f"<b>{bound.topic}.</b>" in section
 
 
 def test_doubts_about_the_data_are_limits_and_leave_other_documents_as_they_were(
-    digits: Results,
+    digits: Results, digits_analysis: Analysis
 ):
-    plain = analysed(digits)
+    plain = digits_analysis
     assert "data_doubts" not in write_json(plain)
     doubtful = replace(digits, data_doubts=("3 test images are seen; delete them", "one; add"))
     bounds = gravest_first(limits(doubtful, choose(doubtful)), on_validation=True)
@@ -754,8 +755,10 @@ def test_a_choice_on_test_data_is_the_gravest_limit(digits: Results):
     assert gravest_first(bounds, on_validation=True)[0].topic == "Absent trials"
 
 
-def test_the_first_finding_of_each_leading_kind_is_not_hidden_by_many_others(digits: Results):
-    some = analysed(digits).findings[0]
+def test_the_first_finding_of_each_leading_kind_is_not_hidden_by_many_others(
+    digits_analysis: Analysis,
+):
+    some = digits_analysis.findings[0]
     kinds = ("contrast", "contrast", "gap", "gap", "dominance")
     findings = tuple(
         replace(some, kind=kind, text=str(n), status="claimed", primary=n == 1)
