@@ -256,7 +256,7 @@ def _check_more(spec: StudySpec, notes: Notes) -> None:
 
 def _check_fidelity(spec: StudySpec, notes: Notes) -> None:
     """Check that a fidelity has an effect, and ends with the steps of each of its methods."""
-    stop = spec.search and spec.search.stop
+    stop = spec.search.stop if spec.search else None
     if stop is None or stop.fidelity is None:
         return
     place = (spec.name, "search", "stop", "fidelity")

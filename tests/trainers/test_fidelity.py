@@ -60,7 +60,9 @@ def test_a_training_with_fewer_steps_is_handed_over_at_the_end_of_its_epoch(
     """The first epoch of the same training with one step, then its state to that with three."""
     config = make_config(METHODS[name])
     state = new_state(config, few_digits, CPU)
-    next(train(replace(config, method=with_steps(config.method, 1)), few_digits, CPU, state, engine))
+    next(
+        train(replace(config, method=with_steps(config.method, 1)), few_digits, CPU, state, engine)
+    )
     list(train(config, few_digits, CPU, state, engine))
     ours = run(replace(config, fidelity=FIRST), few_digits, engine)
     assert are_equal(ours, state)
@@ -82,7 +84,9 @@ def test_every_epoch_is_validated_alike(make_config: MakeConfig, few_digits: Dat
     state = new_state(config, few_digits, CPU)
     for metrics in train(config, few_digits, CPU, state, PLAIN):
         seen = metrics.validation_clean, metrics.validation_robust
-        assert seen == validate(replace(config, fidelity="none"), few_digits, CPU, state.model, PLAIN)
+        assert seen == validate(
+            replace(config, fidelity="none"), few_digits, CPU, state.model, PLAIN
+        )
     assert [m.input_backward_passes for m in state.metrics] == [150, 450]
 
 

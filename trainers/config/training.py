@@ -337,10 +337,11 @@ def segments(config: TrainConfig) -> tuple[tuple[int, TrainConfig], ...]:
     if config.fidelity == "none":
         return ((config.training.epochs, config),)
     whole = replace(config, fidelity="none")
+    side: Any = config.method.inputs  # of one of the classes with steps
     found = []
     for until, steps in zip(config.fidelity.until, config.fidelity.steps, strict=True):
-        inputs = replace(config.method.inputs, steps=steps)  # type: ignore[call-arg]
-        found.append((until, replace(whole, method=replace(config.method, inputs=inputs))))
+        method = replace(config.method, inputs=replace(side, steps=steps))
+        found.append((until, replace(whole, method=method)))
     return (*found, (config.training.epochs, whole))
 
 

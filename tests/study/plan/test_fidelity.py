@@ -64,7 +64,11 @@ def test_cells_of_a_method_with_steps_are_others_and_all_else_stays(read: Read) 
 
 def test_equal_steps_are_the_same_cells_as_none_declared(read: Read) -> None:
     same = FEWER.replace("[2, 4, 10]", "[10, 10, 10]")
-    assert keys(searched(read, same)) == keys(searched(read, EARLY)) == keys(searched(read, "stop: never"))
+    assert (
+        keys(searched(read, same))
+        == keys(searched(read, EARLY))
+        == keys(searched(read, "stop: never"))
+    )
     assert fidelity_text(searched(read, same), "at") == ""
 
 
@@ -129,7 +133,7 @@ def test_a_cell_that_had_fewer_steps_is_open_without_them_and_says_why(read: Rea
     plan = make_plan(after, DATA, [finished_trial(cell, labels=labels)])
     why = reasons(after, plan)[the_cell(after).key]
     assert why == (
-        'finished under other settings: fidelity {"steps": [2, 4], "until": [2, 5]} → default'
+        'finished under other settings: fidelity {"until": [2, 5], "steps": [2, 4]} → default'
     )
 
 
@@ -158,7 +162,9 @@ def test_several_numbers_of_steps_and_none_at_all_are_refused(read: Read) -> Non
         searched(read, **grid)
     unsearched = {", grids: true": "", "rho: {low: 0.05, high: 0.8, log: true}": "rho: 0.1"}
     with pytest.raises(SpecError, match="has no effect, as no method that may be stopped has an"):
-        searched(read, **unsearched, **{"sam: {rho: [0.1, 0.2]}": "sam: {rho: {low: 0.1, high: 1}}"})
+        searched(
+            read, **unsearched, **{"sam: {rho: [0.1, 0.2]}": "sam: {rho: {low: 0.1, high: 1}}"}
+        )
     misspelt = FEWER.replace("steps:", "step:")
     with pytest.raises(SpecError, match=r"fidelity\.step: unknown key; did you mean steps\?"):
         searched(read, misspelt)
