@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from study.plan.plan import Plan, TrialRecord
 from study.plan.space import Cell
-from study.plan.stops import RULE_TAG, STOPPED_TAG, is_judge, rule_text, stop_of
+from study.plan.stops import RULE_TAG, STOPPED_TAG, is_judge, rule_text
 from study.records.runs import Source, read_epochs
-from study.spec import StopSpec, StudySpec
+from study.spec import StopSpec, StudySpec, stop_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,11 +5,11 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.plan.space import Cell
-from study.plan.stops import group_of, rung_rule, rungs_of, stop_of
+from study.plan.stops import group_of, rung_rule, rungs_of
 from study.search.recorded import RungRecord
 from study.search.rungs import RungRecords
 from study.search.searcher import StudySearcher
-from study.spec import StudySpec
+from study.spec import StudySpec, stop_of
 
 
 class RungScheduler(FIFOScheduler):  # type: ignore[misc]

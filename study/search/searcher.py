@@ -21,11 +21,11 @@ from study.plan.plan import (
     taught_objectives,
 )
 from study.plan.space import Block, Cell, Configuration, Values
-from study.plan.stops import is_adaptive, is_judge, stop_of
+from study.plan.stops import is_adaptive, is_judge
 from study.plan.times import TimeLeft
 from study.search.samplers import distributions, new_study
 from study.search.seeds import SeedRace
-from study.spec import StopSpec, StudySpec, Value
+from study.spec import StopSpec, StudySpec, Value, stop_of
 
 MAX_DUPLICATES = 20
 """After so many repeated suggestions, a point not yet tried is taken instead."""
