@@ -5,8 +5,10 @@ belongs to its method's front, most undecided first, and then on those that sure
 compare these. A configuration that is dominated almost surely is spared its further seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +51,28 @@ def front_chances(
     # Where both objectives have noise no two are equal, and a sort by one of them is enough.
     mark = _above_cleaner if noise.any(axis=(0, 1)).all() else on_front
     drawn = means + noise
-    chances = np.empty(len(rows))
+    chances = np.zeros(len(rows))
     names = np.array([methods[row] for row in order])
     for name in dict.fromkeys(names):
         mine = np.flatnonzero(names == name)
+        mine = mine[_may_be_on_front(drawn[:, mine])]
         chances[np.array(order)[mine]] = mark(drawn[:, mine]).mean(axis=0)
     return chances
+
+
+def _may_be_on_front(replicates: Array) -> NDArray[np.bool_]:
+    """Mark the points that no other one dominates in every replicate.
+
+    Without the rest each replicate has the same front, and most points of a search are of the rest.
+    replicates: (B, N, 2), returns (N,).
+    """
+    low, high = replicates.min(axis=0), replicates.max(axis=0)
+    low = low[np.argsort(low[:, 0])]
+    # The most robust low end of all that are cleaner, for each number of those that are not.
+    robust = np.append(np.maximum.accumulate(low[::-1, 1])[::-1], -np.inf)
+    place = np.searchsorted(low[:, 0], high[:, 0], side="right")
+    kept: NDArray[np.bool_] = robust[place] <= high[:, 1]
+    return kept
 
 
 def _above_cleaner(replicates: Array) -> NDArray[np.bool_]:
@@ -81,11 +99,25 @@ def _noise(rows: Sequence[Sequence[Pair]], means: Array, seeds: Array, count: in
     # Of a matrix of rank one, too, as after the second seed of a race.
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
+    drawn, state = _normals(count, len(rows))
     rng = np.random.default_rng(0)
-    normal = rng.standard_normal((count, *means.shape)) @ root.T
+    rng.bit_generator.state = state
+    normal = drawn @ root.T
     normal *= np.sqrt(freedom / rng.chisquare(freedom, size=(count, 1, 1)))
     noise: Array = scales * normal / np.sqrt(seeds)[:, np.newaxis]
     return noise
+
+
+@lru_cache(maxsize=1)
+def _normals(count: int, number: int) -> tuple[Array, Mapping[str, Any]]:
+    """Draw normal numbers (B, N, 2), and return the generator's state after them.
+
+    A race asks again after every seed, and until the next suggestion N stays.
+    """
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((count, number, 2))
+    drawn.flags.writeable = False
+    return drawn, rng.bit_generator.state
 
 
 def wanted(
