@@ -47,12 +47,13 @@ def test_a_sort_by_one_objective_marks_the_front_where_no_two_are_equal() -> Non
     assert (_above_cleaner(drawn) == on_front(drawn)).all()
 
 
-def test_what_is_left_out_is_on_no_front_and_changes_none() -> None:
+def test_what_bounds_leave_out_is_on_no_front_and_changes_none() -> None:
     rng = np.random.default_rng(0)
     for spread in (0.01, 0.1, 0.5):
         # Whole hundredths, so that some are equal.
         drawn = (rng.random((1, 30, 2)) + spread * rng.random((50, 30, 2))).round(2)
-        kept, marked = _may_be_on_front(drawn), on_front(drawn)
+        kept = _may_be_on_front(drawn.min(axis=0), drawn.max(axis=0))
+        marked = on_front(drawn)
         assert not marked[:, ~kept].any()
         assert (on_front(drawn[:, kept]) == marked[:, kept]).all()
         assert not kept.all()
