@@ -54,7 +54,7 @@ def front_chances(
     scales = residual_scales(means)
     root = _noise_root([rows[row] for row in order], means, scales)
     # Methods are moved so far apart that none dominates another's configurations.
-    places = {name: place for place, name in enumerate(dict.fromkeys(methods))}
+    places = {name: place for place, name in enumerate(sorted(set(methods)))}
     moved = [(APART * places[methods[row]], -APART * places[methods[row]]) for row in order]
     means = means + np.array(moved).reshape(-1, 2)
     chances = np.empty(len(rows))
