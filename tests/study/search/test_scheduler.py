@@ -15,11 +15,11 @@ from ray.tune.search import Searcher
 
 from study.plan.plan import Plan, TrialRecord, make_plan
 from study.plan.space import Cell
-from study.plan.stops import RULE_TAG, STOPPED_TAG, group_of, is_judge, rule_text, stop_of
+from study.plan.stops import RULE_TAG, STOPPED_TAG, group_of, is_judge, rule_text
 from study.search.recorded import read_rungs
 from study.search.scheduler import RungScheduler
 from study.search.searcher import StudySearcher
-from study.spec import StudySpec
+from study.spec import StudySpec, stop_of
 from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
