@@ -32,6 +32,12 @@ class RungRule:
         return tuple(dict.fromkeys(epoch for epoch in found if epoch < total))
 
 
+def stops_of(spec: StudySpec) -> dict[str, StopSpec]:
+    """Return the rule of each method whose trainings are stopped."""
+    found = {method: stop_of(spec, method) for method in spec.methods}
+    return {method: stop for method, stop in found.items() if stop is not None}
+
+
 def rungs_of(spec: StudySpec, cell: Cell) -> tuple[int, ...]:
     """Return the epochs after which a cell may be stopped; none if it decides for no other."""
     stop = stop_of(spec, cell.configuration.method)
@@ -57,6 +63,11 @@ def rule_text(stop: StopSpec) -> str:
 def is_adaptive(spec: StudySpec) -> bool:
     """Return whether further seeds run only where they decide who is on a front."""
     return spec.search is not None and spec.search.seeds == "adaptive"
+
+
+def claimed_methods(spec: StudySpec) -> frozenset[str]:
+    """Return the methods that a declared claim compares."""
+    return frozenset(name for claim in spec.claims for name in claim.methods)
 
 
 def group_of(cell: Cell) -> str:
