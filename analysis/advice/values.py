@@ -19,6 +19,8 @@ from analysis.responses.equivalence import Equivalence, Equivalent, compare, lev
 from analysis.responses.strength import BEYOND, Response, halfway
 from analysis.results.trials import Array
 
+LEAST_SHARE = 0.05
+"""A step that leaves less of a front's interval is within its noise."""
 OPEN = 0.8
 """An end is open if the largest value is the most robust in this share of the replicates."""
 
@@ -75,32 +77,36 @@ def _level_of(
     own = [row for row in equivalence.rows if study.found[row].method == equivalence.adversarial]
     made = new_trials(study, own[-1], "epsilon", level)
     used = new_seconds(study, own, [made])
-    asked = {value.row for value in values}
-    drawn = _accuracies(study, replicates, equivalence, 0.0)
-    found = [
-        [value for value in one.values if value.row in asked]
+    new, more = (
+        {value.row: value for value in one.values}
         for one in (
-            _with_level(study, equivalence, drawn, float(made.values["epsilon"])),
+            _with_level(
+                study,
+                equivalence,
+                _accuracies(study, replicates, equivalence, 0.0),
+                float(made.values["epsilon"]),
+            ),
             _with_level(
                 study, equivalence, _accuracies(study, replicates, equivalence, used), None
             ),
         )
-    ]
-    before, after, even = (_bracket(one) for one in (values, *found))
-    widths = [sum(_width(*_ends(value)) for value in one) for one in (values, *found)]
-    if widths[1] >= widths[2]:
+    )
+    narrowed = [v for v in values if _width(new[v.row]) < min(_width(v), _width(more[v.row]))]
+    if not narrowed:
         return None
+    rows = [value.row for value in narrowed]
+    left = sum(_width(new[row]) for row in rows) / sum(map(_width, narrowed))
     return Advice(
         kind="equivalent epsilon",
         methods=(equivalence.sam, equivalence.adversarial),
-        values=tuple(study.found[value.row].values for value in values),
+        values=tuple(study.found[row].values for row in rows),
         trials=(made,),
         images=None,
         hours=study.hours(used),
-        before=before,
-        after=after,
-        even=even,
-        gain=1.0 - widths[1] / widths[0] if math.isfinite(widths[0]) else 1.0,
+        before=_bracket(narrowed),
+        after=_bracket([new[row] for row in rows]),
+        even=_bracket([more[row] for row in rows]),
+        gain=1.0 - left,
     )
 
 
@@ -164,7 +170,8 @@ def _bracket(values: Sequence[Equivalent]) -> Ends:
     return min(low for low, _ in ends), max(highs) if len(highs) == len(ends) else None
 
 
-def _width(low: float, high: float | None) -> float:
+def _width(value: Equivalent) -> float:
+    low, high = _ends(value)
     return math.inf if high is None else high - low
 
 
@@ -207,7 +214,7 @@ def _between(
     widest, total = int(np.argmax(left)), float(left.sum())
     value = area.value
     width = value.high - value.low + total
-    if left[widest] <= 0:
+    if total <= 0 or 0.5 * left[widest] < LEAST_SHARE * width:
         return []
 
     def measure(points: Array) -> Array:

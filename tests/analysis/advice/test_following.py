@@ -141,7 +141,10 @@ def won(lab: Lab, *, with_fits: bool = False) -> Mapping[str, list[bool]]:
         more = evenly(cells, 3600 * one.hours, rng)
         even = measured(lab, cells + more, with_fits=needs)
         what = "new values" if any(new.is_new for new in one.trials) else "seeds"
-        found[f"{one.kind}, {what}"].append(followed.width(one) < even.width(one))
+        widths = followed.width(one), even.width(one)
+        # Where neither resolves anything, none has won.
+        if widths[0] != widths[1]:
+            found[f"{one.kind}, {what}"].append(widths[0] < widths[1])
     return found
 
 
