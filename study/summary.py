@@ -3,10 +3,12 @@
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from study.launch.launch import Outcome
 from study.plan import naming
 from study.plan.budget import LeftOut, purchase
+from study.plan.cost import relative_cost
 from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, reasons
@@ -14,7 +16,8 @@ from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
 from study.report.power import Design, expected_power
-from study.spec import Start, StudySpec, start_of
+from study.spec import Start, StudySpec, cell_config, settings_of, start_of
+from study.spec.settings import choices
 from study.verify.checklist import SIGNS, make_checklist
 
 MAX_LISTED = 10
@@ -46,6 +49,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     _print_table(rows)
     _print_sweeps(spec, plan)
     _print_starts(spec)
+    _print_fidelity(spec)
     _print_reused(spec, plan)
     _print_reasons(spec, plan)
     _print_failures(spec, plan)
@@ -309,6 +313,25 @@ def _print_starts(spec: StudySpec) -> None:
         hashes = sorted({config.weights[:8] for _, config in start.found})
         content = f" ({', '.join(hashes)})" if hashes else ""
         print(f"start of {', '.join(names)}: {naming.start_name(start)}{content}")
+
+
+def _print_fidelity(spec: StudySpec) -> None:
+    """Print which methods have fewer steps in their first epochs, and what that leaves to pass."""
+    methods: dict[str, list[str]] = {}
+    for name in spec.methods:
+        fewer = naming.fidelity_text(spec, name)
+        if fewer:
+            methods.setdefault(fewer, []).append(name)
+    for fewer, names in methods.items():
+        shares = ", ".join(f"{name} {_passes_left(spec, name):.0%}" for name in names)
+        print(f"fewer steps in {', '.join(names)}: {fewer}; passes of a training: {shares}")
+
+
+def _passes_left(spec: StudySpec, method: str) -> float:
+    """Return the share of its passes that fewer steps leave a training at its first values."""
+    values = {path: choices(setting)[0] for path, setting in settings_of(spec, method)}
+    config = cell_config(spec, method, values, spec.seeds[0])
+    return relative_cost(config) / relative_cost(replace(config, fidelity="none"))
 
 
 def _print_reused(spec: StudySpec, plan: Plan) -> None:
