@@ -89,7 +89,8 @@ def _print_power(spec: StudySpec, plan: Plan) -> None:
         f"{100 * power.detected:.1f} pp in 80%"
     )
     basis = (
-        f"from the noise of {power.trials} recorded trials on the same data and network"
+        f"from the noise of {power.trials} recorded trials on the same data and network; in "
+        "brackets, the range that so few leave open"
         if power.trials
         else f"assumed, as no like trials of both are recorded: {ASSUMPTION}"
     )

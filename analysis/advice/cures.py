@@ -21,7 +21,7 @@ from analysis.advice.entries import (
     new_seconds,
     new_trials,
 )
-from analysis.advice.values import own_rows
+from analysis.advice.values import SWEPT, is_possible, own_rows
 from analysis.curves.fits import FrontFit
 from analysis.curves.gaps import Gap
 from analysis.curves.gate import (
@@ -52,7 +52,7 @@ def curve_cures(
     gaps: Sequence[Gap],
 ) -> list[Advice]:
     """Return what lets the refused curves of compared methods be drawn, where that is known."""
-    by_method = {one.method: one for one in responses}
+    by_method = {one.method: one for one in responses if one.name in SWEPT}
     refused = [gap for gap in gaps if gap.status == "refused"]
     asked = {name for gap in refused for name in (gap.first, gap.second)}
     found = []
@@ -62,7 +62,7 @@ def curve_cures(
         if fit.chosen is not None or fit.method not in asked or failed is None or not fit.points:
             continue
         made = _cure(study, fit, response, failed.number)
-        if made:
+        if made and all(is_possible(study, new) for new in made):
             need = f"{failed.measured}; required: {failed.threshold}"
             found.append(_advice(study, fit, made, need))
     chosen = {fit.method: fit for fit in fits if fit.chosen is not None}

@@ -7,11 +7,11 @@ value splits a step into two of equal ratio, or doubles the largest.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from analysis.advice.entries import Advice, Ends, Study, new_seconds, new_trials
+from analysis.advice.entries import Advice, Ends, NewTrials, Study, new_seconds, new_trials
 from analysis.fronts.contrasts import Hypervolume
 from analysis.fronts.pareto import mean_attainable_robustness
 from analysis.inference.bootstrap import Replicates
@@ -19,6 +19,9 @@ from analysis.responses.equivalence import Equivalence, Equivalent, compare, lev
 from analysis.responses.strength import BEYOND, Response, halfway
 from analysis.results.trials import Array
 
+SWEPT: Mapping[str, float] = {"rho": 10.0, "gamma": 1.0, "epsilon": 0.5, "sigma": 1.0}
+"""The strengths that new values are advised of, and the greatest that trainings take, ε in linf: a
+number of steps has no half, and what else a table varies need not be a strength."""
 LEAST_SHARE = 0.05
 """A step that leaves less of a front's interval is within its noise."""
 OPEN = 0.8
@@ -62,6 +65,12 @@ def steps(points: Array, floor: float) -> Array:
     return areas
 
 
+def is_possible(study: Study, made: NewTrials) -> bool:
+    """Return whether a training takes new values."""
+    most = {**SWEPT, **({} if study.results.threat.norm == "linf" else {"epsilon": math.inf})}
+    return all(float(made.values[name]) <= most[name] for name in most if name in made.values)
+
+
 def own_rows(study: Study, response: Response) -> list[int]:
     """Return the rows of a response that are the method's own, by strength."""
     return [row for row in response.rows if study.found[row].method == response.method]
@@ -91,6 +100,8 @@ def _level_of(
             ),
         )
     )
+    if not is_possible(study, made):
+        return None
     narrowed = [v for v in values if _width(new[v.row]) < min(_width(v), _width(more[v.row]))]
     if not narrowed:
         return None
@@ -182,10 +193,13 @@ def _beyond(study: Study, replicates: Replicates, response: Response) -> list[Ad
         return []
     drawn = replicates.of(response.estimand)[:, rows, column]
     share = float(np.mean(drawn.argmax(axis=1) == len(rows) - 1))
-    if share < OPEN or replicates.means[rows, column].argmax() != len(rows) - 1:
-        return []
     before, last = response.strengths[-2:]
+    is_last = replicates.means[rows, column].argmax() == len(rows) - 1
+    if share < OPEN or not is_last:
+        return []
     made = new_trials(study, rows[-1], response.name, BEYOND * last)
+    if not is_possible(study, made):
+        return []
     return [
         Advice(
             kind="front end",
@@ -260,6 +274,7 @@ def front_width(study: Study, response: Response, area: Hypervolume) -> float:
 def fronts_of(
     responses: Sequence[Response], areas: Sequence[Hypervolume]
 ) -> list[tuple[Response, Hypervolume]]:
-    """Pair the methods that vary one strength with what they attain."""
+    """Pair the methods that vary one radius with what they attain."""
     by_method = {area.method: area for area in areas}
-    return [(one, by_method[one.method]) for one in responses if one.method in by_method]
+    kept = (one for one in responses if one.method in by_method and one.name in SWEPT)
+    return [(one, by_method[one.method]) for one in kept]

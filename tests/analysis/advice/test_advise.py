@@ -9,6 +9,7 @@ import yaml
 
 from analysis import analyse
 from analysis.advice.narrowing import VarianceParts, spend
+from analysis.advice.values import fronts_of
 from analysis.advice.words import NOTHING, advice_texts, next_line
 from analysis.document import Analysis, read_json, write_json
 from analysis.report.data_files import next_yaml
@@ -88,6 +89,17 @@ def test_a_wide_step_is_split_and_an_open_end_doubled() -> None:
     assert widths == sorted(widths, reverse=True)
     doubled = [a.trials[0].values for a in advice if a.before and a.before[1] is None]
     assert doubled == [{"rho": 1.2}, {"epsilon": 0.16}]
+
+
+def test_only_radii_get_new_values_and_none_that_a_training_refuses(analysis: Analysis) -> None:
+    view = analysis.primary
+    areas = view.contrasts.hypervolumes
+    assert {one.name for one, _ in fronts_of(view.responses, areas)} == {"rho", "epsilon"}
+    counted = [replace(one, name="steps") for one in view.responses]
+    assert fronts_of(counted, areas) == []
+    lab = replace(LAB, epsilons=(0.02, 0.05, 0.1, 0.3), scale=0.2)
+    far = analyse(lab.study(lab.first()), replicates=100).advice
+    assert all(new.values.get("epsilon", 0.0) <= 0.5 for one in far for new in one.trials)
 
 
 def test_no_end_is_open_where_robustness_falls_again() -> None:

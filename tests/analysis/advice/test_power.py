@@ -127,7 +127,7 @@ def test_the_range_of_a_share_narrows_with_what_the_pilot_knows() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WORLDS if FULL else ["smooth", "5 seeds"])
+@pytest.mark.parametrize("name", WORLDS if FULL else ["smooth", "12 against 4"])
 def test_the_share_of_claims_is_predicted_from_another_study(name: str) -> None:
     world = WORLDS[name]
     lead = lead_at_equal_numbers(world)
@@ -143,4 +143,6 @@ def test_the_share_of_claims_is_predicted_from_another_study(name: str) -> None:
         f"ranges, on average {np.mean(ranges, axis=0).round(2)}, hold it in {held:.2f}"
     )
     assert abs(share - np.mean(each)) <= 0.07 + 3 * error
-    assert held >= 0.9 - 3 * np.sqrt(0.09 / len(pilots))
+    # A pilot without a loud configuration cannot know how many other studies have one.
+    wanted = 0.75 if world.noise in ("t3", "unequal") else 0.9
+    assert held >= wanted - 3 * np.sqrt(wanted * (1 - wanted) / len(pilots))
