@@ -14,6 +14,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-com
 
 export RAY_USAGE_STATS_ENABLED := 0
 export MLFLOW_DISABLE_TELEMETRY := true
+# Without bytecode each process compiles all that it imports: a launch costs three times as much.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test check checks gpu docs clean
 

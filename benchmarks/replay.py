@@ -9,11 +9,12 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ray.tune.schedulers import AsyncHyperBandScheduler
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler
 from replay_loop import SLOTS, Floats, Loop, Replay, Searched, searched
 from search_table import CHECK, MAIN, Table, blocks, declared, load
 
@@ -80,6 +81,48 @@ def asha(grace: int, factor: int) -> Callable[[], Any]:
     )
 
 
+class Moasha(FIFOScheduler):  # type: ignore[misc]
+    """Syne Tune's MOASHA in place of a scheduler of Ray's; `pip install syne-tune` is for it alone.
+
+    As of 0.16.0 its rungs compare as ranks what is the order of the trials, so that the number of
+    the worst trial decides whether one goes on. `ranked` repairs that.
+    """
+
+    def __init__(self, grace: int, factor: int, *, ranked: bool) -> None:
+        from syne_tune.optimizer.schedulers.multiobjective.moasha import (
+            MOASHA,
+            NonDominatedPriority,
+        )
+
+        class Ranked(NonDominatedPriority):
+            def priority_unsafe(self, objectives: Floats) -> Any:
+                return np.argsort(super().priority_unsafe(objectives))
+
+        super().__init__()
+        self._moasha = MOASHA(
+            config_space={},
+            metrics=["validation_clean", "validation_robust"],
+            do_minimize=False,
+            time_attr="epoch",
+            multiobjective_priority=Ranked() if ranked else NonDominatedPriority(),
+            max_t=20,
+            grace_period=grace,
+            reduction_factor=factor,
+        )
+
+    def on_trial_add(self, controller: Any, trial: Any) -> None:
+        """Pass a new trial on."""
+        self._moasha.on_trial_add(trial)
+
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return what it decides after an epoch: the words are Ray's."""
+        return str(self._moasha.on_trial_result(trial, result))
+
+    def on_trial_complete(self, controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Pass an end on."""
+        self._moasha.on_trial_complete(trial, result)
+
+
 SHARES = np.linspace(0.0, 1.0, 101)
 """Of all epochs: where the curve of a way to search is written down."""
 HALF = ((0.5,), 0.5)
@@ -91,11 +134,22 @@ POLICIES: Mapping[str, Policy] = {
     "random, one seed": ours(sampler="random", seeds=1),
     "TPE, all seeds": ours(sampler="tpe"),
     "TPE, one seed": ours(sampler="tpe", seeds=1),
+    "NSGA-II, all seeds": ours(sampler="nsga2"),
+    "NSGA-II, one seed": ours(sampler="nsga2", seeds=1),
     "GP, all seeds": ours(sampler="gp"),
     "GP, one seed": ours(sampler="gp", seeds=1),
     "ASHA 4-8-16, all seeds": ours(sampler="random", scheduler=asha(4, 2)),
     "ASHA 4-8-16, one seed": ours(sampler="random", seeds=1, scheduler=asha(4, 2)),
     "ASHA 1-4-16, one seed": ours(sampler="random", seeds=1, scheduler=asha(1, 4)),
+    "MOASHA 4-8-16, one seed": ours(
+        sampler="random", seeds=1, scheduler=partial(Moasha, 4, 2, ranked=True)
+    ),
+    "MOASHA 4-8-16, all seeds": ours(
+        sampler="random", scheduler=partial(Moasha, 4, 2, ranked=True)
+    ),
+    "MOASHA as it is, one seed": ours(
+        sampler="random", seeds=1, scheduler=partial(Moasha, 4, 2, ranked=False)
+    ),
     "ours: rungs": ours(sampler="random", stop=HALF),
     "ours: seeds": ours(sampler="random", seeds="adaptive"),
     "ours: rungs and seeds": ours(sampler="random", stop=HALF, seeds="adaptive"),
@@ -106,8 +160,9 @@ POLICIES: Mapping[str, Policy] = {
     "ours with TPE: rungs and seeds": ours(sampler="tpe", stop=HALF, seeds="adaptive"),
 }
 """By name. Rungs are at half the epochs, where a half goes on; at 0.7 seven tenths, early ones also
-after a fifth. ASHA has its rungs at the epochs in its name, and judges the mean of both accuracies.
-TPE and GP are Optuna's own, for two objectives; with all seeds they are told the means."""
+after a fifth. ASHA is Ray's and has its rungs at the epochs in its name; it judges the mean of both
+accuracies, MOASHA both. TPE, NSGA-II and GP are Optuna's own, for two objectives; with all seeds
+they are told the means."""
 SLOW = {"GP, all seeds": 10, "GP, one seed": 10}
 """Ways that decide slowly, with the number of replays that they get at most."""
 
@@ -220,7 +275,7 @@ method searched by itself, {SLOTS} trials at once; n replays, in other orders an
 ends at  epochs of the whole search, as a share of all; area, 5th: hypervolume then
 lost     truly nondominated configurations that are not on the front found
 stopped  those of them that have no finished seed at all
-ms       that searcher and scheduler take for a trial, with all that they decide about it"""
+ms       of CPU that searcher and scheduler take for a trial, with all that they decide about it"""
 
 
 def run(table: Table, name: str, replays: int) -> dict[str, Any]:
@@ -243,6 +298,9 @@ def main() -> None:
     # What an earlier call measured stays, so that one way to search can be measured again alone.
     found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in told.only:
+        if name.startswith("MOASHA") and find_spec("syne_tune") is None:
+            print(f"{name}: left out, as syne-tune is not installed")
+            continue
         found[name] = run(table, name, told.replays)
         found = {known: found[known] for known in POLICIES if known in found}
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -85,7 +85,8 @@ def yaml_page() -> str:
         cls = next((one for one in _listed(field.annotation) if _is_part(one)), None)
         if cls is not None:
             parts += [f"## {name}", _doc(cls), _table(cls)]
-    parts += ["## search.stop", _doc(spec.StopSpec), _table(spec.StopSpec)]
+    for name, cls in (("stop", spec.StopSpec), ("stop.fidelity", spec.FidelitySpec)):
+        parts += [f"## search.{name}", _doc(cls), _table(cls)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -1,5 +1,6 @@
 """What docs/contributing.md says: its commands run, its files are there."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,20 @@ def test_command_runs(words: list[str]) -> None:
         command = [str(Path(sys.executable).with_name(Path(program).name)), *rest]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_make_runs_writes_bytecode_whatever_the_shell_says() -> None:
+    """Without it every process compiles all that it imports: a launch costs three times as much."""
+    done = subprocess.run(
+        ["make", "--eval", "shown: ; @env", "shown"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "RAY_USAGE_STATS_ENABLED=0" in done.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
 
 
 def test_files_named_are_there() -> None:

@@ -36,6 +36,7 @@ def wait_until(
     """
     waited, last, seen = 0.0, time.monotonic(), progress()
     while True:
+        begun = time.process_time()
         code = None if process is None else process.poll()
         if holds():  # asked last, as what is waited for may be the last act of the process
             return
@@ -43,10 +44,10 @@ def wait_until(
             pytest.fail(f"waited in vain: the process ended with {code}; {output_of(process)}")
         if waited > seconds:
             pytest.fail(f"waited in vain, last progress: {seen}; {output_of(process)}")
-        time.sleep(0.1)
         now, reached = time.monotonic(), progress()
         waited = waited + (now - last) / slowdown() if reached == seen else 0.0
         last, seen = now, reached
+        time.sleep(max(0.1, 3 * (time.process_time() - begun)))  # leave the machine to others
 
 
 def output_of(process: Process | None) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trainers.config import TrainConfig, is_active_epoch, passes
+from trainers.config import TrainConfig, is_active_epoch, passes, segments
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,8 +198,11 @@ def _overfitted_catastrophically(
     Wong et al. (2020), Fast is better than free: revisiting adversarial training. Only where images
     were crafted in both epochs: after the last of them, robust accuracy falls without overfitting.
     """
-    if not config.method.is_single_step:
+    ends = [last for last, part in segments(config) if part.method.is_single_step]
+    if not ends:
         return
+    # Fewer steps come first, so all epochs up to the last such one took a single step.
+    history = [metrics for metrics in history if metrics.epoch <= ends[-1]]
     for before, now, fall in _falls(_attacked(config, history)):
         crafted = before.train_accuracy - now.train_accuracy
         if fall > CATASTROPHIC_FALL and crafted < FOLLOWING_SHARE * fall:

@@ -26,6 +26,7 @@ from trainers.config import (
     check_batches,
     own_parts,
     passes,
+    segments,
 )
 from trainers.data.dataset import Dataset
 from trainers.detectors import DIVERGED_LOSS, Detection, EpochMetrics, detect, largest_share
@@ -133,13 +134,15 @@ def train(
     rule = "needs a state made by new_state from the weights it names"
     check(state is not None or config.start == "none", "start", rule, config.start)
     state = new_state(config, data, device) if state is None else state
-    numbers = schedule(config, len(data.train.labels), data.divisor)
-    is_compiled = compiles(engine, device, len(numbers[state.epoch :].flatten(0, 1)))
-    while state.epoch < config.training.epochs and not _has_ended(config, data, state):
-        rows = numbers[state.epoch]
-        program = program_for(config, data, state.model, device, engine, is_compiled)
-        trained = _train_epoch(config, data, device, state, program, rows)
-        yield _finish_epoch(config, data, device, state, trained, engine)
+    for last, part in segments(config):
+        numbers = schedule(part, len(data.train.labels), data.divisor)
+        num_steps = max(0, last - state.epoch) * numbers.shape[1]
+        is_compiled = compiles(engine, device, num_steps)
+        while state.epoch < last and not _has_ended(config, data, state):
+            program = program_for(part, data, state.model, device, engine, is_compiled)
+            rows = numbers[state.epoch]
+            trained = _train_epoch(part, data, device, state, program, rows)
+            yield _finish_epoch(config, data, device, state, trained, engine)
 
 
 def _has_ended(config: TrainConfig, data: Dataset, state: TrainState) -> bool:

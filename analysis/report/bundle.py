@@ -59,7 +59,7 @@ def write_report(
         examples = {EXAMPLES: examples_page(analysis, pictures).encode(errors="replace")}
         return {**bundle(analysis), **(examples if pictures else {})}
 
-    return _swap_in(folder, make)
+    return swap_in(folder, make)
 
 
 def rerender(front_json: Path, folder: Path) -> Path:
@@ -74,7 +74,7 @@ def rerender(front_json: Path, folder: Path) -> Path:
         raise ResultsError(f"{front_json}: cannot be read: {error}") from error
     analysis, beside = read_json(text), front_json.parent / EXAMPLES
     examples = {EXAMPLES: beside.read_bytes()} if beside.is_file() else {}
-    return _swap_in(folder, lambda: {**bundle(analysis), **examples})
+    return swap_in(folder, lambda: {**bundle(analysis), **examples})
 
 
 def bundle(analysis: Analysis) -> dict[str, bytes]:
@@ -104,7 +104,7 @@ def bundle(analysis: Analysis) -> dict[str, bytes]:
     }
 
 
-def _swap_in(folder: Path, make: Callable[[], dict[str, bytes]]) -> Path:
+def swap_in(folder: Path, make: Callable[[], dict[str, bytes]]) -> Path:
     """Replace the folder, all at once, by one with the files made; return the path of the page."""
     folder = folder.resolve()
     _check_folder(folder)

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from study.launch.callbacks import RayTrial
 from study.plan import naming
+from study.plan.cost import cost_share
 from study.plan.fronts import Objectives, front_so_far
 from study.plan.plan import Plan, mean_objectives
 from study.plan.space import Cell, Configuration
@@ -140,7 +141,11 @@ class Progress(tune.Callback):  # type: ignore[misc]
         self._latest[trial.trial_id] = result
         cell = self._cells[trial.trial_id]
         if not result["done"]:
-            self._time.note(cell, result["training_seconds"], result["validation_seconds"])
+            epoch, epochs = result["epoch"], cell.config.training.epochs
+            done = cost_share(cell.config, epoch) - cost_share(cell.config, epoch - 1)
+            # As long as a mean epoch, where epochs differ in steps.
+            training = result["training_seconds"] / (done * epochs)
+            self._time.note(cell, training, result["validation_seconds"])
             return
         if result["complete"]:
             seconds = result["seconds"]
@@ -297,7 +302,7 @@ class Progress(tune.Callback):  # type: ignore[misc]
     def _time_left(self) -> str:
         """Format the time left, by what trials of the same kind took."""
         running = [
-            (cell, self._latest.get(trial, {}).get("epoch", 0) / cell.config.training.epochs)
+            (cell, cost_share(cell.config, self._latest.get(trial, {}).get("epoch", 0)))
             for trial, cell in self._cells.items()
         ]
         seconds = self._time.left(running)

@@ -5,10 +5,10 @@ This is a module apart from the plan, so that a worker can count trials of one s
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from trainers.config import TrainConfig, passes
+from trainers.config import TrainConfig, passes, segments
 
 SHAPING = ("norm", "steps", "every", "active", "refresh_every", "power_steps")
 """Settings of a side that decide how long a step takes; the others are numbers within it."""
@@ -35,7 +35,9 @@ def shape_key(canonical: Mapping[str, Any]) -> str:
         for side, sided in canonical["method"].items()
         for name, settings in sided.items()
     }
+    fidelity = {name: canonical[name] for name in ("fidelity",) if name in canonical}
     shape = {
+        **fidelity,
         "data": canonical["data"],
         "model": canonical["model"],
         "numerics": canonical["numerics"],
@@ -66,8 +68,25 @@ def network_key(canonical: Mapping[str, Any]) -> str:
 
 
 def relative_cost(config: TrainConfig) -> float:
-    """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3."""
-    return passes(config.method).cost
+    """Count the forward passes that a training sample costs: standard 3, SAM 6, AT-K 2K + 3.
+
+    Where the first epochs have fewer steps, it is the mean over the epochs.
+    """
+    return sum(share * cost for share, cost in _costs(config, config.training.epochs))
+
+
+def cost_share(config: TrainConfig, epoch: int) -> float:
+    """Return the share of a training's passes that its epochs up to `epoch` take."""
+    return sum(share * cost for share, cost in _costs(config, epoch)) / relative_cost(config)
+
+
+def _costs(config: TrainConfig, epoch: int) -> Iterator[tuple[float, float]]:
+    """Yield shares of a training up to an epoch, each with what a sample costs in it."""
+    first = 0
+    for last, part in segments(config):
+        share = (min(last, epoch) - first) / config.training.epochs
+        yield max(0.0, share), passes(part.method).cost
+        first = last
 
 
 def evaluation_work(canonical: Mapping[str, Any]) -> float:

@@ -6,7 +6,16 @@ from pathlib import Path
 from analysis.results.words import value_text
 from study.plan import space
 from study.plan.space import Cell, Configuration
-from study.spec import AROUND, Range, Start, StudySpec, models_of, settings_of, swept_in
+from study.spec import (
+    AROUND,
+    Range,
+    Start,
+    StudySpec,
+    fidelity_of,
+    models_of,
+    settings_of,
+    swept_in,
+)
 from study.spec.settings import Setting, choices, first_choices, is_swept
 from trainers.config import ModelConfig, TrainingConfig
 
@@ -47,7 +56,8 @@ def settings_text(spec: StudySpec, method: str) -> str:
     """Format a method's sides and loss with their declared settings: `pgd: norm linf, steps 4`.
 
     A grid stands as its values, a range as its ends. A side that is off is left out. What the
-    method overrides of training and model comes last, then a start of its own.
+    method overrides of training and model comes last, then a start of its own, then fewer steps in
+    its first epochs.
     """
     declared = spec.methods[method]
     overrides = [getattr(declared, kind) for kind in AROUND]
@@ -63,7 +73,21 @@ def settings_text(spec: StudySpec, method: str) -> str:
         if side.name != "none"
     )
     start = [] if declared.start is None else [f"start: {start_name(declared.start)}"]
-    return "; ".join([*told, *start])
+    fewer = fidelity_text(spec, method)
+    return "; ".join([*told, *start, *([f"fewer steps: {fewer}"] if fewer else [])])
+
+
+def fidelity_text(spec: StudySpec, method: str) -> str:
+    """Format with how few steps a method trains up to each rung: `2 to 0.2 of the epochs`.
+
+    Empty if it has all its steps from the first epoch on.
+    """
+    stop = fidelity_of(spec, method)
+    if stop is None or stop.fidelity is None:
+        return ""
+    *fewer, whole = stop.fidelity.steps
+    parts = [f"{n} to {r:g}" for n, r in zip(fewer, stop.rungs, strict=True) if n < whole]
+    return ", ".join([f"{one} of the epochs" for one in parts[:1]] + parts[1:])
 
 
 def threat_name(norm: str, *radii: float) -> str:

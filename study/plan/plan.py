@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from study.plan import space
 from study.plan.space import Block, Cell, Configuration
-from study.plan.stops import RULE_TAG, STOPPED_TAG, is_adaptive, rule_text, stop_of
-from study.spec import StudySpec, Value
+from study.plan.stops import RULE_TAG, STOPPED_TAG, is_adaptive, rule_text
+from study.spec import StudySpec, Value, stop_of
 
 MAX_FAILURES_OF_A_CELL = 2
 """A cell that failed this often is given up: it is listed, and not launched again."""

@@ -1,18 +1,16 @@
 """Who may be stopped early and who is given seeds one by one, as a study declares it."""
 
 import json
-import math
 from dataclasses import dataclass
 
 from study.plan.space import Cell
-from study.spec import Range, StopSpec, StudySpec, settings_of
+from study.spec import StopSpec, StudySpec, stop_of
+from study.spec.search import rung_epochs
 
 STOPPED_TAG = "stopped"
 """Tag of a run that a rung stopped: the epoch after which it stopped."""
 RULE_TAG = "stop_rule"
 """Tag of such a run: the rule that stopped it. Under another rule its cell is open again."""
-DIGITS = 9
-"""Accuracies and shares are compared to so many decimals: those of equal counts must be equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +28,14 @@ class RungRule:
         >>> RungRule(shares=(0.2, 0.5), keep=0.5).epochs(20)
         (4, 10)
         """
-        # 0.2 · 15 is 3.0000000000000004, and its ceiling must still be 3.
-        found = (math.ceil(round(share * total, DIGITS)) for share in self.shares)
+        found = rung_epochs(self.shares, total)
         return tuple(dict.fromkeys(epoch for epoch in found if epoch < total))
 
 
-def stop_of(spec: StudySpec, method: str) -> StopSpec | None:
-    """Return by which rule a method's trainings are stopped; None if they never are."""
-    if spec.search is None or spec.search.stop is None:
-        return None
-    is_searched = any(isinstance(setting, Range) for _, setting in settings_of(spec, method))
-    return spec.search.stop if is_searched or spec.search.stop.grids else None
+def stops_of(spec: StudySpec) -> dict[str, StopSpec]:
+    """Return the rule of each method whose trainings are stopped."""
+    found = {method: stop_of(spec, method) for method in spec.methods}
+    return {method: stop for method, stop in found.items() if stop is not None}
 
 
 def rungs_of(spec: StudySpec, cell: Cell) -> tuple[int, ...]:
@@ -68,6 +63,11 @@ def rule_text(stop: StopSpec) -> str:
 def is_adaptive(spec: StudySpec) -> bool:
     """Return whether further seeds run only where they decide who is on a front."""
     return spec.search is not None and spec.search.seeds == "adaptive"
+
+
+def claimed_methods(spec: StudySpec) -> frozenset[str]:
+    """Return the methods that a declared claim compares."""
+    return frozenset(name for claim in spec.claims for name in claim.methods)
 
 
 def group_of(cell: Cell) -> str:

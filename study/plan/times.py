@@ -281,7 +281,7 @@ class TimeLeft:
     def left(self, running: Iterable[tuple[space.Cell, float]]) -> float | None:
         """Estimate the seconds left; None before anything similar was measured.
 
-        `running`: the cells that are running, each with the share of its epochs that is done.
+        `running`: the cells that are running, each with the share of its passes that is done.
         """
         total = 0.0
         for kind, number in self._open.items():

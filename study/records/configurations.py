@@ -251,6 +251,8 @@ class ConfigurationRuns:
             self._log(held.run, metrics, params, tags)
         if (row.status, row.name) != (held.status, held.name):
             self._client.update_run(held.run, status=row.status, name=row.name)
+        if row.status not in (held.status, "SCHEDULED"):
+            self._client.set_terminated(held.run, status=row.status)  # writes when it ended
         held.status, held.name = row.status, row.name
         held.tags |= tags
         held.params |= params

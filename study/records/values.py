@@ -3,6 +3,7 @@
 import math
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,12 +11,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from study.plan import space
-from study.plan.naming import start_name
+from study.plan.naming import fidelity_text, start_name
 from study.plan.space import Cell
 from study.plan.times import EVALUATION, TRAINING, VALIDATION
 from study.records import runs
 from study.records.starts import has_starts
-from study.spec import StudySpec, start_of
+from study.spec import StudySpec, fidelity_of, start_of
 from study.spec.settings import class_of
 from trainers.config import Passes, TrainConfig, TrainingConfig, active_text
 from trainers.config.own import Own
@@ -61,6 +62,8 @@ def run_params(spec: StudySpec, cell: Cell) -> dict[str, object]:
     params |= {f"setup.{key}": value for key, value in _optimised(config.training).items()}
     if has_starts(spec):
         params["setup.start"] = start_name(start_of(spec, cell.configuration.method))
+    if any(fidelity_of(spec, method) for method in spec.methods):
+        params["setup.fidelity"] = fidelity_text(spec, cell.configuration.method) or "none"
     evaluation = asdict(config.evaluation)
     attack = evaluation.pop("attack")
     params |= {f"setup.evaluation.{key}": value for key, value in evaluation.items()}
@@ -157,10 +160,14 @@ def cost_values(history: Sequence[EpochMetrics], num_train: int) -> dict[str, fl
 def time_values(history: Sequence[EpochMetrics], evaluation_seconds: float) -> dict[str, float]:
     """Return how long a trial took, counting each of its epochs at their median time.
 
-    A worker's first epoch may be longer, as it may compile something. `seconds` is the sum.
+    A worker's first epoch may be longer, as it may compile something. Epochs that differ in passes
+    have medians of their own. `seconds` is the sum.
     """
+    alike: dict[tuple[int, ...], list[float]] = defaultdict(list)
+    for epoch in history:
+        alike[epoch.forward_passes, epoch.weight_backward_passes].append(epoch.seconds)
     found = {
-        TRAINING: len(history) * median(epoch.seconds for epoch in history),
+        TRAINING: sum(len(seconds) * median(seconds) for seconds in alike.values()),
         VALIDATION: len(history) * median(epoch.validation_seconds for epoch in history),
         EVALUATION: evaluation_seconds,
     }

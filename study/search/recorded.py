@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from study.plan.plan import Plan, TrialRecord
 from study.plan.space import Cell
-from study.plan.stops import RULE_TAG, STOPPED_TAG, is_judge, rule_text, stop_of
+from study.plan.stops import RULE_TAG, STOPPED_TAG, is_judge, rule_text, stops_of
 from study.records.runs import Source, read_epochs
 from study.spec import StopSpec, StudySpec
 
@@ -42,9 +42,10 @@ def read_rungs(source: Source, spec: StudySpec, plan: Plan) -> tuple[RungRecord,
         if before is None or record.metrics.get(EPOCH, 0) >= before.metrics.get(EPOCH, 0):
             longest[record.cell_key] = record
     found: dict[str, RungRecord] = {}
+    stops = stops_of(spec)
     for planned in plan.cells:
         cell, state = planned.cell, planned.state
-        is_judged = stop_of(spec, cell.configuration.method) is not None and is_judge(spec, cell)
+        is_judged = cell.configuration.method in stops and is_judge(spec, cell)
         if not is_judged or cell.key not in longest or cell.key in found:
             continue
         labels = planned.record.labels if planned.record and state == "stopped" else {}

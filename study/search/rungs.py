@@ -13,7 +13,8 @@ reached the rung.
 import math
 from collections.abc import Hashable, Sequence
 
-from study.plan.stops import DIGITS, RungRule
+from study.plan.stops import RungRule
+from study.spec.search import DIGITS
 
 Pair = tuple[float, float]
 """Clean and robust accuracy on validation."""

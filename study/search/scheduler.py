@@ -1,11 +1,14 @@
-"""The Ray Tune scheduler of a launch: stops at the rungs what the study need not finish."""
+"""The Ray Tune scheduler of a launch: stops at the rungs what the study need not finish.
+
+It only hears epochs and answers; the rule and its memory are in `study.search.rungs`.
+"""
 
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from study.plan.space import Cell
-from study.plan.stops import group_of, rung_rule, rungs_of, stop_of
+from study.plan.stops import group_of, is_judge, rung_rule, stops_of
 from study.search.recorded import RungRecord
 from study.search.rungs import RungRecords
 from study.search.searcher import StudySearcher
@@ -26,12 +29,9 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._spec = spec
         self._searcher = searcher
-        self._records: dict[str, RungRecords] = {}
-        """By method."""
-        for method in spec.methods:
-            stop = stop_of(spec, method)
-            if stop is not None:
-                self._records[method] = RungRecords(rung_rule(stop))
+        # Read once: to find the ranges of a method takes longer than a decision.
+        self._stops = stops_of(spec)
+        self._records = {m: RungRecords(rung_rule(stop)) for m, stop in self._stops.items()}
         for record in known:
             for epoch, values in record.values.items():
                 self._records[record.cell.configuration.method].note(
@@ -45,11 +45,12 @@ class RungScheduler(FIFOScheduler):  # type: ignore[misc]
     def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether Ray continues a trial after an epoch, or stops it."""
         cell = self._searcher.trial_cells.get(trial.trial_id)
-        if cell is None or "epoch" not in result or not rungs_of(self._spec, cell):
+        # An evaluation of stored networks reports no epoch.
+        if cell is None or "epoch" not in result or not is_judge(self._spec, cell):
             return str(TrialScheduler.CONTINUE)
         method, epoch = cell.configuration.method, result["epoch"]
+        rule = self._stops.get(method)
         values = result["validation_clean"], result["validation_robust"]
-        rule = stop_of(self._spec, method)
         if rule is None or self._records[method].report(*_place(cell), epoch, values):
             return str(TrialScheduler.CONTINUE)
         self._searcher.stop(trial.trial_id, epoch, rule)

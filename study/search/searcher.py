@@ -21,7 +21,7 @@ from study.plan.plan import (
     taught_objectives,
 )
 from study.plan.space import Block, Cell, Configuration, Values
-from study.plan.stops import is_adaptive, is_judge, stop_of
+from study.plan.stops import claimed_methods, is_adaptive, is_judge, stops_of
 from study.plan.times import TimeLeft
 from study.search.samplers import distributions, new_study
 from study.search.seeds import SeedRace
@@ -75,7 +75,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if spec.budget is not None:
             self._times = TimeLeft(spec, plan, 1)
             self._spending = Spending(spec.budget, devices_of(spec), began)
-        self._race = SeedRace(plan) if is_adaptive(spec) else None
+        self._stops = stops_of(spec)
+        self._race = SeedRace(plan, claimed_methods(spec)) if is_adaptive(spec) else None
         self._held: defaultdict[Configuration, list[Cell]] = defaultdict(list)
         """Further seeds that wait for the first one, which a rung may stop."""
         self._queue: deque[Cell] = deque()
@@ -190,7 +191,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         }
         for planned in plan.open_cells:
             cell, configuration = planned.cell, planned.cell.configuration
-            is_stoppable = stop_of(self._spec, configuration.method) is not None
+            is_stoppable = configuration.method in self._stops
             if planned.source is not None or is_judge(self._spec, cell):
                 self._queue.append(cell)
             elif self._race is not None:
@@ -315,11 +316,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         search = next((search for search in self._blocks if search.to_search > 0), None)
         if search is None:
             return
-        highest = {name: limits.high for name, limits in search.block.ranges}
-        corner = space.suggested(search.block, highest, search.next_number)
-        if self._spending is not None and not self._affords(
-            space.cells(self._spec, corner, self._fingerprint)[0]
-        ):
+        if self._spending is not None and not self._affords(self._corner(search)):
             num_suggestions = self.left_out.num_suggestions + search.to_search
             self.left_out = replace(self.left_out, num_suggestions=num_suggestions)
             search.to_search = 0
@@ -345,10 +342,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._queue.append(first)
         if self._race is not None:
             self._race.add(configuration, cells)
-        elif stop_of(self._spec, configuration.method) is not None:
+        elif configuration.method in self._stops:
             self._held[configuration] = further
         else:
             self._queue.extend(further)
+
+    def _corner(self, search: "_BlockSearch") -> Cell:
+        """Return a cell at the upper ends of a block's ranges, in place of a suggestion to come."""
+        highest = {name: limits.high for name, limits in search.block.ranges}
+        corner = space.suggested(search.block, highest, search.next_number)
+        return space.cells(self._spec, corner, self._fingerprint)[0]
 
     def _new_point(self, search: "_BlockSearch") -> optuna.Trial | None:
         """Return a point that was not seen before, or None if the block has none left.

@@ -13,7 +13,9 @@ class SeedRace:
     The rule is that of the plan, so a relaunch with the same records goes on with the same cell.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, claimed: Container[str] = ()) -> None:
+        """Begin with a plan. `claimed`: methods that a claim compares; theirs come first."""
+        self._claimed = claimed
         self._cells: dict[Configuration, tuple[Cell, ...]] = {}
         self._known: dict[str, Pair] = {}
         self._closed: set[str] = set()
@@ -70,4 +72,6 @@ class SeedRace:
         ]
         methods = [configuration.method for configuration in raced]
         chosen = wanted([known[configuration] for configuration in raced], methods, left)
+        # Sorting is stable: of the methods of claims, and of the others, the order stays.
+        chosen.sort(key=lambda row: methods[row] not in self._claimed)
         return [raced[row] for row in chosen]

@@ -16,9 +16,11 @@ from study.spec.model import (
     batch_sizes_of,
     cell_config,
     claims_of,
+    fidelity_of,
     models_of,
     settings_of,
     start_of,
+    stop_of,
     swept_in,
 )
 from study.spec.read import read_studies
@@ -50,10 +52,12 @@ __all__ = [
     "choose_study",
     "claim_text",
     "claims_of",
+    "fidelity_of",
     "models_of",
     "read_declared",
     "read_studies",
     "settings_of",
     "start_of",
+    "stop_of",
     "swept_in",
 ]

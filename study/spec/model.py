@@ -22,7 +22,7 @@ from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_poin
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import shown
 from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
-from study.spec.search import BudgetSpec, SearchSpec, StopSpec
+from study.spec.search import BudgetSpec, FidelitySpec, SearchSpec, StopSpec, fidelity_until
 from study.spec.settings import (
     SIDES,
     Part,
@@ -60,6 +60,7 @@ from trainers.config import (
     Norm,
     TrainConfig,
     TrainingConfig,
+    has_steps,
 )
 
 PRIMARY = "hypervolume_difference"
@@ -347,6 +348,22 @@ def start_of(spec: StudySpec, method: str) -> Start:
     return spec.start if own is None else own
 
 
+def stop_of(spec: StudySpec, method: str) -> StopSpec | None:
+    """Return by which rule a method's trainings are stopped; None if they never are."""
+    if spec.search is None or spec.search.stop is None:
+        return None
+    is_searched = any(isinstance(setting, Range) for _, setting in settings_of(spec, method))
+    return spec.search.stop if is_searched or spec.search.stop.grids else None
+
+
+def fidelity_of(spec: StudySpec, method: str) -> StopSpec | None:
+    """Return the rule whose fidelity a method's trainings follow; None if they have no such one."""
+    stop = stop_of(spec, method)
+    if stop is None or stop.fidelity is None:
+        return None
+    return stop if has_steps(class_of("inputs", spec.methods[method].inputs)) else None
+
+
 def around_config(
     spec: StudySpec, method: str, kind: str, values: Mapping[str, Value]
 ) -> TrainingConfig | ModelConfig:
@@ -381,12 +398,14 @@ def cell_config(
     `values` holds each setting that a list or a range chooses, by its path in `settings_of`.
     """
     around: dict[str, Any] = {kind: around_config(spec, method, kind, values) for kind in AROUND}
+    stop = fidelity_of(spec, method)
     return TrainConfig(
         data=spec.data,
         method=method_config(spec.methods[method], values),
         evaluation=spec.evaluation,
         seed=seed,
         start=start_of(spec, method).config(seed),
+        fidelity="none" if stop is None else fidelity_until(stop, around["training"].epochs),
         **around,
     )
 
@@ -432,6 +451,8 @@ def known_keys(place: Place) -> Sequence[str]:
             return list(Range.model_fields)
         case (_, "search", "stop"):
             return list(StopSpec.model_fields)
+        case (_, "search", "stop", "fidelity"):
+            return list(FidelitySpec.model_fields)
         case (_, str(part)):
             return list(_PARTS[part].model_fields)
     return []

@@ -20,12 +20,13 @@ from study.spec.model import (
     around_of,
     cell_config,
     claims_of,
+    fidelity_of,
     known_keys,
     name_problem,
     settings_of,
     start_of,
 )
-from study.spec.settings import SIDES, Side, choices, class_of, config_text, place_of
+from study.spec.settings import SIDES, Range, Side, choices, class_of, config_text, place_of
 from study.spec.source import Place, Source, SpecError, read_yaml
 from study.spec.start import Start, configuration_values
 from trainers.config import ConfigError
@@ -96,6 +97,7 @@ def _study(name: str, folder: Path, notes: Notes) -> StudySpec | None:
         _check_claims(spec, notes)
         _check_starts(spec, notes)
         _check_more(spec, notes)
+        _check_fidelity(spec, notes)
         _check_cells(spec, notes)
     return spec
 
@@ -250,6 +252,26 @@ def _check_more(spec: StudySpec, notes: Notes) -> None:
                 cell_config(spec, one.method, dict(values), spec.seeds[0])
             except ConfigError as error:
                 notes.add((*place, "values"), config_text(error))
+
+
+def _check_fidelity(spec: StudySpec, notes: Notes) -> None:
+    """Check that a fidelity has an effect, and ends with the steps of each of its methods."""
+    stop = spec.search.stop if spec.search else None
+    if stop is None or stop.fidelity is None:
+        return
+    place = (spec.name, "search", "stop", "fidelity")
+    methods = [name for name in spec.methods if fidelity_of(spec, name) is not None]
+    if not methods:
+        text = "has no effect, as no method that may be stopped has an input side with steps"
+        notes.add(place, f"{text} (pgd, e_at); remove it", [(spec.name, "methods")])
+    last = stop.fidelity.steps[-1]
+    for name in methods:
+        steps = dict(spec.methods[name].inputs.settings)["steps"]
+        if choices(steps) != (last,):
+            got = " to " if isinstance(steps, Range) else ", "
+            text = f"must end with the steps of {name}, {got.join(map(str, choices(steps)))}"
+            text += f", got {last}; write one number of steps in every method that may be stopped"
+            notes.add((*place, "steps"), text, [(spec.name, "methods")])
 
 
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:

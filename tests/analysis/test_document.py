@@ -35,12 +35,12 @@ CELLS: list[tuple[str, dict[str, float], float, float]] = [
 Toy = Callable[..., Results]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def toy(draw: Draw) -> Toy:
     return lambda **options: draw(CELLS, **{"num_test": 300, "noise": 0.02, **options})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def analysis(toy: Toy) -> Analysis:
     return analyse(toy(), replicates=200)
 

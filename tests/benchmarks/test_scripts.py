@@ -1,34 +1,49 @@
-"""The scripts themselves, in their quick form."""
+"""The scripts themselves, in their quick form.
+
+In this process, without its imports; the processes that they start run as scripts.
+"""
 
 import json
 import math
 import re
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import packing
+import parity
 import pytest
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+import train_step
+import trial
 
 pytestmark = pytest.mark.slow
+RunQuick = Callable[..., tuple[int, dict[str, Any], str]]
 
 
-def run_quick(script: str, output: Path, *words: str) -> tuple[int, dict[str, Any], str]:
-    quick = ("--quick", "--device", "cpu", "--output", str(output))
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / script), *quick, *words],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    (found,) = output.glob("*.json")
-    (text,) = output.glob("*.txt")
-    assert found.stem == text.stem == f"{Path(script).stem}-cpu-digits"
-    assert text.read_text(encoding="utf-8") == done.stdout
-    return done.returncode, json.loads(found.read_text(encoding="utf-8")), done.stdout
+@pytest.fixture
+def run_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunQuick:
+    """Run a script; return its exit code, what it wrote and what it printed."""
+
+    def run(script: ModuleType, *words: str) -> tuple[int, dict[str, Any], str]:
+        quick = ("--quick", "--device", "cpu", "--output", str(tmp_path))
+        monkeypatch.setattr(sys, "argv", [str(script.__file__), *quick, *words])
+        code = 0
+        try:
+            script.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        (found,) = tmp_path.glob("*.json")
+        (text,) = tmp_path.glob("*.txt")
+        assert found.stem == text.stem == f"{script.__name__}-cpu-digits"
+        printed = capsys.readouterr().out
+        assert text.read_text(encoding="utf-8") == printed
+        return code, json.loads(found.read_text(encoding="utf-8")), printed
+
+    return run
 
 
 def ratios(value: Any) -> Iterator[dict[str, float]]:
@@ -48,9 +63,9 @@ def assert_ratios(found: dict[str, Any], count: int) -> None:
         assert one["median"] > 0
 
 
-def test_steps_are_measured_against_baseline_and_limit(tmp_path: Path) -> None:
+def test_steps_are_measured_against_baseline_and_limit(run_quick: RunQuick) -> None:
     methods = ["standard", "esam", "sam_at_10"]
-    code, found, text = run_quick("train_step.py", tmp_path, "--methods", *methods)
+    code, found, text = run_quick(train_step, "--methods", *methods)
     assert code == 0
     # Wall and CPU time of ours against the baseline; with ESAM of our SAM and against it, too.
     assert_ratios(found, 3 * 2 + 2 * 2)
@@ -63,8 +78,8 @@ def test_steps_are_measured_against_baseline_and_limit(tmp_path: Path) -> None:
     assert re.search(r"sam_at_10 +baseline", text)
 
 
-def test_trials_are_measured_in_one_process_and_in_fresh_ones(tmp_path: Path) -> None:
-    code, found, _ = run_quick("trial.py", tmp_path, "--methods", "sam_at_10", "--epochs", "1")
+def test_trials_are_measured_in_one_process_and_in_fresh_ones(run_quick: RunQuick) -> None:
+    code, found, _ = run_quick(trial, "--methods", "sam_at_10", "--epochs", "1")
     assert code == 0
     assert {result["in"] for result in found["results"]} == {"one process", "fresh processes"}
     for result in found["results"]:
@@ -74,8 +89,8 @@ def test_trials_are_measured_in_one_process_and_in_fresh_ones(tmp_path: Path) ->
     assert_ratios(found, 2 * 2 * len(found["results"]))
 
 
-def test_trials_at_once_are_measured_against_one(tmp_path: Path) -> None:
-    code, found, _ = run_quick("packing.py", tmp_path, "--seconds", "0.2")
+def test_trials_at_once_are_measured_against_one(run_quick: RunQuick) -> None:
+    code, found, _ = run_quick(packing, "--seconds", "0.2")
     assert code == 0
     (result,) = found["results"]
     assert result["trials"].keys() == {"1", "2"}
@@ -84,9 +99,9 @@ def test_trials_at_once_are_measured_against_one(tmp_path: Path) -> None:
 
 
 def test_parity_holds_step_by_step_and_its_exit_code_says_what_the_tables_say(
-    tmp_path: Path,
+    run_quick: RunQuick,
 ) -> None:
-    code, found, text = run_quick("parity.py", tmp_path, "--methods", "sam", "--epochs", "1")
+    code, found, text = run_quick(parity, "--methods", "sam", "--epochs", "1")
     assert all(one["passes"] for one in found["steps"]), text
     assert len(found["steps"]) == 6
     assert len(found["seeds"]) == 2

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import typer
 
+from study.cli import main
 from study.output.ends import end
 from tests.study.conftest import TINY
 from trainers.data.cache import DataError
@@ -44,6 +46,24 @@ USAGE = [
 ]
 
 
+def run(project: Any, *words: str, **environment: str) -> tuple[int, str]:
+    """Run `study` to its end as `project.run` does, but in this process, without its imports."""
+    written = BytesIO()
+    stream = TextIOWrapper(written, encoding="utf-8", newline="", write_through=True)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"COLUMNS": "200", **environment}.items():
+            patch.setenv(name, value)
+        patch.chdir(project.folder)
+        patch.setattr(sys, "argv", ["study", *words])
+        for name in ("stdout", "stderr"):
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    code = ended.value.code
+    assert isinstance(code, int)
+    return code, written.getvalue().decode()
+
+
 def test_list_and_check_name_every_study(project: Any) -> None:
     assert project.run("list") == (
         0,
@@ -58,7 +78,7 @@ def test_list_and_check_name_every_study(project: Any) -> None:
 def test_mistake_is_one_line_and_exit_code_two(
     project: Any, words: tuple[str, ...], expected: str
 ) -> None:
-    code, output = project.run(*words)
+    code, output = run(project, *words)
     assert code == 2
     assert output.startswith(expected)
     assert output.count("\n") == 1
@@ -68,20 +88,20 @@ def test_mistake_is_one_line_and_exit_code_two(
 def test_misspelled_command_or_option_gets_the_one_that_was_meant(
     project: Any, words: tuple[str, ...], expected: str
 ) -> None:
-    code, output = project.run(*words)
+    code, output = run(project, *words)
     assert (code, "Traceback" in output) == (2, False), output
     assert expected in output.splitlines()[-1]
 
 
 def test_command_in_capitals_is_the_command(project: Any) -> None:
-    assert project.run("LIST")[0] == 0
+    assert run(project, "LIST")[0] == 0
 
 
 def test_only_study_of_a_file_need_not_be_named(project: Any) -> None:
-    assert project.run("plan") == project.run("plan", "tiny")
+    assert run(project, "plan") == run(project, "plan", "tiny")
     project.write(project.file.read_text() + TINY.replace("tiny:", "second:"))
     for command in ("plan", "launch", "report"):
-        assert project.run(command) == (
+        assert run(project, command) == (
             2,
             "studies.yaml: has several studies; name one of tiny, second\n",
         )
@@ -89,22 +109,22 @@ def test_only_study_of_a_file_need_not_be_named(project: Any) -> None:
 
 def test_file_is_named_before_the_command_or_after_it(project: Any) -> None:
     named = str(project.file.rename(project.folder / "other.yaml"))
-    code, output = project.run("plan", "--file", named)
+    code, output = run(project, "plan", "--file", named)
     assert code == 0, output
     assert output.endswith(f"next: study launch tiny --file {named}\n")
-    assert project.run("--file", named, "plan", "tiny") == (code, output)
-    assert project.run("--file", "no.yaml", "PLAN", "--file", named) == (code, output)
-    code, output = project.run("--file", "no.yaml", "plan")
+    assert run(project, "--file", named, "plan", "tiny") == (code, output)
+    assert run(project, "--file", "no.yaml", "PLAN", "--file", named) == (code, output)
+    code, output = run(project, "--file", "no.yaml", "plan")
     assert (code, output) == (2, "no.yaml: there is no such file; check its name and folder\n")
 
 
 def test_version_is_the_installed_one(project: Any) -> None:
-    assert project.run("--version") == (0, f"rhoeps {version('rhoeps')}\n")
+    assert run(project, "--version") == (0, f"rhoeps {version('rhoeps')}\n")
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])
 def test_help_tells_of_each_command_in_whole_lines(project: Any, columns: str) -> None:
-    code, output = project.run("--help", COLUMNS=columns)
+    code, output = run(project, "--help", COLUMNS=columns)
     assert code == 0
     assert max(map(len, output.splitlines())) <= 80
     for name in COMMANDS:
@@ -115,14 +135,14 @@ def test_help_tells_of_each_command_in_whole_lines(project: Any, columns: str) -
 
 def test_large_launch_asks_on_a_terminal_and_needs_yes_elsewhere(project: Any) -> None:
     project.write(project.file.read_text().replace("seeds: [0, 1]", f"seeds: {list(range(200))}"))
-    assert project.run("launch") == (
+    assert run(project, "launch") == (
         2,
         "tiny: 1,200 trials of unknown length: must be confirmed, but there is no terminal; "
         "add --yes\n",
     )
     assert not (project.folder / "runs").exists()
     project.write(project.file.read_text().replace("batch_size: 250", "batch_size: 333"))
-    code, output = project.run("launch", "--yes")
+    code, output = run(project, "launch", "--yes")
     assert code == 2
     assert "to run: 1200 trials" in output
     assert "must not leave a last batch of one" in output.splitlines()[-1]
@@ -150,22 +170,22 @@ def test_large_launch_is_not_begun_without_a_yes(project: Any, answer: str) -> N
 
 def test_outside_a_project_the_way_to_one_is_told_and_the_example_works(project: Any) -> None:
     project.file.unlink()
-    code, output = project.run("plan")
+    code, output = run(project, "plan")
     assert (code, output.count("\n")) == (2, 1)
     assert output.startswith(f"studies.yaml: there is no such file in {project.folder}; change to ")
     assert ", name a file with --file, or " in output
     assert output.endswith("or write one like the example of study check --help\n")
-    code, output = project.run("check", "--help")
+    code, output = run(project, "check", "--help")
     lines = output.splitlines()
     start = lines.index("  first:")
     project.write("\n".join(line.removeprefix("  ") for line in lines[start:]))
-    code, output = project.run("check")
+    code, output = run(project, "check")
     assert (code, output) == (0, "studies.yaml: first: no mistakes; next: study plan first\n")
 
 
 def test_check_refuses_what_a_launch_would_refuse(project: Any) -> None:
     project.write(project.file.read_text().replace("name: digits", "name: npz:none.npz"))
-    code, output = project.run("check")
+    code, output = run(project, "check")
     assert (code, output.count("\n")) == (2, 1), output
     assert output.startswith(f"studies.yaml:3: tiny.data.name: {project.folder}/none.npz: must be")
 
@@ -190,7 +210,7 @@ def test_exit_code_tells_refused_from_failed(
 
 
 def test_exit_codes_are_documented(project: Any) -> None:
-    _, output = project.run("--help")
+    _, output = run(project, "--help")
     text = " ".join(output.split())
     for told in ("0 done", "1 the work failed", "2 refused before it began", "130 stopped"):
         assert told in text
@@ -202,14 +222,14 @@ def test_all_mistakes_of_a_file_are_told_at_once(project: Any) -> None:
         .replace("seeds: [0, 1]", "seeds: []")
         .replace("rho: [0.1", "rho: [-1")
     )
-    code, output = project.run("launch", "tiny")
+    code, output = run(project, "launch", "tiny")
     assert code == 2
     places = [line.split(": ")[1] for line in output.splitlines()]
     assert sorted(places) == ["tiny.methods.sam.weights.sam.rho", "tiny.seeds"]
 
 
 def test_plan_of_a_fresh_study_starts_nothing_and_writes_nothing(project: Any) -> None:
-    code, output = project.run("plan", "tiny")
+    code, output = run(project, "plan", "tiny")
     assert code == 0, output
     assert re.search(r"sam_at +· +· +· +· +6\n", output)
     assert "to run: 12 trials of 1 CPU, 0 GPU each" in output
@@ -230,10 +250,10 @@ def test_output_is_plain_where_the_terminal_knows_ascii_alone(project: Any) -> N
 
 
 def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
-    code, output = project.run("status", "tiny")
+    code, output = run(project, "status", "tiny")
     assert code == 0, output
     assert "12 trials: 0 done, 0 running" in output
-    code, output = project.run("report", "tiny")
+    code, output = run(project, "report", "tiny")
     assert code == 1, output
     hint, last = output.splitlines()
     assert hint == "tiny: no trial has a result yet; to see why, run: study plan tiny"
@@ -246,12 +266,12 @@ def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
-    code, output = project.run("check")
+    code, output = run(project, "check")
     assert code == 0
     place = "warning: studies.yaml:16: tiny.resources.gpu"
     rule = "must not exceed the GPUs of the machine, got 0.5, and it has 0; "
     assert output.startswith(f"{place}: {rule}")
-    code, output = project.run("launch", "tiny")
+    code, output = run(project, "launch", "tiny")
     assert code == 2, output
     assert output.startswith("tiny.resources.gpu: must not exceed the GPUs of the machine")
 
@@ -264,7 +284,7 @@ def test_check_warns_of_data_that_are_not_what_they_seem(project: Any) -> None:
     np.savez(project.folder / "own.npz", test_x=images[4:10], **arrays)
     studies = project.file.read_text().replace("name: digits", "name: npz:own.npz")
     project.write(studies.replace("tiny:", "first:") + studies.replace("tiny:", "second:"))
-    code, output = project.run("check")
+    code, output = run(project, "check")
     assert code == 0
     lines = output.splitlines()
     assert lines[-1].startswith("studies.yaml: first, second: no mistakes")
@@ -275,7 +295,7 @@ def test_check_warns_of_data_that_are_not_what_they_seem(project: Any) -> None:
 
 
 def test_ui_without_runs_says_what_to_do(project: Any) -> None:
-    code, output = project.run("ui")
+    code, output = run(project, "ui")
     assert code == 2
     assert "there are no runs yet; next: study launch tiny" in output
 
@@ -283,18 +303,18 @@ def test_ui_without_runs_says_what_to_do(project: Any) -> None:
 def test_damaged_store_is_said_without_a_traceback(project: Any) -> None:
     (project.folder / "runs").mkdir()
     (project.folder / "runs" / "mlflow.db").write_bytes(b"not a database" * 100)
-    code, output = project.run("status", "tiny")
+    code, output = run(project, "status", "tiny")
     assert code == 2
     assert "cannot be used" in output
     assert "Traceback" not in output
 
 
 def test_help_documents_every_command_with_an_example(project: Any) -> None:
-    code, output = project.run("--help")
+    code, output = run(project, "--help")
     assert code == 0
     for command in COMMANDS:
         assert re.search(rf"^ +{command}\b", output, re.MULTILINE), command
-        code, text = project.run(command, "--help")
+        code, text = run(project, command, "--help")
         assert code == 0
         assert f"Example: study {command}" in text
 
@@ -304,7 +324,7 @@ def test_readme_documents_every_command_and_every_study_checks(project: Any) -> 
     readme = (root / "README.md").read_text(encoding="utf-8")
     for command in COMMANDS:
         assert f"study {command}" in readme, command
-    code, output = project.run("check", "--file", str(root / "studies.yaml"))
+    code, output = run(project, "check", "--file", str(root / "studies.yaml"))
     assert code == 0, output
 
 

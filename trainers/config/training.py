@@ -8,7 +8,7 @@ default; "off" is a side or a word none, never `None`. Each check raises `Config
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from trainers.config.checks import ConfigError, check, check_choice, check_count, check_number
@@ -261,6 +261,26 @@ class StartConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fidelity:
+    """With how many steps the input side crafts images in the first epochs of a training."""
+
+    until: tuple[int, ...]
+    """Epochs, rising. After the last one the method has its own number of steps."""
+    steps: tuple[int, ...]
+    """Up to each of these epochs."""
+
+    def __post_init__(self) -> None:
+        """Check that there is a number of steps for each epoch, and that epochs rise."""
+        rule = "needs one number of steps for each epoch"
+        check(len(self.until) == len(self.steps) > 0, "steps", rule, self.steps)
+        for epoch, steps in zip(self.until, self.steps, strict=True):
+            check_count(epoch, "until", 1)
+            check_count(steps, "steps", 1)
+        rises = all(a < b for a, b in itertools.pairwise(self.until))
+        check(rises, "until", "must increase strictly", self.until)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the numbers of one trained network: one cell."""
 
@@ -273,9 +293,11 @@ class TrainConfig:
     """≥ 0. Decides initial weights, batch order, augmentation and the input side's noise."""
     start: StartConfig | Literal["none"] = "none"
     """What the weights start from; `none`: all of them are drawn from the seed."""
+    fidelity: Fidelity | Literal["none"] = "none"
+    """Fewer steps of the input side in the first epochs; `none`: its own number in all of them."""
 
     def __post_init__(self) -> None:
-        """Check the seed, and that precision and warm-ups apply."""
+        """Check the seed, and that precision, warm-ups and fewer steps apply."""
         check_count(self.seed, "seed", 0)
         known = ", ".join(ROUNDED_MODELS)
         rule = f"must be float32 for {self.model.name}; bfloat16 is for the bodies of {known}"
@@ -293,6 +315,34 @@ class TrainConfig:
             count = self.data.extra.count(size)
             rule = f"extra.share must leave an image of each source in a batch of {size}"
             check(0 < count < size, "data", rule, self.data.extra.share)
+        if self.fidelity != "none":
+            rule = "needs an input side with steps, such as pgd"
+            check(has_steps(type(self.method.inputs)), "fidelity", rule, self.fidelity.steps)
+            rule = f"must be below the {self.training.epochs} epochs of the training"
+            until = self.fidelity.until
+            check(until[-1] < self.training.epochs, "fidelity", rule, until)
+
+
+def has_steps(side: type[Any]) -> bool:
+    """Return whether an input side of ours takes a number of steps that is a setting."""
+    return not issubclass(side, Own) and "steps" in {item.name for item in fields(side)}
+
+
+def segments(config: TrainConfig) -> tuple[tuple[int, TrainConfig], ...]:
+    """Return the parts of a training that differ in steps, each as its last epoch and its method.
+
+    There is one, the training itself, unless its fidelity says otherwise. A step size `auto` is
+    that of the part's own number of steps.
+    """
+    if config.fidelity == "none":
+        return ((config.training.epochs, config),)
+    whole = replace(config, fidelity="none")
+    side: Any = config.method.inputs  # of one of the classes with steps
+    found = []
+    for until, steps in zip(config.fidelity.until, config.fidelity.steps, strict=True):
+        method = replace(config.method, inputs=replace(side, steps=steps))
+        found.append((until, replace(whole, method=method)))
+    return (*found, (config.training.epochs, whole))
 
 
 def own_parts(config: TrainConfig) -> tuple[OwnPart, ...]:

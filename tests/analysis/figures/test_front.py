@@ -121,7 +121,7 @@ def test_the_front_names_every_method_and_some_strengths(analysed: Analysis):
 
 
 def test_many_methods_in_one_place_get_a_legend(draw: Callable[..., Results]):
-    cells = [(f"method_with_a_long_name_{i}", {}, 0.9, 0.5) for i in range(25)]
+    cells = [(f"method_with_a_long_name_{i}", {}, 0.9, 0.5) for i in range(15)]
     results = draw(cells, num_test=100, seeds=(0,), radii=(0.1,))
     figure = fig_front(analyse(results, replicates=20), 0.1)
     assert figure.axes[0].get_legend() is not None

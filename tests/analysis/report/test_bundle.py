@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -19,7 +20,7 @@ from analysis.document import Analysis, read_json, write_json
 from analysis.findings.phrases import declared_seeds_text
 from analysis.fronts.choice import choose
 from analysis.inference.claims import Interval
-from analysis.report.bundle import FILES, bundle, rerender, write_report
+from analysis.report.bundle import FILES, bundle, rerender, swap_in, write_report
 from analysis.report.configurations import configuration_table, escaped, table_tex
 from analysis.report.front_tables import cost_table, equivalence_table
 from analysis.report.limits import limits
@@ -32,6 +33,7 @@ from analysis.results.trials import AbsentTrial, ResultsError, TrialResult
 
 RADII = (0.05, 0.1, 0.15, 0.2)
 ATTACK = "<script>alert('x')</script>"
+ODD = r"50% of $a_b$ & {c} #1 ~^\x"
 FEW = 20
 """Replicates, where their number does not matter."""
 
@@ -194,6 +196,30 @@ def one_trial(one_radius: Results) -> Results:
     return DEGENERATE["one trial"](one_radius)
 
 
+@pytest.fixture(scope="module")
+def one_trial_report(one_trial: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a report that no test changes."""
+    folder = tmp_path_factory.mktemp("one") / "report"
+    return write_report(one_trial, folder, replicates=FEW).parent
+
+
+@pytest.fixture(scope="module")
+def odd_bundle(one_trial: Results) -> dict[str, bytes]:
+    """Return the files of a trial with an odd name, beside a reason that no file can hold."""
+    method = replace(one_trial.methods[0], name=ODD)
+    absent = replace(
+        all_missing(one_trial).absent[0], method=ODD, seed=1, reason="lone \udcff surrogate"
+    )
+    named = replace(
+        one_trial,
+        study="a_b|*c*\n# d",
+        methods=(method,),
+        trials=(replace(one_trial.trials[0], method=ODD),),
+        absent=(absent,),
+    )
+    return bundle(analysed(named))
+
+
 @pytest.fixture(scope="session")
 def digits_analysis(digits: Results) -> Analysis:
     return analysed(digits)
@@ -231,15 +257,14 @@ def test_the_whole_bundle_is_written_without_any_trial(one_trial: Results, tmp_p
     assert sorted(path.name for path in index.parent.iterdir()) == sorted(FILES)
 
 
-def test_the_whole_bundle_is_written_without_any_seed_noise(one_trial: Results, tmp_path: Path):
-    index = write_report(one_trial, tmp_path / "report", replicates=FEW)
-    assert sorted(path.name for path in index.parent.iterdir()) == sorted(FILES)
+def test_the_whole_bundle_is_written_without_any_seed_noise(one_trial_report: Path):
+    assert sorted(path.name for path in one_trial_report.iterdir()) == sorted(FILES)
 
 
-def test_equal_results_give_equal_bytes(one_radius: Results):
-    files = bundle(analysed(one_radius))
-    assert files == bundle(analysed(replace(one_radius)))
-    assert set(files) == set(FILES)
+def test_equal_results_give_equal_bytes(digits: Results, digits_bundle: dict[str, bytes]):
+    """Of `front.json`, from which the next test makes the same bytes of all other files again."""
+    assert write_json(analysed(replace(digits))).encode() == digits_bundle["front.json"]
+    assert set(digits_bundle) == set(FILES)
 
 
 def test_all_files_are_made_again_from_front_json_alone(
@@ -254,11 +279,12 @@ def test_all_files_are_made_again_from_front_json_alone(
         assert (tmp_path / "again" / name).read_bytes() == content, name
 
 
-def test_a_report_can_be_made_again_in_its_own_folder(one_trial: Results, tmp_path: Path):
-    index = write_report(one_trial, tmp_path / "report", replicates=FEW)
-    before = index.read_bytes()
-    rerender(index.parent / "front.json", index.parent)
-    assert index.read_bytes() == before
+def test_a_report_can_be_made_again_in_its_own_folder(one_trial_report: Path, tmp_path: Path):
+    folder = shutil.copytree(one_trial_report, tmp_path / "report")
+    before = (folder / "index.html").read_bytes()
+    assert rerender(folder / "front.json", folder) == folder / "index.html"
+    assert (folder / "index.html").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
 
 def test_what_is_no_front_json_is_refused(tmp_path: Path):
@@ -317,11 +343,9 @@ def test_a_page_that_would_be_too_large_names_the_figures_it_leaves_out(
     assert shown | named == set(RADII)
 
 
-def test_a_reason_that_no_file_can_hold_crashes_nothing(one_trial: Results):
-    absent = replace(all_missing(one_trial).absent[0], seed=1, reason="lone \udcff surrogate")
-    files = bundle(analysed(replace(one_trial, absent=(absent,))))
+def test_a_reason_that_no_file_can_hold_crashes_nothing(odd_bundle: dict[str, bytes]):
     for name in ("index.html", "front.json", "seeds.csv"):
-        assert "lone ? surrogate" in files[name].decode()
+        assert "lone ? surrogate" in odd_bundle[name].decode()
 
 
 def test_what_users_write_is_escaped(one_radius: Results):
@@ -352,17 +376,12 @@ def test_what_users_write_is_escaped(one_radius: Results):
     assert "<script>" not in files["findings.md"].decode()
 
 
-def test_what_users_write_is_escaped_for_latex_and_markdown(one_trial: Results):
-    odd = r"50% of $a_b$ & {c} #1 ~^\x"
-    method = replace(one_trial.methods[0], name=odd)
-    trials = (replace(one_trial.trials[0], method=odd),)
-    named = replace(one_trial, study="a_b|*c*\n# d", methods=(method,), trials=trials, absent=())
-    files = bundle(analysed(named))
-    assert escaped(odd) == (
+def test_what_users_write_is_escaped_for_latex_and_markdown(odd_bundle: dict[str, bytes]):
+    assert escaped(ODD) == (
         r"50\% of \$a\_b\$ \& \{c\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{}x"
     )
-    assert escaped(odd) in files["table.tex"].decode()
-    assert files["findings.md"].decode().startswith(r"# a\_b\|\*c\* \# d")
+    assert escaped(ODD) in odd_bundle["table.tex"].decode()
+    assert odd_bundle["findings.md"].decode().startswith(r"# a\_b\|\*c\* \# d")
 
 
 def test_the_drawing_is_well_formed_and_says_what_it_shows(digits_bundle: dict[str, bytes]):
@@ -405,8 +424,14 @@ def test_incomplete_configurations_are_listed_and_marked(
         (lambda r: r, "2 of 57 trials have no result (“sam”: 1 missing, “at”: 1 failed)"),
         (lambda r: r, "upper bound"),
         (all_missing, "55 of 55 trials have no result"),
+        (
+            lambda r: replace(
+                r, methods=tuple(replace(m, fewer_steps="2 to 0.2") for m in r.methods)
+            ),
+            "“sam_at” (2 to 0.2) crafted their first training images with fewer steps",
+        ),
     ],
-    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing"],
+    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing", "fewer"],
 )
 def test_the_limits_of_a_study_are_said(
     digits: Results, change: Callable[[Results], Results], words: str
@@ -659,20 +684,27 @@ def test_bold_in_the_table_is_only_what_is_surely_the_best(digits_analysis: Anal
         assert f"{100 * member.robust.estimate:.1f}" in last
 
 
-def test_a_report_replaces_the_one_before(one_trial: Results, tmp_path: Path):
+def files_of(content: bytes) -> Callable[[], dict[str, bytes]]:
+    return lambda: dict.fromkeys(FILES, content)
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_replaces_the_one_before(tmp_path: Path):
     folder = tmp_path / "reports" / "digits"
-    write_report(all_missing(one_trial), folder, replicates=FEW)
-    write_report(one_trial, folder, replicates=FEW)
-    assert "No trial of this study" not in (folder / "index.html").read_text(encoding="utf-8")
+    for content in (b"one", b"other"):
+        assert swap_in(folder, files_of(content)) == folder / "index.html"
+        assert read(folder) == files_of(content)()
     assert [path.name for path in folder.parent.iterdir()] == ["digits"]
 
 
 def test_an_interrupted_report_leaves_the_one_before(
-    one_trial: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = tmp_path / "digits"
-    write_report(one_trial, folder, replicates=FEW)
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    swap_in(folder, files_of(b"one"))
 
     def full_disk(self: Path, content: bytes) -> int:
         raise OSError("no space left on device")
@@ -680,16 +712,16 @@ def test_an_interrupted_report_leaves_the_one_before(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full_disk)
         with pytest.raises(OSError, match="no space left"):
-            write_report(all_missing(one_trial), folder, replicates=FEW)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+            swap_in(folder, files_of(b"other"))
+    assert read(folder) == files_of(b"one")()
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
 
 
 def test_a_swap_that_fails_puts_the_one_before_back(
-    one_trial: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = tmp_path / "digits"
-    write_report(one_trial, folder, replicates=FEW)
+    swap_in(folder, files_of(b"one"))
     rename = Path.rename
 
     def failing(self: Path, target: Path) -> Path:
@@ -700,8 +732,8 @@ def test_a_swap_that_fails_puts_the_one_before_back(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", failing)
         with pytest.raises(OSError, match="interrupted"):
-            write_report(one_trial, folder, replicates=FEW)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+            swap_in(folder, files_of(b"other"))
+    assert read(folder) == files_of(b"one")()
 
 
 def test_a_folder_with_other_files_is_refused(digits: Results, tmp_path: Path):
@@ -718,24 +750,25 @@ def test_the_report_knows_its_template_wherever_it_is_run(
     assert page_of(one_trial).startswith("<!DOCTYPE html>")
 
 
-def test_all_findings_and_limits_are_in_the_page_each_once(digits: Results):
-    analysis = analysed(digits)
-    text = page(analysis)
+def test_all_findings_and_limits_are_in_the_page_each_once(
+    digits: Results, digits_analysis: Analysis, digits_page: str
+):
+    text = digits_page
     section = text[text.index("What this study cannot say</h2>") :]
     section = section[: section.index("</section>")]
     bounds = limits(digits, choose(digits))
     items = text[: text.index('id="s-limits"')].count("<li><details>")
     items += text[: text.index('id="s-limits"')].count('<li class="primary"><details>')
     items += section.count("<li")
-    assert items == len(analysis.findings) + len(bounds)
+    assert items == len(digits_analysis.findings) + len(bounds)
     for bound in bounds:
         assert f"<b>{bound.topic}.</b>" in section
 
 
 def test_doubts_about_the_data_are_limits_and_leave_other_documents_as_they_were(
-    digits: Results,
+    digits: Results, digits_analysis: Analysis
 ):
-    plain = analysed(digits)
+    plain = digits_analysis
     assert "data_doubts" not in write_json(plain)
     doubtful = replace(digits, data_doubts=("3 test images are seen; delete them", "one; add"))
     bounds = gravest_first(limits(doubtful, choose(doubtful)), on_validation=True)
@@ -754,8 +787,10 @@ def test_a_choice_on_test_data_is_the_gravest_limit(digits: Results):
     assert gravest_first(bounds, on_validation=True)[0].topic == "Absent trials"
 
 
-def test_the_first_finding_of_each_leading_kind_is_not_hidden_by_many_others(digits: Results):
-    some = analysed(digits).findings[0]
+def test_the_first_finding_of_each_leading_kind_is_not_hidden_by_many_others(
+    digits_analysis: Analysis,
+):
+    some = digits_analysis.findings[0]
     kinds = ("contrast", "contrast", "gap", "gap", "dominance")
     findings = tuple(
         replace(some, kind=kind, text=str(n), status="claimed", primary=n == 1)

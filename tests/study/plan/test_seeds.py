@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t as student
 
 from analysis.fronts.pareto import on_front
-from study.plan.seeds import Pair, _above_cleaner, front_chances, wanted
+from study.plan.seeds import Pair, _above_cleaner, _may_be_on_front, front_chances, wanted
 
 
 def seeds_of(mean: Pair, deviation: float, number: int, seed: int) -> list[Pair]:
@@ -45,6 +45,18 @@ def test_chances_depend_on_no_order_of_the_records() -> None:
 def test_a_sort_by_one_objective_marks_the_front_where_no_two_are_equal() -> None:
     drawn = np.random.default_rng(0).random((20, 15, 2))
     assert (_above_cleaner(drawn) == on_front(drawn)).all()
+
+
+def test_what_bounds_leave_out_is_on_no_front_and_changes_none() -> None:
+    rng = np.random.default_rng(0)
+    for spread in (0.01, 0.1, 0.5):
+        # Whole hundredths, so that some are equal.
+        drawn = (rng.random((1, 30, 2)) + spread * rng.random((50, 30, 2))).round(2)
+        kept = _may_be_on_front(drawn.min(axis=0), drawn.max(axis=0))
+        marked = on_front(drawn)
+        assert not marked[:, ~kept].any()
+        assert (on_front(drawn[:, kept]) == marked[:, kept]).all()
+        assert not kept.all()
 
 
 def test_undecided_ones_want_seeds_before_sure_ones_and_dominated_ones_want_none() -> None:

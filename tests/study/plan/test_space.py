@@ -23,6 +23,7 @@ from trainers.config import (
     CrossEntropy,
     DataConfig,
     EvaluationConfig,
+    Fidelity,
     LookSam,
     Method,
     ModelConfig,
@@ -288,6 +289,7 @@ OTHER: dict[str, Callable[[Any], Any]] = {
     "other_norm_radii": lambda radii: (0.5,),
     "active": lambda active: (0.0, 0.5),
     "start": lambda start: StartConfig(weights="w", origin="o"),
+    "fidelity": lambda fidelity: Fidelity(until=(1,), steps=(1,)),
 }
 NOT_KEYED = ("evaluation.checkpoint",)
 ELSEWHERE = ("training.precision", "training.milestones", "model.depth")

@@ -69,6 +69,8 @@ def test_a_configuration_has_one_run_that_grows_with_its_seeds(client: Any, reco
     [again] = rows_of(client, runs.experiment).values()
     assert again.info.run_id == run.info.run_id
     assert again.info.status == "FINISHED"
+    assert again.info.end_time >= again.info.start_time > 0
+    assert run.info.end_time is None
     low, high = t_interval([0.2, 0.3])
     expected = {"robust": 0.25, "robust_low": round(low, 4), "robust_high": round(high, 4)}
     expected |= {"clean": 0.9, "seeds": 2.0, "robust_0.05": 0.25, "cost": 3.0}

@@ -15,11 +15,11 @@ from ray.tune.search import Searcher
 
 from study.plan.plan import Plan, TrialRecord, make_plan
 from study.plan.space import Cell
-from study.plan.stops import RULE_TAG, STOPPED_TAG, group_of, is_judge, rule_text, stop_of
+from study.plan.stops import RULE_TAG, STOPPED_TAG, group_of, is_judge, rule_text
 from study.search.recorded import read_rungs
 from study.search.scheduler import RungScheduler
 from study.search.searcher import StudySearcher
-from study.spec import StudySpec
+from study.spec import StudySpec, stop_of
 from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
@@ -296,3 +296,20 @@ def test_optuna_is_told_that_a_stopped_configuration_was_pruned(read: Read) -> N
     assert told() == {TrialState.PRUNED: pruned, TrialState.COMPLETE: 12 - pruned}
     world.launch()
     assert told() == {TrialState.PRUNED: pruned, TrialState.COMPLETE: 12 - pruned}
+
+
+@pytest.mark.parametrize(("claims", "first"), [("", "standard"), ("[sam, sam_at]", "sam")])
+def test_methods_that_a_claim_compares_are_given_their_seeds_first(
+    read: Read, claims: str, first: str
+) -> None:
+    search = "search: {trials: 3, seeds: adaptive}"
+    if claims:
+        search += f"\n  claims: [{{methods: {claims}, direction: more}}]"
+    world = World(early(read, search))
+    world.launch()
+    further: list[Cell] = []
+    while not further:
+        assert world.fill()
+        world.step(next(iter(world.trials)))
+        further = [one.cell for one in world.attempts if not is_judge(world.spec, one.cell)]
+    assert further[0].configuration.method == first

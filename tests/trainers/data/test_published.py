@@ -22,11 +22,14 @@ from trainers.data.dataset import load_data
 from trainers.data.published import Archive
 from trainers.data.torchvision_import import torchvision_module
 
-datasets = torchvision_module("datasets")
-
 RANDOM = np.random.default_rng(0)
 NOWHERE = "http://127.0.0.1:9/"
 """No server: whatever is downloaded in these tests is a mistake."""
+
+
+def datasets() -> Any:
+    """Return torchvision's data sets, which take seconds to import: not while tests are listed."""
+    return torchvision_module("datasets")
 
 
 def pixels(*shape: int) -> NDArray[np.uint8]:
@@ -79,7 +82,7 @@ def svhn(root: Path) -> tuple[Any, Decoded]:
         split_list[part] = [f"{NOWHERE}{file.name}", file.name, md5(file.read_bytes())]
         parts[part] = (images.transpose(3, 2, 0, 1), labels % 10)
 
-    small = type("SVHN", (datasets.SVHN,), {"split_list": split_list})
+    small = type("SVHN", (datasets().SVHN,), {"split_list": split_list})
     return small, Decoded(*parts["train"], *parts["test"], tuple("0123456789"))
 
 
@@ -107,11 +110,11 @@ CLASSES = {"mnist": tuple("0123456789"), "fashion_mnist": FASHION}
 
 def small_set(name: str, root: Path) -> tuple[Any, Decoded]:
     """Write small archives of a published set's form, by the class that it is derived from."""
-    base = getattr(datasets, TORCHVISION_SETS[name].class_name)
-    if issubclass(base, datasets.SVHN):
+    base = getattr(datasets(), TORCHVISION_SETS[name].class_name)
+    if issubclass(base, datasets().SVHN):
         return svhn(root)
-    if issubclass(base, datasets.CIFAR10):
-        fine = "fine_" if issubclass(base, datasets.CIFAR100) else ""
+    if issubclass(base, datasets().CIFAR10):
+        fine = "fine_" if issubclass(base, datasets().CIFAR100) else ""
         return cifar(root, base, f"{fine}labels", f"{fine}label_names")
     return mnist(root, base, CLASSES.get(name, tuple(base.classes)))
 
@@ -161,7 +164,7 @@ def test_what_a_killed_process_unpacked_is_no_hindrance(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", TORCHVISION_SETS)
 def test_the_known_sums_are_those_of_torchvisions_archives(name: str) -> None:
-    found = published.source(getattr(datasets, TORCHVISION_SETS[name].class_name))
+    found = published.source(getattr(datasets(), TORCHVISION_SETS[name].class_name))
     assert tuple(archive.md5 for archive in found.archives) == TORCHVISION_SETS[name].md5s
 
 
@@ -234,8 +237,8 @@ def test_without_a_network_a_published_set_is_one_line(
 
 
 def test_an_archive_is_found_where_torchvision_puts_it() -> None:
-    assert published.source(datasets.FashionMNIST).archives[0] == Archive(
+    assert published.source(datasets().FashionMNIST).archives[0] == Archive(
         "FashionMNIST/raw/train-images-idx3-ubyte.gz",
         TORCHVISION_SETS["fashion_mnist"].md5s[0],
-        tuple(f"{one}train-images-idx3-ubyte.gz" for one in datasets.FashionMNIST.mirrors),
+        tuple(f"{one}train-images-idx3-ubyte.gz" for one in datasets().FashionMNIST.mirrors),
     )

@@ -143,7 +143,18 @@ def test_an_honest_network_passes_alone(
 
 def test_large_logits_fail(honest: nn.Module, digits: Dataset, cpu: torch.device) -> None:
     large = masked.large_logits(honest, 1000)
-    checks = diagnose(large, digits.test, 16, EVALUATION, seed=0, device=cpu, bits=None, samples=40)
+    strong = {RADIUS: fabricated(1.0, 1.0)}
+    checks = diagnose(
+        large,
+        digits.test,
+        16,
+        EVALUATION,
+        seed=0,
+        device=cpu,
+        bits=None,
+        strong=strong,
+        samples=40,
+    )
     named = by_name(checks)
     assert worst(checks) == "fail"
     assert named["zero gradients"].verdict == "fail"
@@ -195,30 +206,33 @@ def test_a_forward_that_asks_for_gradients_fails(probe: Probe, gradient: Callabl
 
 
 def test_a_diagnosis_leaves_no_trace_and_repeats_by_its_seed(
-    honest: nn.Module, digits: Dataset, cpu: torch.device
+    make_images: Callable[..., Dataset], make_config: MakeConfig, cpu: torch.device
 ) -> None:
-    """Of a network that draws from the global state, in a mixed mode."""
-    model = masked.noisy(honest, 0.05)
+    """Of a network that draws from the global state, in a mixed mode. Few images, and a radius that
+    no image survives, so that APGD ends early."""
+    data = make_images((1, 8, 8), classes=3, count=50)
+    model = masked.noisy(new_state(make_config(), data, cpu).model, 0.05)
     model[1][2].eval()  # type: ignore[index]
     modes = [module.training for module in model.modules()]
     before = copy.deepcopy(model.state_dict())
     for weight in model.parameters():
         weight.grad = torch.full_like(weight, 0.5)
-    bits = evaluate(honest, digits.test, 16, EVALUATION, 0, cpu).bits
-    strong = {RADIUS: fabricated(0.9, 0.8, count=50)}
-    given_bits, given_strong = bits.copy(), strong[RADIUS].copy()
+    evaluation = replace(EVALUATION, radii=(RADIUS, 0.5), objective_radius=0.5)
+    bits = fabricated(0.9, 0.85, 0.8, count=50)
+    strong = {0.5: fabricated(0.9, 0.8, count=50)}
+    given_bits, given_strong = bits.copy(), strong[0.5].copy()
 
     def checked() -> tuple[Check, ...]:
         return diagnose(
             model,
-            digits.test,
-            16,
-            EVALUATION,
+            data.test,
+            255,
+            evaluation,
             seed=0,
             device=cpu,
             bits=bits,
             strong=strong,
-            samples=5,
+            samples=20,
         )
 
     torch.manual_seed(7)
@@ -235,7 +249,7 @@ def test_a_diagnosis_leaves_no_trace_and_repeats_by_its_seed(
         assert weight.grad is not None
         assert (weight.grad == 0.5).all()
     assert np.array_equal(bits, given_bits)
-    assert np.array_equal(strong[RADIUS], given_strong)
+    assert np.array_equal(strong[0.5], given_strong)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -382,7 +396,15 @@ def test_an_honest_network_of_three_classes_passes(
     list(train(make_config(method, width=8, epochs=8), data, cpu, state))
     evaluation = replace(EVALUATION, radii=(0.15,), objective_radius=0.15)
     checks = diagnose(
-        state.model, data.test, 16, evaluation, seed=0, device=cpu, bits=None, samples=100
+        state.model,
+        data.test,
+        16,
+        evaluation,
+        seed=0,
+        device=cpu,
+        bits=None,
+        strong={0.15: fabricated(1.0, 1.0, count=100)},
+        samples=100,
     )
     losses = by_name(checks)["logit differences"]
     assert losses.verdict == "pass"

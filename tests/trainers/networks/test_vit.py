@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,6 @@ from trainers.networks.build import build_model
 from trainers.networks.layers import GroupNorm
 from trainers.networks.vit import SelfAttention, transformer
 
-models = torchvision_module("models")
-
 MakeImages = Callable[..., Dataset]
 
 
@@ -25,10 +24,15 @@ def build(data: Dataset, **sizes: object) -> nn.Module:
     return build_model(config, data, torch.Generator().manual_seed(4))
 
 
+def models() -> Any:
+    """Return torchvision's networks, which take seconds to import: not while tests are listed."""
+    return torchvision_module("models")
+
+
 def torchvisions(**sizes: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        network: nn.Module = models.VisionTransformer(**sizes)
+        network: nn.Module = models().VisionTransformer(**sizes)
     return network
 
 
@@ -147,7 +151,7 @@ def test_resnet18_is_torchvisions_but_for_its_stem(norm: str, make_images: MakeI
     network = model[1]  # type: ignore[index]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
-        twin = models.resnet18(num_classes=10)
+        twin = models().resnet18(num_classes=10)
     expected = dict(twin.named_parameters())
     assert [name for name, _ in network.named_parameters()] == list(expected)
     for name, weight in network.named_parameters():
