@@ -266,7 +266,7 @@ def _without_agents(words: list[str]) -> list[str]:
     if not is_raylet or not ray.__version__.startswith(KNOWN_RAY):
         return words
     from ray._private.worker import _maybe_modify_runtime_env  # private to Ray: of that version
-    from ray._raylet import persist_port
+    from ray._raylet import persist_port  # type: ignore[attr-defined]
 
     hooked = any(name in os.environ for name in ENVIRONMENT_HOOKS)
     if hooked or _maybe_modify_runtime_env({}, True):  # the latter below `uv run`

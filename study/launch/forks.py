@@ -27,13 +27,9 @@ from typing import NoReturn
 
 NURSERY = "RHOEPS_NURSERY"
 """Environment variable with the address of the nursery, for the workers of one launch."""
-IMPORTED = (
-    "study.launch.trial",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "analysis.figures.examples",
-)
-"""With what a first trial imports on its way. Not Ray, whose C++ part reads its settings, and the
-job and the raylet that it serves, from the environment as it is imported."""
+IMPORTED = ("study.launch.trial", "mlflow.store.tracking.sqlalchemy_store")
+"""All that is needed until the first epoch. Not Ray, whose C++ part reads its settings, and the job
+and the raylet that it serves, from the environment as it is imported."""
 RUNTIME = "--serialized-runtime-env-context"
 """The option by which Ray hands a worker what is special about its environment."""
 LENGTH_BYTES = 8

@@ -94,7 +94,7 @@ class Ledger:
         seconds. The parent run's tags stay those of the last launch that ran or recorded something.
         """
         source = None if self._is_open else open_database(self._store)
-        held = source and source.experiment_named(self._spec.name)
+        held = source.experiment_named(self._spec.name) if source is not None else None
         if source is None or held is None:
             return False
         return (
