@@ -70,8 +70,7 @@ def analyse(results: Results, *, replicates: int = COUNT, seed: int = 0) -> Anal
         efforts=_efforts(results, found, drawn),
         claims=measure_claims(results, found, choice, drawn, partial(unrepeated_text, found)),
     )
-    primary = document.primary
-    advice = advise(results, found, drawn, primary.contrasts, primary.equivalences)
+    advice = advise(results, found, drawn, document.primary)
     return replace(document, findings=find(document), advice=advice)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from analysis.advice.advise import Advice
+from analysis.advice.entries import Advice
 from analysis.attacks.alarms import Alarm
 from analysis.attacks.exclusion import Diagnosis, Exclusion
 from analysis.attacks.other_norm import OtherEvaluation

@@ -15,7 +15,7 @@ from study.plan.reasons import NEVER_RUN, reasons
 from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
-from study.report.like import expected_noise
+from study.report.power import Design, expected_power
 from study.spec import Start, StudySpec, cell_config, settings_of, start_of
 from study.spec.settings import choices
 from study.verify.checklist import SIGNS, make_checklist
@@ -23,10 +23,8 @@ from study.verify.checklist import SIGNS, make_checklist
 MAX_LISTED = 10
 """Failed cells that are listed one by one; the others are only counted."""
 
-USUAL_LEAD = 0.03
-"""The lead whose power is printed where no margin is declared."""
-ASSUMED_IMAGES = 1000
 ASSUMPTION = "seeds differ by 2 pp in robust accuracy, and two methods on a fifth of the images"
+MATCHED = "a lead at equal numbers of configurations: as they differ, it must hold there, too"
 LEAST_REPEATS = 10
 """`LEAST_FREEDOM` of the analysis, which takes a tenth of a second to import."""
 
@@ -79,26 +77,27 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
 
 def _print_power(spec: StudySpec, plan: Plan) -> None:
     """Print how wide the primary contrast's interval will be, and how often a lead is claimed."""
-    expected = expected_noise(spec, plan)
-    if expected is None:
+    power = expected_power(spec, plan)
+    if power is None:
         return
-    noise, images = expected.noise, expected.images or ASSUMED_IMAGES
-    declared = spec.analysis.margin if spec.analysis else None
-    lead, seeds = declared or USUAL_LEAD, len(spec.seeds)
-    share, *others = (f"{noise.power(lead, k, images):.0%}" for k in (seeds, *_more_seeds(seeds)))
-    more = "; ".join(f"{k} seeds: {s}" for k, s in zip(_more_seeds(seeds), others, strict=True))
+    own, *others = power.designs
+    more = "; ".join(f"{one.seeds} seeds: {_claimed(one)}" for one in others)
     print(
-        f"power: {_seeds(spec)} × {images:,} test images measure the lead of {expected.pair[0]} "
-        f"over {expected.pair[1]} to about ± {100 * noise.half_width(seeds, images):.1f} pp; a "
-        f"lead of {100 * lead:g} pp is claimed in {share} of such studies ({more}), one of "
-        f"{100 * noise.detected(seeds, images):.1f} pp in 80%"
+        f"power: {_seeds(spec)} × {power.images:,} test images measure the lead of {power.first} "
+        f"over {power.second} to about ± {100 * power.half_width:.1f} pp; a lead of "
+        f"{100 * power.lead:g} pp is claimed in {_claimed(own)} of such studies ({more}), one of "
+        f"{100 * power.detected:.1f} pp in 80%"
     )
     basis = (
-        f"from the noise of {expected.trials} recorded trials on the same data and network"
-        if expected.trials
+        f"from the noise of {power.trials} recorded trials on the same data and network; in "
+        "brackets, the range that so few leave open"
+        if power.trials
         else f"assumed, as no like trials of both are recorded: {ASSUMPTION}"
     )
     print(f"  {basis}")
+    if power.is_matched:
+        print(f"  {MATCHED}")
+    seeds = len(spec.seeds)
     configurations = (plan.num_cells + seeds - 1) // seeds
     repeats = configurations * (seeds - 1)
     if repeats < LEAST_REPEATS:
@@ -108,12 +107,12 @@ def _print_power(spec: StudySpec, plan: Plan) -> None:
         )
 
 
-def _more_seeds(seeds: int) -> tuple[int, int]:
-    """Return two larger numbers of seeds, of those in use."""
-    first, second, *_ = (
-        number for number in (3, 5, 10, 20, 2 * seeds, 4 * seeds) if number > seeds
-    )
-    return first, second
+def _claimed(design: Design) -> str:
+    """Format a share of claims: `45%`, or `45% [30 to 60]` where its noise is measured."""
+    shown = f"{design.claimed:.0%}"
+    if design.low == design.high:
+        return shown
+    return f"{shown} [{100 * design.low:.0f} to {100 * design.high:.0f}]"
 
 
 def ask(spec: StudySpec, plan: Plan, num_slots: int | None) -> str:

@@ -3,8 +3,15 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from analysis.advice.advise import Advice, Ends, NewTrials
-from analysis.results.words import count_text, method_text, percent, value_text, values_text
+from analysis.advice.entries import Advice, Ends, NewTrials
+from analysis.results.words import (
+    SYMBOLS,
+    count_text,
+    method_text,
+    percent,
+    value_text,
+    values_text,
+)
 
 NOTHING = "No trial is known that would narrow an interval of this study by much."
 MOST_IN_LINE = 2
@@ -103,6 +110,8 @@ def _effect(one: Advice) -> str:
     """Describe what becomes better known, with the interval now and as expected."""
     if one.kind == "seed noise":
         return "without them the noise of training is hardly known, and nothing is claimed"
+    if one.need:
+        return f"for {target_text(one)}, now refused: {one.need}"
     now, then = span_text(one, one.before), span_text(one, one.after)
     return f"narrows {target_text(one)}, now {now}, to about {then}"
 
@@ -111,7 +120,18 @@ def target_text(one: Advice) -> str:
     """Describe what becomes better known."""
     if one.kind == "seed noise":
         return "the noise of training"
-    first, second = (method_text(name) for name in one.methods)
+    first, *others = (method_text(name) for name in one.methods)
+    if one.kind == "curve":
+        return f"the curve of {first}, and its gaps at equal clean accuracy"
+    if one.kind == "front end":
+        return f"the {_symbol(one)} at which {first} is most robust"
+    if one.kind == "front step":
+        return (
+            f"what {first} attains on average, with what may lie between the {_symbol(one)} tried"
+        )
+    [second] = others
+    if one.kind == "slope":
+        return f"how the ε of {second} that {first} is worth grows with ρ"
     if one.kind == "primary contrast":
         return f"the primary contrast of {first} and {second}"
     values = [values_text(values) for values in one.values]
@@ -121,13 +141,20 @@ def target_text(one: Advice) -> str:
     return f"the ε of {second} that {first} with {shown} is worth"
 
 
+def _symbol(one: Advice) -> str:
+    """Return the symbol of the strength that an entry has a new value of."""
+    [name] = one.values[0] or one.trials[0].values
+    return SYMBOLS.get(name, name)
+
+
 def span_text(one: Advice, ends: Ends | None) -> str:
     """Format an interval of what becomes better known; a dash if it is unknown."""
     if ends is None:
         return "–"
     low, high = ends
-    if one.kind == "primary contrast":
-        return f"{percent(low or 0.0)} to {percent(high or 0.0)} pp".replace("-", "−")
+    if one.kind in ("primary contrast", "front step"):
+        unit = "%" if one.kind == "front step" else " pp"
+        return f"{percent(low or 0.0)} to {percent(high or 0.0)}{unit}".replace("-", "−")
     if high is None:
         return f"above {value_text(low or 0.0)}"
     return f"below {value_text(high)}" if not low else f"{value_text(low)} to {value_text(high)}"

@@ -135,7 +135,8 @@ def range_row(family: Family, theta: Array, points: Array) -> GateRow:
     )
 
 
-def _distinct_row(points: Array, covariances: Array) -> GateRow:
+def distinct_rows(points: Array, covariances: Array) -> list[int]:
+    """Return rows of points (n, 2) that are all distinct, by rising clean accuracy."""
     variances = np.diagonal(covariances, axis1=1, axis2=2)
     kept: list[int] = []
     for row in np.lexsort((points[:, 1], points[:, 0])):
@@ -143,6 +144,11 @@ def _distinct_row(points: Array, covariances: Array) -> GateRow:
         errors = np.sqrt(variances[kept] + variances[row])
         if (apart > APART * errors).any(axis=1).all():
             kept.append(int(row))
+    return kept
+
+
+def _distinct_row(points: Array, covariances: Array) -> GateRow:
+    kept = distinct_rows(points, covariances)
     return _row(
         number=1,
         condition="distinct configurations",

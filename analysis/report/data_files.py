@@ -10,7 +10,7 @@ from dataclasses import asdict
 from io import StringIO
 from statistics import median
 
-from analysis.advice.advise import NewTrials
+from analysis.advice.entries import NewTrials
 from analysis.advice.words import NOTHING, advice_texts
 from analysis.attacks.alarms import Subject
 from analysis.document import Analysis

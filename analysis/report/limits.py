@@ -54,6 +54,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         Limit(topic="Other choices", text=_choice_text(results, choice, len(found))),
         *_standard_limits(results, found),
         *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
+        *_fewer_limits(results),
         *_stop_limits(results),
         *_absence_limits(results, choice),
     )
@@ -238,6 +239,20 @@ def _stop_limits(results: Results) -> list[Limit]:
         "compare those that trained to the end; a stopped one might have caught up."
     )
     return [Limit(topic="Stopped trainings", text=text)]
+
+
+def _fewer_limits(results: Results) -> list[Limit]:
+    """Return which methods trained with fewer attack steps at first, as their networks show it."""
+    fewer = [note for note in results.methods if note.fewer_steps]
+    if not fewer:
+        return []
+    listed = listed_text([f"{method_text(note.name)} ({note.fewer_steps})" for note in fewer])
+    text = (
+        f"To save passes in the search, {listed} crafted their first training images with fewer "
+        "steps. Their accuracies are those of such trainings; with all steps from the first epoch "
+        "on they may be others."
+    )
+    return [Limit(topic="Fewer attack steps", text=text)]
 
 
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:

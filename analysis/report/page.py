@@ -47,6 +47,7 @@ GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
     "Data",
+    "Fewer attack steps",
     "Other attacks",
     "Other seeds",
     "Other images",

@@ -18,7 +18,7 @@ from analysis.inference.bootstrap import Replicates
 from analysis.inference.claims import TAILS, Estimand, Interval, Status
 from analysis.inference.intervals import interval, intervals
 from analysis.inference.monotone import Join, invert, isotonic
-from analysis.responses.strength import standard_row, strength_name, strength_of
+from analysis.responses.strength import BEYOND, halfway, standard_row, strength_name, strength_of
 from analysis.results.configurations import ConfigurationResult
 from analysis.results.results import Results
 from analysis.results.trials import Array
@@ -133,12 +133,12 @@ def measure_equivalences(
     accuracies = np.vstack([replicates.means[:, column], replicates.of(estimand)[:, :, column]])
     present = [note for note in results.methods if any(c.method == note.name for c in found)]
     ladders = {
-        note.name: _levels(results, found, note.name)
+        note.name: levels_of(results, found, note.name)
         for note in present
         if note.kind == "adversarial"
     }
     return tuple(
-        _compare(
+        compare(
             found, accuracies, note.name, name, ladder, radius, estimand, replicates.freedom > 0
         )
         for note in present
@@ -167,7 +167,7 @@ def runs_of(levels: Sequence[float]) -> tuple[tuple[float, float], ...]:
     return tuple(runs)
 
 
-def _levels(
+def levels_of(
     results: Results, found: tuple[ConfigurationResult, ...], method: str
 ) -> dict[float, int]:
     """Map each ε of a method, with standard training as 0, to its row; empty if more varies."""
@@ -181,7 +181,7 @@ def _levels(
     return dict(sorted(levels.items()))
 
 
-def _compare(
+def compare(
     found: tuple[ConfigurationResult, ...],
     accuracies: Array,
     sam: str,
@@ -281,11 +281,10 @@ def _next_level(low: float, high: float, positive: list[float], peaked: bool) ->
     if not positive:
         return None
     if low < positive[0]:
-        return 0.5 * positive[0]
+        return halfway(0.0, positive[0])
     if not math.isfinite(high):
-        return None if peaked else 2.0 * positive[-1]
-    # The geometric mean splits a step into two of equal ratio.
-    gaps = [(b / a, math.sqrt(a * b)) for a, b in pairwise(positive) if a < high and low < b]
+        return None if peaked else BEYOND * positive[-1]
+    gaps = [(b / a, halfway(a, b)) for a, b in pairwise(positive) if a < high and low < b]
     return max(gaps)[1] if gaps else None
 
 

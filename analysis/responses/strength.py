@@ -1,5 +1,6 @@
 """Responses: accuracy against the one strength that a method varies, or against ρ and ε."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +20,9 @@ FEWEST_LEVELS = 5
 """Fewest positive levels for a peak: a parabola through three or four always fits."""
 SURE = 0.95
 """Share of replicates that must agree on the shape of a response."""
+
+BEYOND = 2.0
+"""A value beyond the largest is this many times as large."""
 
 Shape = Literal["peak", "still rising", "cannot tell"]
 
@@ -198,6 +202,15 @@ def strength_name(found: Sequence[ConfigurationResult]) -> str | None:
 def strength_of(c: ConfigurationResult, name: str) -> float:
     """Return the strength of a configuration as a number."""
     return float(c.values[name])
+
+
+def halfway(low: float, high: float) -> float:
+    """Return the strength that splits a step into two of equal ratio; from 0 on, half the end.
+
+    >>> halfway(0.1, 0.4), halfway(0.0, 0.4)
+    (0.2, 0.2)
+    """
+    return math.sqrt(low * high) if low > 0 else 0.5 * high
 
 
 def standard_row(results: Results, found: tuple[ConfigurationResult, ...]) -> int | None:

@@ -71,6 +71,8 @@ class MethodNote:
     """The kind of its input side. None: only the names are known, as in a table."""
     setup: tuple[str, ...] = field(default=(), metadata={"written": lambda note: bool(note.setup)})
     """Values that are settings of the training or the network: no strengths of the method."""
+    fewer_steps: str = field(default="", metadata={"written": lambda note: bool(note.fewer_steps)})
+    """With how few attack steps its trainings began; empty: with all of them."""
 
     @property
     def kind(self) -> MethodKind:

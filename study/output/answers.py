@@ -5,6 +5,7 @@ Accuracies are fractions in [0, 1], times are seconds, and what is not known is 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from study.plan.plan import Plan, PlannedCell
 from study.plan.space import Cell, Configuration
 from study.plan.times import estimate
 from study.records.attacks import CheckRecord
+from study.report.power import Power, expected_power
 from study.spec import StudySpec
 
 if TYPE_CHECKING:  # torch
@@ -63,6 +65,7 @@ def plan_answer(spec: StudySpec, plan: Plan, num_slots: int | None) -> Answer:
             "high_seconds": found.high,
             "unknown_trials": found.num_unknown,
         },
+        "power": _power(expected_power(spec, plan)),
         "cells": _cells(spec, plan),
     }
 
@@ -125,6 +128,11 @@ def _standing(spec: StudySpec, plan: Plan) -> Answer:
         "to_search": plan.to_search,
         "states": {state: plan.count(state) for state in states},
     }
+
+
+def _power(power: Power | None) -> Answer | None:
+    """Return what the study can see; None if it declares no primary contrast."""
+    return None if power is None else {**asdict(power), "designs": [*map(asdict, power.designs)]}
 
 
 def _cells(spec: StudySpec, plan: Plan) -> list[Answer]:

@@ -46,25 +46,35 @@ class Expected:
     """Number of recorded trials that it was measured in; 0 if it is assumed."""
     images: int | None
     """Number of test images; None if it is unknown before the data are read."""
+    sizes: tuple[int, int]
+    """Numbers of configurations that the plan has of both."""
 
 
 def expected_noise(spec: StudySpec, plan: Plan) -> Expected | None:
     """Return the expected noise of the primary contrast; None if the study declares none."""
     # NumPy: a tenth of a second, which `study status` spares.
-    from analysis.advice.power import ASSUMED, contrast_noise
+    from analysis.advice.power import assumed_noise, contrast_noise
 
     empty = _without_trials(spec)
     pair = primary_pair(empty, tuple(spec.methods))
     if pair is None:
         return None
-    results = _with_trials(empty, _trials(spec, plan, pair))
+    sizes = _size(plan, pair[0]), _size(plan, pair[1])
+    results = _with_trials(empty, _trials(spec, plan, dict(zip(pair, sizes, strict=True))))
     measured = None if results is None else contrast_noise(results)
     if results is None or measured is None:
         asked = spec.data.test_samples
         images = TEST_IMAGES.get(spec.data.name) if asked == "all" else int(asked)
-        return Expected(pair=pair, noise=ASSUMED, trials=0, images=images)
-    count = len(results.trials)
-    return Expected(pair=pair, noise=measured, trials=count, images=results.num_test)
+        return Expected(pair=pair, noise=assumed_noise(sizes), trials=0, images=images, sizes=sizes)
+    count, images = len(results.trials), results.num_test
+    return Expected(pair=pair, noise=measured, trials=count, images=images, sizes=sizes)
+
+
+def _size(plan: Plan, method: str) -> int:
+    """Count a method's configurations, with those that are still to be suggested."""
+    declared = {p.cell.configuration for p in plan.cells if p.cell.configuration.method == method}
+    suggested = sum(block.to_search for block in plan.blocks if block.block.method == method)
+    return max(len(declared) + suggested, 1)
 
 
 def _without_trials(spec: StudySpec) -> Results:
@@ -114,23 +124,24 @@ def _with_trials(empty: Results, trials: Sequence[TrialResult]) -> Results | Non
     return replace(empty, trials=kept, seeds=seeds, num_test=kept[0].bits.shape[1])
 
 
-def _trials(spec: StudySpec, plan: Plan, pair: tuple[str, str]) -> list[TrialResult]:
+def _trials(spec: StudySpec, plan: Plan, sizes: Mapping[str, int]) -> list[TrialResult]:
+    """Read like trials of these methods, of at most as many configurations as the plan has."""
     networks = {
         network_key(space.canonical(planned.cell.config, plan.fingerprint))
         for planned in plan.cells
     }
     return [
         trial
-        for method in pair
-        for group in _groups(spec, plan, method, networks)
+        for method, size in sizes.items()
+        for group in _groups(spec, plan, method, networks, min(size, MOST_LIKE))
         for trial in _read(spec, method, group)
     ]
 
 
 def _groups(
-    spec: StudySpec, plan: Plan, method: str, networks: set[str]
+    spec: StudySpec, plan: Plan, method: str, networks: set[str], most: int
 ) -> list[Sequence[TrialRecord]]:
-    """Return like records of a method, grouped by what they trained, at most `MOST_LIKE` groups.
+    """Return like records of a method, grouped by what they trained, at most so many groups.
 
     Where the method's own trials are recorded, others that have its sides are left out.
     """
@@ -141,8 +152,8 @@ def _groups(
         key = space.origin(record.canonical, "last")
         groups[key].setdefault(record.canonical["seed"], record)
     ordered = sorted(groups.values(), key=_robust)
-    step = max(1.0, (len(ordered) - 1) / (MOST_LIKE - 1))
-    places = {round(step * at) for at in range(MOST_LIKE)}
+    step = max(1.0, (len(ordered) - 1) / max(most - 1, 1))
+    places = {round(step * at) for at in range(most)}
     return [list(ordered[at].values()) for at in sorted(places) if at < len(ordered)]
 
 

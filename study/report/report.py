@@ -445,6 +445,7 @@ def _method_notes(spec: StudySpec, plan: Plan) -> tuple[MethodNote, ...]:
             weights=class_of("weights", declared.weights).kind,
             inputs=class_of("inputs", declared.inputs).kind,
             setup=naming.setup_names(spec, name),
+            fewer_steps=naming.fidelity_text(spec, name),
         )
         for name, declared in spec.methods.items()
     )

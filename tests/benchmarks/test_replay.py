@@ -1,6 +1,8 @@
 """The replay of searches, on a table small enough to be known by heart."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -117,3 +119,29 @@ def test_goal_is_reached_when_median_and_low_end_stay_above_it() -> None:
     assert replay.reached([early, late]) == 20  # the later one held 1.0 before it fell to 0.995
     assert replay.reached([fallen]) == np.inf
     assert replay.reached([early, fallen], (0.5, 0.0)) == 10
+
+
+ROOT = Path(__file__).parents[2]
+ROWS = {
+    "all seeds": "random, all seeds",
+    "all seeds, suggested by TPE": "TPE, all seeds",
+    "one seed": "random, one seed",
+    "one seed, ASHA": "ASHA 4-8-16, one seed",
+    "one seed, MOASHA": "MOASHA 4-8-16, one seed",
+    "a rung at 0.5, `keep: 0.5`": "ours: rungs",
+    "**adaptive seeds**": "ours: seeds",
+    "adaptive seeds, suggested by TPE": "ours with TPE: seeds",
+    "a rung at 0.5, `keep: 0.7`, adaptive seeds": "ours: rungs (0.7) and seeds",
+    "a rung at 0.5, `keep: 0.5`, adaptive seeds": "ours: rungs and seeds",
+}
+"""The rows of the table in docs/spending_less.md."""
+
+
+def test_the_table_of_the_documentation_is_what_was_measured() -> None:
+    found = json.loads((ROOT / "benchmarks" / "replay.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "spending_less.md").read_text(encoding="utf-8")
+    for row, way in ROWS.items():
+        one = found[way]
+        shares = (one["share_to"]["goal"], one["share_of_epochs"], one["lost"])
+        cells = " | ".join((row, *map(replay.percent, shares), str(one["replays"])))
+        assert f"| {cells} |\n" in page, cells

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.advice.advise import NewTrials
+from analysis.advice.entries import NewTrials
 from analysis.results.methods import MethodNote
 from analysis.results.results import Results, ThreatModel
 from analysis.results.trials import Array, OwnSeeds, TrialResult, Value, accuracies
@@ -43,13 +43,21 @@ class Lab:
     """ε is as good as 0.4 ρ to this power."""
     with_both: bool = False
     """Whether the study has a third method, which the contrast does not compare."""
+    epsilons: tuple[float, ...] = EPSILONS
+    rhos: tuple[float, ...] = RHOS
+    price: float = 1.0
+    """How much clean accuracy a strength costs."""
+    top: float = 9.0
+    """The most robust ρ: beyond it robustness falls again."""
 
     def truth(self, method: str, values: Mapping[str, Value]) -> tuple[float, float]:
         """Return clean and robust accuracy without training noise."""
         epsilon, rho = (float(values.get(name, 0.0)) for name in ("epsilon", "rho"))
-        worth = epsilon + (0.4 * rho**self.slope if rho else 0.0)
+        helpful = max(min(rho, 2 * self.top - rho), 0.0)
+        worth = epsilon + (0.4 * helpful**self.slope if rho else 0.0)
         robust = 0.15 + 0.5 * (1 - np.exp(-worth / self.scale))
-        return 0.95 - 0.6 * epsilon - 0.15 * rho**2, float(robust)
+        clean = 0.95 - self.price * (0.6 * epsilon + 0.15 * rho**2)
+        return max(clean, float(robust)), float(robust)
 
     @cached_property
     def common(self) -> Array:
@@ -86,8 +94,8 @@ class Lab:
     def first(self, seeds: int = 3) -> list[Cell]:
         """Return the cells of the study as it is declared."""
         made: list[tuple[str, dict[str, Value]]] = [("standard", {})]
-        made += [("sam", {"rho": rho}) for rho in RHOS]
-        made += [("at", {"epsilon": epsilon}) for epsilon in EPSILONS]
+        made += [("sam", {"rho": rho}) for rho in self.rhos]
+        made += [("at", {"epsilon": epsilon}) for epsilon in self.epsilons]
         if self.with_both:
             made += [("sam_at", {"epsilon": e, "rho": 0.1}) for e in EPSILONS[3:]]
         return [(m, tuple(v.items()), seed) for m, v in made for seed in range(seeds)]

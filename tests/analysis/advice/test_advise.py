@@ -9,6 +9,7 @@ import yaml
 
 from analysis import analyse
 from analysis.advice.narrowing import VarianceParts, spend
+from analysis.advice.values import fronts_of
 from analysis.advice.words import NOTHING, advice_texts, next_line
 from analysis.document import Analysis, read_json, write_json
 from analysis.report.data_files import next_yaml
@@ -44,7 +45,7 @@ def test_a_dearer_trial_gets_fewer_seeds() -> None:
 
 def test_the_contrast_and_the_widest_equivalent_epsilon_are_advised(analysis: Analysis) -> None:
     kinds = {one.kind for one in analysis.advice}
-    assert kinds == {"primary contrast", "equivalent epsilon"}
+    assert kinds >= {"primary contrast", "equivalent epsilon"}
     gains = [one.gain / one.hours for one in analysis.advice if one.hours]
     assert gains == sorted(gains, reverse=True)
     for one in analysis.advice:
@@ -72,6 +73,67 @@ def test_what_to_run_next_is_in_every_file_of_the_report(analysis: Analysis) -> 
         for new in one.trials
     ]
     assert len(advice_texts(analysis.advice)) == len(analysis.advice)
+
+
+def test_a_wide_step_is_split_and_an_open_end_doubled() -> None:
+    lab = replace(LAB, price=3.0, rhos=(0.1, 0.2, 0.6), epsilons=(0.01, 0.02, 0.08))
+    advice = analyse(lab.study(lab.first()), replicates=200).advice
+    [split] = [a for a in advice if a.kind == "front step" and a.methods == ("sam",)]
+    assert split.values == ({"rho": 0.2}, {"rho": 0.6})
+    # Two of equal ratio: 0.2 · √3.
+    assert [new.values for new in split.trials] == [{"rho": 0.346}]
+    assert split.before is not None
+    assert split.after is not None
+    assert split.even is not None
+    widths = [high - low for low, high in (split.before, split.even, split.after) if low and high]
+    assert widths == sorted(widths, reverse=True)
+    doubled = [a.trials[0].values for a in advice if a.before and a.before[1] is None]
+    assert doubled == [{"rho": 1.2}, {"epsilon": 0.16}]
+
+
+def test_only_radii_get_new_values_and_none_that_a_training_refuses(analysis: Analysis) -> None:
+    view = analysis.primary
+    areas = view.contrasts.hypervolumes
+    assert {one.name for one, _ in fronts_of(view.responses, areas)} == {"rho", "epsilon"}
+    counted = [replace(one, name="steps") for one in view.responses]
+    assert fronts_of(counted, areas) == []
+    lab = replace(LAB, epsilons=(0.02, 0.05, 0.1, 0.3), scale=0.2)
+    far = analyse(lab.study(lab.first()), replicates=100).advice
+    assert all(new.values.get("epsilon", 0.0) <= 0.5 for one in far for new in one.trials)
+
+
+def test_no_end_is_open_where_robustness_falls_again() -> None:
+    lab = replace(LAB, top=0.1, images=2000)
+    advice = analyse(lab.study(lab.first()), replicates=200).advice
+    assert all("rho" not in new.values for a in advice if a.kind == "front end" for new in a.trials)
+
+
+@pytest.mark.parametrize(
+    ("lab", "method", "values"),
+    [
+        pytest.param(
+            replace(LAB, price=3.0, rhos=(0.1, 0.3, 0.6), images=2000),
+            "sam",
+            [{"rho": 0.173}, {"rho": 0.424}],
+            id="three distinct configurations of five",
+        ),
+        pytest.param(
+            replace(LAB, rhos=(0.15, 0.3), images=4000, deviation=0.03),
+            "sam, at",
+            [{"rho": 0.212}],
+            id="two values of ρ for a slope",
+        ),
+    ],
+)
+def test_a_refusal_has_its_cure_in_the_list(
+    lab: Lab, method: str, values: list[dict[str, float]]
+) -> None:
+    advice = analyse(lab.study(lab.first()), replicates=200).advice
+    [cure] = [a for a in advice if a.need and ", ".join(a.methods) == method]
+    assert [new.values for new in cure.trials] == values
+    assert (cure.before, cure.after, cure.even) == (None, None, None)
+    assert cure.hours == pytest.approx(len(values) * 3 * 60 / 3600)
+    assert [one for one in advice_texts(advice) if one.endswith(f"now refused: {cure.need}.")]
 
 
 def test_with_one_seed_more_seeds_come_first() -> None:

@@ -189,7 +189,8 @@ def test_a_half_robustness_radius_covers_the_truth_or_is_not_claimed(
     if name == "weibull":
         assert len(fits) > 0.9 * SETS
     if len(fits) > 0.1 * SETS:
-        assert share >= 0.95 - ROOM
+        # A share of fewer claims has a larger error.
+        assert share >= 0.95 - ROOM * np.sqrt(SETS / len(fits))
 
 
 def test_the_interval_of_a_named_peak_covers_the_truth() -> None:

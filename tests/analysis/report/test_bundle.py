@@ -424,8 +424,14 @@ def test_incomplete_configurations_are_listed_and_marked(
         (lambda r: r, "2 of 57 trials have no result (“sam”: 1 missing, “at”: 1 failed)"),
         (lambda r: r, "upper bound"),
         (all_missing, "55 of 55 trials have no result"),
+        (
+            lambda r: replace(
+                r, methods=tuple(replace(m, fewer_steps="2 to 0.2") for m in r.methods)
+            ),
+            "“sam_at” (2 to 0.2) crafted their first training images with fewer steps",
+        ),
     ],
-    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing"],
+    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing", "fewer"],
 )
 def test_the_limits_of_a_study_are_said(
     digits: Results, change: Callable[[Results], Results], words: str

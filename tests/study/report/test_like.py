@@ -1,5 +1,6 @@
 """The noise of like trials that the records hold, from which a plan reads the power of a study."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,19 +11,24 @@ from analysis.advice.power import ASSUMED
 from study import summary
 from study.plan.plan import TrialRecord, make_plan
 from study.report.like import expected_noise
+from study.report.power import expected_power
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
 
 Read = Callable[..., StudySpec]
 
 
-@pytest.fixture
-def spec(read: Read) -> StudySpec:
+def declared(read: Read, epsilons: str) -> StudySpec:
     """The study without its search: standard, SAM with two values of ρ, adversarial training."""
     text: str = read.text  # type: ignore[attr-defined]
     searched = text[text.index("    sam_at") : text.index("  evaluation")]
-    at = "    at: {inputs: {pgd: {norm: linf, epsilon: [0.05, 0.1], steps: 1}}}\n"
+    at = f"    at: {{inputs: {{pgd: {{norm: linf, epsilon: {epsilons}, steps: 1}}}}}}\n"
     return read(text=text.replace(searched, at))
+
+
+@pytest.fixture
+def spec(read: Read) -> StudySpec:
+    return declared(read, "[0.05, 0.1]")
 
 
 def recorded(spec: StudySpec, folder: Path, images: int = 400) -> list[TrialRecord]:
@@ -76,3 +82,16 @@ def test_a_plan_prints_what_the_design_can_see(
     assert "pp is claimed in" in lines[at]
     assert lines[at + 1].startswith("  assumed, as no like trials of both are recorded: ")
     assert lines[at + 2].startswith("  but 5 repeated trainings are too few")
+
+
+def test_a_measured_share_has_a_range_and_unequal_numbers_are_said(
+    spec: StudySpec, read: Read, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary.print_plan(spec, make_plan(spec, DATA, recorded(spec, tmp_path)), 2)
+    assert re.search(r"is claimed in \d+% \[\d+ to \d+\] of such studies", capsys.readouterr().out)
+    more = declared(read, "[0.05, 0.1, 0.15]")
+    found = [expected_power(one, make_plan(one, DATA, [])) for one in (spec, more)]
+    equal, unequal = (one for one in found if one is not None)
+    assert (equal.is_matched, unequal.is_matched) == (False, True)
+    assert unequal.designs[0].claimed < equal.designs[0].claimed
+    assert unequal.detected > equal.detected
