@@ -1,6 +1,7 @@
 """Coverage of fitted fronts on known truths: bands of the gap, its height and slope, false claims.
 
-Short runs draw few data sets and allow for it; RHOEPS_FULL_COVERAGE=1 draws 400 of each kind.
+Short runs draw few data sets and allow for it; RHOEPS_FULL_COVERAGE=1 draws 400 of each kind. Of 8,
+one may be missed: where one in four is, 37% of short runs pass (39% of 12, where two may be).
 """
 
 import math
@@ -25,7 +26,7 @@ from analysis.results.trials import TrialResult
 pytestmark = pytest.mark.slow
 
 FULL = os.environ.get("RHOEPS_FULL_COVERAGE") == "1"
-SETS = 400 if FULL else 12
+SETS = 400 if FULL else 8
 REPLICATES = 1000 if FULL else 200
 SEEDS = 3
 NOISE = 0.006, 0.02

@@ -1,5 +1,10 @@
-"""Tests of the compiled update: the same numbers but for rounding, for every trial of a shape."""
+"""Tests of the compiled update: the same numbers but for rounding, for every trial of a shape.
 
+Every kernel costs a second of g++, so the network is smaller than ours; with RHOEPS_FULL_COVERAGE=1
+it is `small_cnn`.
+"""
+
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +32,14 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.environ.get("RHOEPS_FULL_COVERAGE") != "1":
+        monkeypatch.setitem(NETWORKS, "small_cnn", smallest_cnn)
+
+
 def smallest_cnn(config: ModelConfig, data: Dataset) -> nn.Module:
-    """Build one normalised convolution and a last layer: each kernel costs a second of g++."""
+    """Build one normalised convolution and a last layer."""
     return nn.Sequential(
         Normalise(data),
         nn.Conv2d(data.image_shape[0], config.width, 3, stride=2, bias=False),
@@ -64,7 +75,6 @@ def test_compiled_trials_agree_with_plain_ones_and_share_one_compilation(
     In an empty cache, so that no code that was compiled earlier is what agrees.
     """
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setitem(NETWORKS, "small_cnn", smallest_cnn)
     torch._dynamo.reset()
     counters = torch._dynamo.utils.counters
     counters.clear()

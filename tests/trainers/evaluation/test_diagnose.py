@@ -206,27 +206,26 @@ def test_a_forward_that_asks_for_gradients_fails(probe: Probe, gradient: Callabl
 
 
 def test_a_diagnosis_leaves_no_trace_and_repeats_by_its_seed(
-    make_images: Callable[..., Dataset], make_config: MakeConfig, cpu: torch.device
+    honest: nn.Module, digits: Dataset, cpu: torch.device
 ) -> None:
-    """Of a network that draws from the global state, in a mixed mode. Few images, and a radius that
-    no image survives, so that APGD ends early."""
-    data = make_images((1, 8, 8), classes=3, count=50)
-    model = masked.noisy(new_state(make_config(), data, cpu).model, 0.05)
+    """Of a network that draws from the global state, in a mixed mode. No image survives the radius,
+    so that APGD ends early."""
+    model = masked.noisy(honest, 0.05)
     model[1][2].eval()  # type: ignore[index]
     modes = [module.training for module in model.modules()]
     before = copy.deepcopy(model.state_dict())
     for weight in model.parameters():
         weight.grad = torch.full_like(weight, 0.5)
     evaluation = replace(EVALUATION, radii=(RADIUS, 0.5), objective_radius=0.5)
-    bits = fabricated(0.9, 0.85, 0.8, count=50)
+    bits = fabricated(0.9, 0.85, 0.8)
     strong = {0.5: fabricated(0.9, 0.8, count=50)}
     given_bits, given_strong = bits.copy(), strong[0.5].copy()
 
     def checked() -> tuple[Check, ...]:
         return diagnose(
             model,
-            data.test,
-            255,
+            digits.test,
+            16,
             evaluation,
             seed=0,
             device=cpu,
