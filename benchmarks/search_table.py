@@ -8,7 +8,7 @@ attack that a study runs in every epoch. To record it again takes about half an 
     python benchmarks/search_table.py pack /tmp/table
 
 and the same with `--check` for a second, smaller table of other configurations and seeds, to check
-on it what was chosen on the first; it is not recorded yet.
+on it what was chosen on the first.
 """
 
 import argparse

@@ -50,7 +50,7 @@ def fig_replays(found: dict[str, dict[str, Any]]) -> Figure:
     Each curve ends, with a dot, where the search does.
     """
     with look():
-        figure, axes = new_axes(6.4, 3.6, left=0.095, right=0.985, top=0.97, bottom=0.13)
+        figure, axes = new_axes(6.4, 3.6, left=0.095, right=0.965, top=0.97, bottom=0.13)
         for name, (label, colour, line) in WAYS.items():
             if name not in found:
                 continue
