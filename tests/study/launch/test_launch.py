@@ -30,8 +30,8 @@ from tests.study.launch.watching import (
 from tests.waits import end_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
-KILLS = 20 if os.environ.get("RHOEPS_MANY_KILLS") == "1" else 3
-"""Of one study, before it is launched to its end."""
+KILLS, EPOCHS = (20, 60) if os.environ.get("RHOEPS_MANY_KILLS") == "1" else (3, 24)
+"""Kills of one study, before it is launched to its end, and the epochs of its trainings."""
 
 GRID_ONLY = """\
 grid:
@@ -89,7 +89,7 @@ KINDS = (kill_at_any_moment, kill_in_flight, interrupt_twice)
 
 def test_study_killed_again_and_again_ends_with_every_cell_once(project: Any) -> None:
     """As it starts, once trials are in flight, and by a second Ctrl-C; with an edit on the way."""
-    text = project.file.read_text().replace("epochs: 3", "epochs: 60, end_on: []")
+    text = project.file.read_text().replace("epochs: 3", f"epochs: {EPOCHS}, end_on: []")
     few = text.replace("trials: 3", "trials: 2").replace("rho: [0.1, 0.2]", "rho: [0.1]")
     project.write(few)
     chance = random.Random(20)
@@ -241,7 +241,7 @@ def test_hopeless_study_is_stopped_and_what_fails_twice_or_diverges_is_given_up(
     assert "nothing is left to run" in output
 
 
-@pytest.mark.parametrize("seconds", [0.0, 2.5])
+@pytest.mark.parametrize("seconds", [0.0, 2.5] if KILLS > 3 else [1.5])
 def test_sigterm_while_a_launch_starts_leaves_nothing_running(project: Any, seconds: float) -> None:
     """From the plan on, Ray starts in one thread, and MLflow is imported in another."""
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
