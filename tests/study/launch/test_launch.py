@@ -241,7 +241,7 @@ def test_hopeless_study_is_stopped_and_what_fails_twice_or_diverges_is_given_up(
     assert "nothing is left to run" in output
 
 
-@pytest.mark.parametrize("seconds", [0.0, 2.5] if KILLS > 3 else [1.5])
+@pytest.mark.parametrize("seconds", [0.0, 2.5])
 def test_sigterm_while_a_launch_starts_leaves_nothing_running(project: Any, seconds: float) -> None:
     """From the plan on, Ray starts in one thread, and MLflow is imported in another."""
     project.write(grid(epochs=100_000, seeds="[0, 1]"))
