@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from study.launch.launch import Outcome
@@ -291,14 +291,21 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
     _print_table(rows)
 
 
-def _print_sweeps(spec: StudySpec, plan: Plan) -> None:
-    """Print which settings of training and model each method sweeps, and the trials they make."""
+def _methods_by(
+    spec: StudySpec, text_of: Callable[[StudySpec, str], str]
+) -> Iterable[tuple[str, list[str]]]:
+    """Group the methods by a text about each; those of which there is none are left out."""
     methods: dict[str, list[str]] = {}
     for name in spec.methods:
-        swept = naming.swept_text(spec, name)
-        if swept:
-            methods.setdefault(swept, []).append(name)
-    for swept, names in methods.items():
+        text = text_of(spec, name)
+        if text:
+            methods.setdefault(text, []).append(name)
+    return methods.items()
+
+
+def _print_sweeps(spec: StudySpec, plan: Plan) -> None:
+    """Print which settings of training and model each method sweeps, and the trials they make."""
+    for swept, names in _methods_by(spec, naming.swept_text):
         number = sum(plan.num_trials(name) for name in names)
         print(f"swept in {', '.join(names)}: {swept}; {number} trials")
 
@@ -318,12 +325,7 @@ def _print_starts(spec: StudySpec) -> None:
 
 def _print_fidelity(spec: StudySpec) -> None:
     """Print which methods have fewer steps in their first epochs, and what that leaves to pass."""
-    methods: dict[str, list[str]] = {}
-    for name in spec.methods:
-        fewer = naming.fidelity_text(spec, name)
-        if fewer:
-            methods.setdefault(fewer, []).append(name)
-    for fewer, names in methods.items():
+    for fewer, names in _methods_by(spec, naming.fidelity_text):
         shares = ", ".join(f"{name} {_passes_left(spec, name):.0%}" for name in names)
         print(f"fewer steps in {', '.join(names)}: {fewer}; passes of a training: {shares}")
 
