@@ -7,11 +7,11 @@ doubles the time of `study --help`, so each command imports what it needs.
 import codecs
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from study.plan.plan import Plan
     from study.report.report import Report
     from study.spec import StudySpec
+
+BY_SIGNAL = (130, 143)
+"""Exit codes of a command that SIGINT or SIGTERM stopped."""
 
 
 class Commands(TyperGroup):
@@ -423,10 +426,26 @@ def main() -> None:
     try:
         app(prog_name="study")
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        _end_at_once(130)
+    except SystemExit as end:
+        if end.code in BY_SIGNAL:
+            _end_at_once(end.code)
+        raise
     except BrokenPipeError:  # the reader of our output is gone: `study list | head -1`
         sys.stderr.close()
         raise SystemExit(141) from None
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process with a code, whatever still runs in it.
+
+    A second signal may have broken into the end of Ray, whose C++ part would then notice that its
+    raylet is gone and exit with 1.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _plain_text(error: UnicodeError) -> tuple[str, int]:
