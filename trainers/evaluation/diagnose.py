@@ -131,7 +131,7 @@ def _rows(
         soundness.attack_order(probe, clean),
         soundness.zero_gradients(probe),
         soundness.plain_forward(probe),
-        plateau(_accuracies(own, *stronger), attack.title, probe.place),
+        plateau(_accuracies(own, *stronger), len(clean), attack.title, probe.place),
         square,
         _transfer(probe, survivors, rivals),
         losses,

@@ -38,8 +38,11 @@ UNSOUND = Limits(0, 0)
 """Rows 1 and 6, a count: any fails."""
 PLATEAU = Limits(0.05, math.inf)
 """Row 7, a difference of accuracies: a weak attack is the study's choice, so none fails. The limit
-is that of row 10, as no attack finds everything: on 30 unmasked networks of the digits, PGD-10 with
-3 restarts leaves up to 4.4 points that five times its cost breaks; PGD-1 leaves 2 to 33."""
+is that of row 10, as no attack finds everything, beyond what few samples do by chance: on 54
+unmasked networks of the digits, PGD-10 with 3 restarts leaves up to 4.4 points of 500 samples, and
+5.5 of 200, that five times its cost breaks; PGD-1 leaves 2 to 33."""
+ONE_SIDED = 1.645
+"""Standard errors, one-sided at 5%."""
 BLACK_BOX = Limits(0.002, 0.02)
 """Row 8, a share of samples. 0.2 points warn in AutoAttack too (pyautoattack, check_square_sr)."""
 AGREEMENT = Limits(0.02, 0.05)
@@ -180,15 +183,21 @@ def attack_order(bits: Bits, place: str) -> Check:
     )
 
 
-def plateau(accuracies: Sequence[float], attack: str, place: str) -> Check:
-    """Row 7. accuracies: under the study's own attack; with more steps; with more restarts."""
+def plateau(accuracies: Sequence[float], count: int, attack: str, place: str) -> Check:
+    """Row 7. accuracies: under the study's own attack; with more steps; with more restarts.
+
+    A share of `count` samples warns where it is above the limit by more than 1.645 standard errors,
+    the binomial ones of a share at the limit.
+    """
     base, of_steps, of_restarts = accuracies
     steps, restarts = base - of_steps, base - of_restarts
+    limit = PLATEAU.warn
+    chance = ONE_SIDED * math.sqrt(limit * (1 - limit) / count)
     return graded(
         7,
         "plateau",
         max(steps, restarts),
-        PLATEAU,
+        PLATEAU._replace(warn=limit + chance),
         f"{attack} leaves {100 * base:.1f}% {place}; more steps break {_points(steps)} more, "
         f"more restarts {_points(restarts)}",
         "the attack has not converged: evaluate with more of them",
