@@ -4,28 +4,32 @@ Only typer is imported at the top. MLflow, ray and torch take seconds to import,
 doubles the time of `study --help`, so each command imports what it needs.
 """
 
-import codecs
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from study.output.ends import DEFAULT_FILE, Ending, Refused, choose, end, print_answer, read_file
+from study.output.ends import (
+    DEFAULT_FILE,
+    Ending,
+    Refused,
+    choose,
+    end,
+    print_answer,
+    read_file,
+    run_to_end,
+)
 
 if TYPE_CHECKING:
     from study.launch.launch import Outcome
     from study.plan.plan import Plan
     from study.report.report import Report
     from study.spec import StudySpec
-
-BY_SIGNAL = (130, 143)
-"""Exit codes of a command that SIGINT or SIGTERM stopped."""
 
 
 class Commands(TyperGroup):
@@ -90,17 +94,6 @@ first:
                attack: {pgd: {steps: 10, restarts: 1}}}
 """
 """A small studies file, which `study check --help` shows."""
-PLAIN_TEXT = {
-    "ρ": "rho",
-    "ε": "epsilon",
-    "·": ".",
-    "–": "-",
-    "≥": ">=",
-    "≤": "<=",
-    "×": "x",
-    "±": "+-",
-}
-"""What replaces the special characters of our messages where the terminal's encoding lacks them."""
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -419,40 +412,7 @@ def schema(
 
 def main() -> None:
     """Run the command line."""
-    codecs.register_error("plain", _plain_text)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="plain")
-    try:
-        app(prog_name="study")
-    except KeyboardInterrupt:
-        _end_at_once(130)
-    except SystemExit as end:
-        if end.code in BY_SIGNAL:
-            _end_at_once(end.code)
-        raise
-    except BrokenPipeError:  # the reader of our output is gone: `study list | head -1`
-        sys.stderr.close()
-        raise SystemExit(141) from None
-
-
-def _end_at_once(code: int) -> NoReturn:
-    """End the process with a code, whatever still runs in it.
-
-    A second signal may have broken into the end of Ray, whose C++ part would then notice that its
-    raylet is gone and exit with 1.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(code)
-
-
-def _plain_text(error: UnicodeError) -> tuple[str, int]:
-    """Return what is printed for characters that the terminal's encoding lacks, as under LANG=C."""
-    assert isinstance(error, UnicodeEncodeError)
-    lacking = error.object[error.start : error.end]
-    return "".join(PLAIN_TEXT.get(character, "?") for character in lacking), error.end
+    run_to_end(lambda: app(prog_name="study"))
 
 
 def _print_report(report: "Report", file: Path) -> None:

@@ -4,10 +4,13 @@ Exit codes: 0 done; 1 the work failed, or a part of it; 2 refused before it bega
 number of the signal that stopped it, so 130 after Ctrl-C.
 """
 
+import codecs
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
@@ -19,7 +22,19 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the JSON objects; `study schema --answers` prints their schema."""
 DEFAULT_FILE = Path("studies.yaml")
-
+BY_SIGNAL = (130, 143)
+"""Exit codes of a command that SIGINT or SIGTERM stopped."""
+PLAIN_TEXT = {
+    "ρ": "rho",
+    "ε": "epsilon",
+    "·": ".",
+    "–": "-",
+    "≥": ">=",
+    "≤": "<=",
+    "×": "x",
+    "±": "+-",
+}
+"""What replaces the special characters of our messages where the terminal's encoding lacks them."""
 Answer = Mapping[str, Any]
 Ending = tuple[int, str, Callable[[], Answer] | None]
 """Exit code, the command to run next or an empty text, and what builds the result for scripts; None
@@ -54,6 +69,41 @@ def end(command: str, work: Callable[[], Ending], *, as_json: bool) -> NoReturn:
     if as_json and not is_answered:
         print_answer(command, code, following, lines, result)
     raise typer.Exit(code)
+
+
+def run_to_end(run: Callable[[], None]) -> None:
+    """Run the command line, in characters that the terminal has, and end the process.
+
+    Where a signal stopped it, at once: a second one may have broken into the end of Ray, whose C++
+    part would then notice that its raylet is gone and exit with 1.
+    """
+    codecs.register_error("plain", _plain_text)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="plain")
+    try:
+        run()
+        return
+    except KeyboardInterrupt:
+        code = 130
+    except SystemExit as ended:
+        if ended.code not in BY_SIGNAL:
+            raise
+        code = int(ended.code)
+    except BrokenPipeError:  # the reader of our output is gone: `study list | head -1`
+        sys.stderr.close()
+        raise SystemExit(141) from None
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _plain_text(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed for characters that the terminal's encoding lacks, as under LANG=C."""
+    assert isinstance(error, UnicodeEncodeError)
+    lacking = error.object[error.start : error.end]
+    return "".join(PLAIN_TEXT.get(character, "?") for character in lacking), error.end
 
 
 def print_answer(
