@@ -49,7 +49,12 @@ STUDY = """\
   evaluation: {{norm: linf, radii: [0.05, 0.1, 0.15, 0.2], objective_radius: 0.1,
                attack: {{pgd: {{steps: 1, restarts: 1}}}}, checkpoint: last}}
 """
-VALIDATION = {"validation_clean": 0.5, "validation_robust": 0.4}
+VALIDATION = {
+    "validation_clean": 0.5,
+    "validation_robust": 0.4,
+    "training_seconds": 0.1,
+    "validation_seconds": 0.1,
+}
 
 
 def declare(folder: Path, rho: object, seeds: int, search: str = "") -> StudySpec:
@@ -122,11 +127,11 @@ class Bookkeeping:
             clock.lap("MLflow")
             self._tell(trial, {"done": False, "complete": False, "epoch": epoch, **VALIDATION})
             clock.lap("callbacks")
-        run.finish(final_metrics(self._spec), self._files)
+        accuracy = 0.5 + self._count * 0.618 % 1 / 2  # so that most are dominated
+        run.finish(final_metrics(self._spec, accuracy), self._files)
         clock.lap("MLflow")
-        clean = (self._count % 97) / 97
-        result = {"done": True, "complete": True, "objective_clean": clean}
-        result |= {"objective_robust": 1 - clean**2, "seconds": 0.1}
+        result = {"done": True, "complete": True, "objective_clean": accuracy}
+        result |= {"objective_robust": accuracy, "seconds": 0.1}
         self._tell(trial, result)
         self._progress._refreshed = 0.0  # a redraw for each trial; a launch has two a second
         self._progress.on_step_end(self._count, [])
@@ -156,7 +161,9 @@ class EmptyTrainable(trainable.CellTrainable):
         context, config = self._context, self.config
         run, self._run = self._run, None
         if run is not None:
-            run.finish(final_metrics(context.spec), write_files(context.states.parent / "files"))
+            run.finish(
+                final_metrics(context.spec, 0.5), write_files(context.states.parent / "files")
+            )
             return {
                 "done": True,
                 "complete": True,
@@ -210,10 +217,10 @@ def epoch_metrics() -> dict[str, float]:
     return {f"metric/{place}": 0.5 for place in range(METRICS)}
 
 
-def final_metrics(spec: StudySpec) -> dict[str, float]:
-    """Give every metric that a finished trial must have."""
+def final_metrics(spec: StudySpec, value: float) -> dict[str, float]:
+    """Give every metric that a finished trial must have, all of one value."""
     evaluation = {"norm": spec.evaluation.norm, "radii": spec.evaluation.radii}
-    return dict.fromkeys(_required_metrics(evaluation), 0.5)
+    return dict.fromkeys(_required_metrics(evaluation), value)
 
 
 def write_files(folder: Path) -> Path:

@@ -227,8 +227,8 @@ def text(found: dict[str, Any]) -> str:
         lines.append(f"  {name:<42}" + _columns(values))
     lines += [
         "",
-        "Targets: study --help 0.3 s, study plan 1.5 s; trial to trial 300 ms; bookkeeping after",
-        "1000 trials within 10% of that after 10. Load: of the machine as the benchmark began.",
+        "Targets: study --help 0.3 s, study plan 1.5 s; trial to trial 100 ms; bookkeeping after",
+        "1000 trials within 5% of that after 10. Load: of the machine as the benchmark began.",
         "Ray's workers have the usual priority here (RAY_worker_niceness=0), against outside load.",
     ]
     return "\n".join(lines) + "\n"

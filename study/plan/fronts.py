@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.fronts.pareto import comparable, nondominated
+from analysis.fronts.pareto import on_front
 from study.plan.plan import Plan, TrialRecord, mean_objectives
 from study.plan.space import Cell, Configuration
 
@@ -31,8 +31,8 @@ def front_so_far(
     }
     if not known:
         return [], 0
-    on_front = nondominated(comparable(np.array(list(known.values()))))
-    members = [item for item, is_member in zip(known.items(), on_front, strict=True) if is_member]
+    marked = on_front(np.array(list(known.values())))
+    members = [item for item, is_member in zip(known.items(), marked, strict=True) if is_member]
     return sorted(members, key=lambda item: item[1]), len(known)
 
 
