@@ -14,7 +14,7 @@ from pathlib import Path
 
 from study.launch import cluster
 from study.launch.launch import data_cache, project_folder
-from study.records.starts import StartError, find_starts, has_starts
+from study.records.starts import StartError, find_starts, has_starts, start_place
 from study.records.store import Store, find_store
 from study.spec import (
     StudySpec,
@@ -220,27 +220,21 @@ def _check_starts(
     try:
         found, files = find_starts(spec, store)
     except StartError as error:
-        dotted, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
-        # The name of a method may have dots, too.
-        method = dotted.removeprefix("methods.").removesuffix("start").removesuffix(".")
-        start = spec.methods[method].start if method else spec.start
-        place: Place = ("methods", method, "start") if method else ("start",)
+        wrong = [start_of(spec, m) for m in spec.methods if start_place(spec, m) == error.place]
         # Another study may only have to be launched first; a file has to be there.
-        notes = mistakes if start and start.file else warnings
-        notes.add((spec.name, *place), text)
+        notes = mistakes if (wrong or [spec.start])[0].file else warnings
+        notes.add(error.place, error.text)
         return
     # torch takes seconds to import: only where weights are read.
     from trainers.networks.build import fits_start
 
     for method in found.methods:
-        own = found.methods[method].start is not None
-        above: Place = ("methods", method) if own else ()
         digests = dict.fromkeys(c.weights for _, c in start_of(found, method).found)
         for model, digest in itertools.product(models_of(spec, method), digests):
             try:
                 fits_start(model, data, files[digest].content, files[digest].name)
             except ConfigError as error:
-                mistakes.add((spec.name, *above, "start"), f"{error.rule}, got {error.value}")
+                mistakes.add(start_place(spec, method), f"{error.rule}, got {error.value}")
 
 
 def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import typer
 
 from study.cli import main
@@ -190,6 +191,43 @@ def test_check_refuses_what_a_launch_would_refuse(project: Any) -> None:
     assert output.startswith(f"studies.yaml:3: tiny.data.name: {project.folder}/none.npz: must be")
 
 
+STARTS = {
+    "a file": (
+        ("standard: {}", "standard: {start: none.pt}"),
+        "9: tiny.methods.standard.start: must name a file that can be read (No such file or ",
+    ),
+    "another study": (
+        ("  methods:", "  start: {from: other, method: sam}\n  methods:"),
+        "8: tiny.start: study other has no finished trial; study launch other first",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "launch", "status", "evaluate", "report"])
+@pytest.mark.parametrize(("edit", "told"), STARTS.values(), ids=STARTS)
+def test_wrong_start_is_told_with_its_line_by_every_command(
+    project: Any, command: str, edit: tuple[str, str], told: str
+) -> None:
+    project.write(project.file.read_text().replace(*edit))
+    code, output = run(project, command)
+    line = output.splitlines()[0].removeprefix("warning: ")  # of check, for another study
+    assert line.startswith(f"studies.yaml:{told}"), output
+    assert code == (0 if output.startswith("warning: ") else 2), output
+
+
+def test_launch_tells_of_weights_of_another_network_at_the_line_of_their_start(
+    project: Any,
+) -> None:
+    torch.save({"conv.weight": torch.ones(3)}, project.folder / "other.pt")
+    text = project.file.read_text()
+    project.write(text.replace("    standard: {}", "    standard: {start: other.pt}"))
+    code, output = project.run("launch", "--yes")
+    assert (code, "Traceback" in output) == (2, False), output
+    place = "studies.yaml:9: tiny.methods.standard.start: "
+    told = output.splitlines()[-1]
+    assert told.startswith(f"{place}must hold the weights of this network, but lacks "), output
+
+
 ENDS = [
     pytest.param(DataError("no data"), 2, id="what is needed is missing"),
     pytest.param(OSError(errno.ENOSPC, "No space left on device"), 1, id="the work failed"),
@@ -262,7 +300,6 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
 
 
 def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -> None:
-    torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
