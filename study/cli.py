@@ -372,6 +372,8 @@ def ui(
 
     Example: study ui
     """
+    from study.launch.interrupts import Interrupts  # here, so that --help is quick
+
     out = sys.stdout
 
     def work() -> Ending:
@@ -381,6 +383,7 @@ def ui(
         from study.ui import print_addresses, serve_ui
 
         def announce(address: str, studies: dict[str, str]) -> None:
+            interrupts.check()  # an import may have swallowed what a signal raised
             print_addresses(address, studies)
             if as_json:  # now, as the command lasts until Ctrl-C
                 print_answer("ui", 0, result=answers.ui_answer(address, studies), stream=out)
@@ -388,7 +391,8 @@ def ui(
         code = serve_ui(project_folder(file), tuple(read_file(file)), port, announce)
         return code, "", None
 
-    end("ui", work, as_json=as_json, file=file)
+    with Interrupts() as interrupts:  # before MLflow is imported, which takes seconds
+        end("ui", work, as_json=as_json, file=file)
 
 
 @app.command()

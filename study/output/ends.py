@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -63,7 +64,7 @@ def end(
         lines: tuple[str, ...] = ()
         following, build, is_answered = "", None, False
         try:
-            code, following, build = _guarded(work, file)
+            code, following, build = _interruptible(command, partial(_guarded, work, file))
             is_answered = build is None
         except Refused as refused:
             lines, code = refused.lines, refused.code
@@ -132,11 +133,23 @@ def print_answer(
     print(json.dumps(answer, ensure_ascii=False, allow_nan=False), file=stream, flush=True)
 
 
+def _interruptible(command: str, work: Callable[[], Ending]) -> Ending:
+    """Run the work, the imports of `_guarded` too. Report the signal that ended it as one line."""
+    from study.launch.interrupts import Interrupted  # here, so that --help is quick
+
+    try:
+        return work()
+    except Interrupted as stop:
+        way_out = "run the same command again"
+        if command != "ui":
+            way_out = f"what is finished is kept; {way_out} to continue"
+        raise Refused(f"{stop}; {way_out}", code=128 + int(stop.signal)) from None
+
+
 def _guarded(work: Callable[[], Ending], file: Path | None) -> Ending:
     """Run the work. Report a user's mistake or a missing service as one line."""
     # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
-    from study.launch.interrupts import Interrupted
     from study.launch.locks import HeldError
     from study.records.store import TrackingError, is_store_failure, masked
     from trainers.config import ConfigError
@@ -148,9 +161,6 @@ def _guarded(work: Callable[[], Ending], file: Path | None) -> Ending:
         raise Refused(f"{_line_of(error.place, file)}{error}") from None
     except (ClusterError, HeldError, ConfigError, DataError) as error:
         raise Refused(str(error)) from None
-    except Interrupted as stop:
-        text = f"{stop}; what is finished is kept; run the same command again to continue"
-        raise Refused(text, code=128 + int(stop.signal)) from None
     except (Refused, BrokenPipeError):
         raise
     except Exception as error:

@@ -4,6 +4,7 @@ import errno
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -18,7 +19,9 @@ import typer
 
 from study.cli import main
 from study.output.ends import end
+from study.records.store import connect, find_store
 from tests.study.conftest import TINY
+from tests.waits import end_of, wait_until
 from trainers.data.cache import DataError
 
 COMMANDS = (
@@ -335,6 +338,17 @@ def test_ui_without_runs_says_what_to_do(project: Any) -> None:
     code, output = run(project, "ui")
     assert code == 2
     assert "there are no runs yet; next: study launch tiny" in output
+
+
+def test_ui_that_is_stopped_while_it_imports_mlflow_ends_in_order(project: Any) -> None:
+    (project.folder / "runs").mkdir()
+    connect(find_store(project.folder))
+    ui = project.start("ui")
+    loaded = Path(f"/proc/{ui.pid}/maps")
+    wait_until(lambda: "/sqlalchemy/" in loaded.read_text(), ui)  # of MLflow's first imports
+    ui.terminate()
+    assert end_of(ui) == "interrupted by SIGTERM; run the same command again\n"
+    assert ui.returncode == 128 + signal.SIGTERM
 
 
 def test_damaged_store_is_said_without_a_traceback(project: Any) -> None:
