@@ -6,6 +6,7 @@ GPU is asked for or trainings start from weights.
 """
 
 import itertools
+import math
 import os
 import shutil
 from collections import Counter
@@ -145,6 +146,29 @@ def _check_fit(spec: StudySpec, data: Dataset, mistakes: Notes, warnings: Notes)
                 text = f"{error.rule}, got {error.value}; choose another network or larger images"
                 mistakes.add((*model_place, error.field), text)
         _check_batches(spec, method, len(data.train.labels), mistakes, warnings)
+        _check_l1(spec, method, math.prod(data.image_shape), warnings)
+
+
+def _check_l1(spec: StudySpec, method: str, num_pixels: int, warnings: Notes) -> None:
+    """Check that the largest l1 radius of an input side is not one of linf.
+
+    It is negligible if it moves no value of an image from black to white, and if it changes each of
+    the `num_pixels` values, when spread over all of them, by less than half a grey level, which
+    rounding to 8 bits undoes: below 1, and below `num_pixels` / 510. Papers train with 12 on 3072.
+    """
+    side = spec.methods[method].inputs
+    settings = dict(side.settings)
+    if side.part is not None or "epsilon" not in settings:
+        return
+    if set(choices(settings.get("norm", ""))) != {"l1"}:  # a list may compare norms at one radius
+        return
+    largest = max(map(float, choices(settings["epsilon"])))
+    if 0 < largest < min(1, num_pixels / 510):
+        text = (
+            f"an l1 radius of {largest:.3g} lets the attack change one pixel by "
+            f"{255 * largest:.3g} grey levels of 255, and no other; did you mean norm: linf?"
+        )
+        warnings.add((spec.name, "methods", method, "inputs", side.name, "epsilon"), text)
 
 
 def _check_batches(

@@ -249,6 +249,31 @@ def test_parts_on_a_broken_network_are_not_judged(tmp_path: Path, read: Any) -> 
     assert line(tmp_path, found.mistakes).startswith("4: tiny.model.name: my_nets.py:9: ")
 
 
+L1 = {
+    "of linf": ("8/255", "0.0314", "8"),
+    "the largest of a list": ("[0, 4/255, 16/255]", "0.0627", "16"),
+    "the high end of a range": ("{low: 0.01, high: 0.1}", "0.1", "25.5"),
+    "large enough": ("0.5", "", ""),
+    "a range up to a large one": ("{low: 0.01, high: 2.0}", "", ""),
+    "off": ("0", "", ""),
+}
+
+
+@pytest.mark.parametrize(("epsilon", "shown", "levels"), L1.values(), ids=L1)
+def test_an_l1_radius_that_was_meant_for_linf_is_a_warning(
+    look: Any, tmp_path: Path, epsilon: str, shown: str, levels: str
+) -> None:
+    found = look("norm: linf, epsilon: 0.1", f"norm: l1, epsilon: {epsilon}")
+    assert found.mistakes == ()
+    if not shown:
+        assert found.warnings == ()
+        return
+    assert line(tmp_path, found.warnings) == (
+        f"12: tiny.methods.sam_at.inputs.pgd.epsilon: an l1 radius of {shown} lets the attack "
+        f"change one pixel by {levels} grey levels of 255, and no other; did you mean norm: linf?"
+    )
+
+
 def test_batch_larger_than_the_training_part_is_a_warning(look: Any, tmp_path: Path) -> None:
     found = look("batch_size: 250", "batch_size: 5000")
     assert line(tmp_path, found.warnings) == (
