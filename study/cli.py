@@ -139,7 +139,7 @@ def list_studies(file: StudiesFile = DEFAULT_FILE, as_json: Json = False) -> Non
             print(f"{name:<{width}}  {count}  {spec.about}".rstrip())
         return 0, "", partial(answers.studies_answer, studies)
 
-    end("list", work, as_json=as_json)
+    end("list", work, as_json=as_json, file=file)
 
 
 @app.command(epilog=f"A small studies.yaml:\n\n\b\n{EXAMPLE}")
@@ -176,7 +176,7 @@ def check(
         print(f"{file}: {', '.join(chosen)}: no mistakes; next: {following}")
         return 0, following, partial(answers.check_answer, file, chosen, found.warnings)
 
-    end("check", work, as_json=as_json)
+    end("check", work, as_json=as_json, file=file)
 
 
 @app.command()
@@ -201,7 +201,7 @@ def plan(name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Json
         print(f"next: {following}")
         return 0, following, partial(answers.plan_answer, found, current, num_slots)
 
-    end("plan", work, as_json=as_json)
+    end("plan", work, as_json=as_json, file=file)
 
 
 @app.command()
@@ -250,7 +250,7 @@ def launch(
         print(f"next: {following}")
         return outcome.exit_code, following, partial(answers.launch_answer, found, outcome)
 
-    end("launch", work, as_json=as_json)
+    end("launch", work, as_json=as_json, file=file)
 
 
 @app.command()
@@ -274,7 +274,7 @@ def status(name: StudyName = None, file: StudiesFile = DEFAULT_FILE, as_json: Js
         print(f"next: {following}")
         return 0, following, partial(answers.status_answer, found, current)
 
-    end("status", work, as_json=as_json)
+    end("status", work, as_json=as_json, file=file)
 
 
 @app.command()
@@ -289,7 +289,7 @@ def evaluate(
 
     Example: study evaluate digits
     """
-    end("evaluate", partial(_verify, name, file, "evaluate"), as_json=as_json)
+    end("evaluate", partial(_verify, name, file, "evaluate"), as_json=as_json, file=file)
 
 
 @app.command()
@@ -303,7 +303,7 @@ def diagnose(
 
     Example: study diagnose digits
     """
-    end("diagnose", partial(_verify, name, file, "diagnose"), as_json=as_json)
+    end("diagnose", partial(_verify, name, file, "diagnose"), as_json=as_json, file=file)
 
 
 @app.command()
@@ -352,7 +352,7 @@ def report(
         is_empty = len(report.without_results) == len(specs)
         return int(is_empty), "", partial(answers.report_answer, report)
 
-    end("report", work, as_json=as_json)
+    end("report", work, as_json=as_json, file=file)
 
 
 @app.command()
@@ -372,6 +372,8 @@ def ui(
 
     Example: study ui
     """
+    from study.launch.interrupts import Interrupts  # here, so that --help is quick
+
     out = sys.stdout
 
     def work() -> Ending:
@@ -381,6 +383,7 @@ def ui(
         from study.ui import print_addresses, serve_ui
 
         def announce(address: str, studies: dict[str, str]) -> None:
+            interrupts.check()  # an import may have swallowed what a signal raised
             print_addresses(address, studies)
             if as_json:  # now, as the command lasts until Ctrl-C
                 print_answer("ui", 0, result=answers.ui_answer(address, studies), stream=out)
@@ -388,7 +391,8 @@ def ui(
         code = serve_ui(project_folder(file), tuple(read_file(file)), port, announce)
         return code, "", None
 
-    end("ui", work, as_json=as_json)
+    with Interrupts() as interrupts:  # before MLflow is imported, which takes seconds
+        end("ui", work, as_json=as_json, file=file)
 
 
 @app.command()

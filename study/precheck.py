@@ -6,18 +6,21 @@ GPU is asked for or trainings start from weights.
 """
 
 import itertools
+import math
 import os
 import shutil
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from study.launch import cluster
 from study.launch.launch import data_cache, project_folder
-from study.records.starts import StartError, find_starts, has_starts
+from study.records.starts import StartError, find_starts, has_starts, start_place
 from study.records.store import Store, find_store
 from study.spec import (
     StudySpec,
+    Value,
     around_of,
     batch_sizes_of,
     cell_config,
@@ -25,8 +28,8 @@ from study.spec import (
     settings_of,
     start_of,
 )
-from study.spec.mistakes import Notes
-from study.spec.settings import choices, is_swept
+from study.spec.mistakes import Notes, dotted
+from study.spec.settings import choices, is_swept, place_of
 from study.spec.source import Place, Source, read_yaml
 from trainers.config import (
     TORCHVISION_SETS,
@@ -38,12 +41,15 @@ from trainers.config import (
     own_settings,
 )
 from trainers.config.own import Own
+from trainers.config.parts import OwnPart
 from trainers.data.dataset import DataError, Dataset, load_data
 from trainers.data.doubts import doubts
 from trainers.data.published import is_decoded
 
 LEAST_FREE_BYTES = 1024**3
 """Fewer are soon filled by the weights and records of a study."""
+MOST_TRIES = 20
+"""Of one own part beyond its first values, so that a check stays quick."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +146,29 @@ def _check_fit(spec: StudySpec, data: Dataset, mistakes: Notes, warnings: Notes)
                 text = f"{error.rule}, got {error.value}; choose another network or larger images"
                 mistakes.add((*model_place, error.field), text)
         _check_batches(spec, method, len(data.train.labels), mistakes, warnings)
+        _check_l1(spec, method, math.prod(data.image_shape), warnings)
+
+
+def _check_l1(spec: StudySpec, method: str, num_pixels: int, warnings: Notes) -> None:
+    """Check that the largest l1 radius of an input side is not one of linf.
+
+    It is negligible if it moves no value of an image from black to white, and if it changes each of
+    the `num_pixels` values, when spread over all of them, by less than half a grey level, which
+    rounding to 8 bits undoes: below 1, and below `num_pixels` / 510. Papers train with 12 on 3072.
+    """
+    side = spec.methods[method].inputs
+    settings = dict(side.settings)
+    if side.part is not None or "epsilon" not in settings:
+        return
+    if set(choices(settings.get("norm", ""))) != {"l1"}:  # a list may compare norms at one radius
+        return
+    largest = max(map(float, choices(settings["epsilon"])))
+    if 0 < largest < min(1, num_pixels / 510):
+        text = (
+            f"an l1 radius of {largest:.3g} lets the attack change one pixel by "
+            f"{255 * largest:.3g} grey levels of 255, and no other; did you mean norm: linf?"
+        )
+        warnings.add((spec.name, "methods", method, "inputs", side.name, "epsilon"), text)
 
 
 def _check_batches(
@@ -172,23 +201,48 @@ def _batch_error(model: ModelConfig, size: int, num_train: int) -> ConfigError |
 
 
 def _own_breaches(spec: StudySpec, data: Dataset, source: Source, file: Path) -> list[str]:
-    """Check every own part of a study on random images, with the first values of its settings."""
+    """Check every own part of a study on random images, with each value of its settings once.
+
+    The first values of each method come first, then one other value at a time, of at most
+    `MOST_TRIES` values of one part.
+    """
     lines: list[str] = []
     checked: set[Own] = set()
-    for method in spec.methods:
-        values = {path: choices(setting)[0] for path, setting in settings_of(spec, method)}
+    broken: set[Own] = set()
+    tries: Counter[OwnPart] = Counter()
+    usual: set[tuple[OwnPart, str]] = set()
+    for method, values, path in _tried(spec):
         config = cell_config(spec, method, values, spec.seeds[0])
         parts = [one for one in own_settings(config) if one not in checked]
-        if not parts:
+        if path:
+            parts = [one for one in parts if tries[one.part] < MOST_TRIES]
+            tries.update(one.part for one in parts)
+        if not parts or config.model.settings in broken:  # nothing works on a broken network
             continue
         checked.update(parts)
         from trainers.evaluation.contract import breaches  # torch: only where there are own parts
 
         for own, text in breaches(config, data, parts):
-            place = _own_place(spec, method, own)
-            dotted = ".".join(map(str, place))
-            lines.append(f"{file}:{source.line(place)}: {dotted}: {text}")
+            broken.add(own)
+            if path and (own.part, text) in usual:  # whatever this value is
+                continue
+            place, where = _own_place(spec, method, own), ""
+            if path:
+                place = _value_place(spec, method, place, path, values[path])
+                where = f"at {path.rpartition('.')[2]} {values[path]}: "
+            else:
+                usual.add((own.part, text))
+            lines.append(f"{file}:{source.line(place)}: {dotted(place)}: {where}{text}")
     return list(dict.fromkeys(lines))
+
+
+def _tried(spec: StudySpec) -> Iterator[tuple[str, dict[str, Value], str]]:
+    """Yield each method with its first values; then with one other value, and the path of that."""
+    first = {m: {path: choices(s)[0] for path, s in settings_of(spec, m)} for m in spec.methods}
+    yield from ((method, values, "") for method, values in first.items())
+    for method, values in first.items():
+        for path, setting in settings_of(spec, method):
+            yield from ((method, {**values, path: v}, path) for v in choices(setting)[1:])
 
 
 def _own_place(spec: StudySpec, method: str, own: Own) -> Place:
@@ -206,6 +260,15 @@ def _own_place(spec: StudySpec, method: str, own: Own) -> Place:
             return (spec.name, "methods", method, "loss" if kind == "losses" else kind)
 
 
+def _value_place(spec: StudySpec, method: str, part: Place, path: str, value: Value) -> Place:
+    """Return where a value of a list or a range stands, of a part that is named at `part`."""
+    above, _, name = path.rpartition(".")
+    found = place_of(name, dict(settings_of(spec, method))[path], value)
+    if above == "model.settings":
+        return (*_declared_place(spec, method, "model", f"settings.{name}"), "settings", *found)
+    return (*part, above.partition(".")[2], *found)
+
+
 def _declared_place(spec: StudySpec, method: str, kind: str, name: str) -> Place:
     """Return where the training or model of a method is declared: with the method, or above."""
     own = dict(getattr(spec.methods[method], kind).settings)
@@ -220,27 +283,21 @@ def _check_starts(
     try:
         found, files = find_starts(spec, store)
     except StartError as error:
-        dotted, _, text = str(error).removeprefix(f"{spec.name}.").partition(": ")
-        # The name of a method may have dots, too.
-        method = dotted.removeprefix("methods.").removesuffix("start").removesuffix(".")
-        start = spec.methods[method].start if method else spec.start
-        place: Place = ("methods", method, "start") if method else ("start",)
+        wrong = [start_of(spec, m) for m in spec.methods if start_place(spec, m) == error.place]
         # Another study may only have to be launched first; a file has to be there.
-        notes = mistakes if start and start.file else warnings
-        notes.add((spec.name, *place), text)
+        notes = mistakes if (wrong or [spec.start])[0].file else warnings
+        notes.add(error.place, error.text)
         return
     # torch takes seconds to import: only where weights are read.
     from trainers.networks.build import fits_start
 
     for method in found.methods:
-        own = found.methods[method].start is not None
-        above: Place = ("methods", method) if own else ()
         digests = dict.fromkeys(c.weights for _, c in start_of(found, method).found)
         for model, digest in itertools.product(models_of(spec, method), digests):
             try:
                 fits_start(model, data, files[digest].content, files[digest].name)
             except ConfigError as error:
-                mistakes.add((spec.name, *above, "start"), f"{error.rule}, got {error.value}")
+                mistakes.add(start_place(spec, method), f"{error.rule}, got {error.value}")
 
 
 def _check_resources(spec: StudySpec, machine: Machine, warnings: Notes) -> None:

@@ -35,7 +35,7 @@ from study.records.runs import (
     open_source,
     read_trials,
 )
-from study.records.starts import StartFile, find_starts, with_starts
+from study.records.starts import StartError, StartFile, find_starts, start_place, with_starts
 from study.records.store import (
     Store,
     find_store,
@@ -159,7 +159,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
                 with cluster.worker_nursery(spec):  # its imports take longer than reading the data
                     dataset = load_data(spec.data, data_cache(project))
                     _refuse_single_samples(spec, dataset)
-                    _refuse_unfit_starts(plan, dataset, starts)
+                    _refuse_unfit_starts(spec, plan, dataset, starts)
                     outcome = _run(spec, project, store, ledger, plan, dataset, interrupts, starts)
             else:
                 outcome = Outcome(plan=plan, started=0, failures=(), stopped_by=None, problem="")
@@ -225,22 +225,27 @@ def _refuse_single_samples(spec: StudySpec, dataset: Dataset) -> None:
                 raise ConfigError(place, error.rule, error.value) from None
 
 
-def _refuse_unfit_starts(plan: Plan, dataset: Dataset, starts: Mapping[str, StartFile]) -> None:
+def _refuse_unfit_starts(
+    spec: StudySpec, plan: Plan, dataset: Dataset, starts: Mapping[str, StartFile]
+) -> None:
     """Check, before it costs a trial, that each network takes the weights it starts from."""
     if not starts:
         return
     # torch takes seconds to import: only where weights are read.
     from trainers.networks.build import fits_start
 
-    configs = [planned.cell.config for planned in plan.open_cells]
-    for model, start in dict.fromkeys((config.model, config.start) for config in configs):
+    methods = {
+        (cell.config.model, cell.config.start): cell.configuration.method
+        for cell in (planned.cell for planned in reversed(plan.open_cells))
+    }
+    for (model, start), method in methods.items():
         if start != "none":
             file = starts[start.weights]
             try:
                 fits_start(model, dataset, file.content, file.name)
             except ConfigError as error:
-                place = f"{plan.study}.{error.field}"
-                raise ConfigError(place, error.rule, error.value) from None
+                text = f"{error.rule}, got {error.value}"
+                raise StartError(start_place(spec, method), text) from None
 
 
 def _run(

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -18,6 +19,7 @@ import typer
 
 if TYPE_CHECKING:
     from study.spec import StudySpec
+    from study.spec.source import Place
 
 VERSION = 1
 """Of the JSON objects; `study schema --answers` prints their schema."""
@@ -50,8 +52,10 @@ class Refused(Exception):  # noqa: N818 - no error of ours: what the user has to
         self.code = code
 
 
-def end(command: str, work: Callable[[], Ending], *, as_json: bool) -> NoReturn:
-    """Run a command's work and exit with its code.
+def end(
+    command: str, work: Callable[[], Ending], *, as_json: bool, file: Path | None = None
+) -> NoReturn:
+    """Run a command's work and exit with its code. `file` is the studies file that it reads.
 
     With `as_json`, what is meant for people goes to stderr, and the only thing on stdout is one
     JSON object, also where the work is refused or fails.
@@ -60,7 +64,7 @@ def end(command: str, work: Callable[[], Ending], *, as_json: bool) -> NoReturn:
         lines: tuple[str, ...] = ()
         following, build, is_answered = "", None, False
         try:
-            code, following, build = _guarded(work)
+            code, following, build = _interruptible(command, partial(_guarded, work, file))
             is_answered = build is None
         except Refused as refused:
             lines, code = refused.lines, refused.code
@@ -129,11 +133,23 @@ def print_answer(
     print(json.dumps(answer, ensure_ascii=False, allow_nan=False), file=stream, flush=True)
 
 
-def _guarded(work: Callable[[], Ending]) -> Ending:
+def _interruptible(command: str, work: Callable[[], Ending]) -> Ending:
+    """Run the work, the imports of `_guarded` too. Report the signal that ended it as one line."""
+    from study.launch.interrupts import Interrupted  # here, so that --help is quick
+
+    try:
+        return work()
+    except Interrupted as stop:
+        way_out = "run the same command again"
+        if command != "ui":
+            way_out = f"what is finished is kept; {way_out} to continue"
+        raise Refused(f"{stop}; {way_out}", code=128 + int(stop.signal)) from None
+
+
+def _guarded(work: Callable[[], Ending], file: Path | None) -> Ending:
     """Run the work. Report a user's mistake or a missing service as one line."""
     # Here, so that --help is quick.
     from study.launch.cluster import ClusterError
-    from study.launch.interrupts import Interrupted
     from study.launch.locks import HeldError
     from study.records.store import TrackingError, is_store_failure, masked
     from trainers.config import ConfigError
@@ -141,11 +157,10 @@ def _guarded(work: Callable[[], Ending]) -> Ending:
 
     try:
         return work()
-    except (ClusterError, HeldError, TrackingError, ConfigError, DataError) as error:
+    except TrackingError as error:
+        raise Refused(f"{_line_of(error.place, file)}{error}") from None
+    except (ClusterError, HeldError, ConfigError, DataError) as error:
         raise Refused(str(error)) from None
-    except Interrupted as stop:
-        text = f"{stop}; what is finished is kept; run the same command again to continue"
-        raise Refused(text, code=128 + int(stop.signal)) from None
     except (Refused, BrokenPipeError):
         raise
     except Exception as error:
@@ -153,6 +168,18 @@ def _guarded(work: Callable[[], Ending]) -> Ending:
             raise
         reason = masked(" ".join(str(error).split()))[:400]
         raise Refused(f"cannot read or write: {reason}", code=1) from None
+
+
+def _line_of(place: "Place", file: Path | None) -> str:
+    """Return `studies.yaml:7: ` of a place; an empty text if the file no longer has it."""
+    from study.spec.source import SpecError, read_yaml  # yaml: only for a mistake
+
+    if not place or file is None:
+        return ""
+    try:
+        return f"{file}:{read_yaml(file).line(place)}: "
+    except SpecError:  # edited since it was read
+        return ""
 
 
 def read_file(file: Path) -> dict[str, "StudySpec"]:

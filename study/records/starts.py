@@ -23,12 +23,21 @@ from study.records.runs import (
 )
 from study.records.store import Store, TrackingError, find_store, recording, store_exists
 from study.spec import Start, StudySpec, Value, all_seeds, start_of
-from study.spec.mistakes import nearest
+from study.spec.mistakes import dotted, nearest
+from study.spec.source import Place
 from trainers.config import StartConfig
 
 
 class StartError(TrackingError):
-    """Weights that are not where the study says; one line with place, rule and way out."""
+    """Weights that are not where the study says, or not of its network; one line.
+
+    `place` is that of the start; `text` is rule, value and way out.
+    """
+
+    def __init__(self, place: Place, text: str) -> None:
+        super().__init__(f"{dotted(place)}: {text}")
+        self.place = place
+        self.text = text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +52,12 @@ class StartFile:
 def has_starts(spec: StudySpec) -> bool:
     """Return whether a training of the study starts from weights."""
     return not all(start_of(spec, method).is_fresh for method in spec.methods)
+
+
+def start_place(spec: StudySpec, method: str) -> Place:
+    """Return where a study declares what a method's trainings start from."""
+    above = () if spec.methods[method].start is None else ("methods", method)
+    return (spec.name, *above, "start")
 
 
 def with_starts(spec: StudySpec, project: Path) -> StudySpec:
@@ -61,12 +76,12 @@ def find_starts(spec: StudySpec, store: Store) -> tuple[StudySpec, dict[str, Sta
     if not has_starts(spec):
         return spec, {}
     search = _Search(all_seeds(spec), store)
-    study = search.found(spec.start, f"{spec.name}.start")
+    study = search.found(spec.start, (spec.name, "start"))
     methods = {
         name: method
         if method.start is None
         else method.model_copy(
-            update={"start": search.found(method.start, f"{spec.name}.methods.{name}.start")}
+            update={"start": search.found(method.start, start_place(spec, name))}
         )
         for name, method in spec.methods.items()
     }
@@ -84,7 +99,7 @@ class _Search:
         self._records: tuple[TrialRecord, ...] | None = None
         self._known: dict[Any, StartConfig] = {}
 
-    def found(self, start: Start, place: str) -> Start:
+    def found(self, start: Start, place: Place) -> Start:
         """Return a start with its weights by seed."""
         if start.is_fresh:
             return start
@@ -94,18 +109,17 @@ class _Search:
         pairs = tuple((seed, self._trial(start, seed, place)) for seed in self._seeds)
         return replace(start, found=pairs)
 
-    def _file(self, path: str, place: str) -> StartConfig:
+    def _file(self, path: str, place: Place) -> StartConfig:
         try:
             content = Path(path).read_bytes()
         except OSError as error:
-            text = f"{place}: must name a file that can be read ({error.strerror}), got {path}"
-            raise StartError(
-                f"{text}; check the path, which is relative to the studies file"
-            ) from None
+            text = f"must name a file that can be read ({error.strerror}), got {path}"
+            way_out = "check the path, which is relative to the studies file"
+            raise StartError(place, f"{text}; {way_out}") from None
         digest = self._keep(StartFile(name=path, content=content))
         return StartConfig(weights=digest, origin=digest)
 
-    def _trial(self, start: Start, seed: int, place: str) -> StartConfig:
+    def _trial(self, start: Start, seed: int, place: Place) -> StartConfig:
         wanted = seed if start.seed == "same" else start.seed
         key = start.study, start.method, start.values, wanted, start.checkpoint
         if key not in self._known:
@@ -115,8 +129,9 @@ class _Search:
                 try:
                     content = path.read_bytes()
                 except OSError as error:
-                    text = f"{place}: cannot read {path} ({error.strerror})"
-                    raise StartError(f"{text}; study launch {start.study} again") from None
+                    text = f"cannot read {path} ({error.strerror})"
+                    way_out = f"study launch {start.study} again"
+                    raise StartError(place, f"{text}; {way_out}") from None
             name = f"{file} of {record.study} {start.method} seed {wanted}, run {record.run}"
             self._known[key] = StartConfig(
                 weights=self._keep(StartFile(name=name, content=content)),
@@ -139,7 +154,7 @@ class _Search:
 
 
 def choose_trial(
-    records: Iterable[TrialRecord], start: Start, seed: int, place: str
+    records: Iterable[TrialRecord], start: Start, seed: int, place: Place
 ) -> TrialRecord:
     """Choose the finished trial that a start names, the latest of equal ones.
 
@@ -151,7 +166,7 @@ def choose_trial(
     if not own:
         match = nearest(start.study, sorted({record.study for record in done} - {start.study}))
         hint = f"; did you mean {match}?" if match else f"; {way_out}"
-        raise StartError(f"{place}: study {start.study} has no finished trial{hint}")
+        raise StartError(place, f"study {start.study} has no finished trial{hint}")
     own = _kept(own, "method", start.method, place, way_out)
     exact = [record for record in own if _fits(start.values, _values(record), 12)]
     # A suggested value is known to people in the four digits of its printed name.
@@ -159,27 +174,29 @@ def choose_trial(
     if not own:
         asked = values_text(dict(start.values))
         raise StartError(
-            f"{place}: no finished trial of {start.study} {start.method} has {asked}; {way_out}, "
-            "or name values of its trials"
+            place,
+            f"no finished trial of {start.study} {start.method} has {asked}; {way_out}, or name "
+            "values of its trials",
         )
     own = _kept(own, "seed", str(seed), place, way_out)
     if start.checkpoint not in recorded_checkpoints(own[-1].labels):
         own = [r for r in own if start.checkpoint in recorded_checkpoints(r.labels)]
         if not own:
-            raise StartError(f"{place}: its trial has no checkpoint best; write checkpoint: last")
+            raise StartError(place, "its trial has no checkpoint best; write checkpoint: last")
     several = {record.labels["values"]: _values(record) for record in own}
     if len(several) > 1:
         names = [values_text({_short(n): v for n, v in one.items()}) for one in several.values()]
         raise StartError(
-            f"{place}: {len(several)} configurations of {start.study} {start.method} fit "
+            place,
+            f"{len(several)} configurations of {start.study} {start.method} fit "
             f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''}); name one with "
-            "values: {…}"
+            "values: {…}",
         )
     return max(own, key=lambda record: record.started)
 
 
 def _kept(
-    records: Sequence[TrialRecord], label: str, wanted: str, place: str, way_out: str
+    records: Sequence[TrialRecord], label: str, wanted: str, place: Place, way_out: str
 ) -> list[TrialRecord]:
     """Keep the trials of one method or seed. Raises `StartError` if there is none."""
     kept = [record for record in records if record.labels[label] == wanted]
@@ -187,7 +204,7 @@ def _kept(
         return kept
     has = ", ".join(sorted({record.labels[label] for record in records}))
     of = f"study {records[0].study} has no finished trial of {label} {wanted}"
-    raise StartError(f"{place}: {of}, only of {has}; {way_out}, or name one of these")
+    raise StartError(place, f"{of}, only of {has}; {way_out}, or name one of these")
 
 
 def _values(record: TrialRecord) -> dict[str, Value]:

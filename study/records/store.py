@@ -18,6 +18,8 @@ from urllib.request import getproxies, proxy_bypass
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from study.spec.source import Place
+
 SQLITE = "sqlite:///"
 EXPERIMENT_TAG = "rhoeps"
 """Marks the experiments that studies made."""
@@ -43,6 +45,9 @@ ENVIRONMENT = {
 
 class TrackingError(RuntimeError):
     """The tracker cannot be read or written; the message says which, why, and the way out."""
+
+    place: "Place" = ()
+    """Where the studies file has what is wrong; () if that is none of its mistakes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -168,7 +168,7 @@ class Notes:
         # Once each, as several entries of a list may be wrong in the same way.
         lines = list(
             dict.fromkeys(
-                f"{f'{path}:{line}: ' if path else ''}{_dotted(place)}{': ' if place else ''}{text}"
+                f"{f'{path}:{line}: ' if path else ''}{dotted(place)}{': ' if place else ''}{text}"
                 for place, line, text in problems[:MOST_PROBLEMS]
             )
         )
@@ -379,7 +379,7 @@ def _as_yaml(value: object) -> str:
     return shown(value) if isinstance(value, bool) else str(value)
 
 
-def _dotted(place: Place) -> str:
+def dotted(place: Place) -> str:
     """Format a place as its keys, joined by dots; an unusual key is quoted."""
     keys = [part for part in place if isinstance(part, str)]
     return ".".join(

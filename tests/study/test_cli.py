@@ -4,6 +4,7 @@ import errno
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -13,11 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import typer
 
 from study.cli import main
 from study.output.ends import end
+from study.records.store import connect, find_store
 from tests.study.conftest import TINY
+from tests.waits import end_of, wait_until
 from trainers.data.cache import DataError
 
 COMMANDS = (
@@ -190,6 +194,43 @@ def test_check_refuses_what_a_launch_would_refuse(project: Any) -> None:
     assert output.startswith(f"studies.yaml:3: tiny.data.name: {project.folder}/none.npz: must be")
 
 
+STARTS = {
+    "a file": (
+        ("standard: {}", "standard: {start: none.pt}"),
+        "9: tiny.methods.standard.start: must name a file that can be read (No such file or ",
+    ),
+    "another study": (
+        ("  methods:", "  start: {from: other, method: sam}\n  methods:"),
+        "8: tiny.start: study other has no finished trial; study launch other first",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "launch", "status", "evaluate", "report"])
+@pytest.mark.parametrize(("edit", "told"), STARTS.values(), ids=STARTS)
+def test_wrong_start_is_told_with_its_line_by_every_command(
+    project: Any, command: str, edit: tuple[str, str], told: str
+) -> None:
+    project.write(project.file.read_text().replace(*edit))
+    code, output = run(project, command)
+    line = output.splitlines()[0].removeprefix("warning: ")  # of check, for another study
+    assert line.startswith(f"studies.yaml:{told}"), output
+    assert code == (0 if output.startswith("warning: ") else 2), output
+
+
+def test_launch_tells_of_weights_of_another_network_at_the_line_of_their_start(
+    project: Any,
+) -> None:
+    torch.save({"conv.weight": torch.ones(3)}, project.folder / "other.pt")
+    text = project.file.read_text()
+    project.write(text.replace("    standard: {}", "    standard: {start: other.pt}"))
+    code, output = project.run("launch", "--yes")
+    assert (code, "Traceback" in output) == (2, False), output
+    place = "studies.yaml:9: tiny.methods.standard.start: "
+    told = output.splitlines()[-1]
+    assert told.startswith(f"{place}must hold the weights of this network, but lacks "), output
+
+
 ENDS = [
     pytest.param(DataError("no data"), 2, id="what is needed is missing"),
     pytest.param(OSError(errno.ENOSPC, "No space left on device"), 1, id="the work failed"),
@@ -262,7 +303,6 @@ def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:
 
 
 def test_gpu_is_a_warning_of_check_and_an_error_of_what_needs_it(project: Any) -> None:
-    torch = pytest.importorskip("torch")
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     project.write(project.file.read_text() + "  resources: {gpu: 0.5}\n")
@@ -298,6 +338,17 @@ def test_ui_without_runs_says_what_to_do(project: Any) -> None:
     code, output = run(project, "ui")
     assert code == 2
     assert "there are no runs yet; next: study launch tiny" in output
+
+
+def test_ui_that_is_stopped_while_it_imports_mlflow_ends_in_order(project: Any) -> None:
+    (project.folder / "runs").mkdir()
+    connect(find_store(project.folder))
+    ui = project.start("ui")
+    loaded = Path(f"/proc/{ui.pid}/maps")
+    wait_until(lambda: "/sqlalchemy/" in loaded.read_text(), ui)  # of MLflow's first imports
+    ui.terminate()
+    assert end_of(ui) == "interrupted by SIGTERM; run the same command again\n"
+    assert ui.returncode == 128 + signal.SIGTERM
 
 
 def test_damaged_store_is_said_without_a_traceback(project: Any) -> None:

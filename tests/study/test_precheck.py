@@ -177,6 +177,103 @@ def test_weights_of_another_network_are_a_mistake(look: Any, tmp_path: Path) -> 
     assert told.endswith(f"; choose its network, got {tmp_path}/other.pt")
 
 
+OWN = """\
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, image_shape, num_classes, *, width: int = 8, scale: float = 1.0):
+        super().__init__()
+        self.scale = scale
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 64 // width), nn.ReLU())
+        self.head = nn.Linear(64 // width, num_classes)
+
+    def forward(self, images):
+        return self.head(self.body(images)) / self.scale
+
+
+def fgsm(gradient_at, images, *, epsilon: float):
+    moved = images + epsilon * gradient_at(images).sign()
+    return moved if epsilon > 0.5 else moved.clamp(0, 1)
+"""
+NET = "{name: my_nets:Net, settings: "
+VALUES = {
+    "in a list": (
+        ("{name: small_cnn, width: 2}", f"{NET}{{width: [8, 0, 4]}}}}"),
+        "4: tiny.model.settings.width: at width 0: my_nets.py:9: ZeroDivisionError: ",
+    ),
+    "in a list of a method": (
+        ("standard: {}", f"standard: {{model: {NET}{{scale: [1.0,\n 0.0]}}}}}}"),
+        "10: tiny.methods.standard.model.settings.scale: at scale 0.0: my_nets.py:5: Net: "
+        "returns logits that are not finite in step 1, in training mode",
+    ),
+    "end of a range": (
+        (
+            "{pgd: {norm: linf, epsilon: 0.1, steps: 1}}",
+            "{my_nets:fgsm: {epsilon: {low: 0.1,\n high: 0.9}}}",
+        ),
+        "13: tiny.methods.sam_at.inputs.my_nets:fgsm.epsilon.high: at epsilon 0.9: my_nets.py:16: "
+        "fgsm: must return finite images in [0, 1], got ",
+    ),
+    "whatever the value": (
+        ("{name: small_cnn, width: 2}", f"{NET}{{width: [0, 8], scale: [1.0, 2.0]}}}}"),
+        "4: tiny.model.name: my_nets.py:9: ZeroDivisionError: ",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "told"), VALUES.values(), ids=VALUES)
+def test_a_value_that_breaks_an_own_part_is_found_in_one_line_with_its_place(
+    look: Any, tmp_path: Path, edit: tuple[str, str], told: str
+) -> None:
+    (tmp_path / "my_nets.py").write_text(OWN, encoding="utf-8")
+    assert line(tmp_path, look(*edit).mistakes).startswith(told)
+
+
+def test_at_most_twenty_further_values_of_an_own_part_are_tried(look: Any, tmp_path: Path) -> None:
+    (tmp_path / "my_nets.py").write_text(OWN, encoding="utf-8")
+    for last, found in ((20, 1), (21, 0)):  # the first value is not counted
+        scales = [*map(float, range(1, last + 1)), 0.0]
+        text = f"{NET}{{scale: {scales}}}}}"
+        assert len(look("{name: small_cnn, width: 2}", text).mistakes) == found
+
+
+def test_parts_on_a_broken_network_are_not_judged(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "my_nets.py").write_text(OWN, encoding="utf-8")
+    text = read.text.replace("{name: small_cnn, width: 2}", f"{NET}{{width: 0}}}}")
+    text = text.replace(
+        "{pgd: {norm: linf, epsilon: 0.1, steps: 1}}", "{my_nets:fgsm: {epsilon: 0.9}}"
+    )
+    found = foresee([read(text=text)], tmp_path / "studies.yaml", AMPLE)
+    assert line(tmp_path, found.mistakes).startswith("4: tiny.model.name: my_nets.py:9: ")
+
+
+L1 = {
+    "of linf": ("8/255", "0.0314", "8"),
+    "the largest of a list": ("[0, 4/255, 16/255]", "0.0627", "16"),
+    "the high end of a range": ("{low: 0.01, high: 0.1}", "0.1", "25.5"),
+    "large enough": ("0.5", "", ""),
+    "a range up to a large one": ("{low: 0.01, high: 2.0}", "", ""),
+    "off": ("0", "", ""),
+}
+
+
+@pytest.mark.parametrize(("epsilon", "shown", "levels"), L1.values(), ids=L1)
+def test_an_l1_radius_that_was_meant_for_linf_is_a_warning(
+    look: Any, tmp_path: Path, epsilon: str, shown: str, levels: str
+) -> None:
+    found = look("norm: linf, epsilon: 0.1", f"norm: l1, epsilon: {epsilon}")
+    assert found.mistakes == ()
+    if not shown:
+        assert found.warnings == ()
+        return
+    assert line(tmp_path, found.warnings) == (
+        f"12: tiny.methods.sam_at.inputs.pgd.epsilon: an l1 radius of {shown} lets the attack "
+        f"change one pixel by {levels} grey levels of 255, and no other; did you mean norm: linf?"
+    )
+
+
 def test_batch_larger_than_the_training_part_is_a_warning(look: Any, tmp_path: Path) -> None:
     found = look("batch_size: 250", "batch_size: 5000")
     assert line(tmp_path, found.warnings) == (

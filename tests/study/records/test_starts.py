@@ -40,11 +40,11 @@ def labels_of(cell: space.Cell) -> dict[str, str]:
 
 def test_the_trial_of_the_wanted_values_and_seed_is_chosen(records: list[TrialRecord]) -> None:
     for seed in (0, 1):
-        found = choose_trial(records, START, seed, "s.start")
+        found = choose_trial(records, START, seed, ("s", "start"))
         assert json.loads(found.labels["values"]) == {"weights.sam.rho": 0.2}
         assert found.labels["seed"] == str(seed)
     whole = replace(START, values=(("weights.sam.rho", 0.2),))
-    assert choose_trial(records, whole, 0, "s.start").labels["seed"] == "0"
+    assert choose_trial(records, whole, 0, ("s", "start")).labels["seed"] == "0"
 
 
 def test_a_suggested_value_is_found_by_its_printed_digits(records: list[TrialRecord]) -> None:
@@ -56,14 +56,14 @@ def test_a_suggested_value_is_found_by_its_printed_digits(records: list[TrialRec
             text = text.replace(old, new)
         edited.append(replace(record, labels={**record.labels, "values": text}))
     start = replace(START, values=(("rho", 0.2048),))
-    found = choose_trial(edited, start, 0, "s.start")
+    found = choose_trial(edited, start, 0, ("s", "start"))
     assert json.loads(found.labels["values"]) == {"weights.sam.rho": 0.204811}
 
 
 def test_of_equal_trials_the_latest_is_chosen(records: list[TrialRecord]) -> None:
-    first = choose_trial(records, START, 0, "s.start")
+    first = choose_trial(records, START, 0, ("s", "start"))
     later = replace(first, started=5.0, run="later")
-    assert choose_trial([later, *records], START, 0, "s.start").run == "later"
+    assert choose_trial([later, *records], START, 0, ("s", "start")).run == "later"
 
 
 def unfinished(records: list[TrialRecord]) -> list[TrialRecord]:
@@ -133,12 +133,14 @@ def test_what_is_not_there_yet_is_said_in_one_line(
     says: str,
 ) -> None:
     with pytest.raises(StartError) as caught:
-        choose_trial(edit(records), replace(START, **changes), seed, "s.start")
+        choose_trial(edit(records), replace(START, **changes), seed, ("s", "start"))
     assert str(caught.value) == f"s.start: {says}"
 
 
 def test_the_last_checkpoint_is_there_where_the_best_is_not(records: list[TrialRecord]) -> None:
-    found = choose_trial(without_best(records), replace(START, checkpoint="last"), 0, "s.start")
+    found = choose_trial(
+        without_best(records), replace(START, checkpoint="last"), 0, ("s", "start")
+    )
     assert found.labels["seed"] == "0"
 
 
