@@ -11,7 +11,7 @@ from study.plan.budget import LeftOut, purchase
 from study.plan.cost import relative_cost
 from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
-from study.plan.reasons import NEVER_RUN, reasons
+from study.plan.reasons import NEVER_RUN, count_last_read, reasons
 from study.plan.space import Cell, Configuration
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
@@ -51,6 +51,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     _print_starts(spec)
     _print_fidelity(spec)
     _print_reused(spec, plan)
+    _print_last_read(spec, plan)
     _print_reasons(spec, plan)
     _print_failures(spec, plan)
     for planned in plan.blocks:
@@ -184,6 +185,7 @@ def print_status(spec: StudySpec, plan: Plan) -> None:
     shown = [f"{plan.count(state)} {state}" for state in states]
     shown.append(f"{plan.to_search} to be searched")
     print(f"{spec.name}: {plan.num_cells} trials: {', '.join(shown)}")
+    _print_last_read(spec, plan)
     _print_reasons(spec, plan)
     for planned in plan.cells:
         if planned.state == "running" and planned.record is not None:
@@ -216,6 +218,7 @@ def print_outcome(spec: StudySpec, outcome: Outcome) -> None:
             f"{spec.name}: {plan.count('done')} of {plan.num_cells} trials done, "
             f"{plan.num_open} open, {plan.count('given up')} given up"
         )
+        _print_last_read(spec, plan)
     _print_stopped(plan)
     _print_left_out(spec, outcome.left_out)
     _print_failures(spec, plan)
@@ -345,6 +348,18 @@ def _print_reused(spec: StudySpec, plan: Plan) -> None:
             reused[planned.record.study] = reused.get(planned.record.study, 0) + 1
     for study, number in reused.items():
         print(f"{number} of the done trials were run by study {study}")
+
+
+def _print_last_read(spec: StudySpec, plan: Plan) -> None:
+    """Print how many of the done cells are read at their last epoch, as the best is unknown."""
+    number = count_last_read(plan.cells)
+    if number:
+        threat = naming.threat_name(spec.evaluation.norm, spec.evaluation.objective_radius)
+        verb = "is" if number == 1 else "are"
+        print(
+            f"{number} of the done trials {verb} read at the last epoch, not at the best: which "
+            f"epoch is best at {threat} was not recorded"
+        )
 
 
 def _print_reasons(spec: StudySpec, plan: Plan) -> None:

@@ -56,6 +56,7 @@ def limits(results: Results, choice: Choice) -> tuple[Limit, ...]:
         *(Limit(topic="Data", text=_sentence(doubt)) for doubt in results.data_doubts),
         *_fewer_limits(results),
         *_stop_limits(results),
+        *_epoch_limits(results),
         *_absence_limits(results, choice),
     )
 
@@ -69,6 +70,8 @@ def method_notes(analysis: Analysis) -> tuple[Limit, ...]:
         if results.checkpoint == "best"
         else "the last epoch"
     )
+    if num_last := sum(trial.is_last_read for trial in results.trials):
+        checkpoint += f" ({num_last} of {count_text(len(results.trials), 'trial')}: the last epoch)"
     chosen = "validation data" if results.num_validation else "test data"
     return (
         Limit(
@@ -253,6 +256,27 @@ def _fewer_limits(results: Results) -> list[Limit]:
         "on they may be others."
     )
     return [Limit(topic="Fewer attack steps", text=text)]
+
+
+def _epoch_limits(results: Results) -> list[Limit]:
+    """Return which trials are read at their last epoch, as their best one is unknown."""
+    read = Counter(trial.method for trial in results.trials if trial.is_last_read)
+    if not read:
+        return []
+    totals = Counter(trial.method for trial in results.trials)
+    listed = listed_text(
+        [f"{method_text(name)} {number} of {totals[name]}" for name, number in read.items()]
+    )
+    threat = results.threat
+    text = (
+        f"{read.total()} of {count_text(len(results.trials), 'trial')} "
+        f"{'is' if read.total() == 1 else 'are'} read at the last epoch ({listed}), as the "
+        "training was for another norm or objective radius of the evaluation, and which epoch is "
+        f"best at {threat.norm} {value_text(threat.objective_radius)} was not recorded. The best "
+        "epoch may be more robust, so a comparison with trials that are read at their best epoch "
+        "is not one of equals."
+    )
+    return [Limit(topic="Trials at the last epoch", text=text)]
 
 
 def _absence_limits(results: Results, choice: Choice) -> list[Limit]:

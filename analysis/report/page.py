@@ -47,6 +47,7 @@ GRAVEST = (
     "Anything about accuracy",
     "Absent trials",
     "Data",
+    "Trials at the last epoch",
     "Fewer attack steps",
     "Other attacks",
     "Other seeds",

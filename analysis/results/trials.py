@@ -321,6 +321,11 @@ class TrialResult:
     """What stronger attacks left, each named once."""
     checks: tuple[Check, ...] = ()
     detections: tuple[Detection, ...] = ()
+    is_last_read: bool = field(
+        default=False, metadata={"written": lambda trial: trial.is_last_read}
+    )
+    """Whether the numbers are of the last epoch, although the results are of the best ones: which
+    epoch of this trial is the best is unknown."""
 
 
 AbsentStatus = Literal["missing", "failed", "given up", "stopped", "spared"]

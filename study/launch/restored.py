@@ -74,7 +74,8 @@ def restore(
         for name, text in labels.items()
         if name.startswith("engine.")
     }
-    return Restored(state=state, metrics=_kept_metrics(record), labels=labels)
+    lost = () if has_best else ("best/",)
+    return Restored(state=state, metrics=_kept_metrics(record, lost), labels=labels)
 
 
 def _load(context: TrialContext, record: TrialRecord, checkpoint: str, state: TrainState) -> int:
@@ -112,14 +113,18 @@ def _epoch(
     )
 
 
-def _kept_metrics(record: TrialRecord) -> dict[str, float]:
-    """Return the metrics of the training's cost and of the attacks on its networks."""
+def _kept_metrics(record: TrialRecord, lost: tuple[str, ...]) -> dict[str, float]:
+    """Return the metrics of the training's cost and of the attacks on its networks.
+
+    Those of checkpoints that are `lost`, by the prefix of their names, are left out.
+    """
     words = tuple(METRIC_WORDS.values())
     kept = ("seconds", "cost/passes_per_sample", "cost/total_", TRAINING, VALIDATION)
     return {
         name: value
         for name, value in record.metrics.items()
-        if name.startswith(kept) or name.partition("/")[2].startswith(words)
+        if name.startswith(kept)
+        or (name.partition("/")[2].startswith(words) and not name.startswith(lost))
     }
 
 

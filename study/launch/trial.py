@@ -46,6 +46,7 @@ from trainers.checkpoint import (
     save_state,
     save_weights,
 )
+from trainers.config import TrainConfig
 from trainers.data.subset import sample_hash
 from trainers.detectors import EpochMetrics
 from trainers.engine.engine import Engine
@@ -318,14 +319,13 @@ class Trial:
                 copy_attacks(self._client, self._source, folder)
             run.finish(metrics, folder, lambda: self._log_network(run, folder))
         self._with_states(lambda: self._context.states.delete(self._cell.key))
-        clean, robust = runs.objective_names(config.evaluation.checkpoint)
+        clean, robust = runs.objective_names(_checkpoint(config, state))
         seconds = evaluation_seconds if self._restored else metrics["seconds"]
         return _complete((metrics[clean], metrics[robust]), seconds)
 
     def _log_network(self, run: TrialRun, folder: Path) -> str:
         """Log the checkpoint that the study reads as a model; return why not, if it cannot be."""
-        wanted = self._cell.config.evaluation.checkpoint
-        checkpoint = wanted if self._state.best_epoch else "last"
+        checkpoint = _checkpoint(self._cell.config, self._state)
         values = space.short_values(self._context.spec, self._cell.configuration)
         return log_model(
             self._client,
@@ -347,6 +347,11 @@ class Trial:
             "method_name": self._cell.configuration.method,
             "data_name": self._cell.config.data.name,
         }
+
+
+def _checkpoint(config: TrainConfig, state: TrainState) -> str:
+    """Return the checkpoint that the study reads: the last one if the state has no best epoch."""
+    return config.evaluation.checkpoint if state.best_epoch else "last"
 
 
 def _judge(
@@ -381,7 +386,7 @@ def _judge(
                 RECIPE: recipe(config.model, dataset),
             },
         )
-        if checkpoint == config.evaluation.checkpoint:
+        if checkpoint == _checkpoint(config, state):
             examples = adversarial_examples(model, *threat)
             picture = _draw_adversarial(examples, context)
             (folder / "adversarial_examples.png").write_bytes(picture)

@@ -10,7 +10,14 @@ from analysis.results.words import value_text
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import PlannedCell, TrialRecord
-from study.records.runs import TAGS, artifact, read_trial, recorded_checkpoints, weights_file
+from study.records.runs import (
+    TAGS,
+    artifact,
+    checkpoint_read,
+    read_trial,
+    recorded_checkpoints,
+    weights_file,
+)
 from study.records.store import Store, connect, find_store, recording, store_exists
 from study.spec import StudySpec, Value
 from study.spec.mistakes import nearest
@@ -54,7 +61,7 @@ def load_trial(
     return _load(
         find_store(project),
         planned.record,
-        checkpoint or spec.evaluation.checkpoint,
+        checkpoint or checkpoint_read(planned.record.labels, spec.evaluation.checkpoint),
         project,
         lambda: (config, load_data(spec.data, data_cache(project))),
     )

@@ -16,6 +16,7 @@ from study.plan.plan import Plan, PlannedCell
 from study.plan.space import Cell, Configuration
 from study.plan.times import estimate
 from study.records.attacks import CheckRecord
+from study.records.runs import checkpoint_read
 from study.report.power import Power, expected_power
 from study.spec import StudySpec
 
@@ -142,6 +143,8 @@ def _cells(spec: StudySpec, plan: Plan) -> list[Answer]:
 def _cell(spec: StudySpec, planned: PlannedCell) -> Answer:
     cell, record = planned.cell, planned.record
     objectives = record.objectives if record and record.objectives else (None, None)
+    wanted = cell.config.evaluation.checkpoint
+    is_read = record is not None and record.objectives is not None
     return {
         "key": cell.key,
         **_configuration(spec, cell.configuration),
@@ -152,6 +155,7 @@ def _cell(spec: StudySpec, planned: PlannedCell) -> Answer:
         "seconds": record and record.seconds,
         "validation_clean": objectives[0],
         "validation_robust": objectives[1],
+        "checkpoint": checkpoint_read(record.labels, wanted) if record and is_read else None,
         "reason": record.reason if record else "",
     }
 

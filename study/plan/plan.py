@@ -28,7 +28,10 @@ CLOSED: tuple[CellState, ...] = ("done", "given up", "stopped", "spared")
 EVALUATED_TAG = "evaluated_from"
 """Tag of a run that evaluated the stored networks of another run: that run's id."""
 LAST_ALONE_TAG = "last_alone"
-"""Tag of a run that evaluated only the last epoch, as the best one was not stored."""
+"""Tag of a run that evaluated only the last epoch, as nobody knows which one is the best.
+
+A study that reads the best epoch reads the last one of such a run.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,8 +245,9 @@ class _Stored:
     def source(self, cell: Cell) -> TrialRecord | None:
         """Find a trial that has trained the cell's networks, so that they need only be evaluated.
 
-        Which epoch is the best one depends on the norm and the objective radius. Where a study
-        reads the best one, these must be the same. An evaluation that failed is not repeated.
+        Which epoch is the best one depends on the norm and the objective radius, so trials that
+        have the cell's are preferred. Of others the last epoch is evaluated, also where the study
+        reads the best one. An evaluation that failed is not repeated.
         """
         canonical = space.canonical(cell.config, self._fingerprint)
         tried = self.by_key.get(cell.key, ())
@@ -253,8 +257,17 @@ class _Stored:
             for record in self._networks.get(space.training_key(canonical), ())
             if record.run not in failed
         ]
-        usable = [pair for pair in found if pair[0] or not self._is_best_read]
-        return max(usable, key=lambda pair: (pair[0], pair[1].started))[1] if usable else None
+        return max(found, key=lambda pair: (pair[0], pair[1].started))[1] if found else None
+
+    def finished(self, key: str) -> TrialRecord | None:
+        """Find a cell's complete trial, the first of them; None if there is none.
+
+        In a study that reads the best epoch, trials that know theirs come first.
+        """
+        done = [record for record in self.by_key.get(key, ()) if record.is_complete]
+        if self._is_best_read:
+            done.sort(key=lambda record: LAST_ALONE_TAG in record.labels)
+        return done[0] if done else None
 
 
 def knows_best_epoch(record: TrialRecord, canonical: Mapping[str, Any]) -> bool:
@@ -269,7 +282,7 @@ def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
     """Decide a cell's state from its trials, and from trials that trained the same network."""
     tried = stored.by_key.get(cell.key, [])
     failed = [record for record in tried if record.status == "FAILED"]
-    complete = next((record for record in tried if record.is_complete), None)
+    complete = stored.finished(cell.key)
     running = next((record for record in tried if record.status == "RUNNING"), None)
     # This is looked for last, as it takes two hashes.
     source = stored.source(cell) if complete is None and running is None else None
@@ -365,7 +378,7 @@ def _plan_block(
         for configuration in suggestions
         for cell in space.cells(spec, configuration, fingerprint)
     }
-    taught = _taught_points(spec, block, fingerprint, stored.by_key, suggested_keys)
+    taught = _taught_points(spec, block, fingerprint, stored, suggested_keys)
     assert spec.search is not None
     to_search = max(0, spec.search.trials - len(suggestions))
     size = space.num_points(block)
@@ -436,12 +449,12 @@ def _taught_points(
     spec: StudySpec,
     block: Block,
     fingerprint: str,
-    by_key: Mapping[str, list[TrialRecord]],
+    stored: _Stored,
     suggested_keys: set[str],
 ) -> tuple[TaughtPoint, ...]:
     """Collect complete configurations of the block's shape that it did not suggest itself."""
     points: dict[tuple[tuple[str, Value], ...], TaughtPoint] = {}
-    for key, tried in by_key.items():
+    for key, tried in stored.by_key.items():
         if key in suggested_keys:
             continue
         chosen = space.taught_values(block, tried[0].canonical)
@@ -453,8 +466,9 @@ def _taught_points(
         objectives = taught_objectives(
             spec,
             (
-                next((r.objectives for r in by_key.get(cell.key, []) if r.is_complete), None)
+                None if found is None else found.objectives
                 for cell in space.cells(spec, configuration, fingerprint)
+                for found in [stored.finished(cell.key)]
             ),
         )
         if objectives is not None:

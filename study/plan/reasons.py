@@ -1,11 +1,15 @@
-"""Why a cell is open: what its own trials say, and which settings an earlier result had."""
+"""Why a cell is open: what its own trials say, and which settings an earlier result had.
+
+Also of how many done cells the best epoch is unknown.
+"""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from study.plan.plan import Plan, PlannedCell, TrialRecord, knows_best_epoch
-from study.plan.space import Cell, canonical, training_key
+from study.plan.naming import threat_name
+from study.plan.plan import LAST_ALONE_TAG, Plan, PlannedCell, TrialRecord, knows_best_epoch
+from study.plan.space import Cell, canonical
 from study.spec import StudySpec
 
 LOST_TAG = "lost"
@@ -30,7 +34,6 @@ def reasons(spec: StudySpec, plan: Plan) -> dict[str, str]:
             others.setdefault(_place(record), []).append(record)
     return {
         planned.cell.key: _reason(
-            spec,
             planned,
             canonical(planned.cell.config, plan.fingerprint),
             tried.get(planned.cell.key, []),
@@ -40,8 +43,20 @@ def reasons(spec: StudySpec, plan: Plan) -> dict[str, str]:
     }
 
 
+def count_last_read(cells: Iterable[PlannedCell]) -> int:
+    """Count the done cells that a study of best epochs reads at the last, each key once."""
+    found = {
+        planned.cell.key
+        for planned in cells
+        if planned.cell.config.evaluation.checkpoint == "best"
+        and planned.state == "done"
+        and planned.record is not None
+        and LAST_ALONE_TAG in planned.record.labels
+    }
+    return len(found)
+
+
 def _reason(
-    spec: StudySpec,
     planned: PlannedCell,
     wanted: Mapping[str, Any],
     tried: list[TrialRecord],
@@ -50,24 +65,29 @@ def _reason(
     """Return why a cell is open: its own last trial first, then what was run in its place."""
     if planned.source is not None:
         changed = changes(planned.source.canonical, wanted)
-        return f"trained, but evaluated under other settings: {changed}" if changed else "trained"
+        text = f"trained, but evaluated under other settings: {changed}" if changed else "trained"
+        is_best_read = planned.cell.config.evaluation.checkpoint == "best"
+        is_known = not is_best_read or knows_best_epoch(planned.source, wanted)
+        return text if is_known else f"{text}; {_unknown_best(planned.source.canonical, wanted)}"
     if tried:
         return _ending(tried)
     if not others:
         return NEVER_RUN
     nearest = min(others, key=lambda record: len(list(_differences(record.canonical, wanted))))
-    text = f"finished under other settings: {changes(nearest.canonical, wanted)}"
-    is_trained = training_key(nearest.canonical) == training_key(wanted)
-    if (
-        is_trained
-        and not knows_best_epoch(nearest, wanted)
-        and spec.evaluation.checkpoint == "best"
-    ):
-        text += (
-            "; the epoch that is best under the new settings was not stored, so the cell is "
-            "trained again; with checkpoint: last it would only be evaluated"
-        )
-    return text
+    return f"finished under other settings: {changes(nearest.canonical, wanted)}"
+
+
+def _unknown_best(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Format why the last epoch is evaluated, although the study reads the best one."""
+    then, now = (
+        threat_name(one["evaluation"]["norm"], one["evaluation"]["objective_radius"])
+        for one in (old, new)
+    )
+    known = f", as its epochs were validated at {then} alone" if then != now else ""
+    return (
+        f"which epoch is best at {now} was not recorded{known}, so the last one, epoch "
+        f"{new['training']['epochs']}, is evaluated"
+    )
 
 
 def _ending(tried: list[TrialRecord]) -> str:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from study.plan import naming, space
 from study.plan.plan import CLOSED, CellState, Plan, PlannedCell, TrialRecord
+from study.plan.reasons import count_last_read
 from study.plan.space import Configuration
 from study.plan.times import trial_seconds
 from study.records.database import Database
-from study.records.runs import StudyRuns, robust_name, search
+from study.records.runs import StudyRuns, checkpoint_read, robust_name, search
 from study.records.store import EXPERIMENT_TAG
 from study.records.values import run_params
 from study.spec import StudySpec
+from trainers.config import EvaluationConfig
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,7 +100,7 @@ def _row(
             "method": configuration.method,
             NAME_TAG: name,
             "seeds": seeds,
-            "mlflow.note.content": _note(spec, len(done), len(cells)),
+            "mlflow.note.content": _note(spec, done, len(cells)),
         },
         params={name: _short(value) for name, value in params.items()},
         metrics={**_radii(params), **_metrics(spec, done)},
@@ -134,10 +136,13 @@ def _radii(params: Mapping[str, object]) -> dict[str, float]:
     return {name: value for name, value in radii.items() if isinstance(value, float)}
 
 
-def _note(spec: StudySpec, num_done: int, num_seeds: int) -> str:
+def _note(spec: StudySpec, done: Sequence[PlannedCell], num_seeds: int) -> str:
     threat = naming.threat_name(spec.evaluation.norm, spec.evaluation.objective_radius)
+    num_last = count_last_read(done)
+    last = f"{num_last} of them at their last epoch: the best one is unknown. " if num_last else ""
     return (
-        f"Means over {num_done} of {num_seeds} seeds, on the test images. `robust` is at {threat}. "
+        f"Means over {len(done)} of {num_seeds} seeds, on the test images. {last}"
+        f"`robust` is at {threat}. "
         "`low` and `high` are the ends of a 95% t interval over the seeds, on these images; the "
         "intervals of the report count the choice of images, too. The trials are the child runs."
     )
@@ -146,22 +151,16 @@ def _note(spec: StudySpec, num_done: int, num_seeds: int) -> str:
 def _metrics(spec: StudySpec, done: Sequence[PlannedCell]) -> dict[str, float]:
     """Return the metrics of a configuration under short names, which the UI's columns hold."""
     evaluation = spec.evaluation
-    checkpoint, norm = evaluation.checkpoint, evaluation.norm
     records = [planned.record for planned in done if planned.record is not None]
     found: dict[str, float] = {"seeds": float(len(records))}
     if not records:
         return found
-    names = {
-        "robust": robust_name(checkpoint, norm, evaluation.objective_radius),
-        "clean": f"{checkpoint}/test_clean",
-        **{
-            f"robust_{radius:.4g}": robust_name(checkpoint, norm, radius)
-            for radius in evaluation.radii
-            if radius != evaluation.objective_radius
-        },
-    }
-    for short, name in names.items():
-        values = [record.metrics[name] for record in records]
+    read = [checkpoint_read(record.labels, evaluation.checkpoint) for record in records]
+    named = [_metric_names(evaluation, checkpoint) for checkpoint in read]
+    for short in named[0]:
+        values = [
+            record.metrics[names[short]] for record, names in zip(records, named, strict=True)
+        ]
         found[short] = round(fmean(values), DECIMALS)
         if len(values) > 1 and short in ("robust", "clean"):
             low, high = t_interval(values)
@@ -170,6 +169,20 @@ def _metrics(spec: StudySpec, done: Sequence[PlannedCell]) -> dict[str, float]:
     found["cost"] = round(fmean(costs), 2)
     found["seconds"] = float(f"{fmean(map(trial_seconds, records)):.3g}")
     return found
+
+
+def _metric_names(evaluation: EvaluationConfig, checkpoint: str) -> dict[str, str]:
+    """Return the metrics of a trial that is read at a checkpoint, by their short names."""
+    norm, objective_radius = evaluation.norm, evaluation.objective_radius
+    return {
+        "robust": robust_name(checkpoint, norm, objective_radius),
+        "clean": f"{checkpoint}/test_clean",
+        **{
+            f"robust_{radius:.4g}": robust_name(checkpoint, norm, radius)
+            for radius in evaluation.radii
+            if radius != objective_radius
+        },
+    }
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -52,14 +52,13 @@ SEEDS_ROW = (11, "seeds")
 
 
 def other_norm(
-    evaluation: EvaluationConfig, metrics: Mapping[str, float], bits: Mapping[str, Any]
+    evaluation: EvaluationConfig,
+    checkpoint: str,
+    metrics: Mapping[str, float],
+    bits: Mapping[str, Any],
 ) -> OtherNorm | None:
     """Return the accuracies in the other norm, or None if the study evaluates in one norm alone."""
-    norm, radii, checkpoint = (
-        evaluation.other_norm,
-        evaluation.other_norm_radii,
-        evaluation.checkpoint,
-    )
+    norm, radii = evaluation.other_norm, evaluation.other_norm_radii
     if not radii:
         return None
     return OtherNorm(
@@ -95,13 +94,14 @@ def checks(records: Sequence[CheckRecord]) -> tuple[Check, ...]:
 
 
 def read_checklist(
-    store: Store, record: TrialRecord, checkpoint: str, num_seeds: int
+    store: Store, record: TrialRecord, wanted: str, num_seeds: int
 ) -> tuple[CheckRecord, ...]:
     """Read a network's checklist, with a row on how many seeds this study has for it.
 
-    The checklist is empty where none is recorded. Raises `TrackingError` for a damaged file.
+    `wanted`: the checkpoint that the study reads. The checklist is empty where none is recorded.
+    Raises `TrackingError` for a damaged file.
     """
-    rows = read_checks(store, record, checkpoint)
+    rows = read_checks(store, record, runs.checkpoint_read(record.labels, wanted))
     if not rows:
         return ()
     own = [row for row in rows if (row.number, row.name) != SEEDS_ROW]
@@ -133,14 +133,15 @@ def basis_of(
     `rivals`: the trials of the same configuration with other seeds.
     """
     evaluation = spec.evaluation
+    checkpoint = runs.checkpoint_read(record.labels, evaluation.checkpoint)
     threats = [
         Threat(norm=evaluation.norm, radius=radius, samples=samples) for radius in evaluation.radii
     ]
     recorded = [
-        metric_name(evaluation.checkpoint, attack, threat)
+        metric_name(checkpoint, attack, threat)
         for attack in METRIC_WORDS
         for threat in threats
-        if is_attacked(record, evaluation.checkpoint, attack, threat)
+        if is_attacked(record, checkpoint, attack, threat)
     ]
     parts = [version("rhoeps"), sorted(rival.cell_key for rival in rivals), recorded]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
@@ -154,10 +155,10 @@ def outdated_text(
     `configurations`: the trials of each configuration, one per seed. The text is empty if no basis
     has changed. Outdated checklists still count.
     """
-    checkpoint = spec.evaluation.checkpoint
     is_current: dict[str, bool] = {}
     for records in configurations:
         for record in records:
+            checkpoint = runs.checkpoint_read(record.labels, spec.evaluation.checkpoint)
             if is_diagnosed(record, checkpoint):
                 rivals = [other for other in records if other is not record]
                 basis = basis_of(spec, record, rivals, samples)

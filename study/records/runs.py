@@ -122,7 +122,10 @@ def open_source(store: Store) -> Source:
 
 
 def read_trials(source: Source, checkpoint: str) -> tuple[TrialRecord, ...]:
-    """Read every trial of every study in the store, with the objectives of one checkpoint."""
+    """Read every trial of every study in the store, with the objectives of one checkpoint.
+
+    A run that holds the last checkpoint alone has the objectives of that one.
+    """
     if isinstance(source, Database):
         rows = source.runs((EXPERIMENT_TAG, "study"), ("kind", "trial"))
     else:
@@ -179,9 +182,9 @@ def _record(row: RunRow, checkpoint: str) -> TrialRecord:
     canonical = json.loads(tags["config"])
     status = cast(RunStatus, row.status)
     started, ended = row.started / 1000, row.ended
-    lacking = _lacking(row, canonical["evaluation"], checkpoint) if status == "FINISHED" else ""
+    lacking = _lacking(row, canonical["evaluation"]) if status == "FINISHED" else ""
     is_complete = status == "FINISHED" and not lacking
-    clean, robust = objective_names(checkpoint)
+    clean, robust = objective_names(checkpoint_read(tags, checkpoint))
     return TrialRecord(
         run=row.id,
         study=tags["study"],
@@ -207,11 +210,14 @@ def recorded_checkpoints(labels: Mapping[str, str]) -> tuple[str, ...]:
     return ("last",) if LAST_ALONE_TAG in labels else CHECKPOINTS
 
 
-def _lacking(row: RunRow, evaluation: Mapping[str, Any], checkpoint: str) -> str:
+def checkpoint_read(labels: Mapping[str, str], wanted: str) -> str:
+    """Return the checkpoint that a run is read at: the wanted one, else the last that it holds."""
+    return wanted if wanted in recorded_checkpoints(labels) else "last"
+
+
+def _lacking(row: RunRow, evaluation: Mapping[str, Any]) -> str:
     """Return why a finished trial does not count as done; empty if it does."""
     held = recorded_checkpoints(row.tags)
-    if checkpoint not in held:
-        return f"its run holds only the checkpoint last, but the study reads {checkpoint}"
     for name in _required_metrics(evaluation, held):
         if name not in row.metrics:
             return f"its run has no metric {name}"

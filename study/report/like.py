@@ -15,7 +15,7 @@ from analysis.results.trials import TrialResult, accuracies
 from study.plan import naming, space
 from study.plan.cost import network_key
 from study.plan.plan import Plan, TrialRecord
-from study.records.runs import BITS_FILE, DAMAGES, local_path, read_arrays
+from study.records.runs import BITS_FILE, DAMAGES, checkpoint_read, local_path, read_arrays
 from study.spec import SIDES, AnalysisSpec, StudySpec
 from study.spec.settings import class_of
 
@@ -198,7 +198,7 @@ def _read(spec: StudySpec, method: str, group: Sequence[TrialRecord]) -> Iterato
 def _bits(spec: StudySpec, record: TrialRecord) -> "tuple[Bits, str] | None":
     """Read the bits without an attack, and those at the objective radius and all below it."""
     folder = local_path(record.artifacts)
-    checkpoint = spec.evaluation.checkpoint
+    checkpoint = checkpoint_read(record.labels, spec.evaluation.checkpoint)
     try:
         if folder is None:
             return None

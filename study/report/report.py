@@ -29,6 +29,7 @@ from study.records.runs import (
     CHECKPOINTS,
     MOST_NOTE_CHARACTERS,
     Source,
+    checkpoint_read,
     open_source,
     read_bits,
     read_epochs,
@@ -292,10 +293,16 @@ def _read_attacks(
     spec: StudySpec, store: Store, done: Sequence[PlannedCell], dataset: Dataset
 ) -> dict[str, tuple[AttackRecord, ...]]:
     """Read the results of attacks, by the cell's key."""
-    checkpoint, samples = spec.evaluation.checkpoint, spec.autoattack.samples
+    wanted, samples = spec.evaluation.checkpoint, spec.autoattack.samples
     first_hash = hash_of_first(dataset.test)
     return {
-        planned.cell.key: read_attacks(store, planned.record, checkpoint, samples, first_hash)
+        planned.cell.key: read_attacks(
+            store,
+            planned.record,
+            checkpoint_read(planned.record.labels, wanted),
+            samples,
+            first_hash,
+        )
         for planned in done
         if planned.record is not None
     }
@@ -326,28 +333,28 @@ def _trial_result(
             f"run {record.run}: {BITS_FILE}: must be of the test samples {test_hash}, got "
             f"{bits['sample_hash']}; delete it, then launch the study: its cell runs again"
         )
-    names = [
-        robust_name(evaluation.checkpoint, evaluation.norm, radius) for radius in evaluation.radii
-    ]
+    checkpoint = checkpoint_read(record.labels, evaluation.checkpoint)
+    names = [robust_name(checkpoint, evaluation.norm, radius) for radius in evaluation.radii]
     return TrialResult(
         method=planned.cell.configuration.method,
         values=space.short_values(spec, planned.cell.configuration),
         seed=planned.cell.seed,
-        clean=metrics[f"{evaluation.checkpoint}/test_clean"],
+        clean=metrics[f"{checkpoint}/test_clean"],
         robust=tuple(metrics[name] for name in names),
         validation_clean=record.objectives[0],
         validation_robust=record.objectives[1],
-        bits=bits[evaluation.checkpoint],
+        bits=bits[checkpoint],
         sample_hash=str(bits["sample_hash"]),
         seconds=training_seconds(record),
         cost=metrics["cost/passes_per_sample"] * (planned.cell.config.training.epochs / longest),
         run=record.run,
-        other=evidence.other_norm(evaluation, metrics, bits),
+        other=evidence.other_norm(evaluation, checkpoint, metrics, bits),
         strong=evidence.strong_results(attacks),
         checks=evidence.checks(
             evidence.read_checklist(store, record, evaluation.checkpoint, num_seeds)
         ),
         detections=evidence.detections(record.labels),
+        is_last_read=checkpoint != evaluation.checkpoint,
     )
 
 

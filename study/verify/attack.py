@@ -29,6 +29,7 @@ from study.records.attacks import (
     log_attack,
 )
 from study.records.evidence import outdated_text, read_checklist
+from study.records.runs import checkpoint_read
 from study.records.starts import with_starts
 from study.records.store import connect, find_store, recording
 from study.spec import StudySpec
@@ -193,8 +194,9 @@ class Rounds:
             self._say(f"{self._spec.name}: {text}")
 
     def _is_attacked(self, unit: AttackUnit) -> bool:
-        checkpoint = self._spec.evaluation.checkpoint
-        return is_attacked(unit.network.record, checkpoint, self._attack, unit.threat)
+        record = unit.network.record
+        checkpoint = checkpoint_read(record.labels, self._spec.evaluation.checkpoint)
+        return is_attacked(record, checkpoint, self._attack, unit.threat)
 
     def _judged(self) -> str:
         """Format which part of the test set is attacked."""
@@ -255,7 +257,7 @@ def attack_network(context: WorkContext, unit: AttackUnit) -> float:
         device=context.device,
     )
     record = AttackRecord(
-        checkpoint=spec.evaluation.checkpoint,
+        checkpoint=checkpoint_read(unit.network.record.labels, spec.evaluation.checkpoint),
         threat=threat,
         attack=attack_name(len(dataset.classes)),
         attacks=found.attacks,

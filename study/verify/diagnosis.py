@@ -24,7 +24,7 @@ from study.spec import StudySpec
 from study.verify.pool import WorkContext, load_network
 from trainers.config import EvaluationConfig
 from trainers.evaluation.diagnose import diagnose
-from trainers.evaluation.masking import Check, Limits, Verdict, graded, worst
+from trainers.evaluation.masking import Check, Limits, Verdict, graded, not_run, worst
 
 SEED = 0
 """The seed of the noise in every attack of the checklist."""
@@ -53,7 +53,8 @@ def open_checks(spec: StudySpec, members: Sequence[Member], samples: Samples) ->
         for network in member.networks:
             rivals = tuple(other for other in member.networks if other is not network)
             basis = basis_of(spec, network.record, [rival.record for rival in rivals], samples)
-            if not is_checked(network.record, spec.evaluation.checkpoint, basis):
+            checkpoint = runs.checkpoint_read(network.record.labels, spec.evaluation.checkpoint)
+            if not is_checked(network.record, checkpoint, basis):
                 units.append(CheckUnit(network=network, rivals=rivals, basis=basis))
     return units
 
@@ -65,10 +66,11 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
     """
     spec, record = context.spec, unit.network.record
     evaluation, dataset = spec.evaluation, context.dataset
+    checkpoint = runs.checkpoint_read(record.labels, evaluation.checkpoint)
     client = store.connect(context.store)
     first_hash = hash_of_first(dataset.test)
     samples = spec.autoattack.samples
-    found = read_attacks(context.store, record, evaluation.checkpoint, samples, first_hash)
+    found = read_attacks(context.store, record, checkpoint, samples, first_hash)
     bits = runs.read_bits(context.store, record)
     checks = (
         *diagnose(
@@ -78,7 +80,7 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
             evaluation,
             seed=SEED,
             device=context.device,
-            bits=bits[evaluation.checkpoint],
+            bits=bits[checkpoint],
             strong={
                 one.threat.radius: one.bits for one in found if one.threat.norm == evaluation.norm
             },
@@ -92,7 +94,7 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
         log_checks(
             client,
             record.run,
-            evaluation.checkpoint,
+            checkpoint,
             [(_recorded(check), check.numbers) for check in checks],
             verdict,
             unit.basis,
@@ -103,10 +105,14 @@ def check_network(context: WorkContext, unit: CheckUnit) -> str:
 def compare_epochs(metrics: Mapping[str, float], evaluation: EvaluationConfig) -> Check:
     """Compute row 11, second part: robust accuracy on validation at the best and the last epoch.
 
-    `metrics` are those of a finished trial.
+    `metrics` are those of a finished trial; without those of a best epoch it is not run.
     """
-    best, last = (metrics[runs.objective_names(name)[1]] for name in ("best", "last"))
+    names = [runs.objective_names(name)[1] for name in ("best", "last")]
     place = f"{evaluation.norm} {evaluation.objective_radius:.4g}"
+    if names[0] not in metrics:
+        reason = f"its run does not record which epoch is best at {place}"
+        return not_run(11, "best minus last", reason)
+    best, last = (metrics[name] for name in names)
     return graded(
         11,
         "best minus last",
@@ -125,7 +131,8 @@ def check_provenance(record: TrialRecord, evaluation: EvaluationConfig, sample_h
     A trial reads the test set once, after its last epoch; it is chosen by its validation metrics.
     `sample_hash` identifies the test samples that the trial was evaluated on; empty: unknown.
     """
-    chosen_by = runs.objective_names(evaluation.checkpoint)
+    checkpoint = runs.checkpoint_read(record.labels, evaluation.checkpoint)
+    chosen_by = runs.objective_names(checkpoint)
     held = record.canonical.get("evaluation", {})
     is_held = {
         "accuracies on validation": all(name in record.metrics for name in chosen_by),

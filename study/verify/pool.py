@@ -18,7 +18,7 @@ from study.launch import cluster
 from study.launch.interrupts import Interrupts
 from study.launch.locks import Lease, hold_shared
 from study.plan.fronts import Network
-from study.records.runs import artifact, find_study, weights_file
+from study.records.runs import artifact, checkpoint_read, find_study, weights_file
 from study.records.store import Store, connect, masked, recording
 from study.spec import StudySpec
 from trainers.checkpoint import CheckpointError, load_weights
@@ -164,12 +164,12 @@ class Pool:
 
 
 def load_network(context: WorkContext, network: Network) -> torch.nn.Module:
-    """Build a trained network from its weights at the study's checkpoint.
+    """Build a trained network from its weights at the checkpoint that it is read at.
 
     Raises `CheckpointError` if the weights are missing, damaged or of another cell.
     """
     record, cell = network.record, network.cell
-    name = weights_file(context.spec.evaluation.checkpoint)
+    name = weights_file(checkpoint_read(record.labels, context.spec.evaluation.checkpoint))
     with artifact(context.store, record, name) as path:
         weights, metadata = load_weights(path)
         if metadata["cell"] != cell.key:

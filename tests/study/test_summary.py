@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from study import summary
-from study.plan.plan import make_plan
+from study.plan.plan import LAST_ALONE_TAG, make_plan
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
 from tests.study.plan.test_plan import grid_cells
@@ -69,6 +69,25 @@ def test_front_is_headed_by_the_radius_as_the_report_prints_it(
     plan = make_plan(spec, DATA, [finished_trial(cell) for cell in grid_cells(spec)])
     summary.print_status(spec, plan)
     assert "robust (linf 8/255)\n" in capsys.readouterr().out
+
+
+def test_trials_at_the_last_epoch_are_counted_beside_those_at_the_best(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = read()
+    [first, second, *_] = grid_cells(spec)
+    records = [finished_trial(first, labels={LAST_ALONE_TAG: "true"}), finished_trial(second)]
+    plan = make_plan(spec, DATA, records)
+    line = (
+        "1 of the done trials is read at the last epoch, not at the best: which epoch is best at "
+        "linf 0.1 was not recorded\n"
+    )
+    summary.print_plan(spec, plan, 2)
+    assert line in capsys.readouterr().out
+    summary.print_status(spec, plan)
+    assert line in capsys.readouterr().out
+    summary.print_status(spec, make_plan(spec, DATA, records[1:]))
+    assert "last epoch" not in capsys.readouterr().out
 
 
 def test_a_plan_says_what_is_swept_and_what_trainings_start_from(

@@ -430,8 +430,21 @@ def test_incomplete_configurations_are_listed_and_marked(
             ),
             "“sam_at” (2 to 0.2) crafted their first training images with fewer steps",
         ),
+        (
+            lambda r: replace(
+                r,
+                trials=(replace(r.trials[0], is_last_read=True), *r.trials[1:]),
+                checkpoint="best",
+            ),
+            "1 of 55 trials is read at the last epoch (“standard” 1 of 3), as the training was for "
+            "another norm or objective radius of the evaluation, and which epoch is best at linf "
+            "0.1 was not recorded",
+        ),
     ],
-    ids=["choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing", "fewer"],
+    ids=[
+        *("choice", "no choice", "seed", "one", "images", "absent", "attack", "nothing"),
+        *("fewer", "last epoch"),
+    ],
 )
 def test_the_limits_of_a_study_are_said(
     digits: Results, change: Callable[[Results], Results], words: str

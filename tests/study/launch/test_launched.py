@@ -9,8 +9,9 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
+import study
 from study.launch.launch import plan_of
-from study.plan.plan import Plan
+from study.plan.plan import EVALUATED_TAG, Plan
 from study.records.runs import weights_file
 from study.records.store import find_store
 from study.spec import read_studies
@@ -20,6 +21,8 @@ from tests.waits import WAIT_SECONDS, end_of, wait_until
 from trainers.checkpoint import load_weights
 
 pytestmark = pytest.mark.slow
+
+LAST_FILE = weights_file("last")
 
 CHAIN = """\
 .both: &both
@@ -89,6 +92,65 @@ def test_runs_carry_what_a_reader_compares(launched: Project) -> None:
     assert [point.step for point in history] == [1, 2]
     files = {item.path for item in client.list_artifacts(run.info.run_id)}
     assert files == {"adversarial_examples.png", "bits.npz", "checkpoints", "config.json"}
+
+
+MOVED = """\
+moved:
+  data: {name: digits, samples: 600, test_samples: 100}
+  model: {name: small_cnn, width: 2}
+  training: {epochs: 2, batch_size: 100, learning_rate: 0.05, momentum: 0.9, weight_decay: 0.0,
+             schedule: cosine}
+  seeds: [0, 1]
+  methods: {at: {inputs: {pgd: {norm: linf, epsilon: 0.05, steps: 1}}}}
+  evaluation: {norm: linf, radii: [0.05, 0.1], objective_radius: 0.1,
+               attack: {pgd: {steps: 1, restarts: 1}}}
+  autoattack: {samples: 10}
+"""
+
+
+def test_another_objective_radius_evaluates_the_last_epochs_and_every_reader_is_told(
+    project: Project,
+) -> None:
+    project.write(MOVED)
+    code, output = project.run("launch")
+    assert code == 0, output
+    trained = {run.info.run_id for run in runs_of(project, "moved")}
+    project.write(MOVED.replace("objective_radius: 0.1", "objective_radius: 0.05"))
+    _, output = project.run("plan")
+    assert "which epoch is best at linf 0.05 was not recorded" in output
+    assert "so the last one, epoch 2, is evaluated\n" in output
+    code, output = project.run("launch")
+    assert code == 0, output
+    made = [run for run in runs_of(project, "moved") if run.info.run_id not in trained]
+    assert {run.data.tags[EVALUATED_TAG] for run in made} == trained
+    for words in ("plan", "launch"):
+        code, output = project.run(words)
+        assert code == 0, output
+        assert "2 of the done trials are read at the last epoch" in output
+        assert "nothing is left to run\n" in output
+    assert len(runs_of(project, "moved")) == 4
+
+    code, output = project.run("evaluate")
+    assert code == 0, output
+    assert "4 units, 0 done" in output
+    _, output = project.run("evaluate")
+    assert output.count("nothing to do") == 2
+    code, output = project.run("report")
+    assert code == 0, output
+    findings = (project.folder / "reports" / "moved" / "findings.md").read_text(encoding="utf-8")
+    assert "2 of 2 trials are read at the last epoch (“at” 2 of 2)" in findings
+    opened = study.open("moved", file=project.file)
+    values = {run.data.tags["seed"]: run.data.metrics for run in made}
+    for trial in opened.results().trials:
+        recorded = values[str(trial.seed)]
+        assert trial.is_last_read
+        assert trial.clean == recorded["last/test_clean"]
+        assert trial.robust[0] == recorded["last/test_robust_linf_0.05"]
+        assert [one.attack for one in trial.strong] == ["AutoAttack"]
+        [run] = [run for run in made if run.data.tags["seed"] == str(trial.seed)]
+        stored, _ = load_weights(Path(re.sub("^file://", "", run.info.artifact_uri)) / LAST_FILE)
+        loaded = opened.load("at", seed=trial.seed).state_dict()
+        assert all(torch.equal(loaded[name], stored[name]) for name in stored)
 
 
 def test_ui_shows_the_store_until_ctrl_c_and_leaves_nothing_behind(launched: Project) -> None:

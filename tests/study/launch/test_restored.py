@@ -14,8 +14,8 @@ from study.launch.states import FileStates, TrialContext
 from study.launch.trial import Trial
 from study.plan import space
 from study.plan.plan import EVALUATED_TAG, LAST_ALONE_TAG, make_plan
-from study.records.attacks import AttackRecord, Threat, is_attacked, log_attack
-from study.records.runs import BITS_FILE, open_study, read_bits, read_trials
+from study.records.attacks import AttackRecord, Threat, is_attacked, log_attack, metric_name
+from study.records.runs import BITS_FILE, objective_names, open_study, read_bits, read_trials
 from study.records.store import Store
 from study.search.searcher import StudySearcher
 from study.spec import StudySpec
@@ -154,13 +154,41 @@ def test_epochs_and_attacks_come_along(lab: Lab) -> None:
         assert len(ours) == 3
 
 
-def test_study_that_reads_the_best_epoch_trains_for_another_objective(lab: Lab) -> None:
-    first = lab.spec("old_objective", FIRST)
-    lab.launch(first)
-    other = OTHERS["another objective"].replace("checkpoint: last, ", "")
-    [planned] = lab.plan(lab.spec("new_objective", other), first).cells
-    assert planned.state == "missing"
-    assert planned.source is None
+@pytest.mark.parametrize("change", ["another objective", "another norm"])
+def test_study_that_reads_the_best_epoch_has_the_last_one_evaluated(lab: Lab, change: str) -> None:
+    name = change.replace(" ", "_")
+    evaluation = OTHERS[change].replace("checkpoint: last, ", "")
+    first = lab.spec(f"old_{name}", FIRST)
+    trained = lab.launch(first)
+    threat = Threat(norm="linf", radius=0.1, samples="all")
+    lab.client.log_metric(trained.run, metric_name("best", "AutoAttack", threat), 0.1)
+    spec = lab.spec(f"new_{name}", evaluation)
+    [planned] = lab.plan(spec, first).cells
+    assert (planned.state, planned.source.run) == ("to evaluate", trained.run)
+    found = lab.launch(spec, first)
+    again = lab.launch(lab.spec(f"again_{name}", evaluation))
+
+    assert found.is_complete
+    assert found.labels[LAST_ALONE_TAG] == "true"
+    assert found.labels[EVALUATED_TAG] == trained.run
+    last = tuple(again.metrics[name] for name in objective_names("last"))
+    assert found.objectives == last
+    assert not [name for name in found.metrics if name.startswith("best/")]
+    # The picture, the model and the bits are of the epoch that is read.
+    assert (Path(found.artifacts) / "adversarial_examples.png").is_file()
+    [experiment] = {lab.client.get_run(found.run).info.experiment_id}
+    models = lab.client.search_logged_models([experiment])
+    assert [model.tags["checkpoint"] for model in models] == ["last"]
+    assert set(read_bits(lab.store, found)) == {"last", "radii", "sample_hash"}
+    [planned] = lab.plan(spec, first).cells
+    assert (planned.state, planned.record.objectives) == ("done", last)
+    # Who was trained for these settings knows the best epoch, and is read instead.
+    trained_too = lab.spec(f"again_{name}", evaluation)
+    [planned] = lab.plan(spec, first, trained_too).cells
+    assert (planned.state, planned.record.run) == ("done", again.run)
+    further = lab.spec(f"further_{name}", evaluation.replace("radii: [0", "radii: [0.01, 0"))
+    [planned] = lab.plan(further, first, spec, trained_too).cells
+    assert (planned.state, planned.source.run) == ("to evaluate", again.run)
 
 
 def test_damaged_weights_fail_once_and_are_trained_next(lab: Lab) -> None:
@@ -188,9 +216,8 @@ def test_bits_of_a_run_without_a_best_epoch_hold_the_last_alone(lab: Lab) -> Non
     content = (Path(found.artifacts) / BITS_FILE).read_bytes()
     assert set(np.load(BytesIO(content))) == {"last", "radii", "sample_hash"}
     assert not (Path(found.artifacts) / "checkpoints" / "best.pt").exists()
-    by_best = [r for r in read_trials(lab.client, "best") if r.run == found.run]
-    assert [record.is_complete for record in by_best] == [False]
-    assert "holds only the checkpoint last" in by_best[0].reason
+    [by_best] = [r for r in read_trials(lab.client, "best") if r.run == found.run]
+    assert (by_best.is_complete, by_best.objectives) == (True, found.objectives)
 
 
 def test_training_key_is_that_of_the_weights_alone(lab: Lab) -> None:

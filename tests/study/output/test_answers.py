@@ -93,6 +93,7 @@ def test_states_of_cells_are_told_with_their_numbers(read: Read) -> None:
     assert (done["validation_clean"], done["validation_robust"]) == (0.9, 0.5)
     assert (broken["state"], broken["reason"], running["state"]) == ("failed", "broke", "running")
     assert running["values"] == {"rho": 0.1}
+    assert (done["checkpoint"], broken["checkpoint"]) == ("best", None)
 
 
 def run(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:

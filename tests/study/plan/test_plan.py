@@ -257,24 +257,66 @@ def test_another_training_is_never_taken_for_the_same(read: Read, change: tuple[
     assert plan.to_search == 6
 
 
-def test_best_epoch_of_another_objective_is_trained_for_and_the_last_evaluated(read: Read) -> None:
+LAST = ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")
+LAST_ALONE = {LAST_ALONE_TAG: "true"}
+
+
+@pytest.mark.parametrize("more", [(), (LAST,)], ids=["best", "last"])
+def test_no_cell_is_trained_for_another_objective_whichever_epoch_is_read(
+    read: Read, more: tuple[tuple[str, str], ...]
+) -> None:
     records = finished(read())
-    plan = make_plan(changed(read, OTHER_OBJECTIVE), DATA, records)
-    assert plan.count("to evaluate") == 0
-    assert plan.to_search == 6, "suggestions for another objective are none for this one"
-    last = (OTHER_OBJECTIVE, ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}"))
-    assert make_plan(changed(read, *last), DATA, records).count("to evaluate") == 12
+    spec = changed(read, OTHER_OBJECTIVE, *more)
+    plan = make_plan(spec, DATA, records)
+    assert plan.count("to evaluate") == plan.num_open == 12
+    assert plan.to_search == 0
+    again = [
+        finished_trial(c.cell, run=f"new {c.cell.key}", started=2.0, labels=LAST_ALONE)
+        for c in plan.cells
+    ]
+    after = make_plan(spec, DATA, [*records, *again])
+    assert (after.num_open, after.count("done")) == (0, 12)
+    [block] = after.blocks
+    assert [made.number for made in block.suggestions] == [0, 1, 2]
 
 
-def test_trial_that_knows_the_best_epoch_is_preferred_as_a_source(read: Read) -> None:
-    last = ("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")
-    old, other = grid_cells(changed(read, last)), grid_cells(changed(read, OTHER_OBJECTIVE, last))
+def test_search_learns_from_trials_whose_best_epoch_is_unknown(read: Read) -> None:
+    spec = changed(read, OTHER_OBJECTIVE)
+    cells = space.cells(spec, suggestion(spec, 0.3, 0), DATA)
+    records = [
+        finished_trial(cell, study="other", block="", labels=LAST_ALONE, objectives=(0.8, 0.4))
+        for cell in cells
+    ]
+    fresh = [finished_trial(c, study="other", block="", started=2.0) for c in cells]
+    for known, expected in ((records, (0.8, 0.4)), ([*records, *fresh], (0.9, 0.5))):
+        [block] = make_plan(spec, DATA, known).blocks
+        assert [point.objectives for point in block.taught] == [expected]
+
+
+def test_trial_that_knows_its_best_epoch_is_read_before_one_that_does_not(read: Read) -> None:
+    spec = read()
+    [cell, *_] = grid_cells(spec)
+    records = [
+        finished_trial(cell, run="last alone", started=1.0, labels=LAST_ALONE),
+        finished_trial(cell, run="best known", started=2.0),
+    ]
+    for declared, expected in ((spec, "best known"), (changed(read, LAST), "last alone")):
+        record = make_plan(declared, DATA, records).cells[0].record
+        assert record is not None
+        assert record.run == expected
+
+
+@pytest.mark.parametrize("more", [(), (LAST,)], ids=["best", "last"])
+def test_trial_that_knows_the_best_epoch_is_preferred_as_a_source(
+    read: Read, more: tuple[tuple[str, str], ...]
+) -> None:
+    old, other = grid_cells(changed(read, *more)), grid_cells(changed(read, OTHER_OBJECTIVE, *more))
     records = [
         finished_trial(old[0], run="best known", started=1.0),
         finished_trial(other[0], run="later", started=2.0),
-        finished_trial(old[0], run="last alone", started=3.0, labels={LAST_ALONE_TAG: "true"}),
+        finished_trial(old[0], run="last alone", started=3.0, labels=LAST_ALONE),
     ]
-    plan = make_plan(changed(read, MORE_RADII, last), DATA, records)
+    plan = make_plan(changed(read, MORE_RADII, *more), DATA, records)
     assert plan.cells[0].source is not None
     assert plan.cells[0].source.run == "best known"
 

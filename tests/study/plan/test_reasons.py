@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from study.plan import space
-from study.plan.plan import TrialRecord, make_plan
-from study.plan.reasons import LOST_TAG, MANY_LOSSES, NEVER_RUN, changes, reasons
+from study.plan.plan import LAST_ALONE_TAG, TrialRecord, make_plan
+from study.plan.reasons import (
+    LOST_TAG,
+    MANY_LOSSES,
+    NEVER_RUN,
+    changes,
+    count_last_read,
+    reasons,
+)
 from study.plan.space import Cell
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
@@ -94,9 +101,9 @@ def test_cell_is_open_for_what_its_last_trial_ended_by(
         (
             "objective_radius: 0.1",
             "objective_radius: 0.05",
-            "finished under other settings: evaluation.objective_radius 0.1 → 0.05; the epoch that "
-            "is best under the new settings was not stored, so the cell is trained again; with "
-            "checkpoint: last it would only be evaluated",
+            "trained, but evaluated under other settings: evaluation.objective_radius 0.1 → 0.05; "
+            "which epoch is best at linf 0.05 was not recorded, as its epochs were validated at "
+            "linf 0.1 alone, so the last one, epoch 3, is evaluated",
         ),
         ("rho: [0.1, 0.2]", "rho: [0.3]", NEVER_RUN),
         ("seeds: [0, 1]", "seeds: [5]", NEVER_RUN),
@@ -107,6 +114,28 @@ def test_cell_is_open_for_what_was_edited(read: Read, old: str, new: str, expect
     before = finished(first_cell(read()))
     spec = read(text=read.text.replace(old, new))  # type: ignore[attr-defined]
     assert why(spec, before) == expected
+
+
+def test_best_epoch_that_an_evaluation_did_not_know_stays_unknown(read: Read) -> None:
+    before = finished(first_cell(read()), labels={LAST_ALONE_TAG: "true"})
+    text = read.text.replace("radii: [0.05, 0.1]", "radii: [0.1]")  # type: ignore[attr-defined]
+    assert why(read(text=text), before) == (
+        "trained, but evaluated under other settings: evaluation.radii [0.05, 0.1] → [0.1]; which "
+        "epoch is best at linf 0.1 was not recorded, so the last one, epoch 3, is evaluated"
+    )
+    last = text.replace("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")
+    assert why(read(text=last), before).endswith("evaluation.radii [0.05, 0.1] → [0.1]")
+
+
+def test_cells_read_at_their_last_epoch_are_counted_where_the_best_is_wanted(read: Read) -> None:
+    spec = read()
+    records = [
+        finished(first_cell(spec), labels={LAST_ALONE_TAG: "true"}),
+        finished(space.cells(spec, space.grid_configurations(spec)[0], DATA)[0]),
+    ]
+    assert count_last_read(make_plan(spec, DATA, records).cells) == 1
+    text = read.text.replace("restarts: 1}}}", "restarts: 1}}, checkpoint: last}")  # type: ignore[attr-defined]
+    assert count_last_read(make_plan(read(text=text), DATA, records).cells) == 0
 
 
 def test_result_that_is_still_declared_is_no_reason_for_another_cell(read: Read) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.plan.plan import Plan, make_plan
+from study.plan.plan import LAST_ALONE_TAG, Plan, make_plan
 from study.records.configurations import ConfigurationRuns, configuration_rows, t_interval
 from study.records.runs import close_runs, find_study, open_study, read_trials, robust_name, search
 from study.spec import StudySpec
@@ -81,6 +81,22 @@ def test_a_configuration_has_one_run_that_grows_with_its_seeds(client: Any, reco
     for trial in trials:
         tags = client.get_run(trial.run).data.tags
         assert (tags["mlflow.parentRunId"], tags["configuration"]) == (run.info.run_id, "standard")
+
+
+def test_seeds_whose_best_epoch_is_unknown_count_with_their_last_and_are_told(
+    read: Read, recorded: Any
+) -> None:
+    spec, _, [first, second] = recorded
+    metrics = {name.replace("best/", "last/"): value for name, value in first.metrics.items()}
+    labels = {**first.labels, LAST_ALONE_TAG: "true"}
+    [row] = configuration_rows(
+        spec, planned(spec, [replace(first, metrics=metrics, labels=labels), second])
+    )
+    assert (row.metrics["robust"], row.metrics["robust_0.05"]) == (0.25, 0.25)
+    note = (
+        "2 of 2 seeds, on the test images. 1 of them at their last epoch: the best one is unknown."
+    )
+    assert note in row.tags["mlflow.note.content"]
 
 
 def test_a_second_recorder_writes_nothing_that_is_there(client: Any, recorded: Any) -> None:

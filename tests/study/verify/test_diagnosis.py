@@ -7,7 +7,7 @@ import pytest
 
 from study.plan import space
 from study.plan.fronts import Member, Network
-from study.plan.plan import TrialRecord
+from study.plan.plan import LAST_ALONE_TAG, TrialRecord
 from study.records.attacks import METRIC_WORDS, CheckRecord, Threat, metric_name
 from study.records.evidence import basis_of, count_seeds, outdated_text
 from study.spec import StudySpec
@@ -69,6 +69,18 @@ def test_fall_after_the_best_epoch_warns_and_never_fails(
     assert f"{best:.1%}" in check.text
     assert f"{last:.1%}" in check.text
     assert "(linf 0.1)" in check.text
+
+
+def test_network_without_a_best_epoch_is_not_compared_with_one(read: Read) -> None:
+    spec = read()
+    metrics = {name: value for name, value in METRICS.items() if name.startswith("last/")}
+    check = compare_epochs(metrics, spec.evaluation)
+    assert (check.number, check.verdict) == (11, "not run")
+    assert check.text == "Not run: its run does not record which epoch is best at linf 0.1."
+    record = network(spec).record
+    labels = {**record.labels, LAST_ALONE_TAG: "true"}
+    record = replace(record, metrics=metrics, labels=labels)
+    assert check_provenance(record, spec.evaluation, "abcd").verdict == "pass"
 
 
 def test_run_that_says_everything_passes_and_is_quoted(read: Read) -> None:
