@@ -19,6 +19,7 @@ from study.launch.launch import data_cache, project_folder
 from study.records.starts import StartError, find_starts, has_starts, start_place
 from study.records.store import Store, find_store
 from study.spec import (
+    AROUND,
     StudySpec,
     Value,
     around_of,
@@ -29,6 +30,7 @@ from study.spec import (
     start_of,
 )
 from study.spec.mistakes import Notes, dotted
+from study.spec.own import keys_of
 from study.spec.settings import choices, is_swept, place_of
 from study.spec.source import Place, Source, read_yaml
 from trainers.config import (
@@ -262,11 +264,12 @@ def _own_place(spec: StudySpec, method: str, own: Own) -> Place:
 
 def _value_place(spec: StudySpec, method: str, part: Place, path: str, value: Value) -> Place:
     """Return where a value of a list or a range stands, of a part that is named at `part`."""
-    above, _, name = path.rpartition(".")
+    kind, _, rest = path.partition(".")
+    side, _, name = rest.rpartition(".")
     found = place_of(name, dict(settings_of(spec, method))[path], value)
-    if above == "model.settings":
-        return (*_declared_place(spec, method, "model", f"settings.{name}"), "settings", *found)
-    return (*part, above.partition(".")[2], *found)
+    if kind in AROUND:
+        return (*_declared_place(spec, method, kind, rest), *keys_of(rest)[:-1], *found)
+    return (*part, side, *found)
 
 
 def _declared_place(spec: StudySpec, method: str, kind: str, name: str) -> Place:

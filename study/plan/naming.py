@@ -1,5 +1,6 @@
 """What methods, configurations and cells are called in runs, tables and messages."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -16,8 +17,10 @@ from study.spec import (
     settings_of,
     swept_in,
 )
+from study.spec.around import training_config
+from study.spec.own import OPTIMIZER
 from study.spec.settings import Setting, choices, first_choices, is_swept
-from trainers.config import ModelConfig, TrainingConfig
+from trainers.config import ModelConfig
 
 
 def configuration_name(spec: StudySpec, configuration: Configuration) -> str:
@@ -66,9 +69,7 @@ def settings_text(spec: StudySpec, method: str) -> str:
         *(side for side in overrides if side.settings),
     )
     told = (
-        f"{side.name}: {', '.join(f'{name} {_declared(value)}' for name, value in side.settings)}"
-        if side.settings
-        else side.name
+        f"{side.name}: {_listed(side.settings)}" if side.settings else side.name
         for side in sides
         if side.name != "none"
     )
@@ -103,14 +104,18 @@ def network_names(spec: StudySpec) -> list[str]:
 
 def training_settings(spec: StudySpec) -> dict[str, object]:
     """Return a study's training settings by name; a grid or a range as text, as it is declared."""
-    base = TrainingConfig(**first_choices(spec.training))
+    base = training_config(**first_choices(spec.training))
     declared = dict(spec.training.settings)
-    return {
+    shown = {
         item.name: _declared(declared[item.name])
         if is_swept(declared.get(item.name, ""))
         else getattr(base, item.name)
         for item in fields(base)
     }
+    own = [(name, value) for name, value in declared.items() if name.startswith(OPTIMIZER)]
+    if any(is_swept(value) for _, value in own):
+        shown["optimizer"] = f"{declared['optimizer']} ({_listed(own)})"
+    return shown
 
 
 def setup_names(spec: StudySpec, method: str) -> tuple[str, ...]:
@@ -138,6 +143,11 @@ def start_name(start: Start) -> str:
     values = [f"{name}={_short(value)}" for name, value in start.values]
     seed = "of the same seed" if start.seed == "same" else f"seed={start.seed}"
     return f"{' '.join([start.study, start.method, *values, seed])}, {start.checkpoint}"
+
+
+def _listed(settings: Iterable[tuple[str, Setting]]) -> str:
+    """Format what is declared for settings, those of own parts without the part: `beta 0.9`."""
+    return ", ".join(f"{name.rpartition('.')[2]} {_declared(value)}" for name, value in settings)
 
 
 def _declared(value: Setting) -> str:

@@ -23,6 +23,7 @@ from study.spec import (
     settings_of,
     start_of,
 )
+from study.spec.own import keys_of
 from study.spec.settings import choices, is_grid, members_of
 from study.spec.start import NOT_FOUND, configuration_values
 from trainers.config import (
@@ -381,9 +382,10 @@ def _steps(path: str) -> list[str]:
     The name of an own part in it may have dots, too.
     """
     kind, _, rest = path.partition(".")
-    above, _, name = rest.rpartition(".")
-    steps = [kind, *([above] if above else []), name]
-    return steps if kind in AROUND else ["method", *steps]
+    if kind in AROUND:
+        return [kind, *keys_of(rest)]
+    side, _, name = rest.rpartition(".")
+    return ["method", kind, side, name]
 
 
 def _name(value: Any) -> str | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from study.records.configurations import KIND, NAME_TAG
 from study.records.runs import StudyRuns, robust_name
 from study.spec import StudySpec, swept_in
+from study.spec.own import keys_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -176,5 +177,10 @@ def param_name(path: str) -> str:
 
     >>> param_name("training.learning_rate"), param_name("model.width")
     ('setup.learning_rate', 'setup.model.width')
+    >>> param_name("training.optimizer.my_parts:lion.beta"), param_name("model.settings.depth")
+    ('setup.optimizer.beta', 'setup.model.depth')
     """
-    return f"setup.{path.removeprefix('training.')}"
+    kind, _, setting = path.partition(".")
+    *above, name = keys_of(setting)
+    shown = ["model"] if kind == "model" else above[:1]
+    return ".".join(["setup", *shown, name])

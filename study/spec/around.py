@@ -7,7 +7,14 @@ from typing import Annotated, Any, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo, create_model
 
-from study.spec.own import network_settings, read_network, read_optimizer
+from study.spec.own import (
+    flat_optimizer,
+    keys_of,
+    network_settings,
+    read_network,
+    read_optimizer,
+    training_fields,
+)
 from study.spec.settings import (
     Part,
     PlainList,
@@ -45,7 +52,12 @@ def model_config(**given: Any) -> ModelConfig:
     return ModelConfig(**{**usual, **given})
 
 
-BUILT: dict[str, Callable[..., Any]] = {"training": TrainingConfig, "model": model_config}
+def training_config(**given: Any) -> TrainingConfig:
+    """Build a training, with an optimiser of one's own if it names one."""
+    return TrainingConfig(**training_fields(given))
+
+
+BUILT: dict[str, Callable[..., Any]] = {"training": training_config, "model": model_config}
 
 
 def read_around(kind: str, value: object, info: ValidationInfo) -> Side:
@@ -66,10 +78,10 @@ def read_override(kind: str, value: object, info: ValidationInfo) -> Side:
 
 
 def _read(kind: str, forms: Mapping[str, type[Part]], value: object, info: ValidationInfo) -> Side:
-    """Read the training or the model, with a network of one's own if it names one."""
+    """Read the training or the model, with the optimiser or the network of one's own in it."""
     rest, own = read_network(value, info) if kind == "model" else (value, ())
     side = as_side(kind, forms[kind].model_validate(rest, context=info.context))
-    found = dict(side.settings) | dict(own)
+    found = flat_optimizer(dict(side.settings)) | dict(own)
     # In the order of the trainers' fields, whatever the order in the file.
     names = [item.name for item in fields(AROUND[kind])]
     known = [name for name in names if name in found]
@@ -95,7 +107,7 @@ def _check_between(build: Callable[..., Any], side: Side) -> None:
                 build(**{**chosen, name: number})
             except ConfigError as error:
                 text = f"{config_text(error)}, which the range holds; write a list instead"
-                raise rule_errors([((name,), text)], "trainers") from None
+                raise rule_errors([(keys_of(name), text)], "trainers") from None
 
 
 def _around_form(cls: type[Any], required: Iterable[str]) -> type[Part]:

@@ -21,7 +21,14 @@ from study.spec.around import (
 from study.spec.claims import ClaimSpec, read_clean_floors, read_pair, read_points, required
 from study.spec.data import DATA_FORM, EXTRA_FORM, read_data
 from study.spec.mistakes import shown
-from study.spec.own import SETTINGS, PartName, own_settings, read_method_side, read_own
+from study.spec.own import (
+    OPTIMIZER,
+    SETTINGS,
+    PartName,
+    own_settings,
+    read_method_side,
+    read_own,
+)
 from study.spec.search import BudgetSpec, FidelitySpec, SearchSpec, StopSpec, fidelity_until
 from study.spec.settings import (
     SIDES,
@@ -324,6 +331,8 @@ def around_of(spec: StudySpec, method: str, kind: str) -> dict[str, Setting]:
         # Another network, and the settings of one's own are those of no other.
         is_own = isinstance(over["name"], PartName)
         found = {} if is_own else {n: found[n] for n in found if not n.startswith(SETTINGS)}
+    if "optimizer" in over:  # which replaces the study's with all its settings
+        found = {n: found[n] for n in found if not n.startswith(OPTIMIZER)}
     found |= over
     names = [item.name for item in fields(AROUND[kind])]
     own = [name for name in found if name not in names]
@@ -423,6 +432,10 @@ def known_keys(place: Place) -> Sequence[str]:
             return START_KEYS
         case (_, "methods", _, ("training" | "model") as kind):
             return [item.name for item in fields(AROUND[kind])]
+        case (*_, "training", "optimizer", str(name)):
+            return own_settings("optimizers", name)
+        case (*_, "model", "settings"):
+            return own_settings("networks", "")
         case (_, "methods", _, "training" | "model", *_):
             return list(Range.model_fields)
         case (_, "methods", _, str(kind)):
@@ -432,8 +445,6 @@ def known_keys(place: Place) -> Sequence[str]:
             return [item.name for item in fields(ours)] if ours else own_settings(kind, side)
         case (_, "methods", *_):
             return list(Range.model_fields)
-        case (_, "model", "settings"):
-            return own_settings("networks", "")
         case (_, "data", "settings"):
             return own_settings("data", "")
         case (_, "data", "transform", str(transform)):
@@ -447,7 +458,7 @@ def known_keys(place: Place) -> Sequence[str]:
         case (_, "evaluation", "attack", str(attack)):
             ours = ATTACKS.get(attack)
             return [item.name for item in fields(ours)] if ours else own_settings("attacks", attack)
-        case (_, "training" | "model", _):
+        case (_, "training" | "model", _, *_):
             return list(Range.model_fields)
         case (_, "search", "stop"):
             return list(StopSpec.model_fields)

@@ -41,10 +41,12 @@ PART_KINDS: dict[str, PartKind] = {"weights": "weights", "inputs": "inputs", "lo
 
 SETTINGS = "settings."
 """Before each setting of a network of one's own, in a side and in dotted paths."""
+OPTIMIZER = "optimizer."
+"""Before the name of an optimiser of one's own and each of its settings, in the same places."""
 
 
 class PartName(str):
-    """The name of a network of one's own, which knows its part."""
+    """The name of a network or an optimiser of one's own, which knows its part."""
 
     part: OwnPart
 
@@ -66,15 +68,18 @@ _seen: dict[tuple[str, str], OwnPart] = {}
 def read_method_side(kind: str, value: object, info: ValidationInfo) -> Side:
     """Read a side of a method, ours or an own one."""
     part = own_part(PART_KINDS[kind], value, SIDES[kind], info)
-    if part is None:
-        return read_side(kind, value)
+    return read_side(kind, value) if part is None else _own_side(part, kind, value)
+
+
+def _own_side(part: OwnPart, kind: str, value: object) -> Side:
+    """Read an own part whose settings may be grids and ranges; its class checks them."""
     shape = _choice_of(part, kind, may_vary=True)
     return replace(read_side(kind, value, shape, class_of_part(part)), part=part)
 
 
 def read_own(kind: PartKind, key: str, value: object, info: ValidationInfo) -> Own | None:
     """Read `{my_parts:Mine: {...}}` with plain settings; None if the name is not an own part's."""
-    part = own_part(kind, value, ATTACKS if kind == "attacks" else OPTIMIZERS, info)
+    part = own_part(kind, value, ATTACKS if kind == "attacks" else (), info)
     if part is None:
         return None
     name, given = read_choice(key, _choice_of(part, key, may_vary=False), value)
@@ -112,26 +117,65 @@ def read_network(value: object, info: ValidationInfo) -> tuple[object, tuple[Any
 
 def network_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the trainers' fields of a network, from settings as `read_network` returns them."""
-    own = {key.removeprefix(SETTINGS): v for key, v in given.items() if key.startswith(SETTINGS)}
-    kept = {key: value for key, value in given.items() if not key.startswith(SETTINGS)}
+    own, kept = _parted(given, SETTINGS)
     if isinstance(name := given["name"], PartName):
         return {"width": 0, **kept, "name": str(name), "settings": settings_class(name.part)(**own)}
     return kept
 
 
 def read_optimizer(value: object, info: ValidationInfo) -> object:
-    """Read the base optimiser: a word, a grid of words, or an own part with its settings."""
-    if isinstance(value, Own):
-        return value
-    own = read_own("optimizers", "optimizer", value, info)
-    if own is not None:
-        return own
+    """Read the base optimiser: a word, a grid of words, or an own part as a side."""
+    part = own_part("optimizers", value, OPTIMIZERS, info)
+    if part is not None:
+        return _own_side(part, "optimizer", value)
     words = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(word, str) for word in words) or not words:
         rule = f"must be {' or '.join(OPTIMIZERS)}, a list of both, or {{my_parts:Mine: {{...}}}}"
         way_out = "an own optimiser stands alone, or overrides in a method"
         raise rule_error(f"{rule}, got {shown(value)}; {way_out}")
     return distinct(words) if isinstance(value, tuple) else value
+
+
+def flat_optimizer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a training's settings with an own optimiser's name, and its settings beside it.
+
+    Each of these is under `optimizer.NAME.`, also one that is left out, with its default.
+    """
+    side = settings.get("optimizer")
+    if not isinstance(side, Side) or side.part is None:
+        return dict(settings)
+    defaults = {item.name: item.default for item in fields(class_of_part(side.part))}
+    own = defaults | dict(side.settings)  # a setting without a default was given
+    above = f"{OPTIMIZER}{side.name}."
+    named = {f"{above}{key}": setting for key, setting in own.items()}
+    return {**settings, "optimizer": PartName(side.part), **named}
+
+
+def training_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the trainers' fields of a training, from settings as `flat_optimizer` returns them."""
+    own, kept = _parted(given, f"{OPTIMIZER}{given.get('optimizer')}.")
+    if isinstance(name := given.get("optimizer"), PartName):
+        return {**kept, "optimizer": settings_class(name.part)(**own)}
+    return kept
+
+
+def _parted(given: Mapping[str, Any], above: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings whose names begin with `above`, without it, and the others."""
+    own = {key.removeprefix(above): v for key, v in given.items() if key.startswith(above)}
+    return own, {key: value for key, value in given.items() if not key.startswith(above)}
+
+
+def keys_of(setting: str) -> tuple[str, ...]:
+    """Return the keys, one in the other, of a setting of training or model.
+
+    The name of a part may have dots, too.
+
+    >>> keys_of("epochs"), keys_of("settings.depth"), keys_of("optimizer.my.parts:lion.beta")
+    (('epochs',), ('settings', 'depth'), ('optimizer', 'my.parts:lion', 'beta'))
+    """
+    first, _, rest = setting.partition(".")
+    part, _, name = rest.rpartition(".")
+    return tuple(key for key in (first, part, name) if key)
 
 
 def own_part(

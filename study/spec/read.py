@@ -125,10 +125,12 @@ def _declared_settings(declared: Mapping[str, Any]) -> dict[str, list[Any]]:
             around = [above.get(kind) for above in (declared, method)]
             merged = {k: v for one in around if isinstance(one, Mapping) for k, v in one.items()}
             lists = {item.name for item in fields(cls) if isinstance(item.default, tuple)}
-            own = merged.pop("settings", {})  # of a network of one's own
-            merged |= own if isinstance(own, Mapping) else {}
-            plain = {*lists, "optimizer"} if isinstance(merged.get("optimizer"), Mapping) else lists
-            settings[name] += [item for key, item in merged.items() if key not in plain]
+            own = [merged.pop("settings", None)]  # of a network of one's own
+            if isinstance(merged.get("optimizer"), Mapping):
+                own += merged.pop("optimizer").values()
+            settings[name] += [item for key, item in merged.items() if key not in lists]
+            for one in own:
+                settings[name] += one.values() if isinstance(one, Mapping) else ()
     return settings
 
 

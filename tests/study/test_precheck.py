@@ -196,6 +196,11 @@ class Net(nn.Module):
 def fgsm(gradient_at, images, *, epsilon: float):
     moved = images + epsilon * gradient_at(images).sign()
     return moved if epsilon > 0.5 else moved.clamp(0, 1)
+
+
+def descent(weights, gradients, learning_rate, *, divisor: int = 1):
+    for weight, gradient in zip(weights, gradients):
+        weight.sub_(learning_rate / divisor * gradient)
 """
 NET = "{name: my_nets:Net, settings: "
 VALUES = {
@@ -215,6 +220,19 @@ VALUES = {
         ),
         "13: tiny.methods.sam_at.inputs.my_nets:fgsm.epsilon.high: at epsilon 0.9: my_nets.py:16: "
         "fgsm: must return finite images in [0, 1], got ",
+    ),
+    "of an optimiser": (
+        ("schedule: cosine", "schedule: cosine, optimizer: {my_nets:descent: {divisor: [1,\n 0]}}"),
+        "7: tiny.training.optimizer.my_nets:descent.divisor: at divisor 0: my_nets.py:21: "
+        "descent: makes weights that are not finite",
+    ),
+    "of an optimiser of a method": (
+        (
+            "standard: {}",
+            "standard: {training: {optimizer: {my_nets:descent: {divisor: {low: -1,\n high: 0}}}}}",
+        ),
+        "10: tiny.methods.standard.training.optimizer.my_nets:descent.divisor.high: at divisor 0: "
+        "my_nets.py:21: descent: makes weights that are not finite",
     ),
     "whatever the value": (
         ("{name: small_cnn, width: 2}", f"{NET}{{width: [0, 8], scale: [1.0, 2.0]}}}}"),

@@ -28,6 +28,21 @@ tiny:
   search: {trials: 2}
   evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1, attack: {my_parts:push: {steps: 3}}}
 """
+LIONS = """\
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tiger:
+    stripes: int
+
+    def __post_init__(self):
+        if self.stripes % 2:
+            raise ValueError("stripes must be even")
+
+    def __call__(self, weights, gradients, learning_rate):
+        pass
+"""
 MISTAKES = {
     ("my_parts:Net", "my_parts:Nett"): "3: tiny.model.name: my_parts.py:1: there is no Nett; did "
     "you mean Net?",
@@ -37,6 +52,21 @@ MISTAKES = {
     "declare it among its parameters, under settings, got 8",
     ("heavy_ball: {}", "heavy_ball: {beta: 1}"): "5: tiny.training.optimizer.my_parts:heavy_ball."
     "beta: unknown key; my_parts:heavy_ball has no settings, remove it",
+    ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: [2, two]}}"): "5: tiny.training."
+    "optimizer.lions:Tiger.stripes: must be a whole number, got 'two'",
+    ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: [2, 3]}}"): "5: tiny.training.optimizer."
+    "lions:Tiger.stripes: must be even (of lions.py:5), got 3",
+    ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: {low: 2,\n high: 4}}}"): "5: tiny."
+    "training.optimizer.lions:Tiger.stripes: must be even (of lions.py:5), got 3, which the range "
+    "holds; write a list instead",
+    ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: {low: 2,\n high: 5}}}"): "6: tiny."
+    "training.optimizer.lions:Tiger.stripes.high: must be even (of lions.py:5), got 5",
+    ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripe: [2]}}"): "5: tiny.training.optimizer."
+    "lions:Tiger.stripe: unknown key; did you mean stripes?",
+    ("standard: {}", "standard: {training: {optimizer: {lions:Tiger: {stripes: [2,\n 3]}}}}"): "9: "
+    "tiny.methods.standard.training.optimizer.lions:Tiger.stripes: must be even (of lions.py:5)",
+    ("standard: {}", "standard: {training: {optimizer: {lions:Tiger: {stripe: 2}}}}"): "8: tiny."
+    "methods.standard.training.optimizer.lions:Tiger.stripe: unknown key; did you mean stripes?",
     ("rho: [0.1, 0.2]", "rho: [-0.1, 0.2]"): "9: tiny.methods.mine.weights.my_parts:Mine.rho: must "
     "be at least 0 (of my_parts.py:26), got -0.1",
     ("{my_parts:heavy_ball: {}}", "[sgd, {my_parts:heavy_ball: {}}]"): "5: tiny.training.optimizer:"
@@ -96,7 +126,8 @@ def test_own_parts_are_read_with_grids_and_ranges(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", MISTAKES)
 def test_a_mistake_in_an_own_part_is_one_line(change: tuple[str, str], tmp_path: Path) -> None:
-    write_parts(tmp_path)
+    write_parts(tmp_path, lions=LIONS)
+    assert change[0] in STUDY
     with pytest.raises(SpecError) as refused:
         read(tmp_path, STUDY.replace(*change))
     (message,) = refused.value.messages
