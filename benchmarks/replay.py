@@ -163,7 +163,7 @@ POLICIES: Mapping[str, Policy] = {
 after a fifth. ASHA is Ray's and has its rungs at the epochs in its name; it judges the mean of both
 accuracies, MOASHA both. TPE, NSGA-II and GP are Optuna's own, for two objectives; with all seeds
 they are told the means."""
-SLOW = {"GP, all seeds": 3, "GP, one seed": 3, "MOASHA 4-8-16, all seeds": 32}
+SLOW = {"GP, one seed": 10}
 """Ways that decide slowly, with the number of replays that they get at most."""
 
 
