@@ -162,7 +162,8 @@ class EmptyTrainable(trainable.CellTrainable):
         run, self._run = self._run, None
         if run is not None:
             run.finish(
-                final_metrics(context.spec, 0.5), write_files(context.states.parent / "files")
+                final_metrics(context.spec, 0.5),
+                write_files(context.states.folder.parent / "files"),
             )
             return {
                 "done": True,

@@ -121,7 +121,7 @@ def run_ray_tune(folder: Path, file: Path, name: str, num_slots: int) -> None:
     mlflow.set_tracking_uri(store)
     mlflow.create_experiment("baseline", artifact_location=(folder / "artifacts").as_uri())
     configs = draw_cells(file, name)
-    ray.init(num_cpus=num_slots, include_dashboard=False)
+    ray.init("local", num_cpus=num_slots, include_dashboard=False)
     trainable = tune.with_parameters(train_cell, configs=configs, store=store)
     tuner = tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
