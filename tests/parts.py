@@ -71,6 +71,30 @@ def push(classify, images, labels, radius, *, steps: int = 1):
         tried = tried.clamp(images - radius, images + radius).clamp(0, 1)
     return tried
 '''
+LIONS = """\
+from dataclasses import dataclass
+
+
+def lion(weights, gradients, learning_rate, momentum, weight_decay, memory, *, beta: float = 0.99,
+         warm: int = 1, mood: str = "calm"):
+    for weight, gradient, mean in zip(weights, gradients, memory):
+        update = (momentum * mean + (1 - momentum) * gradient).sign()
+        weight.sub_(learning_rate * (update + weight_decay * weight))
+        mean.mul_(beta).add_((1 - beta) * gradient)
+
+
+@dataclass(frozen=True)
+class Tiger:
+    stripes: int
+
+    def __post_init__(self):
+        if self.stripes % 2:
+            raise ValueError("stripes must be even")
+
+    def __call__(self, weights, gradients, learning_rate):
+        pass
+"""
+"""Optimisers. Their text is part of recorded keys."""
 MY_LAYERS = "HIDDEN = 12\n"
 
 

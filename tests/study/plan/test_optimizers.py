@@ -13,34 +13,12 @@ from study.records.view import param_name
 from study.search.searcher import StudySearcher
 from study.spec import Range, SpecError, StudySpec, around_of, read_studies, settings_of
 from study.spec.settings import WholeRange
+from tests.parts import LIONS
 from tests.records import finished_trial
 from trainers.config import TrainConfig
 from trainers.data.dataset import load_data
 from trainers.train import new_state, train
 
-LIONS = """\
-from dataclasses import dataclass
-
-
-def lion(weights, gradients, learning_rate, momentum, weight_decay, memory, *, beta: float = 0.99,
-         warm: int = 1, mood: str = "calm"):
-    for weight, gradient, mean in zip(weights, gradients, memory):
-        update = (momentum * mean + (1 - momentum) * gradient).sign()
-        weight.sub_(learning_rate * (update + weight_decay * weight))
-        mean.mul_(beta).add_((1 - beta) * gradient)
-
-
-@dataclass(frozen=True)
-class Tiger:
-    stripes: int
-
-    def __post_init__(self):
-        if self.stripes % 2:
-            raise ValueError("stripes must be even")
-
-    def __call__(self, weights, gradients, learning_rate):
-        pass
-"""
 STUDY = """\
 tiny:
   data: {name: digits, samples: 300, test_samples: 100}

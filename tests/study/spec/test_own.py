@@ -9,7 +9,7 @@ from study.plan import space
 from study.plan.naming import network_name
 from study.plan.reasons import changes
 from study.spec import Range, SpecError, StudySpec, read_studies
-from tests.parts import MY_PARTS, write_parts
+from tests.parts import LIONS, MY_PARTS, write_parts
 from trainers.config import own_parts
 
 STUDY = """\
@@ -28,21 +28,6 @@ tiny:
   search: {trials: 2}
   evaluation: {norm: linf, radii: [0.1], objective_radius: 0.1, attack: {my_parts:push: {steps: 3}}}
 """
-LIONS = """\
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Tiger:
-    stripes: int
-
-    def __post_init__(self):
-        if self.stripes % 2:
-            raise ValueError("stripes must be even")
-
-    def __call__(self, weights, gradients, learning_rate):
-        pass
-"""
 MISTAKES = {
     ("my_parts:Net", "my_parts:Nett"): "3: tiny.model.name: my_parts.py:1: there is no Nett; did "
     "you mean Net?",
@@ -55,16 +40,16 @@ MISTAKES = {
     ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: [2, two]}}"): "5: tiny.training."
     "optimizer.lions:Tiger.stripes: must be a whole number, got 'two'",
     ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: [2, 3]}}"): "5: tiny.training.optimizer."
-    "lions:Tiger.stripes: must be even (of lions.py:5), got 3",
+    "lions:Tiger.stripes: must be even (of lions.py:13), got 3",
     ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: {low: 2,\n high: 4}}}"): "5: tiny."
-    "training.optimizer.lions:Tiger.stripes: must be even (of lions.py:5), got 3, which the range "
+    "training.optimizer.lions:Tiger.stripes: must be even (of lions.py:13), got 3, which the range "
     "holds; write a list instead",
     ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripes: {low: 2,\n high: 5}}}"): "6: tiny."
-    "training.optimizer.lions:Tiger.stripes.high: must be even (of lions.py:5), got 5",
+    "training.optimizer.lions:Tiger.stripes.high: must be even (of lions.py:13), got 5",
     ("{my_parts:heavy_ball: {}}", "{lions:Tiger: {stripe: [2]}}"): "5: tiny.training.optimizer."
     "lions:Tiger.stripe: unknown key; did you mean stripes?",
     ("standard: {}", "standard: {training: {optimizer: {lions:Tiger: {stripes: [2,\n 3]}}}}"): "9: "
-    "tiny.methods.standard.training.optimizer.lions:Tiger.stripes: must be even (of lions.py:5)",
+    "tiny.methods.standard.training.optimizer.lions:Tiger.stripes: must be even (of lions.py:13)",
     ("standard: {}", "standard: {training: {optimizer: {lions:Tiger: {stripe: 2}}}}"): "8: tiny."
     "methods.standard.training.optimizer.lions:Tiger.stripe: unknown key; did you mean stripes?",
     ("rho: [0.1, 0.2]", "rho: [-0.1, 0.2]"): "9: tiny.methods.mine.weights.my_parts:Mine.rho: must "
