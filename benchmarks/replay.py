@@ -164,7 +164,8 @@ after a fifth. ASHA is Ray's and has its rungs at the epochs in its name; it jud
 accuracies, MOASHA both. TPE, NSGA-II and GP are Optuna's own, for two objectives; with all seeds
 they are told the means."""
 SLOW = {"GP, one seed": 10}
-"""Ways that decide slowly, with the number of replays that they get at most."""
+"""Ways that decide slowly, with the number of replays that they get at most. With all seeds the GP
+takes an hour for 500."""
 
 
 def replay(table: Table, policy: Policy, number: int) -> dict[str, Replay]:
