@@ -273,6 +273,8 @@ def main() -> None:
     if told.launch:
         launch_empty(Path(told.launch[0]), int(told.launch[1]))
         return
+    # Without bytecode each process would compile all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Ray's workers give way to every other process; without that, outside load falls on all alike.
     os.environ.setdefault("RAY_worker_niceness", "0")
     with tempfile.TemporaryDirectory() as folder:

@@ -52,8 +52,9 @@ ENVIRONMENT = {
     "PYTHONPATH": str(HERE),
 }
 """For the process of either side, and all that it starts."""
-ELSEWHERE = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")
-"""Left out, as they would lead a launch away from its folder."""
+LEFT_OUT = ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")
+"""The first two would lead a launch away from its folder. Without bytecode every process compiles
+all that it imports, so that either side is measured by how many it starts."""
 COUNT = "SELECT COUNT(*) FROM runs WHERE status = 'FINISHED'"
 COUNT_CELLS = f"{COUNT} AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = 'cell')"
 
@@ -136,7 +137,7 @@ def run_ray_tune(folder: Path, file: Path, name: str, num_slots: int) -> None:
 
 def run_side(side: str, file: Path, name: str, num_slots: int, counts: dict[str, int]) -> None:
     """Run a study in a fresh folder and a fresh process; count the runs that it finished."""
-    environment = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    environment = {key: value for key, value in os.environ.items() if key not in LEFT_OUT}
     with tempfile.TemporaryDirectory(prefix="rhoeps-") as temporary:
         folder = Path(temporary)
         copy = folder / "studies.yaml"

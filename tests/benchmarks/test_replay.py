@@ -135,6 +135,7 @@ ROOT = Path(__file__).parents[2]
 ROWS = {
     "all seeds": "random, all seeds",
     "all seeds, suggested by TPE": "TPE, all seeds",
+    "all seeds, suggested by Optuna's GP": "GP, all seeds",
     "all seeds, suggested by NSGA-II": "NSGA-II, all seeds",
     "one seed": "random, one seed",
     "one seed, ASHA": "ASHA 4-8-16, one seed",
