@@ -15,6 +15,7 @@ versions in turn, and their ratio. It prints them, and writes nothing.
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -123,10 +124,14 @@ def records(folder: Path) -> list[Any]:
 
 
 def bookkeeping(studies: dict[int, Bookkeeping]) -> dict[int, dict[str, float]]:
-    """Record trials of each study in turn; give the medians of their CPU seconds, by part."""
+    """Record trials of each study in turn; give the medians of their CPU seconds, by part.
+
+    Garbage is collected before each: else the turn of one study could hold the pauses of all.
+    """
     spent: dict[int, list[dict[str, float]]] = {recorded: [] for recorded in studies}
     for _ in range(ROUNDS):
         for recorded, study in studies.items():
+            gc.collect()
             spent[recorded].append(study.trial())
     return {
         recorded: {

@@ -95,6 +95,9 @@ class Trial:
         self._cell = _rebuild_cell(context, ray_config)
         self._rungs = rungs_of(context.spec, self._cell)
         self._source = str(ray_config["source"])
+        # A worker that was lost may have recorded the cell's end. Those of earlier launches are
+        # gone, but for a cluster's. To ask the store takes the longer, the more runs it has.
+        self._may_be_done = bool(ray_config["again"]) or context.workers_lock is None
         self._restored: Restored | None = None
         self._ray_trial = ray_trial
         self._device = torch.device("cuda" if context.spec.resources.gpu > 0 else "cpu")
@@ -119,9 +122,7 @@ class Trial:
     def advance(self) -> dict[str, Any]:
         """Do the next piece of work, an epoch or the evaluation, and return its result for Ray."""
         if self._epochs is None:
-            # A worker that was lost after the evaluation may have finished the cell before.
-            checkpoint = self._cell.config.evaluation.checkpoint
-            known = runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
+            known = self._find_finished() if self._may_be_done else None
             if known is not None:
                 return _complete(known, 0.0)
             self._open()
@@ -149,6 +150,11 @@ class Trial:
             "training_seconds": epoch.seconds,
             "validation_seconds": epoch.validation_seconds,
         }
+
+    def _find_finished(self) -> tuple[float, float] | None:
+        """Return the objectives of the cell if it is done, else None."""
+        checkpoint = self._cell.config.evaluation.checkpoint
+        return runs.find_finished(self._client, self._context.runs, self._cell.key, checkpoint)
 
     def _label(self, run: TrialRun) -> None:
         """Label the run with how epochs are executed, whenever that has changed."""

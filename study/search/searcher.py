@@ -116,7 +116,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running[trial_id] = cell
         if self._spending is not None:
             self._spending.start(trial_id, self._times.expected(cell), cell.config.training.epochs)
-        return ray_config(cell, self._sources.get(cell.key, ""))
+        again = any(key == cell.key for key, _ in self.losses)
+        return ray_config(cell, self._sources.get(cell.key, ""), again=again)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -416,10 +417,11 @@ def loss_text(epoch: int, losses: int) -> str:
     )
 
 
-def ray_config(cell: Cell, source: str = "") -> dict[str, Any]:
+def ray_config(cell: Cell, source: str = "", *, again: bool = False) -> dict[str, Any]:
     """Convert a cell to Ray's trial config: small, flat, and enough to build the cell again.
 
     source: the run whose stored networks are evaluated; empty for a cell that is trained.
+    again: whether this launch has lost a worker of the cell, which may have recorded its end.
     """
     return {
         "key": cell.key,
@@ -429,6 +431,7 @@ def ray_config(cell: Cell, source: str = "") -> dict[str, Any]:
         "number": cell.configuration.number,
         "seed": cell.seed,
         "source": source,
+        "again": again,
     }
 
 

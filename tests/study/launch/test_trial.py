@@ -182,6 +182,19 @@ def test_a_lost_trial_goes_on_where_it_was_and_ends_as_if_it_was_not(
     assert not kept.exists()
 
 
+def test_the_end_that_a_lost_worker_recorded_is_taken_where_there_may_be_one(
+    make: Any, client: Any, tmp_path: Path
+) -> None:
+    context, chosen = make(epochs=1)
+    done = to_its_end(Trial(context, chosen, "one", Counter()))
+    local = replace(context, workers_lock=tmp_path / "workers.lock")
+    for place, config in ((local, chosen | {"again": True}), (context, chosen)):
+        found = Trial(place, config, "two", Counter()).advance()
+        assert found == done | {"seconds": 0.0}
+    # Elsewhere nobody can have ended the cell, and the store is not asked.
+    assert Trial(local, chosen, "three", Counter()).advance()["epoch"] == 1
+
+
 def test_a_trial_that_a_rung_stopped_goes_on_bit_for_bit_once_nothing_stops_it(
     make: Any, client: Any, few: Dataset
 ) -> None:
