@@ -135,9 +135,29 @@ def run_ray_tune(folder: Path, file: Path, name: str, num_slots: int) -> None:
         raise failed[0]
 
 
+def run_in(folder: Path, side: str, words: Sequence[str]) -> None:
+    """Run Python in a folder, with an empty cache of compiled code, to its end.
+
+    Raises `RuntimeError` with the end of its output if it fails.
+    """
+    environment = {key: value for key, value in os.environ.items() if key not in LEFT_OUT}
+    environment |= ENVIRONMENT | {machine.CACHE_VARIABLE: str(folder / "compiled")}
+    with (folder / "output").open("w+", encoding="utf-8") as output:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        if done.returncode != 0:
+            output.seek(0)
+            raise RuntimeError(f"{side} ended with {done.returncode}:\n{output.read()[-3000:]}")
+
+
 def run_side(side: str, file: Path, name: str, num_slots: int, counts: dict[str, int]) -> None:
     """Run a study in a fresh folder and a fresh process; count the runs that it finished."""
-    environment = {key: value for key, value in os.environ.items() if key not in LEFT_OUT}
     with tempfile.TemporaryDirectory(prefix="rhoeps-") as temporary:
         folder = Path(temporary)
         copy = folder / "studies.yaml"
@@ -147,19 +167,7 @@ def run_side(side: str, file: Path, name: str, num_slots: int, counts: dict[str,
             words = [str(Path(__file__).resolve()), "--ray-tune", str(folder), "--study", name]
             words += ["--file", str(copy), "--slots", str(num_slots)]
             store, query = "mlflow.db", COUNT
-        environment |= ENVIRONMENT | {machine.CACHE_VARIABLE: str(folder / "compiled")}
-        with (folder / "output").open("w+", encoding="utf-8") as output:
-            done = subprocess.run(
-                [sys.executable, *words],
-                cwd=folder,
-                env=environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            if done.returncode != 0:
-                output.seek(0)
-                raise RuntimeError(f"{side} ended with {done.returncode}:\n{output.read()[-3000:]}")
+        run_in(folder, side, words)
         connection = sqlite3.connect(folder / store)
         counts[side] = connection.execute(query).fetchone()[0]
         connection.close()
