@@ -4,6 +4,7 @@ Conditions that all sentences share are stated once. Everything else opens on de
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,10 @@ from analysis.findings.phrases import (
 )
 from analysis.inference.claims import Finding
 from analysis.report.cards import card_key
+from analysis.report.limits import early_stops
 from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
 from analysis.results.results import primary_pair
+from analysis.results.trials import ON_PURPOSE
 from analysis.results.words import attack_text, count_text, value_text, values_text
 
 MOST_SENTENCES = 3
@@ -145,8 +148,10 @@ def _cost(best: Best) -> Cell:
 def _strip(analysis: Analysis, cells: int) -> tuple[Number, ...]:
     results = analysis.results
     seeds = declared_seeds_text(results).partition(" seed")
+    counts = Counter(trial.status for trial in results.absent if trial.status in ON_PURPOSE)
+    early = "; " * bool(counts) + ", ".join(f"{counts[s]} {s}" for s in ON_PURPOSE if s in counts)
     return (
-        Number(value=f"{len(results.trials)} of {cells}", label="trials done"),
+        Number(value=f"{len(results.trials)} of {cells}", label=f"trials done{early}"),
         Number(value=seeds[0], label=f"seed{seeds[2]} per configuration"),
         Number(value=f"{results.num_test:,}".replace(",", "\N{THIN SPACE}"), label="test images"),
         Number(value=_strongest(analysis), label=f"strongest attack; {_checked(analysis)}"),
@@ -176,8 +181,11 @@ def _doubts(analysis: Analysis) -> tuple[str, ...]:
     if not results.trials:
         return ()
     least = min((len(c.trials) for c in analysis.found), default=0)
+    lost = sum(trial.status not in ON_PURPOSE for trial in results.absent)
+    stopped = len(early_stops(results))
     doubts = {
-        f"{count_text(len(results.absent), 'trial')} without a result": bool(results.absent),
+        f"{count_text(lost, 'trial')} without a result": bool(lost),
+        f"{count_text(stopped, 'configuration')} stopped early": bool(stopped),
         "only one seed, so no interval": least < ENOUGH_SEEDS,
         "chosen on the test images": not analysis.choice.on_validation,
         "no stronger attack was run": not analysis.tiers,

@@ -18,7 +18,7 @@ from analysis.fronts.pareto import attained
 from analysis.inference.claims import Interval
 from analysis.results.configurations import ConfigurationResult, Spread
 from analysis.results.results import Results
-from analysis.results.trials import Array
+from analysis.results.trials import ON_PURPOSE, Array
 from analysis.results.words import (
     attack_text,
     count_text,
@@ -136,7 +136,7 @@ def reference_table(results: Results) -> Table:
 def count_table(results: Results, choice: Choice) -> Table:
     """Build the table of counts: each method's configurations, and its trials by state."""
     held = {trial.status for trial in results.absent}
-    early = tuple(state for state in ("stopped", "spared") if state in held)
+    early = tuple(state for state in ON_PURPOSE if state in held)
     states: tuple[str, ...] = ("missing", "failed", "given up", *early)
     rows = []
     for front in choice.fronts:

@@ -331,6 +331,8 @@ class TrialResult:
 AbsentStatus = Literal["missing", "failed", "given up", "stopped", "spared"]
 """`stopped`: at a share of its training, by validation accuracy. `spared`: a further seed of a
 configuration that one seed, or a few, put far from the front."""
+ON_PURPOSE: tuple[AbsentStatus, ...] = ("stopped", "spared")
+"""The absences that the study wanted: no failure, and nothing is left to run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,7 +208,8 @@ def strip(follower: Follower, plan: Plan | None, is_over: bool) -> str:
     if plan is None:
         return f"<p><b>{html.escape(spec.name)}</b>: waiting for a launch to begin</p>"
     running = [one for one in plan.cells if one.state == "running" and one.record is not None]
-    counts = [f"{plan.count('done')} of {plan.num_cells} trials done"]
+    early = [f"{plan.count(s)} {s}" for s in ("stopped", "spared") if plan.count(s)]
+    counts = [f"{plan.count('done')} of {plan.num_cells} trials done", *early]
     failed = plan.count("failed") + plan.count("given up")
     if is_over:
         counts.append(f"{failed} failed · the launch has ended, and this page no longer changes")

@@ -20,7 +20,7 @@ from analysis.report.markdown import ordered
 from analysis.report.screen import MOST_SENTENCES, first_screen, sentences
 from analysis.results.results import Results
 from analysis.results.table import read_table
-from analysis.results.trials import Declaration
+from analysis.results.trials import AbsentStatus, AbsentTrial, Declaration
 
 HERE = Path(__file__).parent
 MOST_WORDS, LONGEST_SENTENCE = 900, 30
@@ -162,6 +162,28 @@ def test_the_answer_leaves_out_a_second_finding_of_a_kind_and_what_no_longer_fit
     other, last = replace(again, kind="b", plain="D. E."), replace(again, kind="c", plain="F.")
     answer = first_screen(analysed, [one, again, other, last]).answer
     assert [finding.plain for finding in answer] == ["A is so. B is so.", "F."]
+
+
+def test_what_a_rung_stopped_is_no_trial_without_a_result(
+    analysed: Analysis, recorded: Results
+) -> None:
+    def absent(seed: int, status: AbsentStatus, reason: str) -> AbsentTrial:
+        values = {"rho": 0.9}
+        return AbsentTrial(method="sam", values=values, seed=seed, status=status, reason=reason)
+
+    stopped = (
+        absent(0, "stopped", "stopped at epoch 4 of 20"),
+        absent(1, "stopped", "not started: its configuration was stopped"),
+        absent(2, "spared", "not started"),
+    )
+    screen = first_screen(replace(analysed, results=replace(recorded, absent=stopped)), ())
+    assert screen.strip[0].value == "51 of 54"
+    assert screen.strip[0].label == "trials done; 2 stopped, 1 spared"
+    assert "1 configuration stopped early" in screen.doubts
+    assert not [doubt for doubt in screen.doubts if "without a result" in doubt]
+    failed = (*stopped, absent(3, "failed", "diverged"))
+    screen = first_screen(replace(analysed, results=replace(recorded, absent=failed)), ())
+    assert "1 trial without a result" in screen.doubts
 
 
 def test_methods_whose_intervals_overlap_are_not_called_far_apart(analysed: Analysis) -> None:

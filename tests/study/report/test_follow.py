@@ -45,6 +45,9 @@ def test_the_strip_tells_what_runs_the_time_left_and_how_the_interval_shrinks(
     assert "±20.0 → ±10.0" in text
     assert text.count("<circle") == 2
     assert "no longer changes" in strip(follower, plan, is_over=True)
+    cells = (*plan.cells[:-1], replace(plan.cells[-1], state="stopped"))
+    text = strip(follower, replace(plan, cells=cells), is_over=True)
+    assert "2 of 12 trials done · 1 stopped · 0 failed" in text
 
 
 def test_the_page_reads_the_strip_from_the_script_beside_it(follower: Follower) -> None:
