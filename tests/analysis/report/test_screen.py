@@ -181,7 +181,10 @@ def test_what_a_rung_stopped_is_no_trial_without_a_result(
     assert screen.strip[0].label == "trials done; 2 stopped, 1 spared"
     assert "1 configuration stopped early" in screen.doubts
     assert not [doubt for doubt in screen.doubts if "without a result" in doubt]
-    failed = (*stopped, absent(3, "failed", "diverged"))
+    failed = (
+        *stopped,
+        replace(stopped[0], values={"rho": 0.8}, status="failed", reason="diverged"),
+    )
     screen = first_screen(replace(analysed, results=replace(recorded, absent=failed)), ())
     assert "1 trial without a result" in screen.doubts
 
