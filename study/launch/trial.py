@@ -95,8 +95,8 @@ class Trial:
         self._cell = _rebuild_cell(context, ray_config)
         self._rungs = rungs_of(context.spec, self._cell)
         self._source = str(ray_config["source"])
-        # A worker that was lost may have recorded the cell's end. Those of earlier launches are
-        # gone, but for a cluster's. To ask the store takes the longer, the more runs it has.
+        # Another worker of this launch may have recorded the cell's end. Those of earlier launches
+        # are gone, but for a cluster's. To ask the store takes the longer, the more runs it has.
         self._may_be_done = bool(ray_config["again"]) or context.workers_lock is None
         self._restored: Restored | None = None
         self._ray_trial = ray_trial

@@ -87,6 +87,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if planned.source is not None
         }
         self._running: dict[str, Cell] = {}
+        self._handed: set[str] = set()
+        """Keys of the cells that were handed out."""
         self._epochs: Counter[str] = Counter()
         """The last epoch that each running trial reported."""
         self._reported: Counter[str] = Counter()
@@ -116,7 +118,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running[trial_id] = cell
         if self._spending is not None:
             self._spending.start(trial_id, self._times.expected(cell), cell.config.training.epochs)
-        again = any(key == cell.key for key, _ in self.losses)
+        again = cell.key in self._handed
+        self._handed.add(cell.key)
         return ray_config(cell, self._sources.get(cell.key, ""), again=again)
 
     def on_trial_complete(
@@ -203,14 +206,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 self._queue.append(cell)
 
     def _next_cell(self) -> Cell | None:
-        """Return the next cell that fits into the budget; None if there is none, or none yet."""
+        """Return the next cell that fits into the budget; None if there is none, or none yet.
+
+        Methods may suggest the same cell. It waits while it runs for another one.
+        """
+        running = {cell.key for cell in self._running.values()}
         while True:
             if not self._queue:
                 self._ask()
             if self._queue:
-                cell = self._queue.popleft()
+                cell = next((one for one in self._queue if one.key not in running), None)
+                if cell is None:
+                    return None
+                self._queue.remove(cell)
             else:
-                running = {cell.key for cell in self._running.values()}
                 raced = self._race.next_cell(running) if self._race is not None else None
                 if raced is None:
                     return None
@@ -421,7 +430,8 @@ def ray_config(cell: Cell, source: str = "", *, again: bool = False) -> dict[str
     """Convert a cell to Ray's trial config: small, flat, and enough to build the cell again.
 
     source: the run whose stored networks are evaluated; empty for a cell that is trained.
-    again: whether this launch has lost a worker of the cell, which may have recorded its end.
+    again: whether this launch has handed out the cell before, so that it may be done: its worker
+    was lost, or another method suggested it, too.
     """
     return {
         "key": cell.key,

@@ -391,3 +391,25 @@ def test_range_of_whole_numbers_beside_a_list_of_them_finishes(read: Read) -> No
     run_to_the_end(world)
     assert set(world.finished().values()) == {1}
     assert make_plan(world.spec, DATA, world.records).num_open == 0
+
+
+def test_cell_that_two_methods_suggest_runs_once_and_is_then_looked_up(read: Read) -> None:
+    sides = "inputs: {pgd: {norm: linf, epsilon: 0.1, steps: {low: 1, high: 3}}}"
+    text = read.text.replace(  # type: ignore[attr-defined]
+        "{weights: {sam: {rho: {low: 0.05, high: 0.8, log: true}}},\n"
+        "             inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 1}}}",
+        f"{{{sides}}}\n    narrow: {{{sides.replace('3', '2')}}}",
+    ).replace("seeds: [0, 1]", "seeds: [0]")
+    searcher = StudySearcher(read(text=text), make_plan(read(text=text), DATA, []))
+    handed: list[tuple[str, bool]] = []
+    names: list[str] = []
+    while (given := searcher.suggest(f"trial {len(handed)}")) != Searcher.FINISHED:
+        if given is None:  # whatever is left waits for the first of those that run
+            done = {"complete": True, "objective_clean": 0.5, "objective_robust": 0.5}
+            searcher.on_trial_complete(names.pop(0), done)
+            continue
+        names.append(f"trial {len(handed)}")
+        handed.append((given["key"], given["again"]))
+        assert len({cell.key for cell in searcher.trial_cells.values()}) == len(names)
+    # Three of the grid, three of the first method, and two of these of the other one.
+    assert [again for _, again in handed] == [False] * 6 + [True] * 2
