@@ -14,6 +14,7 @@ from study.plan import space
 from study.plan.budget import LeftOut, Spending, devices_of
 from study.plan.plan import (
     CLOSED,
+    MAX_FAILURES_OF_A_CELL,
     Plan,
     PlannedBlock,
     PlannedCell,
@@ -59,6 +60,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """Cells that failed in this launch, each with its reason."""
         self.num_broken = 0
         """Failed cells that no detector ended; a broken study has many of them."""
+        self._failed = Counter({planned.cell.key: planned.failures for planned in plan.cells})
+        """How often each cell has failed, in this launch and before."""
         self.losses: Counter[tuple[str, int]] = Counter()
         """Lost workers of this launch, by the cell's key and the last epoch it reported."""
         self.last_lost: Cell | None = None
@@ -148,7 +151,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result.get("complete"):
             objectives = (result["objective_clean"], result["objective_robust"])
             self._tell(cell, objectives)
-            self._queue.extendleft(reversed(self._held.pop(cell.configuration, [])))
+            self._release(cell)
             return
         if trial_id in self.stopped:
             self._drop(cell)
@@ -156,6 +159,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result.get("failed"):
             self.failures.append((cell, str(result["reason"])))
             self.num_broken += not result.get("ended")
+            self._failed[cell.key] += not error
+            if result.get("ended") or self._failed[cell.key] >= MAX_FAILURES_OF_A_CELL:
+                self._release(cell)  # as the next launch would, which tries this cell no more
         self._tell(cell, None)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -240,6 +246,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         refusal = self._spending.refusal(self._times.expected(cell), epochs)
         self.left_out = replace(self.left_out, limit=refusal or self.left_out.limit)
         return not refusal
+
+    def _release(self, cell: Cell) -> None:
+        """Queue the further seeds that wait for a cell."""
+        self._queue.extendleft(reversed(self._held.pop(cell.configuration, [])))
 
     def _drop(self, cell: Cell) -> None:
         """Report a stopped configuration to Optuna as pruned, and drop its further seeds."""
