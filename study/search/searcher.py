@@ -204,9 +204,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             is_stoppable = configuration.method in self._stops
             if planned.source is not None or is_judge(self._spec, cell):
                 self._queue.append(cell)
-            elif self._race is not None:
+            elif self._race is not None and not planned.is_further:
                 continue  # which hands them out, by what is then known
-            elif is_stoppable and judges[configuration] not in CLOSED:
+            elif is_stoppable and judges.get(configuration, "done") not in CLOSED:
                 self._held[configuration].append(cell)
             else:
                 self._queue.append(cell)
