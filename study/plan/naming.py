@@ -15,6 +15,7 @@ from study.spec import (
     fidelity_of,
     models_of,
     settings_of,
+    stop_of,
     swept_in,
 )
 from study.spec.around import training_config
@@ -89,6 +90,14 @@ def fidelity_text(spec: StudySpec, method: str) -> str:
     *fewer, whole = stop.fidelity.steps
     parts = [f"{n} to {r:g}" for n, r in zip(fewer, stop.rungs, strict=True) if n < whole]
     return ", ".join([f"{one} of the epochs" for one in parts[:1]] + parts[1:])
+
+
+def rungs_text(spec: StudySpec, method: str) -> str:
+    """Format where a method's trainings may be stopped; empty if they never are."""
+    stop = stop_of(spec, method)
+    if stop is None:
+        return ""
+    return f"at {', '.join(f'{one:g}' for one in stop.rungs)} of the epochs, keep {stop.keep:g}"
 
 
 def threat_name(norm: str, *radii: float) -> str:
