@@ -230,8 +230,7 @@ def _absent_text(results: Results) -> str:
 
 def _stop_limits(results: Results) -> list[Limit]:
     """Return how many configurations were stopped early, and what that means for claims."""
-    # The seeds that were not started because their configuration was stopped say so instead.
-    stopped = [t.reason for t in results.absent if t.status == "stopped" and "epoch" in t.reason]
+    stopped = [trial.reason for trial in results.stopped]
     if not stopped:
         return []
     places = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(stopped).items()))

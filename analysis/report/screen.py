@@ -175,9 +175,14 @@ def _doubts(analysis: Analysis) -> tuple[str, ...]:
     results = analysis.results
     if not results.trials:
         return ()
-    least = min((len(c.trials) for c in analysis.found), default=0)
+    raced = [len(c.trials) for c in analysis.found if c.key not in results.spared]
+    least = min(raced, default=0)
+    # What a search stops or spares lacks nothing.
+    lacking = [one for one in results.absent if one.status not in ("stopped", "spared")]
+    stopped = len(results.stopped)
     doubts = {
-        f"{count_text(len(results.absent), 'trial')} without a result": bool(results.absent),
+        f"{count_text(len(lacking), 'trial')} without a result": bool(lacking),
+        f"{count_text(stopped, 'configuration')} stopped early": stopped > 0,
         "only one seed, so no interval": least < ENOUGH_SEEDS,
         "chosen on the test images": not analysis.choice.on_validation,
         "no stronger attack was run": not analysis.tiers,
