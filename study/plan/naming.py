@@ -12,6 +12,7 @@ from study.spec import (
     Range,
     Start,
     StudySpec,
+    around_of,
     fidelity_of,
     models_of,
     settings_of,
@@ -20,6 +21,7 @@ from study.spec import (
 )
 from study.spec.around import training_config
 from study.spec.own import OPTIMIZER
+from study.spec.search import fidelity_until
 from study.spec.settings import Setting, choices, first_choices, is_swept
 from trainers.config import ModelConfig
 
@@ -86,6 +88,9 @@ def fidelity_text(spec: StudySpec, method: str) -> str:
     """
     stop = fidelity_of(spec, method)
     if stop is None or stop.fidelity is None:
+        return ""
+    totals = choices(around_of(spec, method, "training")["epochs"])
+    if all(fidelity_until(stop, int(total)) == "none" for total in totals):
         return ""
     *fewer, whole = stop.fidelity.steps
     parts = [f"{n} to {r:g}" for n, r in zip(fewer, stop.rungs, strict=True) if n < whole]
