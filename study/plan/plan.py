@@ -313,12 +313,9 @@ def _stopped(
 ) -> tuple[PlannedCell, ...]:
     """Mark what is left of stopped configurations: the seed that was stopped decides for them."""
     stopped = {p.cell.configuration for p in (*cells, *among) if p.state == "stopped"}
-    return tuple(
-        replace(p, state="stopped")
-        if p.cell.configuration in stopped and p.state not in CLOSED
-        else p
-        for p in cells
-    )
+    left = [p.cell.configuration in stopped and p.state not in CLOSED for p in cells]
+    pairs = zip(cells, left, strict=True)
+    return tuple(replace(p, state="stopped") if is_left else p for p, is_left in pairs)
 
 
 def _spared(spec: StudySpec, cells: list[tuple[PlannedCell, ...]]) -> list[tuple[PlannedCell, ...]]:
@@ -439,9 +436,7 @@ def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:
     return sum(other.key == block.key for other in declared) > 1
 
 
-def _grid_points(
-    spec: StudySpec, block: Block, fingerprint: str
-) -> set[tuple[tuple[str, Value], ...]]:
+def _grid_points(spec: StudySpec, block: Block, fingerprint: str) -> set[space.Values]:
     """Collect the study's own grid configurations that the block could have suggested."""
     found = set()
     for configuration in space.grid_configurations(spec):

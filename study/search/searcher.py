@@ -48,12 +48,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     they wait for the whole search, and Optuna is told the first seed's objectives.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        plan: Plan,
-        began: float = 0.0,
-    ) -> None:
+    def __init__(self, spec: StudySpec, plan: Plan, began: float = 0.0) -> None:
         """Begin with a plan. `began`: when the launch did, by `time.time()`, for its budget."""
         super().__init__()
         self.failures: list[tuple[Cell, str]] = []
