@@ -13,6 +13,7 @@ from study.plan.fronts import front_so_far
 from study.plan.plan import CellState, Plan
 from study.plan.reasons import NEVER_RUN, count_last_read, reasons
 from study.plan.space import Cell, Configuration
+from study.plan.stops import is_adaptive
 from study.plan.times import Estimate, estimate
 from study.records.attacks import CheckRecord
 from study.report.power import Design, expected_power
@@ -50,6 +51,7 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     _print_sweeps(spec, plan)
     _print_starts(spec)
     _print_fidelity(spec)
+    _print_rungs(spec)
     _print_reused(spec, plan)
     _print_last_read(spec, plan)
     _print_reasons(spec, plan)
@@ -71,6 +73,11 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
     if to_evaluate:
         what += f"; {to_evaluate} of them only evaluate stored networks"
     print(f"to run: {what}")
+    if is_adaptive(spec):
+        later = sum(block.to_search for block in plan.blocks) * (len(spec.seeds) - 1)
+        further = plan.count("spared") + later
+        if further:
+            print(f"  and up to {further} further seeds, where it is undecided who is on a front")
     print(f"time: {_estimate(spec, plan, num_slots)}")
     if spec.budget is not None:
         print(f"budget: {_purchase(spec, plan, num_slots)}")
@@ -331,6 +338,12 @@ def _print_fidelity(spec: StudySpec) -> None:
     for fewer, names in _methods_by(spec, naming.fidelity_text):
         shares = ", ".join(f"{name} {_passes_left(spec, name):.0%}" for name in names)
         print(f"fewer steps in {', '.join(names)}: {fewer}; passes of a training: {shares}")
+
+
+def _print_rungs(spec: StudySpec) -> None:
+    """Print which methods' trainings may be stopped, and where."""
+    for rungs, names in _methods_by(spec, naming.rungs_text):
+        print(f"rungs in {', '.join(names)}: {rungs}")
 
 
 def _passes_left(spec: StudySpec, method: str) -> float:

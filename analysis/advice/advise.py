@@ -91,7 +91,9 @@ def advise(
     if results.is_comparison or not found:
         return ()
     study = read_study(results, found, replicates)
-    if min(study.counts) < 2 or replicates.freedom < LEAST_FREEDOM:
+    pairs = zip(found, study.counts, strict=True)
+    fewest = min((count for one, count in pairs if one.key not in results.spared), default=0)
+    if fewest < 2 or replicates.freedom < LEAST_FREEDOM:
         return (_of_everything(study),)
     listed = []
     contrasts = view.contrasts

@@ -228,15 +228,9 @@ def _absent_text(results: Results) -> str:
     )
 
 
-def early_stops(results: Results) -> list[str]:
-    """Return where each of the configurations that were stopped early was stopped."""
-    # The seeds that were not started because their configuration was stopped say so instead.
-    return [t.reason for t in results.absent if t.status == "stopped" and "epoch" in t.reason]
-
-
 def _stop_limits(results: Results) -> list[Limit]:
     """Return how many configurations were stopped early, and what that means for claims."""
-    stopped = early_stops(results)
+    stopped = [trial.reason for trial in results.stopped]
     if not stopped:
         return []
     places = ", ".join(f"{count} {reason}" for reason, count in sorted(Counter(stopped).items()))

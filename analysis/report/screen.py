@@ -19,7 +19,6 @@ from analysis.findings.phrases import (
 )
 from analysis.inference.claims import Finding
 from analysis.report.cards import card_key
-from analysis.report.limits import early_stops
 from analysis.report.tables import Cell, Table, interval_cell, method_cell, standard_steps
 from analysis.results.results import primary_pair
 from analysis.results.trials import ON_PURPOSE
@@ -180,9 +179,10 @@ def _doubts(analysis: Analysis) -> tuple[str, ...]:
     results = analysis.results
     if not results.trials:
         return ()
-    least = min((len(c.trials) for c in analysis.found), default=0)
+    raced = [len(c.trials) for c in analysis.found if c.key not in results.spared]
+    least = min(raced, default=0)
     lost = sum(trial.status not in ON_PURPOSE for trial in results.absent)
-    stopped = len(early_stops(results))
+    stopped = len(results.stopped)
     doubts = {
         f"{count_text(lost, 'trial')} without a result": bool(lost),
         f"{count_text(stopped, 'configuration')} stopped early": bool(stopped),

@@ -171,6 +171,19 @@ class Results:
         _check_training(self)
         _check_references(self)
 
+    @property
+    def stopped(self) -> tuple[AbsentTrial, ...]:
+        """Return the trials that a search stopped early, one for each configuration."""
+        # The seeds that were not started because their configuration was stopped say so instead.
+        return tuple(t for t in self.absent if t.status == "stopped" and "epoch" in t.reason)
+
+    @property
+    def spared(self) -> frozenset[Key]:
+        """Return the keys of configurations that were spared further seeds, on purpose."""
+        return frozenset(
+            configuration_key(t.method, t.values) for t in self.absent if t.status == "spared"
+        )
+
     def to_frame(self) -> "DataFrame":
         """Return a pandas table with a row for each trial; columns as in `notebook.frames`."""
         frame: DataFrame = notebook("frames").trials_frame(self)

@@ -95,9 +95,11 @@ class Trial:
         self._cell = _rebuild_cell(context, ray_config)
         self._rungs = rungs_of(context.spec, self._cell)
         self._source = str(ray_config["source"])
-        # A worker that was lost may have recorded the cell's end. Those of earlier launches are
-        # gone, but for a cluster's. To ask the store takes the longer, the more runs it has.
-        self._may_be_done = bool(ray_config["again"]) or context.workers_lock is None
+        # Another worker of this launch may have recorded the cell's end. Those of earlier launches
+        # are gone, but for a cluster's, or another machine's whose lease ran out. To ask the store
+        # takes the longer, the more runs it has.
+        has_others = context.workers_lock is None or context.store.is_shared
+        self._may_be_done = bool(ray_config["again"]) or has_others
         self._restored: Restored | None = None
         self._ray_trial = ray_trial
         self._device = torch.device("cuda" if context.spec.resources.gpu > 0 else "cpu")

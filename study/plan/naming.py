@@ -12,13 +12,16 @@ from study.spec import (
     Range,
     Start,
     StudySpec,
+    around_of,
     fidelity_of,
     models_of,
     settings_of,
+    stop_of,
     swept_in,
 )
 from study.spec.around import training_config
 from study.spec.own import OPTIMIZER
+from study.spec.search import fidelity_until
 from study.spec.settings import Setting, choices, first_choices, is_swept
 from trainers.config import ModelConfig
 
@@ -86,9 +89,20 @@ def fidelity_text(spec: StudySpec, method: str) -> str:
     stop = fidelity_of(spec, method)
     if stop is None or stop.fidelity is None:
         return ""
+    totals = choices(around_of(spec, method, "training")["epochs"])
+    if all(fidelity_until(stop, int(total)) == "none" for total in totals):
+        return ""
     *fewer, whole = stop.fidelity.steps
     parts = [f"{n} to {r:g}" for n, r in zip(fewer, stop.rungs, strict=True) if n < whole]
     return ", ".join([f"{one} of the epochs" for one in parts[:1]] + parts[1:])
+
+
+def rungs_text(spec: StudySpec, method: str) -> str:
+    """Format where a method's trainings may be stopped; empty if they never are."""
+    stop = stop_of(spec, method)
+    if stop is None:
+        return ""
+    return f"at {', '.join(f'{one:g}' for one in stop.rungs)} of the epochs, keep {stop.keep:g}"
 
 
 def threat_name(norm: str, *radii: float) -> str:

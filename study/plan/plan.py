@@ -2,7 +2,7 @@
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from statistics import fmean
@@ -75,6 +75,8 @@ class PlannedCell:
     failures: int
     source: TrialRecord | None = None
     """The trial whose stored networks are to be evaluated; None for a cell in any other state."""
+    is_further: bool = False
+    """Whether it is of the declared further trials, which no race of seeds leaves out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,15 +191,15 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
     for planned in blocks:
         configurations.extend(planned.suggestions)
     cells = [
-        tuple(_plan_cell(cell, stored) for cell in space.cells(spec, configuration, fingerprint))
-        for configuration in configurations
+        _stopped([_plan_cell(one, stored) for one in space.cells(spec, made, fingerprint)])
+        for made in configurations
     ]
     return Plan(
         study=spec.name,
         fingerprint=fingerprint,
         cells=(
-            *itertools.chain(*_spared(spec, [_stopped(seeds) for seeds in cells])),
-            *_more_cells(spec, fingerprint, stored, itertools.chain(*cells)),
+            *itertools.chain(*_spared(spec, cells)),
+            *_more_cells(spec, fingerprint, stored, [*itertools.chain(*cells)]),
         ),
         blocks=blocks,
         seeds=1 if is_adaptive(spec) else len(spec.seeds),
@@ -206,15 +208,17 @@ def make_plan(spec: StudySpec, fingerprint: str, records: Iterable[TrialRecord])
 
 
 def _more_cells(
-    spec: StudySpec, fingerprint: str, stored: "_Stored", planned: Iterable[PlannedCell]
-) -> Iterator[PlannedCell]:
+    spec: StudySpec, fingerprint: str, stored: "_Stored", planned: Sequence[PlannedCell]
+) -> list[PlannedCell]:
     """Plan the declared further trials, each once, without those that are planned already."""
     known = {(one.cell.configuration.method, one.cell.key) for one in planned}
+    found = []
     for made, seeds in space.more_trials(spec):
         for cell in space.cells(spec, made, fingerprint, seeds):
             if (made.method, cell.key) not in known:
                 known.add((made.method, cell.key))
-                yield _plan_cell(cell, stored)
+                found.append(replace(_plan_cell(cell, stored), is_further=True))
+    return list(_stopped(found, among=planned))
 
 
 class _Stored:
@@ -304,14 +308,14 @@ def _plan_cell(cell: Cell, stored: _Stored) -> PlannedCell:
     return PlannedCell(cell=cell, state=state, record=record, failures=len(failed), source=source)
 
 
-def _stopped(seeds: tuple[PlannedCell, ...]) -> tuple[PlannedCell, ...]:
-    """Mark what is left of a stopped configuration: its first seed decides for the others."""
-    if seeds[0].state != "stopped":
-        return seeds
-    return tuple(
-        planned if planned.state in CLOSED else replace(planned, state="stopped")
-        for planned in seeds
-    )
+def _stopped(
+    cells: Sequence[PlannedCell], among: Sequence[PlannedCell] = ()
+) -> tuple[PlannedCell, ...]:
+    """Mark what is left of stopped configurations: the seed that was stopped decides for them."""
+    stopped = {p.cell.configuration for p in (*cells, *among) if p.state == "stopped"}
+    left = [p.cell.configuration in stopped and p.state not in CLOSED for p in cells]
+    pairs = zip(cells, left, strict=True)
+    return tuple(replace(p, state="stopped") if is_left else p for p, is_left in pairs)
 
 
 def _spared(spec: StudySpec, cells: list[tuple[PlannedCell, ...]]) -> list[tuple[PlannedCell, ...]]:
@@ -432,9 +436,7 @@ def _is_shared(block: Block, declared: tuple[Block, ...]) -> bool:
     return sum(other.key == block.key for other in declared) > 1
 
 
-def _grid_points(
-    spec: StudySpec, block: Block, fingerprint: str
-) -> set[tuple[tuple[str, Value], ...]]:
+def _grid_points(spec: StudySpec, block: Block, fingerprint: str) -> set[space.Values]:
     """Collect the study's own grid configurations that the block could have suggested."""
     found = set()
     for configuration in space.grid_configurations(spec):

@@ -10,6 +10,7 @@ from typing import Any
 from study.plan.naming import threat_name
 from study.plan.plan import LAST_ALONE_TAG, Plan, PlannedCell, TrialRecord, knows_best_epoch
 from study.plan.space import Cell, canonical
+from study.plan.stops import STOPPED_TAG
 from study.spec import StudySpec
 
 LOST_TAG = "lost"
@@ -97,6 +98,8 @@ def _ending(tried: list[TrialRecord]) -> str:
         return "running"
     if last.status == "FAILED":
         return f"failed: {last.reason}"
+    if STOPPED_TAG in last.labels:
+        return f"stopped after epoch {last.labels[STOPPED_TAG]}, by another rule than today's"
     if LOST_TAG not in last.labels:
         return last.reason or "stopped before its end"
     epoch = last.labels[LOST_TAG]

@@ -14,6 +14,7 @@ from study.plan import space
 from study.plan.budget import LeftOut, Spending, devices_of
 from study.plan.plan import (
     CLOSED,
+    MAX_FAILURES_OF_A_CELL,
     Plan,
     PlannedBlock,
     PlannedCell,
@@ -47,18 +48,15 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     they wait for the whole search, and Optuna is told the first seed's objectives.
     """
 
-    def __init__(
-        self,
-        spec: StudySpec,
-        plan: Plan,
-        began: float = 0.0,
-    ) -> None:
+    def __init__(self, spec: StudySpec, plan: Plan, began: float = 0.0) -> None:
         """Begin with a plan. `began`: when the launch did, by `time.time()`, for its budget."""
         super().__init__()
         self.failures: list[tuple[Cell, str]] = []
         """Cells that failed in this launch, each with its reason."""
         self.num_broken = 0
         """Failed cells that no detector ended; a broken study has many of them."""
+        self._failed = Counter({planned.cell.key: planned.failures for planned in plan.cells})
+        """How often each cell has failed, in this launch and before."""
         self.losses: Counter[tuple[str, int]] = Counter()
         """Lost workers of this launch, by the cell's key and the last epoch it reported."""
         self.last_lost: Cell | None = None
@@ -87,6 +85,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             if planned.source is not None
         }
         self._running: dict[str, Cell] = {}
+        self._handed: set[str] = set()
+        """Keys of the cells that were handed out."""
         self._epochs: Counter[str] = Counter()
         """The last epoch that each running trial reported."""
         self._reported: Counter[str] = Counter()
@@ -116,7 +116,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._running[trial_id] = cell
         if self._spending is not None:
             self._spending.start(trial_id, self._times.expected(cell), cell.config.training.epochs)
-        again = any(key == cell.key for key, _ in self.losses)
+        again = cell.key in self._handed
+        self._handed.add(cell.key)
         return ray_config(cell, self._sources.get(cell.key, ""), again=again)
 
     def on_trial_complete(
@@ -145,7 +146,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result.get("complete"):
             objectives = (result["objective_clean"], result["objective_robust"])
             self._tell(cell, objectives)
-            self._queue.extendleft(reversed(self._held.pop(cell.configuration, [])))
+            self._release(cell)
             return
         if trial_id in self.stopped:
             self._drop(cell)
@@ -153,6 +154,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result.get("failed"):
             self.failures.append((cell, str(result["reason"])))
             self.num_broken += not result.get("ended")
+            self._failed[cell.key] += not error
+            if result.get("ended") or self._failed[cell.key] >= MAX_FAILURES_OF_A_CELL:
+                self._release(cell)  # as the next launch would, which tries this cell no more
         self._tell(cell, None)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -195,22 +199,28 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             is_stoppable = configuration.method in self._stops
             if planned.source is not None or is_judge(self._spec, cell):
                 self._queue.append(cell)
-            elif self._race is not None:
+            elif self._race is not None and not planned.is_further:
                 continue  # which hands them out, by what is then known
-            elif is_stoppable and judges[configuration] not in CLOSED:
+            elif is_stoppable and judges.get(configuration, "done") not in CLOSED:
                 self._held[configuration].append(cell)
             else:
                 self._queue.append(cell)
 
     def _next_cell(self) -> Cell | None:
-        """Return the next cell that fits into the budget; None if there is none, or none yet."""
+        """Return the next cell that fits into the budget; None if there is none, or none yet.
+
+        Methods may suggest the same cell. It waits while it runs for another one.
+        """
+        running = {cell.key for cell in self._running.values()}
         while True:
             if not self._queue:
                 self._ask()
             if self._queue:
-                cell = self._queue.popleft()
+                cell = next((one for one in self._queue if one.key not in running), None)
+                if cell is None:
+                    return None
+                self._queue.remove(cell)
             else:
-                running = {cell.key for cell in self._running.values()}
                 raced = self._race.next_cell(running) if self._race is not None else None
                 if raced is None:
                     return None
@@ -231,6 +241,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         refusal = self._spending.refusal(self._times.expected(cell), epochs)
         self.left_out = replace(self.left_out, limit=refusal or self.left_out.limit)
         return not refusal
+
+    def _release(self, cell: Cell) -> None:
+        """Queue the further seeds that wait for a cell."""
+        self._queue.extendleft(reversed(self._held.pop(cell.configuration, [])))
 
     def _drop(self, cell: Cell) -> None:
         """Report a stopped configuration to Optuna as pruned, and drop its further seeds."""
@@ -421,7 +435,8 @@ def ray_config(cell: Cell, source: str = "", *, again: bool = False) -> dict[str
     """Convert a cell to Ray's trial config: small, flat, and enough to build the cell again.
 
     source: the run whose stored networks are evaluated; empty for a cell that is trained.
-    again: whether this launch has lost a worker of the cell, which may have recorded its end.
+    again: whether this launch has handed out the cell before, so that it may be done: its worker
+    was lost, or another method suggested it, too.
     """
     return {
         "key": cell.key,

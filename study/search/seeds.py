@@ -25,6 +25,8 @@ class SeedRace:
         grouped: dict[Configuration, list[Cell]] = {}
         for planned in plan.cells:
             cell = planned.cell
+            if planned.is_further:  # they run in any case, and the plan's rule leaves them out
+                continue
             grouped.setdefault(cell.configuration, []).append(cell)
             if planned.record is not None and planned.record.objectives is not None:
                 self._known[cell.key] = planned.record.objectives

@@ -53,6 +53,8 @@ EXAMPLES: dict[str, Any] = {
     "rungs": (0.5,),
     "keep": 0.5,
     "grids": True,
+    "fidelity": {"steps": (2, 10)},
+    "fidelity.steps": (2, 10),
     "search.seeds": "adaptive",
     "budget": {"hours": 8},
     "hours": 8,

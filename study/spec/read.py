@@ -273,7 +273,7 @@ def _check_fidelity(spec: StudySpec, notes: Notes) -> None:
             got = " to " if isinstance(steps, Range) else ", "
             text = f"must end with the steps of {name}, {got.join(map(str, choices(steps)))}"
             text += f", got {last}; write one number of steps in every method that may be stopped"
-            notes.add((*place, "steps"), text, [(spec.name, "methods")])
+            notes.add((*place, "steps"), text, [(spec.name, "methods"), place])
 
 
 def _with_defaults(spec: StudySpec, name: str) -> tuple[Any, ...]:

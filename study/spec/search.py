@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from study.spec.claims import required
+from study.spec.mistakes import shown
 from study.spec.settings import Part, rule_error
 from trainers.config import Fidelity
 
@@ -119,9 +120,8 @@ def _read_stop(value: object) -> object:
         return value
     if value == NEVER:
         return None
-    got = "nothing" if value is None else f"{value!r}"
     raise rule_error(
-        f"must be never, or rungs and a share, got {got}; write for example "
+        f"must be never, or rungs and a share, got {shown(value)}; write for example "
         "stop: {rungs: [0.5], keep: 0.5}"
     )
 

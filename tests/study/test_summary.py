@@ -108,3 +108,18 @@ def test_a_plan_says_what_is_swept_and_what_trainings_start_from(
         "start of sam, sam_at: other sam rho=0.2 of the same seed, best (00000000, 11111111)",
     ):
         assert f"{line}\n" in printed
+
+
+def test_a_plan_says_what_may_be_stopped_and_how_many_seeds_may_follow(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop = "search: {trials: 3, stop: {rungs: [0.2, 0.5], keep: 0.5}, seeds: adaptive}"
+    spec = read(text=read.text.replace("search: {trials: 3}", stop))  # type: ignore[attr-defined]
+    summary.print_plan(spec, make_plan(spec, DATA, []), 2)
+    printed = capsys.readouterr().out
+    for line in (
+        "rungs in sam_at: at 0.2, 0.5 of the epochs, keep 0.5",
+        "to run: 6 trials of 1 CPU, 0 GPU each, 2 at a time",
+        "  and up to 6 further seeds, where it is undecided who is on a front",
+    ):
+        assert f"{line}\n" in printed

@@ -14,6 +14,8 @@ from analysis.advice.words import NOTHING, advice_texts, next_line
 from analysis.document import Analysis, read_json, write_json
 from analysis.report.data_files import next_yaml
 from analysis.report.page import page
+from analysis.report.screen import first_screen
+from analysis.results.trials import AbsentStatus, AbsentTrial
 from tests.analysis.advice.lab import Lab
 
 LAB = Lab(number=4)
@@ -140,6 +142,29 @@ def test_with_one_seed_more_seeds_come_first() -> None:
     one = analyse(LAB.study(LAB.first(1), 1), replicates=50)
     assert [advice.kind for advice in one.advice] == ["seed noise"]
     assert yaml.safe_load(next_yaml(one)) == {"a laboratory": {"seeds": [0, 1, 2]}}
+
+
+def test_seeds_that_a_race_spares_are_not_asked_for() -> None:
+    results = LAB.study(LAB.first())
+    far = results.trials[-1]
+    twins = [t for t in results.trials if (t.method, t.values) == (far.method, far.values)]
+    gone = [t for t in twins if t.seed != far.seed]
+
+    def analysed(status: AbsentStatus) -> Analysis:
+        absent = tuple(
+            AbsentTrial(method=t.method, values=t.values, seed=t.seed, status=status, reason="")
+            for t in gone
+        )
+        trials = tuple(t for t in results.trials if not any(t is one for one in gone))
+        return analyse(replace(results, trials=trials, absent=absent), replicates=200)
+
+    missing, spared = analysed("missing"), analysed("spared")
+    assert [one.kind for one in missing.advice] == ["seed noise"]
+    assert "seed noise" not in [one.kind for one in spared.advice]
+    doubts = [first_screen(one, ()).doubts for one in (missing, spared)]
+    lacking = f"{len(gone)} trials without a result"
+    assert doubts[0][:2] == (lacking, "only one seed, so no interval")
+    assert not [one for one in doubts[1] if "result" in one or "one seed" in one]
 
 
 def test_a_comparison_of_studies_is_advised_nothing() -> None:

@@ -188,7 +188,12 @@ def test_the_end_that_a_lost_worker_recorded_is_taken_where_there_may_be_one(
     context, chosen = make(epochs=1)
     done = to_its_end(Trial(context, chosen, "one", Counter()))
     local = replace(context, workers_lock=tmp_path / "workers.lock")
-    for place, config in ((local, chosen | {"again": True}), (context, chosen)):
+    shared = replace(local, store=replace(context.store, artifacts=""))
+    for place, config in (
+        (local, chosen | {"again": True}),
+        (context, chosen),
+        (shared, chosen),
+    ):
         found = Trial(place, config, "two", Counter()).advance()
         assert found == done | {"seconds": 0.0}
     # Elsewhere nobody can have ended the cell, and the store is not asked.

@@ -87,6 +87,7 @@ def test_a_rung_that_is_no_epoch_before_the_last_leaves_all_steps(read: Read) ->
     for epochs, expected in (("2", Fidelity(until=(1,), steps=(2,))), ("1", "none")):
         spec = searched(read, **{"epochs: 10": f"epochs: {epochs}"})
         assert the_cell(spec).config.fidelity == expected
+        assert bool(fidelity_text(spec, "at")) == (expected != "none")
     late = FEWER.replace("[0.2, 0.5]", "[0.5, 0.99]").replace("[2, 4, 10]", "[4, 4, 10]")
     spec = searched(read, late, **{"epochs: 10": "epochs: 3"})
     assert the_cell(spec).config.fidelity == Fidelity(until=(2,), steps=(4,))

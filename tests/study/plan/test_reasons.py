@@ -17,6 +17,7 @@ from study.plan.reasons import (
     reasons,
 )
 from study.plan.space import Cell
+from study.plan.stops import STOPPED_TAG
 from study.spec import StudySpec
 from tests.records import DATA, finished_trial
 
@@ -54,6 +55,11 @@ ENDINGS: list[Any] = [
         [{"status": "KILLED", "reason": "its launch was killed"}],
         "its launch was killed",
         id="killed",
+    ),
+    pytest.param(
+        [{"status": "KILLED", "reason": "stopped before its end", "labels": {STOPPED_TAG: "2"}}],
+        "stopped after epoch 2, by another rule than today's",
+        id="stopped by a rung",
     ),
     pytest.param(
         [{"status": "KILLED", "reason": "its worker was lost: x", "labels": {LOST_TAG: "3"}}],

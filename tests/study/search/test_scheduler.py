@@ -313,3 +313,26 @@ def test_methods_that_a_claim_compares_are_given_their_seeds_first(
         world.step(next(iter(world.trials)))
         further = [one.cell for one in world.attempts if not is_judge(world.spec, one.cell)]
     assert further[0].configuration.method == first
+
+
+@pytest.mark.parametrize("seeds", ["all", "adaptive"])
+def test_declared_further_trials_run_unless_their_configuration_is_stopped(
+    read: Read, seeds: str
+) -> None:
+    more = (
+        "{method: sam, values: {rho: 1.0}, seeds: [7, 8]}, "
+        "{method: sam, values: {rho: 1.6}}, {method: sam, values: {rho: 0.25}}, "
+        "{method: sam_at, values: {rho: 0.2}, seeds: [7]}"
+    )
+    search = f"search: {{trials: 3, {STOP}, seeds: {seeds}}}\n  more_trials: [{more}]"
+    world = World(early(read, search))
+    world.run(random.Random(1), kills=2)
+    assert world.plan().num_open == 0
+    states = Counter((p.cell.configuration.values, p.state) for p in world.plan().cells)
+    rho = "weights.sam.rho"
+    assert states[((rho, 1.0),), "stopped"] == 5, "of a configuration that lists have, too"
+    assert states[((rho, 1.6),), "stopped"] == 3
+    assert states[((rho, 0.25),), "done"] == 3
+    assert states[((rho, 0.2),), "done"] == 3 + 1, "of two methods, one seed without a first one"
+    world.launch()
+    assert not world.fill()

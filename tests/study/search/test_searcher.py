@@ -67,7 +67,7 @@ class World:
         self.note(cell, outcome)
         self.searcher.on_trial_complete(name, {"done": True, **result})
 
-    def note(self, cell: Cell, status: str) -> None:
+    def note(self, cell: Cell, status: str, *, would_repeat: bool = False) -> None:
         is_done = status == "FINISHED"
         self.records.append(
             TrialRecord(
@@ -79,7 +79,7 @@ class World:
                 canonical=space.canonical(cell.config, DATA),
                 status=status,  # type: ignore[arg-type]
                 reason="",
-                would_repeat=False,
+                would_repeat=would_repeat,
                 objectives=objectives(cell) if is_done else None,
                 is_complete=is_done,
                 started=float(len(self.records)),
@@ -391,3 +391,50 @@ def test_range_of_whole_numbers_beside_a_list_of_them_finishes(read: Read) -> No
     run_to_the_end(world)
     assert set(world.finished().values()) == {1}
     assert make_plan(world.spec, DATA, world.records).num_open == 0
+
+
+def test_cell_that_two_methods_suggest_runs_once_and_is_then_looked_up(read: Read) -> None:
+    sides = "inputs: {pgd: {norm: linf, epsilon: 0.1, steps: {low: 1, high: 3}}}"
+    text = read.text.replace(  # type: ignore[attr-defined]
+        "{weights: {sam: {rho: {low: 0.05, high: 0.8, log: true}}},\n"
+        "             inputs: {pgd: {norm: linf, epsilon: 0.1, steps: 1}}}",
+        f"{{{sides}}}\n    narrow: {{{sides.replace('3', '2')}}}",
+    ).replace("seeds: [0, 1]", "seeds: [0]")
+    searcher = StudySearcher(read(text=text), make_plan(read(text=text), DATA, []))
+    handed: list[tuple[str, bool]] = []
+    names: list[str] = []
+    while (given := searcher.suggest(f"trial {len(handed)}")) != Searcher.FINISHED:
+        if given is None:  # whatever is left waits for the first of those that run
+            done = {"complete": True, "objective_clean": 0.5, "objective_robust": 0.5}
+            searcher.on_trial_complete(names.pop(0), done)
+            continue
+        names.append(f"trial {len(handed)}")
+        handed.append((given["key"], given["again"]))
+        assert len({cell.key for cell in searcher.trial_cells.values()}) == len(names)
+    # Three of the grid, three of the first method, and two of these of the other one.
+    assert [again for _, again in handed] == [False] * 6 + [True] * 2
+
+
+def test_further_seeds_wait_for_a_first_one_until_it_is_given_up(read: Read) -> None:
+    stop = "search: {trials: 1, stop: {rungs: [0.5], keep: 0.5}}"
+    text = read.text.replace("search: {trials: 3}", stop)  # type: ignore[attr-defined]
+    for ended in (True, False):
+        world = World(read(text=text))
+        world.launch()
+        for _ in range(1 if ended else 2):  # failures that are given up
+            assert world.searcher is not None
+            while world.fill():
+                name, cell = next(iter(world.trials.items()))
+                is_first = cell.configuration.method == "sam_at" and cell.seed == 0
+                if is_first and ended:
+                    del world.trials[name]
+                    world.note(cell, "FAILED", would_repeat=True)
+                    broke = {"failed": True, "ended": True, "reason": "stuck"}
+                    world.searcher.on_trial_complete(name, {"done": True, **broke})
+                else:
+                    world.end(name, "FAILED" if is_first else "FINISHED")
+            plan = make_plan(world.spec, DATA, world.records)
+            if plan.count("given up") == 0:
+                assert plan.count("missing") == 1, "the second seed waits for the next launch"
+                world.launch()
+        assert (plan.count("given up"), plan.num_open) == (1, 0)
