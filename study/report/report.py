@@ -433,7 +433,7 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
 def _sparing(planned: PlannedCell) -> str:
     """Return why a cell was stopped, or not started."""
     if planned.state == "spared":
-        return "would not decide who is on a front"
+        return "by what is known so far, it would not decide who is on a front"
     epoch = planned.record.labels.get(STOPPED_TAG) if planned.record is not None else None
     if epoch is None:
         return "not started: its configuration was stopped"
