@@ -155,6 +155,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             plan = _plan(spec, project, store, is_alone=True)
             announce(plan)
             if plan.num_open > 0:
+                cluster.refuse_names_beyond_utf8()
                 _set_environment(project)
                 with cluster.worker_nursery(spec):  # its imports take longer than reading the data
                     dataset = load_data(spec.data, data_cache(project))
