@@ -425,7 +425,7 @@ def _git(folder: Path, *words: str) -> str:
     """Return git's output for a folder; empty if there is no git or no repository."""
     try:
         asked = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(folder), *words], capture_output=True, errors="replace", timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
