@@ -166,7 +166,7 @@ def ray_session(
             "its own and name it in RAY_ADDRESS"
         )
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
+    options: dict[str, object] = {"logging_level": "critical", "log_to_driver": False}
     if is_joined():
         _refuse_silent_address(_joined_address())
         options["address"] = os.environ["RAY_ADDRESS"]
