@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn
 
@@ -56,6 +57,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(words: list[str] | None = None) -> int:
     """Write a report; return the exit code, 2 for a user's mistake."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # as under LANG=C, where there is ASCII alone
     told = _parser().parse_args(words)
     try:
         page = _rerendered(told) if told.source.suffix == ".json" else _reported(told)

@@ -23,6 +23,7 @@ from study.output.ends import (
     print_answer,
     read_file,
     run_to_end,
+    use_utf8_names,
 )
 
 if TYPE_CHECKING:
@@ -416,6 +417,7 @@ def schema(
 
 def main() -> None:
     """Run the command line."""
+    use_utf8_names()
     run_to_end(lambda: app(prog_name="study"))
 
 

@@ -112,6 +112,20 @@ def slots(spec: StudySpec, cpus: float, gpus: float) -> int:
     return min(by_cpu, int(gpus * (1 // wanted.gpu)))
 
 
+def refuse_names_beyond_utf8() -> None:
+    """Raise `ClusterError` if Ray could not pass on this folder or command, which it does as UTF-8.
+
+    Linux allows any bytes in a name; Python holds those that are not UTF-8 as surrogates.
+    """
+    for name in (os.getcwd(), *sys.argv):
+        shown = name.encode(errors="replace").decode()
+        if shown != name:
+            raise ClusterError(
+                f"{shown}: must be UTF-8, as Ray passes it on to its processes; rename it, or "
+                "launch from another folder through a link (--file LINK/studies.yaml)"
+            )
+
+
 @contextlib.contextmanager
 def worker_nursery(spec: StudySpec) -> Iterator[None]:
     """Start the process that workers of this machine are forks of.
@@ -152,7 +166,7 @@ def ray_session(
             "its own and name it in RAY_ADDRESS"
         )
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    options: dict[str, object] = {"logging_level": "error", "log_to_driver": False}
+    options: dict[str, object] = {"logging_level": "critical", "log_to_driver": False}
     if is_joined():
         _refuse_silent_address(_joined_address())
         options["address"] = os.environ["RAY_ADDRESS"]

@@ -155,6 +155,7 @@ def launch(spec: StudySpec, project: Path, announce: Callable[[Plan], None]) -> 
             plan = _plan(spec, project, store, is_alone=True)
             announce(plan)
             if plan.num_open > 0:
+                cluster.refuse_names_beyond_utf8()
                 _set_environment(project)
                 with cluster.worker_nursery(spec):  # its imports take longer than reading the data
                     dataset = load_data(spec.data, data_cache(project))
@@ -424,7 +425,7 @@ def _git(folder: Path, *words: str) -> str:
     """Return git's output for a folder; empty if there is no git or no repository."""
     try:
         asked = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10
+            ["git", "-C", str(folder), *words], capture_output=True, errors="replace", timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

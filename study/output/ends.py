@@ -35,6 +35,8 @@ PLAIN_TEXT = {
     "≤": "<=",
     "×": "x",
     "±": "+-",
+    "→": "->",
+    "…": "...",
 }
 """What replaces the special characters of our messages where the terminal's encoding lacks them."""
 Answer = Mapping[str, Any]
@@ -73,6 +75,18 @@ def end(
     if as_json and not is_answered:
         print_answer(command, code, following, lines, result)
     raise typer.Exit(code)
+
+
+def use_utf8_names() -> None:
+    """Start this process again in Python's UTF-8 mode if it can name files in ASCII alone.
+
+    Folders, and names in a studies file, may hold any character. Output stays in ASCII.
+    """
+    if sys.getfilesystemencoding() != "ascii" or os.environ.get("PYTHONUTF8") == "1":
+        return
+    os.environ["PYTHONUTF8"] = "1"
+    os.environ.setdefault("PYTHONIOENCODING", "ascii:replace")
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def run_to_end(run: Callable[[], None]) -> None:
@@ -120,7 +134,7 @@ def print_answer(
 ) -> None:
     """Print the JSON object of a command on one line, to stdout unless another stream is given.
 
-    `result` is null if there is none.
+    It is ASCII, which no stream's encoding changes. `result` is null if there is none.
     """
     answer = {
         "version": VERSION,
@@ -130,7 +144,7 @@ def print_answer(
         "next": following.partition("   (")[0],
         "result": result,
     }
-    print(json.dumps(answer, ensure_ascii=False, allow_nan=False), file=stream, flush=True)
+    print(json.dumps(answer, allow_nan=False), file=stream, flush=True)
 
 
 def _interruptible(command: str, work: Callable[[], Ending]) -> Ending:

@@ -137,8 +137,11 @@ class Side:
 
 
 def rule_error(text: str, kind: Literal["rule", "trainers"] = "rule") -> PydanticCustomError:
-    """Build the error of a broken rule, ours or the trainers'; its text is shown unchanged."""
-    return PydanticCustomError(kind, "{text}", {"text": text})
+    """Build the error of a broken rule, ours or the trainers'; its text is shown unchanged.
+
+    But pydantic fails on what is not UTF-8, as in names of files, which may be any bytes.
+    """
+    return PydanticCustomError(kind, "{text}", {"text": text.encode(errors="replace").decode()})
 
 
 def rule_errors(

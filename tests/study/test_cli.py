@@ -1,6 +1,7 @@
 """The command as a user types it: what it prints, and its exit code."""
 
 import errno
+import json
 import os
 import pty
 import re
@@ -23,6 +24,8 @@ from study.records.store import connect, find_store
 from tests.study.conftest import TINY
 from tests.waits import end_of, wait_until
 from trainers.data.cache import DataError
+
+ASCII_ALONE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 COMMANDS = (
     *("list", "check", "plan", "launch", "status"),
@@ -280,14 +283,31 @@ def test_plan_of_a_fresh_study_starts_nothing_and_writes_nothing(project: Any) -
 
 
 def test_output_is_plain_where_the_terminal_knows_ascii_alone(project: Any) -> None:
-    project.write(project.file.read_text().replace("about: Twelve", "about: ε – twelve ₪"))
-    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    code, output = project.run("plan", "tiny", **ascii_alone)
+    project.write(project.file.read_text().replace("about: Twelve", "about: ε – twelve ₪ …"))
+    code, output = project.run("plan", "tiny", **ASCII_ALONE)
     assert code == 0, output
     assert "standard     .        2" in output
-    code, output = project.run("list", **ascii_alone)
+    code, output = project.run("list", **ASCII_ALONE)
     assert code == 0, output
-    assert "epsilon - twelve ?" in output
+    assert "epsilon - twelve ? ..." in output
+
+
+def test_names_in_any_script_are_found_and_kept_where_the_terminal_knows_ascii_alone(
+    project: Any,
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    arrays = {"train_x": images, "train_y": np.arange(40) % 2, "test_y": np.arange(10) % 2}
+    np.savez(project.folder / "données.npz", test_x=images[:10], **arrays)
+    text = project.file.read_text().replace("name: digits", "name: npz:données.npz")
+    named = project.folder / "étude.yaml"
+    named.write_text(text.replace("about: Twelve", "about: ₪ ε"), encoding="utf-8")
+    code, output = project.run("list", "--json", "--file", named.name, **ASCII_ALONE)
+    assert code == 0, output
+    [about] = (one["about"] for one in json.loads(output.splitlines()[-1])["result"]["studies"])
+    assert about.startswith("₪ ε")
+    code, output = project.run("plan", "--json", "--file", named.name, **ASCII_ALONE)
+    assert code == 0, output
+    assert json.loads(output.splitlines()[-1])["next"] == "study launch tiny --file étude.yaml"
 
 
 def test_status_and_report_before_any_launch_are_truthful(project: Any) -> None:

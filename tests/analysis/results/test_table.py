@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -590,6 +591,17 @@ def test_the_command_writes_a_report_and_says_how_it_read_the_table(
     again = tmp_path / "again"
     assert main([str(out / "front.json"), "-o", str(again)]) == 0
     assert (again / "index.html").read_bytes() == (out / "index.html").read_bytes()
+
+
+def test_the_command_runs_where_the_terminal_knows_ascii_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    written = BytesIO()
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(written, encoding="ascii"))
+    path, out = write(tmp_path, GOOD.replace("standard", "ständard")), tmp_path / "out"
+    assert main([str(path), "-o", str(out), "--images", "1000"]) == 0
+    assert b"1?000 test images; an unnamed attack" in written.getvalue()
+    assert "“ständard”" in (out / "index.html").read_text(encoding="utf-8")
 
 
 COMMANDS = {

@@ -8,6 +8,7 @@ import pytest
 
 from study.launch import cluster
 from study.launch.cluster import ClusterError, attempt, slots
+from study.launch.launch import launch
 from study.spec import StudySpec
 from tests.waits import is_gone, wait_until
 
@@ -94,3 +95,17 @@ def test_agents_stay_where_they_are_needed_or_not_known(
         monkeypatch.setitem(os.environ, "RAY_RUNTIME_ENV_HOOK", "own.hook")
     assert cluster._without_agents(words) == words
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("where", ["folder", "command"])
+def test_name_that_ray_cannot_pass_on_is_said_before_ray_starts(
+    read: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    odd = tmp_path / os.fsdecode(b"l\xe9tin")
+    if where == "folder":
+        odd.mkdir()
+        monkeypatch.chdir(odd)
+    else:
+        monkeypatch.setattr("sys.argv", ["study", "launch", "--file", f"{odd}/studies.yaml"])
+    with pytest.raises(ClusterError, match=r"/l\?tin.*: must be UTF-8, .* through a link"):
+        launch(read(), tmp_path, lambda plan: None)

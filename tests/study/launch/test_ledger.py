@@ -1,6 +1,8 @@
 """A study's records at the two ends of a launch."""
 
 import json
+import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -127,3 +129,11 @@ def test_a_launch_that_runs_nothing_sees_in_the_file_that_nothing_is_to_be_recor
     assert not again.is_current(launch.current_plan(spec, tmp_path)), "a trial is no child yet"
     record_trial(ledger, spec, "RUNNING")
     assert not again.is_current(plan), "a trial runs"
+
+
+def test_commit_is_known_beside_a_file_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    for words in ("init --quiet", "config core.quotePath false"):
+        subprocess.run(["git", "-C", str(tmp_path), *words.split()], check=True)
+    (tmp_path / os.fsdecode(b"r\xe9sultat.txt")).touch()
+    tags = launch.launch_tags(tmp_path)
+    assert (tags["git_commit"], tags["git_dirty"]) == ("none", "true")

@@ -9,6 +9,7 @@ LATER = """\
 import atexit, os, signal, sys
 from study.output.ends import run_to_end
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 atexit.register(os._exit, 1)  # as a library does that fails while it ends
 run_to_end(lambda: {WORK})
 """

@@ -1,5 +1,6 @@
 """Own parts in a studies file: read like ours, wrong ones in one line, keyed by their source."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -117,6 +118,12 @@ def test_a_mistake_in_an_own_part_is_one_line(change: tuple[str, str], tmp_path:
         read(tmp_path, STUDY.replace(*change))
     (message,) = refused.value.messages
     assert message.removeprefix(f"{tmp_path}/studies.yaml:").startswith(MISTAKES[change])
+
+
+def test_a_file_beside_may_have_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"r\xe9seau.py")).touch()
+    with pytest.raises(SpecError, match=r"no module my_parts in .* \(which has r\?seau\.py\)"):
+        read(tmp_path)
 
 
 def test_settings_of_an_own_network_are_swept_and_overridden(tmp_path: Path) -> None:
