@@ -20,6 +20,8 @@ import yaml
 from machine import HERE
 from whole_study import STUDIES_FILE, run_in
 
+from study.plan.stops import STOPPED_TAG
+
 ALL = "all seeds"
 WAYS: dict[str, dict[str, Any]] = {
     ALL: {},
@@ -41,7 +43,8 @@ WAYS: dict[str, dict[str, Any]] = {
 NAME, METHOD = "digits", "sam_at"
 TRIALS, QUICK_TRIALS, QUICK_EPOCHS = 40, 6, 2
 CELLS = "SELECT run_uuid FROM tags WHERE key = 'cell'"
-ENDED = f"SELECT COUNT(*) FROM runs WHERE status = ? AND run_uuid IN ({CELLS})"
+FINISHED = f"SELECT COUNT(*) FROM runs WHERE status = 'FINISHED' AND run_uuid IN ({CELLS})"
+STOPPED = f"SELECT COUNT(*) FROM tags WHERE key = '{STOPPED_TAG}'"
 EPOCHS = f"SELECT COUNT(*) FROM metrics WHERE key = 'train/loss' AND run_uuid IN ({CELLS})"
 
 
@@ -63,9 +66,8 @@ def search_by(way: str, quick: bool, counts: dict[str, dict[str, int]]) -> None:
         run_in(folder, way, ["-m", "study", "launch", NAME])
         connection = sqlite3.connect(folder / "runs" / "mlflow.db")
         counts[way] = {
-            "finished": connection.execute(ENDED, ("FINISHED",)).fetchone()[0],
-            "stopped": connection.execute(ENDED, ("KILLED",)).fetchone()[0],
-            "epochs": connection.execute(EPOCHS).fetchone()[0],
+            name: connection.execute(query).fetchone()[0]
+            for name, query in (("finished", FINISHED), ("stopped", STOPPED), ("epochs", EPOCHS))
         }
         connection.close()
 

@@ -46,7 +46,8 @@ def print_plan(spec: StudySpec, plan: Plan, num_slots: int | None) -> None:
         counts["missing"] += plan.count("running", method)
         numbers = [*counts.values(), searched.get(method, 0)]
         rows.append((method, *(str(number) if number else "·" for number in numbers)))
-    print(f"{spec.name}: {len(spec.methods)} methods, {_seeds(spec)}, {plan.num_cells} trials")
+    size = f"{len(spec.methods)} methods, {_seeds(len(spec.seeds))}, {plan.num_cells} trials"
+    print(f"{spec.name}: {size}")
     _print_table(rows)
     _print_sweeps(spec, plan)
     _print_starts(spec)
@@ -91,8 +92,8 @@ def _print_power(spec: StudySpec, plan: Plan) -> None:
     own, *others = power.designs
     more = "; ".join(f"{one.seeds} seeds: {_claimed(one)}" for one in others)
     print(
-        f"power: {_seeds(spec)} × {power.images:,} test images measure the lead of {power.first} "
-        f"over {power.second} to about ± {100 * power.half_width:.1f} pp; a lead of "
+        f"power: {_seeds(len(spec.seeds))} × {power.images:,} test images measure the lead of "
+        f"{power.first} over {power.second} to about ± {100 * power.half_width:.1f} pp; a lead of "
         f"{100 * power.lead:g} pp is claimed in {_claimed(own)} of such studies ({more}), one of "
         f"{100 * power.detected:.1f} pp in 80%"
     )
@@ -293,11 +294,13 @@ def _print_front(spec: StudySpec, plan: Plan) -> None:
     if not front:
         return
     threat = naming.threat_name(spec.evaluation.norm, spec.evaluation.objective_radius)
-    print(f"front on validation, means of {_seeds(spec)}, {len(front)} of {num_known}:")
+    print(f"front on validation, means of {_seeds(len(spec.seeds))}, {len(front)} of {num_known}:")
     rows: list[Sequence[str]] = [("", "clean", f"robust ({threat})")]
     for configuration, (clean, robust) in front:
-        name = naming.configuration_name(spec, configuration)
-        rows.append((name, f"{clean:.1%}", f"{robust:.1%}"))
+        name, count = naming.configuration_name(spec, configuration), len(per_seed[configuration])
+        # Declared further trials may have seeds of their own.
+        own = "" if count == len(spec.seeds) else f" ({_seeds(count)})"
+        rows.append((name + own, f"{clean:.1%}", f"{robust:.1%}"))
     _print_table(rows)
 
 
@@ -399,8 +402,8 @@ def _print_table(rows: Sequence[Sequence[str]]) -> None:
         print("  " + "  ".join([f"{first:<{widths[0]}}", *cells]))
 
 
-def _seeds(spec: StudySpec) -> str:
-    return f"{len(spec.seeds)} seeds" if len(spec.seeds) > 1 else "1 seed"
+def _seeds(count: int) -> str:
+    return f"{count} seeds" if count > 1 else "1 seed"
 
 
 def _duration(seconds: float) -> str:

@@ -148,9 +148,12 @@ def _strip(analysis: Analysis, cells: int) -> tuple[Number, ...]:
     results = analysis.results
     seeds = declared_seeds_text(results).partition(" seed")
     counts = Counter(trial.status for trial in results.absent if trial.status in ON_PURPOSE)
-    early = "; " * bool(counts) + ", ".join(f"{counts[s]} {s}" for s in ON_PURPOSE if s in counts)
+    early = ", ".join(f"{counts[status]} {status}" for status in ON_PURPOSE if status in counts)
     return (
-        Number(value=f"{len(results.trials)} of {cells}", label=f"trials done{early}"),
+        Number(
+            value=f"{len(results.trials)} of {cells}",
+            label=f"trials done; {early}" if early else "trials done",
+        ),
         Number(value=seeds[0], label=f"seed{seeds[2]} per configuration"),
         Number(value=f"{results.num_test:,}".replace(",", "\N{THIN SPACE}"), label="test images"),
         Number(value=_strongest(analysis), label=f"strongest attack; {_checked(analysis)}"),

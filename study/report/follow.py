@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from analysis.results.trials import ResultsError
+from analysis.results.trials import ON_PURPOSE, ResultsError
 from study.launch.launch import current_plan, project_folder
 from study.plan import naming
 from study.plan.plan import Plan, PlannedCell
@@ -208,7 +208,7 @@ def strip(follower: Follower, plan: Plan | None, is_over: bool) -> str:
     if plan is None:
         return f"<p><b>{html.escape(spec.name)}</b>: waiting for a launch to begin</p>"
     running = [one for one in plan.cells if one.state == "running" and one.record is not None]
-    early = [f"{plan.count(s)} {s}" for s in ("stopped", "spared") if plan.count(s)]
+    early = [f"{plan.count(s)} {s}" for s in ON_PURPOSE if plan.count(s)]
     counts = [f"{plan.count('done')} of {plan.num_cells} trials done", *early]
     failed = plan.count("failed") + plan.count("given up")
     if is_over:

@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.results.methods import MethodNote
 from analysis.results.results import DeclaredClaim, Results, ThreatModel
-from analysis.results.trials import AbsentTrial, History, TrialResult
+from analysis.results.trials import ON_PURPOSE, AbsentTrial, History, TrialResult
 from study.launch.launch import current_plan, data_cache
 from study.plan import naming, space
 from study.plan.plan import Plan, PlannedCell, TrialRecord
@@ -418,7 +418,7 @@ def _absent_trial(spec: StudySpec, planned: PlannedCell, why: Mapping[str, str])
     reason = why.get(planned.cell.key, "") or (record.reason if record else "")
     if record is not None and state in ("failed", "given up"):
         reason = record.reason
-    if state in ("stopped", "spared"):
+    if state in ON_PURPOSE:
         reason = _sparing(planned)
     return AbsentTrial(
         method=planned.cell.configuration.method,

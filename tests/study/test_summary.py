@@ -71,6 +71,19 @@ def test_front_is_headed_by_the_radius_as_the_report_prints_it(
     assert "robust (linf 8/255)\n" in capsys.readouterr().out
 
 
+def test_a_member_of_the_front_with_seeds_of_its_own_is_marked(
+    read: Read, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text: str = read.text  # type: ignore[attr-defined]
+    spec = read(text=f"{text}  more_trials: [{{method: sam, values: {{rho: 0.7}}, seeds: [7]}}]\n")
+    cells = [planned.cell for planned in make_plan(spec, DATA, []).cells]
+    summary.print_status(spec, make_plan(spec, DATA, [finished_trial(cell) for cell in cells]))
+    printed = capsys.readouterr().out
+    assert "front on validation, means of 2 seeds" in printed
+    assert "sam rho=0.7 (1 seed) " in printed
+    assert printed.count("seed)") == 1
+
+
 def test_trials_at_the_last_epoch_are_counted_beside_those_at_the_best(
     read: Read, capsys: pytest.CaptureFixture[str]
 ) -> None:
